@@ -1,0 +1,7 @@
+module.exports = {
+  spec: ['test/**/*.test.ts'],
+  timeout: 120_000,
+  slow: 5_000,
+  'forbid-only': true,
+  'forbid-pending': true,
+};

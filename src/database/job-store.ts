@@ -1,0 +1,309 @@
+import type { Knex } from 'knex';
+import { FlashpodsError } from '../errors.ts';
+import type { ArtifactRecord, Job, JobEvent } from '../jobs/job.ts';
+import {
+  assertTransition,
+  type EndingReason,
+  HOSTED_STATES,
+  type JobState,
+  WAITING_STATES,
+} from '../jobs/states.ts';
+import type { JobFilter, JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
+import { type Database, isUniqueViolation } from './database.ts';
+import { type JobRow, newRow, patchColumns, toJob } from './job-row.ts';
+
+const RESULT_STATES: readonly JobState[] = ['completed', 'failed', 'timed_out', 'cancelled'];
+
+/** {@link JobStore} on knex. Each write is one transaction that holds the row's change and its journal entry. */
+export class KnexJobStore implements JobStore {
+  readonly #db: Database;
+
+  constructor(database: Database) {
+    this.#db = database;
+  }
+
+  async create(job: NewJob): Promise<{ job: Job; created: boolean }> {
+    try {
+      return await this.#db.write(async (trx) => {
+        // The claim of the upload comes first, so that the transaction begins with a write.
+        if (job.filesId !== null) await claimUpload(trx, job.filesId, job);
+        const createdAt = Date.now();
+        await trx('jobs').insert(newRow(job, createdAt));
+        const labels = Object.entries(job.labels).map(([key, value]) => ({ job_id: job.id, key, value }));
+        if (labels.length > 0) await trx('job_labels').insert(labels);
+        await appendEvent(trx, job.id, 1, 'created', { status: 'pending', type: job.type }, 'api', createdAt);
+        const row = await trx<JobRow>('jobs').where({ id: job.id }).first();
+        if (!row) throw new Error(`row of ${job.id} vanished inside its own transaction`);
+        return { job: toJob(row), created: true };
+      });
+    } catch (error) {
+      // The loser of a race finds the winner's row; with an upload it may have failed at the claim already.
+      const lost =
+        isUniqueViolation(error) ||
+        (error instanceof FlashpodsError && error.code === 'upload_already_consumed');
+      const winner =
+        lost && job.clientJobId !== null ? await this.byClientJobId(job.owner, job.clientJobId) : null;
+      if (winner) return { job: winner, created: false };
+      throw error;
+    }
+  }
+
+  async get(id: string): Promise<Job | null> {
+    const row = await this.#db.read((db) => db<JobRow>('jobs').where({ id }).first());
+    return row ? toJob(row) : null;
+  }
+
+  async byClientJobId(owner: string, clientJobId: string): Promise<Job | null> {
+    const row = await this.#db.read((db) =>
+      db<JobRow>('jobs').where({ owner, idempotency_key: clientJobId }).first(),
+    );
+    return row ? toJob(row) : null;
+  }
+
+  async list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }> {
+    return this.#db.read(async (db) => {
+      const matching = db<JobRow>('jobs').modify((query) => {
+        if (filter.owner !== null) void query.where('owner', filter.owner);
+        if (filter.states !== null) void query.whereIn('status', [...filter.states]);
+        if (filter.type !== null) void query.where('type', filter.type);
+        if (filter.label !== null) {
+          const [key, value] = filter.label;
+          void query.whereIn('id', db('job_labels').where({ key, value }).select('job_id'));
+        }
+      });
+      const counted = await matching.clone().count({ total: '*' }).first<{ total: number | string }>();
+      const page = matching.clone().orderBy('position', 'desc').limit(filter.limit);
+      if (filter.beforePosition !== null) void page.where('position', '<', filter.beforePosition);
+      const rows = (await page) as JobRow[];
+      return { jobs: rows.map(toJob), total: Number(counted.total) };
+    });
+  }
+
+  async transition(id: string, transition: Transition): Promise<Job | null> {
+    for (const from of transition.from) assertTransition(from, transition.to);
+    return this.#db.write(async (trx) => {
+      const changes: Record<string, unknown> = {
+        ...patchColumns(transition.patch ?? {}),
+        status: transition.to,
+        events: trx.raw('events + 1'),
+      };
+      // From here on the key may be used anew (promise 4 of the spec): logs and artifacts are gone.
+      if (transition.to === 'cleaned') changes['idempotency_key'] = null;
+      const changed = await trx<JobRow>('jobs')
+        .where({ id })
+        .whereIn('status', [...transition.from])
+        .modify((query) => {
+          if (transition.epoch !== undefined) void query.where('epoch', transition.epoch);
+          if (transition.endingReason === null) void query.whereNull('ending_reason');
+          else if (transition.endingReason) void query.whereIn('ending_reason', [...transition.endingReason]);
+        })
+        .update(changes);
+      if (changed === 0) return null;
+      const row = await trx<JobRow>('jobs').where({ id }).first();
+      if (!row) throw new Error(`row of ${id} vanished inside its own transaction`);
+      if (transition.artifacts) await replaceArtifacts(trx, id, transition.artifacts);
+      const payload = { ...transition.payload, status: transition.to, epoch: row.epoch };
+      await appendEvent(trx, id, row.events, 'state', payload, transition.actor, Date.now());
+      if (transition.to === 'running' && row.files_id !== null) {
+        await trx('uploads')
+          .where({ id: row.files_id, job_id: id, state: 'finalized' })
+          .update({ state: 'consumed' });
+      }
+      return toJob(row);
+    });
+  }
+
+  async decideEnding(
+    id: string,
+    reason: EndingReason,
+    actor: string,
+    options: { epoch?: number; patch?: JobPatch } = {},
+  ): Promise<boolean> {
+    return this.#db.write(async (trx) => {
+      const at = Date.now();
+      const changed = await trx<JobRow>('jobs')
+        .where({ id })
+        .whereNull('ending_reason')
+        .whereIn('status', [...HOSTED_STATES])
+        .modify((query) => {
+          if (options.epoch !== undefined) void query.where('epoch', options.epoch);
+        })
+        .update({
+          ...patchColumns(options.patch ?? {}),
+          ending_reason: reason,
+          events: trx.raw('events + 1') as unknown as number,
+          ...(reason === 'cancel' ? { cancel_requested_at: at } : {}),
+        });
+      if (changed === 0) return false;
+      const row = await trx<JobRow>('jobs').where({ id }).first('events', 'epoch');
+      if (!row) throw new Error(`row of ${id} vanished inside its own transaction`);
+      await appendEvent(trx, id, row.events, 'ending', { reason, epoch: row.epoch }, actor, at);
+      return true;
+    });
+  }
+
+  async patch(id: string, epoch: number, patch: JobPatch): Promise<boolean> {
+    const changed = await this.#db.write((trx) =>
+      trx<JobRow>('jobs').where({ id, epoch }).update(patchColumns(patch)),
+    );
+    return changed > 0;
+  }
+
+  async hostedOn(host: string): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .where({ host })
+        .whereIn('status', [...HOSTED_STATES])
+        .orderBy('position'),
+    );
+    return rows.map(toJob);
+  }
+
+  async waiting(afterPosition: number, limit: number): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('status', [...WAITING_STATES])
+        .where('position', '>', afterPosition)
+        .orderBy('position')
+        .limit(limit),
+    );
+    return rows.map(toJob);
+  }
+
+  async expired(logsBefore: number, artifactsBefore: number, limit: number): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('status', [...RESULT_STATES, 'cleaning'])
+        .where((query) => {
+          void query
+            .where((inner) => void inner.whereNull('logs_deleted_at').where('completed_at', '<=', logsBefore))
+            .orWhere(
+              (inner) =>
+                void inner.whereNull('artifacts_deleted_at').where('completed_at', '<=', artifactsBefore),
+            )
+            .orWhere(
+              (inner) => void inner.whereNotNull('logs_deleted_at').whereNotNull('artifacts_deleted_at'),
+            );
+        })
+        .orderBy('completed_at')
+        .limit(limit),
+    );
+    return rows.map(toJob);
+  }
+
+  async countByState(): Promise<Record<string, number>> {
+    const rows = await this.#db.read(
+      (db) =>
+        db('jobs').select('status').count({ count: '*' }).groupBy('status') as Promise<
+          { status: string; count: number | string }[]
+        >,
+    );
+    return Object.fromEntries(rows.map((row) => [row.status, Number(row.count)]));
+  }
+
+  async artifacts(id: string): Promise<ArtifactRecord[]> {
+    const rows = (await this.#db.read((db) =>
+      db('artifacts').where({ job_id: id }).orderBy('name'),
+    )) as ArtifactRow[];
+    return rows.map((row) => ({
+      name: row.name,
+      sizeBytes: Number(row.size_bytes),
+      sha256: row.sha256,
+      createdAt: Number(row.created_at),
+    }));
+  }
+
+  async events(filter: { jobId?: string; afterPosition?: number; limit: number }): Promise<JobEvent[]> {
+    const rows = (await this.#db.read((db) => {
+      const query = db('events').orderBy('position').limit(filter.limit);
+      if (filter.jobId !== undefined) void query.where('job_id', filter.jobId);
+      if (filter.afterPosition !== undefined) void query.where('position', '>', filter.afterPosition);
+      return query;
+    })) as EventRow[];
+    return rows.map((row) => ({
+      position: row.position,
+      jobId: row.job_id,
+      seq: row.seq,
+      type: row.type,
+      payload: JSON.parse(row.payload) as Record<string, unknown>,
+      actor: row.actor,
+      at: Number(row.at),
+    }));
+  }
+}
+
+interface ArtifactRow {
+  name: string;
+  size_bytes: number;
+  sha256: string;
+  created_at: number;
+}
+
+interface EventRow {
+  position: number;
+  job_id: string;
+  seq: number;
+  type: string;
+  payload: string;
+  actor: string;
+  at: number;
+}
+
+/** A collection that a crash interrupted is done again from the start: the last one counts. */
+async function replaceArtifacts(
+  trx: Knex.Transaction,
+  jobId: string,
+  artifacts: readonly ArtifactRecord[],
+): Promise<void> {
+  await trx('artifacts').where({ job_id: jobId }).delete();
+  const rows = artifacts.map((artifact) => ({
+    job_id: jobId,
+    name: artifact.name,
+    size_bytes: artifact.sizeBytes,
+    sha256: artifact.sha256,
+    created_at: artifact.createdAt,
+  }));
+  if (rows.length > 0) await trx.batchInsert('artifacts', rows, 100);
+}
+
+async function appendEvent(
+  trx: Knex.Transaction,
+  jobId: string,
+  seq: number,
+  type: string,
+  payload: Readonly<Record<string, unknown>>,
+  actor: string,
+  at: number,
+): Promise<void> {
+  await trx('events').insert({ job_id: jobId, seq, type, payload: JSON.stringify(payload), actor, at });
+}
+
+async function claimUpload(
+  trx: Knex.Transaction,
+  uploadId: string,
+  job: { id: string; owner: string },
+): Promise<void> {
+  interface Row {
+    id: string;
+    owner: string;
+    state: string;
+    reusable: number;
+    job_id: string | null;
+    expires_at: number;
+  }
+  const claimed = await trx<Row>('uploads')
+    .where({ id: uploadId, owner: job.owner, state: 'finalized', reusable: 0 })
+    .whereNull('job_id')
+    .where('expires_at', '>', Date.now())
+    .update({ job_id: job.id });
+  if (claimed > 0) return;
+  const row = await trx<Row>('uploads').where({ id: uploadId, owner: job.owner }).first();
+  if (!row) throw new FlashpodsError('upload_not_found', undefined, { details: { files_id: uploadId } });
+  if (row.state === 'uploading')
+    throw new FlashpodsError('upload_not_finalized', undefined, { details: { files_id: uploadId } });
+  if (row.job_id !== null)
+    throw new FlashpodsError('upload_already_consumed', undefined, { details: { files_id: uploadId } });
+  if (row.state === 'expired' || row.expires_at <= Date.now()) {
+    throw new FlashpodsError('upload_expired', undefined, { details: { files_id: uploadId } });
+  }
+}

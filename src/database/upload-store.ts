@@ -1,0 +1,162 @@
+import { FlashpodsError } from '../errors.ts';
+import { TERMINAL_STATES } from '../jobs/states.ts';
+import type { Upload, UploadState, UploadStore } from '../uploads/upload.ts';
+import { type Database, isUniqueViolation } from './database.ts';
+
+interface UploadRow {
+  id: string;
+  owner: string;
+  state: UploadState;
+  reusable: number;
+  job_id: string | null;
+  size_bytes: number | null;
+  file_count: number | null;
+  created_at: number;
+  expires_at: number;
+  finalized_at: number | null;
+  files_deleted_at: number | null;
+}
+
+const toUpload = (row: UploadRow): Upload => ({
+  id: row.id,
+  owner: row.owner,
+  state: row.state,
+  reusable: row.reusable !== 0,
+  jobId: row.job_id,
+  sizeBytes: row.size_bytes,
+  fileCount: row.file_count,
+  createdAt: row.created_at,
+  expiresAt: row.expires_at,
+  finalizedAt: row.finalized_at,
+  filesDeletedAt: row.files_deleted_at,
+});
+
+/**
+ * {@link UploadStore} on knex. `KnexJobStore` claims, consumes and gives up an upload in the transactions of its
+ * job, since both must hold or neither.
+ */
+export class KnexUploadStore implements UploadStore {
+  readonly #db: Database;
+
+  constructor(database: Database) {
+    this.#db = database;
+  }
+
+  async create(upload: { id: string; owner: string; expiresAt: number }): Promise<Upload> {
+    try {
+      return await this.#db.write(async (trx) => {
+        const row = {
+          id: upload.id,
+          owner: upload.owner,
+          state: 'uploading' as const,
+          created_at: Date.now(),
+          expires_at: upload.expiresAt,
+        };
+        await trx<UploadRow>('uploads').insert(row);
+        return toUpload({
+          reusable: 0,
+          job_id: null,
+          size_bytes: null,
+          file_count: null,
+          finalized_at: null,
+          files_deleted_at: null,
+          ...row,
+        });
+      });
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      throw new FlashpodsError('invalid_request', '`upload_id` is taken; choose another', {
+        details: { field: 'upload_id' },
+      });
+    }
+  }
+
+  async get(id: string): Promise<Upload | null> {
+    const row = await this.#db.read((db) => db<UploadRow>('uploads').where({ id }).first());
+    return row ? toUpload(row) : null;
+  }
+
+  async finalize(
+    id: string,
+    facts: { sizeBytes: number; fileCount: number; expiresAt: number; reusable: boolean },
+  ): Promise<Upload | null> {
+    return this.#db.write(async (trx) => {
+      const changed = await trx<UploadRow>('uploads')
+        .where({ id, state: 'uploading' })
+        .update({
+          state: 'finalized',
+          size_bytes: facts.sizeBytes,
+          file_count: facts.fileCount,
+          expires_at: facts.expiresAt,
+          reusable: Number(facts.reusable),
+          finalized_at: Date.now(),
+        });
+      if (changed === 0) return null;
+      const row = await trx<UploadRow>('uploads').where({ id }).first();
+      return row ? toUpload(row) : null;
+    });
+  }
+
+  async expire(id: string): Promise<boolean> {
+    const changed = await this.#db.write((trx) =>
+      trx<UploadRow>('uploads')
+        .where({ id })
+        .whereIn('state', ['uploading', 'finalized'])
+        .whereNull('job_id')
+        .update({ state: 'expired' }),
+    );
+    return changed > 0;
+  }
+
+  async disposable(now: number, limit: number): Promise<Upload[]> {
+    const rows = await this.#db.read((db) =>
+      db<UploadRow>('uploads')
+        .whereNull('files_deleted_at')
+        .where((query) => {
+          void query
+            .where('state', 'expired')
+            .orWhere((inner) => void inner.whereNull('job_id').where('expires_at', '<=', now))
+            .orWhereIn(
+              'job_id',
+              db('jobs')
+                .whereIn('status', [...TERMINAL_STATES])
+                .select('id'),
+            );
+        })
+        // A shared snapshot goes when its time is over and nobody who named it still needs it.
+        .whereNotExists(function () {
+          void this.select(db.raw('1'))
+            .from('jobs')
+            .whereRaw('jobs.files_id = uploads.id')
+            .whereNotIn('jobs.status', [...TERMINAL_STATES]);
+        })
+        .orderBy('created_at')
+        .limit(limit),
+    );
+    return rows.map(toUpload);
+  }
+
+  async markFilesDeleted(id: string): Promise<void> {
+    await this.#db.write(async (trx) => {
+      await trx<UploadRow>('uploads').where({ id }).update({ files_deleted_at: Date.now() });
+      await trx<UploadRow>('uploads').where({ id, state: 'finalized' }).update({ state: 'expired' });
+    });
+  }
+
+  async storedBytes(): Promise<number> {
+    const row = await this.#db.read((db) =>
+      db('uploads')
+        .whereNull('files_deleted_at')
+        .sum({ bytes: 'size_bytes' })
+        .first<{ bytes: number | string | null }>(),
+    );
+    return Number(row.bytes ?? 0);
+  }
+
+  async knownIds(): Promise<Set<string>> {
+    const rows = await this.#db.read((db) =>
+      db<UploadRow>('uploads').whereNull('files_deleted_at').select('id'),
+    );
+    return new Set(rows.map((row) => row.id));
+  }
+}

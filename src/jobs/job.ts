@@ -1,0 +1,82 @@
+import type { Usage } from '../containers/runtime.ts';
+import type { EndingReason, JobState } from './states.ts';
+
+export type JobType = 'worker' | 'agent';
+export type Network = 'internet' | 'none';
+
+/** What a caller asked for, after defaults and clamping: the part of a job that never changes. */
+export interface JobSpec {
+  readonly type: JobType;
+  readonly command: string | null;
+  readonly task: string | null;
+  readonly context: string | null;
+  readonly gitBranch: string | null;
+  readonly gitUrl: string | null;
+  readonly filesId: string | null;
+  readonly image: string;
+  readonly cpus: number;
+  readonly memoryGb: number;
+  readonly timeoutMinutes: number;
+  readonly env: Readonly<Record<string, string>>;
+  readonly network: Network;
+  /** 1 highest … 10 lowest. */
+  readonly priority: number;
+  readonly whenBusy: 'queue' | 'reject';
+  readonly maxQueueSeconds: number | null;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** A job as the database knows it. Times are milliseconds since the Unix epoch. */
+export interface Job extends JobSpec {
+  readonly id: string;
+  /** Grows with every job: the order among equals. A job that is put back keeps it. */
+  readonly position: number;
+  readonly owner: string;
+  readonly clientJobId: string | null;
+  /** SHA-256 of the canonical request, to tell a repeated creation from a reused key. */
+  readonly requestHash: string;
+  readonly status: JobState;
+  readonly endingReason: EndingReason | null;
+  readonly cancelRequestedAt: number | null;
+  /** A catalogue code, or a sentence where the spec gives one. */
+  readonly error: string | null;
+  readonly errorMessage: string | null;
+  readonly host: string | null;
+  /** Number of the dispatch; every dispatch has its own, and only the newest may act. 0: never dispatched. */
+  readonly epoch: number;
+  readonly imageDigest: string | null;
+  readonly exitCode: number | null;
+  readonly usage: Usage | null;
+  readonly warnings: readonly string[];
+  readonly artifactWarnings: readonly string[];
+  readonly logTruncated: boolean;
+  readonly waitingReason: string | null;
+  readonly createdAt: number;
+  readonly queuedAt: number | null;
+  readonly startingAt: number | null;
+  readonly startedAt: number | null;
+  /** When the container had ended; from then until `completedAt` its artifacts are being collected. */
+  readonly endedAt: number | null;
+  readonly completedAt: number | null;
+  readonly logsDeletedAt: number | null;
+  readonly artifactsDeletedAt: number | null;
+}
+
+/** An entry of the append-only journal. */
+export interface JobEvent {
+  readonly position: number;
+  readonly jobId: string;
+  /** Counts a job's entries from 1 without gaps. */
+  readonly seq: number;
+  readonly type: string;
+  readonly payload: Readonly<Record<string, unknown>>;
+  readonly actor: string;
+  readonly at: number;
+}
+
+export interface ArtifactRecord {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly sha256: string;
+  readonly createdAt: number;
+}

@@ -1,0 +1,242 @@
+/**
+ * What can be done with jobs. The API, the MCP tools and the command line call these methods and decide nothing
+ * themselves. Every method that takes an owner sees that owner's jobs only; `null` sees all.
+ */
+import { FlashpodsError } from '../errors.ts';
+import { newJobId } from '../ids.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { Job } from './job.ts';
+import type { CapacityReport, HostRegistry, JobQueue, Resources } from './ports.ts';
+import { type JobLimits, hashSpec, parseCreateJob, toJobSpec } from './request.ts';
+import { isTerminal, isWaiting, WAITING_STATES } from './states.ts';
+import type { JobFilter, JobStore } from './store.ts';
+
+export interface JobServiceResources {
+  readonly store: JobStore;
+  readonly queue: JobQueue;
+  readonly hosts: HostRegistry;
+  readonly limits: JobLimits;
+  readonly logger: Logger;
+}
+
+const ACTOR = 'api';
+/** Announcements travel by pub/sub, which may lose them; a waiting caller looks by itself this often. */
+const LOOK_EVERY_MS = 1_000;
+
+export class JobService {
+  readonly #r: JobServiceResources;
+
+  constructor(resources: JobServiceResources) {
+    this.#r = resources;
+  }
+
+  /**
+   * Accepts a job: row and journal entry first, then the queue. When Redis is away the job is accepted all the same
+   * and stays `pending` until reconciliation enqueues it.
+   * @throws FlashpodsError for a wrong request, a reused key, resources that no host has, no room with `reject`
+   */
+  async create(owner: string, body: unknown): Promise<{ job: Job; created: boolean }> {
+    const request = parseCreateJob(body);
+    const spec = toJobSpec(request, this.#r.limits);
+    const requestHash = hashSpec(spec);
+    const wanted = { cpus: spec.cpus, memoryGb: spec.memoryGb };
+    const clientJobId = request.client_job_id?.toLowerCase() ?? null;
+
+    // A repeated creation is answered with its job, whatever has become of the hosts since.
+    const earlier = clientJobId === null ? null : await this.#r.store.byClientJobId(owner, clientJobId);
+    if (earlier) return { job: sameRequest(earlier, requestHash), created: false };
+
+    await this.#refuseUnsatisfiable(wanted);
+    if (spec.whenBusy === 'reject') await this.#refuseBusy(wanted);
+
+    const { job, created } = await this.#r.store.create({
+      ...spec,
+      id: newJobId(),
+      owner,
+      clientJobId,
+      requestHash,
+    });
+    if (!created) return { job: sameRequest(job, requestHash), created };
+    return { job: await this.#enqueue(job), created };
+  }
+
+  /** Puts a waiting job into the queue; for `create` and for reconciliation. Never throws for a queue that is away. */
+  async #enqueue(job: Job): Promise<Job> {
+    try {
+      await this.#r.queue.enqueue(job);
+    } catch (error) {
+      this.#r.logger.warn(
+        { err: error, job_id: job.id },
+        'the queue did not take the job; reconciliation will try again',
+      );
+      return job;
+    }
+    const queued = await this.#r.store.transition(job.id, {
+      from: ['pending'],
+      to: 'queued',
+      patch: { queuedAt: Date.now() },
+      actor: ACTOR,
+    });
+    this.#r.queue.announce(job.id, null);
+    // A dispatcher may have been faster: then the row says more than `queued` already.
+    return queued ?? (await this.#r.store.get(job.id)) ?? job;
+  }
+
+  /** @throws FlashpodsError job_not_found, also for somebody else's job */
+  async get(id: string, owner: string | null): Promise<Job> {
+    const job = await this.#r.store.get(id);
+    if (!job || (owner !== null && job.owner !== owner)) {
+      throw new FlashpodsError('job_not_found', `There is no job ${JSON.stringify(id.slice(0, 64))}.`);
+    }
+    return job;
+  }
+
+  list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }> {
+    return this.#r.store.list(filter);
+  }
+
+  /** The job when its state is no longer `since`, when it is terminal, or after `timeoutMs`: whatever comes first. */
+  async waitForChange(
+    id: string,
+    owner: string | null,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<Job> {
+    const first = await this.get(id, owner);
+    if (isTerminal(first.status)) return first;
+    const deadline = performance.now() + timeoutMs;
+    let wake: () => void = () => undefined;
+    let looked = true;
+    const unsubscribe = this.#r.queue.subscribe(id, () => {
+      looked = false;
+      wake();
+    });
+    try {
+      for (;;) {
+        const job = await this.get(id, owner);
+        if (job.status !== first.status || signal.aborted) return job;
+        const remaining = deadline - performance.now();
+        if (remaining <= 0) return job;
+        if (looked) {
+          await new Promise<void>((resolve) => {
+            const timer = setTimeout(done, Math.min(remaining, LOOK_EVERY_MS));
+            function done(): void {
+              clearTimeout(timer);
+              signal.removeEventListener('abort', done);
+              resolve();
+            }
+            wake = done;
+            signal.addEventListener('abort', done, { once: true });
+          });
+        }
+        looked = true;
+      }
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  /**
+   * Asks for the end of a job. A waiting one is cancelled here and now; for one that a host holds the wish is
+   * written down, and the host carries it out. When this returns the job can no longer complete.
+   * @throws FlashpodsError job_not_found, job_already_terminal
+   */
+  async cancel(id: string, owner: string | null): Promise<Job> {
+    for (;;) {
+      const job = await this.get(id, owner);
+      if (isTerminal(job.status))
+        throw new FlashpodsError('job_already_terminal', `The job is ${job.status} already.`);
+      if (isWaiting(job.status)) {
+        const cancelled = await this.#r.store.transition(id, {
+          from: WAITING_STATES,
+          to: 'cancelled',
+          endingReason: null,
+          patch: { completedAt: Date.now() },
+          actor: ACTOR,
+          payload: { reason: 'cancel' },
+        });
+        if (!cancelled) continue; // dispatched in between: ask again
+        await this.#r.queue.withdraw(id).catch((error: unknown) => {
+          // Harmless: the dispatcher's compare-and-set refuses a row that is not queued, and withdraws it then.
+          this.#r.logger.warn(
+            { err: error, job_id: id },
+            'the cancelled job could not be taken out of the queue',
+          );
+        });
+        this.#r.queue.announce(id, null);
+        return cancelled;
+      }
+      const first = await this.#r.store.decideEnding(id, 'cancel', ACTOR);
+      this.#r.queue.announce(id, job.host);
+      const now = await this.get(id, owner);
+      if (!first && isTerminal(now.status))
+        throw new FlashpodsError('job_already_terminal', `The job is ${now.status} already.`);
+      // Something else may be ending it already (its exit, its timeout): it ends for that reason, and it ends.
+      if (isWaiting(now.status) && now.endingReason === null) continue;
+      return now;
+    }
+  }
+
+  queuePosition(job: Job): Promise<number | null> {
+    return isWaiting(job.status) ? this.#r.queue.queuePosition(job).catch(() => null) : Promise.resolve(null);
+  }
+
+  capacity(): Promise<CapacityReport> {
+    return this.#r.queue.capacity();
+  }
+
+  async #refuseUnsatisfiable(wanted: Resources): Promise<void> {
+    const known = await this.#r.hosts.known();
+    if (known.length === 0) return;
+    if (known.some(({ capacity }) => capacity.cpus >= wanted.cpus && capacity.memoryGb >= wanted.memoryGb))
+      return;
+    const largest = known.reduce((a, b) => (b.capacity.cpus > a.capacity.cpus ? b : a)).capacity;
+    throw new FlashpodsError(
+      'unsatisfiable_resources',
+      `No host has ${wanted.cpus} cpus and ${wanted.memoryGb} GB; the largest has ${largest.cpus} cpus and ${largest.memoryGb} GB.`,
+      {
+        details: {
+          requested: present(wanted),
+          hosts: known.map((host) => ({ name: host.name, ...present(host.capacity) })),
+        },
+      },
+    );
+  }
+
+  async #refuseBusy(wanted: Resources): Promise<void> {
+    const report = await this.#r.queue.capacity().catch((cause: unknown) => {
+      throw new FlashpodsError(
+        'service_unavailable',
+        'The queue is away, so nobody can say whether there is room.',
+        { cause },
+      );
+    });
+    const up = report.hosts.filter((host) => host.state === 'up');
+    const fits = up.some(({ free }) => free.cpus >= wanted.cpus && free.memoryGb >= wanted.memoryGb);
+    if (fits && report.queue.length === 0) return;
+    const best = up.reduce<(typeof up)[number] | null>(
+      (a, b) => (a && a.free.cpus >= b.free.cpus ? a : b),
+      null,
+    );
+    const none = { cpus: 0, memoryGb: 0 };
+    throw new FlashpodsError('insufficient_resources', 'There is no room for this job at the moment.', {
+      details: {
+        requested: present(wanted),
+        available: present(best?.free ?? none),
+        host_capacity: present(best?.capacity ?? none),
+        running_jobs: report.hosts.reduce((sum, host) => sum + host.runningJobs, 0),
+      },
+    });
+  }
+}
+
+/** @throws FlashpodsError idempotency_key_reused */
+function sameRequest(job: Job, requestHash: string): Job {
+  if (job.requestHash === requestHash) return job;
+  throw new FlashpodsError('idempotency_key_reused', undefined, { details: { job_id: job.id } });
+}
+
+const present = ({ cpus, memoryGb }: Resources): { cpus: number; memory_gb: number } => ({
+  cpus,
+  memory_gb: memoryGb,
+});

@@ -1,0 +1,46 @@
+/** The service's own log: JSON lines on stdout, readable on a terminal. */
+import { type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
+
+export type Logger = Pick<PinoLogger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'> & {
+  child(bindings: Record<string, unknown>): Logger;
+};
+
+/** Values under these keys never reach the log. */
+const REDACTED = [
+  'token',
+  'authorization',
+  'password',
+  'secret',
+  'secrets',
+  'env',
+  '*.token',
+  '*.authorization',
+  '*.password',
+  '*.env',
+  'headers.authorization',
+  'headers.cookie',
+];
+
+export function createLogger(options: { level: string; role: string; pretty?: boolean }): Logger {
+  return pino(
+    {
+      level: options.level,
+      base: { role: options.role },
+      timestamp: stdTimeFunctions.isoTime,
+      redact: { paths: REDACTED, censor: '***' },
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    options.pretty
+      ? { write: (line: string) => process.stdout.write(readable(line)) }
+      : pino.destination({ fd: 1, sync: true }),
+  ); // pino's child type carries generics that callers here have no use for
+}
+
+function readable(line: string): string {
+  const { time, level, role, msg, err, ...rest } = JSON.parse(line) as Record<string, unknown>;
+  const details = Object.entries(rest).map(
+    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+  const problem = err && typeof err === 'object' && 'message' in err ? [`(${String(err.message)})`] : [];
+  return `${[String(time).slice(11, 23), String(level).padEnd(5), `[${String(role)}]`, msg, ...details, ...problem].join(' ')}\n`;
+}

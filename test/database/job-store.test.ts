@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import BetterSqlite from 'better-sqlite3';
+import { after, before, describe, it } from 'mocha';
+import { Database } from '../../src/database/database.ts';
+import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import { newUploadId } from '../../src/ids.ts';
+import { newJob } from '../support/jobs.ts';
+import { scratch } from '../support/scratch.ts';
+
+describe('the job store', () => {
+  const dir = scratch();
+  let database: Database;
+  let second: Database;
+  let store: KnexJobStore;
+  let rival: KnexJobStore;
+  let uploads: KnexUploadStore;
+
+  before(async () => {
+    await dir.make();
+    const path = dir.path('flashpods.db');
+    // Two connections, as two processes have them; opened at once, so that both want to migrate.
+    [database, second] = await Promise.all([Database.open({ path }), Database.open({ path })]);
+    store = new KnexJobStore(database);
+    rival = new KnexJobStore(second);
+    uploads = new KnexUploadStore(database);
+  });
+  after(async () => {
+    await database.close();
+    await second.close();
+  });
+
+  const upload = async (): Promise<string> => {
+    const id = newUploadId();
+    await uploads.create({ id, owner: 'default', expiresAt: Date.now() + 60_000 });
+    await uploads.finalize(id, {
+      sizeBytes: 1,
+      fileCount: 1,
+      expiresAt: Date.now() + 60_000,
+      reusable: false,
+    });
+    return id;
+  };
+
+  it('makes one row of 20 identical creations at the same moment from two processes', async () => {
+    const clientJobId = randomUUID();
+    const filesId = await upload();
+    const results = await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        (index % 2 ? rival : store).create(newJob({ files_id: filesId }, { clientJobId })),
+      ),
+    );
+    assert.equal(results.filter((result) => result.created).length, 1);
+    assert.equal(new Set(results.map((result) => result.job.id)).size, 1);
+  });
+
+  it('gives an upload to one job only', async () => {
+    const filesId = await upload();
+    const results = await Promise.allSettled(
+      [store, rival, store].map((each) => each.create(newJob({ files_id: filesId }))),
+    );
+    assert.equal(results.filter((result) => result.status === 'fulfilled').length, 1);
+    for (const result of results)
+      if (result.status === 'rejected') assert.match(String(result.reason), /belongs to another job/);
+  });
+
+  it('lets exactly one of two rivals make a transition, and journals it without gaps', async () => {
+    const { job } = await store.create(newJob());
+    await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    const results = await Promise.all(
+      [store, rival, store, rival].map((each, index) =>
+        each.transition(job.id, {
+          from: ['queued'],
+          to: 'starting',
+          patch: { host: `h${index}`, epoch: 1 },
+          actor: 'test',
+        }),
+      ),
+    );
+    assert.equal(results.filter(Boolean).length, 1);
+    const events = await store.events({ jobId: job.id, limit: 10 });
+    assert.deepEqual(
+      events.map((event) => [event.seq, event.payload['status']]),
+      [
+        [1, 'pending'],
+        [2, 'queued'],
+        [3, 'starting'],
+      ],
+    );
+  });
+
+  it('refuses a transition of an older dispatch', async () => {
+    const { job } = await store.create(newJob());
+    await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    await store.transition(job.id, {
+      from: ['queued'],
+      to: 'starting',
+      patch: { host: 'h', epoch: 2 },
+      actor: 'test',
+    });
+    assert.equal(
+      await store.transition(job.id, { from: ['starting'], to: 'running', epoch: 1, actor: 'test' }),
+      null,
+    );
+    assert.equal(await store.patch(job.id, 1, { exitCode: 7 }), false);
+  });
+
+  it('throws for a transition that the table does not hold', async () => {
+    const { job } = await store.create(newJob());
+    await assert.rejects(
+      store.transition(job.id, { from: ['pending'], to: 'completed', actor: 'test' }),
+      /pending → completed/,
+    );
+  });
+
+  it('keeps the first reason why a job ends', async () => {
+    const { job } = await store.create(newJob());
+    await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    await store.transition(job.id, {
+      from: ['queued'],
+      to: 'starting',
+      patch: { host: 'h', epoch: 1 },
+      actor: 'test',
+    });
+    const first = await Promise.all([
+      store.decideEnding(job.id, 'cancel', 'a'),
+      rival.decideEnding(job.id, 'exit', 'b'),
+    ]);
+    assert.equal(first.filter(Boolean).length, 1);
+    assert.equal(
+      await store.transition(job.id, {
+        from: ['starting'],
+        to: 'running',
+        endingReason: null,
+        actor: 'test',
+      }),
+      null,
+    );
+  });
+
+  it('frees the key only when the job is cleaned', async () => {
+    const clientJobId = randomUUID();
+    const { job } = await store.create(newJob({}, { clientJobId }));
+    await store.transition(job.id, { from: ['pending'], to: 'cancelled', actor: 'test' });
+    await store.transition(job.id, { from: ['cancelled'], to: 'cleaning', actor: 'test' });
+    assert.equal((await store.create(newJob({}, { clientJobId }))).created, false);
+    await store.transition(job.id, { from: ['cleaning'], to: 'cleaned', actor: 'test' });
+    assert.equal((await store.create(newJob({}, { clientJobId }))).created, true);
+  });
+
+  it('pages newest first without repetition while rows are added', async () => {
+    const owner = 'pager';
+    for (let index = 0; index < 5; index += 1)
+      await store.create(newJob({ labels: { n: String(index) } }, { owner }));
+    const filter = { owner, states: null, type: null, label: null, limit: 2 };
+    const first = await store.list({ ...filter, beforePosition: null });
+    await store.create(newJob({}, { owner }));
+    const next = await store.list({ ...filter, beforePosition: first.jobs[1]?.position ?? 0 });
+    const labels = [...first.jobs, ...next.jobs].map((job) => job.labels['n']);
+    assert.deepEqual(labels, ['4', '3', '2', '1']);
+    assert.equal((await store.list({ ...filter, label: ['n', '3'], beforePosition: null })).total, 1);
+  });
+
+  it('waits for another process that holds the write lock, without stopping the event loop', async () => {
+    const { job } = await store.create(newJob());
+    const locker = new BetterSqlite(dir.path('flashpods.db'));
+    locker.exec('BEGIN IMMEDIATE');
+    let ticks = 0;
+    const ticker = setInterval(() => (ticks += 1), 5);
+    const write = store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    while (ticks < 30) await new Promise((wake) => setImmediate(wake));
+    locker.exec('COMMIT');
+    assert.equal((await write)?.status, 'queued');
+    clearInterval(ticker);
+    locker.close();
+  });
+
+  it('refuses a database that is newer than the program', async () => {
+    const path = dir.path('newer.db');
+    await (await Database.open({ path })).close();
+    const raw = new BetterSqlite(path);
+    raw.prepare("insert into schema_migrations values ('9999-future', 1)").run();
+    raw.close();
+    await assert.rejects(Database.open({ path }), /newer than this program/);
+  });
+});

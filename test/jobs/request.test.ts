@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { describe, it } from 'mocha';
+import { FlashpodsError } from '../../src/errors.ts';
+import { hashSpec, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
+import { LIMITS } from '../support/jobs.ts';
+
+const refusal = (body: unknown): FlashpodsError => {
+  try {
+    parseCreateJob(body);
+  } catch (error) {
+    assert.ok(error instanceof FlashpodsError, String(error));
+    return error;
+  }
+  throw new Error(`accepted ${JSON.stringify(body)}`);
+};
+const worker = (more: Record<string, unknown>): Record<string, unknown> => ({
+  type: 'worker',
+  command: 'true',
+  ...more,
+});
+
+describe('a request for a job', () => {
+  const cases: [what: string, body: unknown, code: string, field: string][] = [
+    ['no type', { command: 'true' }, 'invalid_job_type', 'type'],
+    ['an unknown type', { type: 'robot', command: 'true' }, 'invalid_job_type', 'type'],
+    ['no command', { type: 'worker' }, 'missing_command', 'command'],
+    ['an empty command', worker({ command: '' }), 'missing_command', 'command'],
+    ['a command of 10,001 bytes', worker({ command: 'a'.repeat(10_001) }), 'invalid_request', 'command'],
+    [
+      'a command of 10,000 characters but more bytes',
+      worker({ command: 'é'.repeat(5_001) }),
+      'invalid_request',
+      'command',
+    ],
+    ['a NUL byte in the command', worker({ command: 'a\0b' }), 'invalid_request', 'command'],
+    ['a lone surrogate', worker({ command: 'a\ud800' }), 'invalid_request', 'command'],
+    ['no task', { type: 'agent', git_branch: 'b' }, 'missing_task', 'task'],
+    ['no branch', { type: 'agent', task: 't' }, 'missing_git_branch', 'git_branch'],
+    ['cpus 0', worker({ cpus: 0 }), 'invalid_cpus', 'cpus'],
+    ['cpus 1.5', worker({ cpus: 1.5 }), 'invalid_cpus', 'cpus'],
+    ['cpus as text', worker({ cpus: '2' }), 'invalid_cpus', 'cpus'],
+    ['memory -1', worker({ memory_gb: -1 }), 'invalid_memory', 'memory_gb'],
+    ['timeout null', worker({ timeout_minutes: null }), 'invalid_timeout', 'timeout_minutes'],
+    [
+      'a UUID of version 1',
+      worker({ client_job_id: '2c5ea4c0-4067-11e9-8bad-9b1deb4d3b7d' }),
+      'invalid_client_job_id',
+      'client_job_id',
+    ],
+    ['an image with a space', worker({ image: 'a b' }), 'invalid_image', 'image'],
+    ['an option as image', worker({ image: '--privileged' }), 'invalid_image', 'image'],
+    ['an image of 256 characters', worker({ image: 'a'.repeat(256) }), 'invalid_image', 'image'],
+    ['an unknown field', worker({ comand: 'x' }), 'invalid_request', 'comand'],
+    ['a variable with a bad name', worker({ env: { 'A=B': 'x' } }), 'invalid_request', 'env.A=B'],
+    ['a variable of ours', worker({ env: { FLASHPODS_JOB_ID: 'x' } }), 'invalid_request', 'env'],
+    ['a field of the other type', worker({ task: 'x' }), 'invalid_request', 'task'],
+    ['no object', [], 'invalid_request', ''],
+  ];
+  for (const [what, body, code, field] of cases) {
+    it(`with ${what} is refused with ${code}, naming the field`, () => {
+      const error = refusal(body);
+      assert.equal(error.code, code);
+      assert.equal(error.details['field'], field);
+    });
+  }
+
+  it('gets the defaults of its type, and values over the maximum are lowered', () => {
+    const spec = toJobSpec(parseCreateJob(worker({ cpus: 99, timeout_minutes: 500 })), LIMITS);
+    assert.deepEqual([spec.cpus, spec.memoryGb, spec.timeoutMinutes], [8, 4, 120]);
+  });
+
+  it('hashes the same after defaults and clamping, whatever the order of its fields', () => {
+    const a = toJobSpec(parseCreateJob(worker({ cpus: 8, env: { A: '1', B: '2' } })), LIMITS);
+    const b = toJobSpec(
+      parseCreateJob({ env: { B: '2', A: '1' }, cpus: 64, command: 'true', type: 'worker', priority: 5 }),
+      LIMITS,
+    );
+    assert.equal(hashSpec(a), hashSpec(b));
+    assert.notEqual(hashSpec(a), hashSpec({ ...a, command: 'false' }));
+  });
+
+  it('of any JSON at all is accepted or refused with a code, never with another error', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.jsonValue(),
+          fc.record({ type: fc.constant('worker'), command: fc.jsonValue(), cpus: fc.jsonValue() }),
+        ),
+        (body) => {
+          try {
+            parseCreateJob(body);
+          } catch (error) {
+            assert.ok(error instanceof FlashpodsError && error.status === 400, String(error));
+          }
+        },
+      ),
+    );
+  });
+});

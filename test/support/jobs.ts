@@ -1,0 +1,21 @@
+import { newJobId } from '../../src/ids.ts';
+import { hashSpec, jobLimits, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
+import type { NewJob } from '../../src/jobs/store.ts';
+
+export const LIMITS = jobLimits({
+  workerImage: 'localhost/flashpods/base:latest',
+  agentImage: 'flashpods/agent:latest',
+});
+
+/** A valid job as the service would hand it to the store. */
+export function newJob(request: Record<string, unknown> = {}, more: Partial<NewJob> = {}): NewJob {
+  const spec = toJobSpec(parseCreateJob({ type: 'worker', command: 'true', ...request }), LIMITS);
+  return {
+    ...spec,
+    id: newJobId(),
+    owner: 'default',
+    clientJobId: null,
+    requestHash: hashSpec(spec),
+    ...more,
+  };
+}
