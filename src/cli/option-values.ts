@@ -1,0 +1,55 @@
+/** Reads the values of options. Each throws commander's own error, which names the option and ends with status 2. */
+import { InvalidArgumentError } from 'commander';
+
+export const integerFrom =
+  (min: number, max = Number.MAX_SAFE_INTEGER) =>
+  (value: string): number => {
+    const number = Number(value);
+    if (/^\d+$/.test(value) && number >= min && number <= max) return number;
+    throw new InvalidArgumentError(
+      `It must be a whole number from ${min}${max === Number.MAX_SAFE_INTEGER ? '' : ` to ${max}`}.`,
+    );
+  };
+
+/** `4`, `4g`, `4GB` → 4 */
+export function gigabytes(value: string): number {
+  const match = /^(\d+)\s*(?:g|gb|gib)?$/i.exec(value);
+  if (match?.[1] && Number(match[1]) >= 1) return Number(match[1]);
+  throw new InvalidArgumentError('It must be whole gigabytes, such as 4 or 4g.');
+}
+
+/** `30`, `30m`, `2h` → minutes */
+export function minutes(value: string): number {
+  const match = /^(\d+)(m|h)?$/.exec(value);
+  if (match?.[1] && Number(match[1]) >= 1) return Number(match[1]) * (match[2] === 'h' ? 60 : 1);
+  throw new InvalidArgumentError('It must be whole minutes, such as 30, 30m or 2h.');
+}
+
+const SECONDS = { s: 1, m: 60, h: 3_600 } as const;
+
+/** `90`, `90s`, `5m`, `1h` → seconds */
+export function seconds(value: string): number {
+  const match = /^(\d+(?:\.\d+)?)([smh])?$/.exec(value);
+  if (match?.[1]) return Number(match[1]) * SECONDS[(match[2] ?? 's') as keyof typeof SECONDS];
+  throw new InvalidArgumentError('It must be a time, such as 90, 90s, 5m or 1h.');
+}
+
+/** Collects `KEY=VALUE` of an option that may be given several times. */
+export function keyValue(
+  value: string,
+  earlier: Readonly<Record<string, string>> = {},
+): Record<string, string> {
+  const at = value.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('It must be KEY=VALUE.');
+  return { ...earlier, [value.slice(0, at)]: value.slice(at + 1) };
+}
+
+/** `key=value` or `key:value` */
+export function label(value: string): readonly [key: string, value: string] {
+  const match = /^([^=:]+)[=:](.*)$/s.exec(value);
+  if (match?.[1] !== undefined && match[2] !== undefined) return [match[1], match[2]];
+  throw new InvalidArgumentError('It must be KEY=VALUE.');
+}
+
+/** Collects an option that may be given several times. */
+export const several = (value: string, earlier: readonly string[] = []): string[] => [...earlier, value];

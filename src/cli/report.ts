@@ -1,0 +1,33 @@
+import { ClientError } from '../client/client-error.ts';
+import { messageOf } from '../errors.ts';
+import { type Output, sanitize } from './terminal.ts';
+
+/** The catalogue's advice speaks of the API; here is what to type instead. */
+const ADVICE: Readonly<Record<string, string>> = {
+  missing_authorization: 'Set FLASHPODS_API_TOKEN; `flashpods up` prints where the token is kept.',
+  job_not_found: '`flashpods ps -a` lists the jobs.',
+  artifact_not_found: '`flashpods artifacts JOB` lists what the job left.',
+  artifacts_not_available: '`flashpods wait JOB` waits for its end.',
+  logs_not_available: '`flashpods logs -f JOB` waits for the first line.',
+  unsatisfiable_resources: '`flashpods status` shows what the hosts have.',
+  insufficient_resources: 'Try later, or leave out `--when-busy reject` so that the job waits.',
+};
+
+/** Code, message, what to do next and the request id, for a person or as one JSON object. */
+export async function reportError(error: unknown, err: Output, json: boolean): Promise<void> {
+  if (!(error instanceof ClientError)) {
+    // A mistake of ours: the stack is what its report needs.
+    const text = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+    await (json ? err.json({ error: 'internal_error', message: messageOf(error) }) : err.line(text));
+    return;
+  }
+  const advice = ADVICE[error.code] ?? error.advice;
+  if (json) {
+    const { code, message, details, requestId } = error;
+    await err.json({ error: code, message, advice, details, request_id: requestId });
+    return;
+  }
+  await err.line(`${err.colour('red', `flashpods: ${sanitize(error.code)}`)}: ${sanitize(error.message)}`);
+  if (error.code !== 'interrupted') await err.line(`  ${advice}`);
+  if (error.requestId !== null) await err.line(err.colour('dim', `  request ${sanitize(error.requestId)}`));
+}

@@ -1,0 +1,95 @@
+import { stripVTControlCharacters } from 'node:util';
+import { systemCode } from '../errors.ts';
+import type { CliStream } from './io.ts';
+
+export type Colour = 'red' | 'green' | 'yellow' | 'dim' | 'bold';
+
+const CODES: Readonly<Record<Colour, readonly [number, number]>> = {
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+  dim: [2, 22],
+  bold: [1, 22],
+};
+
+/**
+ * One of the two output streams: waits for slow readers, colours only on a terminal, and once its reader is gone
+ * (`flashpods ps | head -1`) takes what is written and drops it.
+ */
+export class Output {
+  readonly isTTY: boolean;
+  readonly #stream: CliStream;
+  readonly #colours: boolean;
+  #closed = false;
+
+  constructor(stream: CliStream, { noColor }: { noColor: boolean }) {
+    this.#stream = stream;
+    this.isTTY = stream.isTTY === true;
+    this.#colours = this.isTTY && !noColor;
+    stream.on('error', (error: unknown) => {
+      if (systemCode(error) !== 'EPIPE') throw error;
+      this.#closed = true;
+    });
+    stream.on('close', () => {
+      this.#closed = true;
+    });
+  }
+
+  /** Nobody reads any more. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get columns(): number {
+    return this.#stream.columns ?? 80;
+  }
+
+  /** Resolves when more may be written. */
+  async write(text: string): Promise<void> {
+    if (this.#closed || text === '' || this.#stream.write(text)) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        for (const event of ['drain', 'close', 'error']) this.#stream.off(event, done);
+        resolve();
+      };
+      for (const event of ['drain', 'close', 'error']) this.#stream.on(event, done);
+    });
+  }
+
+  line(text: string): Promise<void> {
+    return this.write(`${text}\n`);
+  }
+
+  json(value: unknown): Promise<void> {
+    return this.line(JSON.stringify(value));
+  }
+
+  colour(colour: Colour, text: string): string {
+    const [on, off] = CODES[colour];
+    return this.#colours ? `\u001b[${on}m${text}\u001b[${off}m` : text;
+  }
+
+  /** Resolves when all that was written has left the process. */
+  flush(): Promise<void> {
+    return this.#closed
+      ? Promise.resolve()
+      : new Promise((resolve) => this.#stream.write('', () => resolve()));
+  }
+}
+
+/**
+ * Text of unknown origin, for one line of a terminal: escape sequences are removed, every other control
+ * character (C1 and the bidirectional overrides included) becomes a visible stand-in.
+ */
+export const sanitize = (text: string): string =>
+  stripVTControlCharacters(text)
+    .replaceAll(/[\t\n\r]+/g, ' ')
+    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\uFFFD');
+
+/** As {@link sanitize}, and no longer than `width` characters. */
+export function shorten(text: string, width: number): string {
+  const characters = [...sanitize(text)];
+  return characters.length <= width
+    ? characters.join('')
+    : `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
+}

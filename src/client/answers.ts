@@ -1,0 +1,134 @@
+/** What the API answers, as far as the client reads it. Field names are the API's. Times are ISO 8601 in UTC. */
+import type { JobState } from '../jobs/states.ts';
+
+export interface JobAnswer {
+  readonly id: string;
+  readonly type: string;
+  readonly status: JobState;
+  readonly command?: string | null;
+  readonly task?: string | null;
+  readonly image?: string;
+  readonly cpus: number;
+  readonly memory_gb: number;
+  readonly timeout_minutes: number;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly priority?: number;
+  readonly queue_position?: number | null;
+  readonly waiting_reason?: string | null;
+  readonly host?: string | null;
+  readonly exit_code?: number | null;
+  /** A code of the catalogue, or a sentence. */
+  readonly error?: string | null;
+  readonly error_message?: string | null;
+  readonly usage?: UsageAnswer | null;
+  readonly created_at: string;
+  readonly queued_at?: string | null;
+  readonly started_at?: string | null;
+  readonly completed_at?: string | null;
+  readonly elapsed_seconds?: number | null;
+  readonly duration_seconds?: number | null;
+  readonly log_truncated?: boolean;
+  readonly warnings?: readonly string[];
+  readonly artifact_warnings?: readonly string[];
+}
+
+export interface UsageAnswer {
+  readonly peak_memory_bytes?: number | null;
+  readonly cpu_seconds?: number | null;
+}
+
+export interface CreatedJob {
+  readonly job_id: string;
+  readonly status: JobState;
+  readonly created: boolean;
+  readonly cpus: number;
+  readonly memory_gb: number;
+  readonly timeout_minutes: number;
+  readonly queue_position: number | null;
+}
+
+export interface JobList {
+  readonly jobs: readonly JobAnswer[];
+  readonly total: number;
+  readonly next_cursor: string | null;
+}
+
+export interface ArtifactAnswer {
+  readonly name: string;
+  readonly size_bytes: number;
+  readonly sha256: string;
+  readonly created_at: string;
+}
+
+export interface ArtifactList {
+  readonly artifacts: readonly ArtifactAnswer[];
+  readonly total_size_bytes: number;
+  readonly expires_at: string | null;
+  readonly copy_in_progress: boolean;
+}
+
+export interface UploadAnswer {
+  readonly upload_id: string;
+  readonly state: string;
+  readonly size_bytes?: number | null;
+  readonly file_count?: number | null;
+  readonly expires_at?: string | null;
+}
+
+export interface HealthAnswer {
+  readonly status: 'healthy' | 'degraded' | 'unhealthy';
+  readonly version: string;
+  readonly uptime_seconds: number;
+  readonly checks: Readonly<Record<string, unknown>>;
+}
+
+export interface CapacityAnswer {
+  readonly hosts: readonly {
+    readonly name: string;
+    readonly state: string;
+    readonly capacity: ResourcesAnswer;
+    readonly free: ResourcesAnswer;
+    readonly running_jobs: number;
+  }[];
+  readonly queue: { readonly length: number; readonly oldest_wait_seconds: number };
+}
+
+export interface ResourcesAnswer {
+  readonly cpus: number;
+  readonly memory_gb: number;
+}
+
+/** A line of a log, or a part of an overlong one. `system` lines are Flashpods' own: pulls, truncation. */
+export interface LogLine {
+  readonly seq: number;
+  readonly time: string;
+  readonly stream: 'stdout' | 'stderr' | 'system';
+  readonly text: string;
+  /** The line goes on in the next of the same stream. */
+  readonly partial?: true;
+}
+
+export interface LogPage {
+  readonly lines: readonly LogLine[];
+  /** Byte at which the next read begins. */
+  readonly nextOffset: number;
+  /** Size of the log; more than `nextOffset` when there is more, or a line that has not ended yet. */
+  readonly totalBytes: number;
+}
+
+export interface JobRequest {
+  readonly type: 'worker';
+  readonly command: string;
+  readonly client_job_id?: string;
+  readonly files_id?: string;
+  readonly image?: string;
+  readonly cpus?: number;
+  readonly memory_gb?: number;
+  readonly timeout_minutes?: number;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly network?: 'internet' | 'none';
+  readonly priority?: number;
+  readonly when_busy?: 'queue' | 'reject';
+  readonly max_queue_seconds?: number;
+  readonly labels?: Readonly<Record<string, string>>;
+}

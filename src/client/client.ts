@@ -1,0 +1,223 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type {
+  ArtifactList,
+  CapacityAnswer,
+  CreatedJob,
+  HealthAnswer,
+  JobAnswer,
+  JobList,
+  JobRequest,
+  LogLine,
+  LogPage,
+  UploadAnswer,
+} from './answers.ts';
+import { ClientError, hasCode } from './client-error.ts';
+import type { Connection } from './connection.ts';
+import { type Answer, type Call, parseObject, type RetryNotice, Transport } from './transport.ts';
+
+export interface ListFilter {
+  /** `all`, a state, or the group `active`. */
+  readonly status?: string | undefined;
+  readonly label?: readonly [key: string, value: string] | undefined;
+  /** 1–100. */
+  readonly limit?: number | undefined;
+  readonly cursor?: string | undefined;
+}
+
+/** Where to begin in a log: at a byte, or so many lines before its end. */
+export type LogStart = { readonly offset: number } | { readonly tail: number };
+
+/** Silence that a long poll adds to what a server may take anyhow. */
+const POLL_GRACE_MS = 15_000;
+
+/**
+ * The HTTP API as methods. Every method throws {@link ClientError}, or the reason of an aborted signal, and
+ * retries what the API says may be retried: see `retry.ts`.
+ */
+export class FlashpodsClient {
+  readonly connection: Connection;
+  readonly #transport: Transport;
+
+  constructor(connection: Connection, onRetry?: (notice: RetryNotice) => void) {
+    this.connection = connection;
+    this.#transport = new Transport(connection, onRetry);
+  }
+
+  /** Closes the connections that are kept open. */
+  close(): void {
+    this.#transport.close();
+  }
+
+  /** The health that the server reports, also when it is bad; needs no token. */
+  async health(signal?: AbortSignal): Promise<HealthAnswer> {
+    return this.#object<HealthAnswer>({ method: 'GET', path: '/health', signal, accept: [503] }, 'status');
+  }
+
+  async capacity(signal?: AbortSignal): Promise<CapacityAnswer> {
+    return this.#object<CapacityAnswer>({ method: 'GET', path: '/capacity', signal }, 'hosts');
+  }
+
+  /** However often the request has to be sent, one job comes of it: it carries one `client_job_id`. */
+  async createJob(request: JobRequest, signal?: AbortSignal): Promise<CreatedJob> {
+    const json = { ...request, client_job_id: request.client_job_id ?? randomUUID() };
+    return this.#object<CreatedJob>({ method: 'POST', path: '/jobs', json, signal }, 'job_id');
+  }
+
+  /** With `waitSeconds` (1–60) the answer comes when the job's state changes, or after that time. */
+  async getJob(
+    id: string,
+    options: { waitSeconds?: number; signal?: AbortSignal | undefined } = {},
+  ): Promise<JobAnswer> {
+    const { waitSeconds, signal } = options;
+    const silenceMs = waitSeconds === undefined ? {} : { silenceMs: waitSeconds * 1_000 + POLL_GRACE_MS };
+    const call: Call = {
+      method: 'GET',
+      path: jobPath(id),
+      query: { wait: waitSeconds },
+      signal,
+      ...silenceMs,
+    };
+    return this.#object<JobAnswer>(call, 'status');
+  }
+
+  async listJobs(filter: ListFilter, signal?: AbortSignal): Promise<JobList> {
+    const { status, limit, cursor } = filter;
+    const label = filter.label?.join(':');
+    return this.#object<JobList>(
+      { method: 'GET', path: '/jobs', query: { status, label, limit, cursor }, signal },
+      'jobs',
+    );
+  }
+
+  /** Newest first, over as many pages as it takes. */
+  async *allJobs(
+    filter: Omit<ListFilter, 'limit' | 'cursor'>,
+    limit: number,
+    signal?: AbortSignal,
+  ): AsyncGenerator<JobAnswer> {
+    let cursor: string | undefined;
+    for (let left = limit; left > 0;) {
+      const page = await this.listJobs({ ...filter, limit: Math.min(left, 100), cursor }, signal);
+      yield* page.jobs;
+      left -= page.jobs.length;
+      if (page.next_cursor === null || page.jobs.length === 0) return;
+      cursor = page.next_cursor;
+    }
+  }
+
+  /** Asks for the end of a job; its state changes when it is true. */
+  async cancelJob(id: string, signal?: AbortSignal): Promise<void> {
+    await this.#transport.call({ method: 'DELETE', path: jobPath(id), signal });
+  }
+
+  /** Asks for the end of every job that waits or runs and has the label. @returns their ids */
+  async cancelJobs(
+    label: readonly [key: string, value: string],
+    signal?: AbortSignal,
+  ): Promise<readonly string[]> {
+    const call: Call = { method: 'DELETE', path: '/jobs', query: { label: label.join(':') }, signal };
+    return (await this.#object<{ readonly cancelled: readonly string[] }>(call, 'cancelled')).cancelled;
+  }
+
+  /** @returns null as long as nothing has been captured for the job */
+  async log(id: string, start: LogStart, signal?: AbortSignal): Promise<LogPage | null> {
+    const call: Call = {
+      method: 'GET',
+      path: `${jobPath(id)}/output`,
+      query: { ...start, format: 'ndjson' },
+      signal,
+    };
+    try {
+      return logPage(await this.#transport.call(call));
+    } catch (error) {
+      if (hasCode(error, 'logs_not_available')) return null;
+      throw error;
+    }
+  }
+
+  async artifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
+    return this.#object<ArtifactList>(
+      { method: 'GET', path: `${jobPath(id)}/artifacts`, signal },
+      'artifacts',
+    );
+  }
+
+  /** The artifact's bytes, unread. */
+  async openArtifact(id: string, name: string, signal?: AbortSignal): Promise<IncomingMessage> {
+    const encoded = name.split('/').map(encodeURIComponent).join('/');
+    return this.#transport.open({ method: 'GET', path: `${jobPath(id)}/artifacts/${encoded}`, signal });
+  }
+
+  async createUpload(signal?: AbortSignal): Promise<UploadAnswer> {
+    return this.#object<UploadAnswer>({ method: 'POST', path: '/uploads', json: {}, signal }, 'upload_id');
+  }
+
+  /** Sends a tar stream into an upload, once: whoever wants to try again needs another stream. */
+  async putFiles(id: string, tar: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
+    const stream = { body: tar, contentType: 'application/x-tar' };
+    // Unpacking and counting 2 GB takes its time before the first byte of an answer.
+    await this.#transport.call({
+      method: 'PUT',
+      path: `${uploadPath(id)}/files`,
+      stream,
+      signal,
+      silenceMs: 300_000,
+    });
+  }
+
+  async finalizeUpload(id: string, signal?: AbortSignal): Promise<UploadAnswer> {
+    try {
+      const call: Call = {
+        method: 'POST',
+        path: `${uploadPath(id)}/finalize`,
+        json: {},
+        signal,
+        silenceMs: 300_000,
+      };
+      return await this.#object<UploadAnswer>(call, 'upload_id');
+    } catch (error) {
+      // An earlier try of this very call did it and its answer was lost: nobody else knows the id.
+      if (hasCode(error, 'upload_already_finalized')) return this.getUpload(id, signal);
+      throw error;
+    }
+  }
+
+  async getUpload(id: string, signal?: AbortSignal): Promise<UploadAnswer> {
+    return this.#object<UploadAnswer>({ method: 'GET', path: uploadPath(id), signal }, 'upload_id');
+  }
+
+  async deleteUpload(id: string, signal?: AbortSignal): Promise<void> {
+    await this.#transport.call({ method: 'DELETE', path: uploadPath(id), signal });
+  }
+
+  /** `field` is one that the answer can't be without: its absence tells a stranger from our server. */
+  async #object<T extends object>(call: Call, field: keyof T & string): Promise<T> {
+    const answer = await this.#transport.call(call);
+    const object = parseObject(answer.body);
+    if (object && Object.hasOwn(object, field)) return object as T;
+    throw new ClientError(
+      'unexpected_answer',
+      `${call.method} ${call.path} was not answered as Flashpods answers.`,
+      {
+        status: answer.status,
+      },
+    );
+  }
+}
+
+const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
+const uploadPath = (id: string): string => `/uploads/${encodeURIComponent(id)}`;
+
+function logPage(answer: Answer): LogPage {
+  const nextOffset = Number(answer.headers['x-next-offset']);
+  if (!Number.isSafeInteger(nextOffset))
+    throw new ClientError('unexpected_answer', 'The log came without its next offset.');
+  const lines = answer.body
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as LogLine);
+  const totalBytes = Number(answer.headers['x-total-bytes'] ?? nextOffset);
+  return { lines, nextOffset, totalBytes };
+}

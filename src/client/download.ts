@@ -1,0 +1,165 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
+import { copyFile, link, lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { systemCode } from '../errors.ts';
+import type { ArtifactAnswer } from './answers.ts';
+import type { FlashpodsClient } from './client.ts';
+import { ClientError } from './client-error.ts';
+
+export interface DownloadOptions {
+  /** Whether a file that is there already may be replaced. */
+  readonly force: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Fetches an artifact to its place below a directory, which is made when it is missing.
+ * @returns the path of the file
+ * @throws ClientError unsafe_artifact_name, or as {@link downloadTo}
+ */
+export async function downloadInto(
+  client: FlashpodsClient,
+  jobId: string,
+  artifact: ArtifactAnswer,
+  directory: string,
+  options: DownloadOptions,
+): Promise<string> {
+  const segments = segmentsOf(artifact.name);
+  await mkdir(directory, { recursive: true });
+  let parent = directory;
+  for (const segment of segments.slice(0, -1)) {
+    parent = join(parent, segment);
+    await makeRealDirectory(parent, artifact.name);
+  }
+  const target = join(parent, segments.at(-1) ?? '');
+  await downloadTo(client, jobId, artifact, target, options);
+  return target;
+}
+
+/**
+ * Fetches an artifact to a path. The file appears whole, with size and SHA-256 checked, or not at all.
+ * @throws ClientError file_exists, download_failed, or what the API answered
+ */
+export async function downloadTo(
+  client: FlashpodsClient,
+  jobId: string,
+  artifact: ArtifactAnswer,
+  target: string,
+  { force, signal }: DownloadOptions,
+): Promise<void> {
+  if (!force && (await exists(target))) throw fileExists(target);
+  const temporary = join(dirname(target), `.flashpods-${randomUUID()}.part`);
+  try {
+    await fetchTo(client, jobId, artifact, temporary, signal);
+    if (force) await rename(temporary, target);
+    else await moveToFree(temporary, target);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof ClientError || systemCode(error) === undefined) throw error;
+    throw new ClientError('download_failed', `${target} can't be written (${systemCode(error)}).`, {
+      cause: error,
+    });
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function fetchTo(
+  client: FlashpodsClient,
+  jobId: string,
+  artifact: ArtifactAnswer,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const response = await client.openArtifact(jobId, artifact.name, signal);
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    const file = await open(path, 'wx', 0o666);
+    try {
+      for await (const chunk of received(response, artifact.name)) {
+        bytes += chunk.length;
+        if (bytes > artifact.size_bytes) break;
+        hash.update(chunk);
+        await file.writeFile(chunk);
+      }
+    } finally {
+      await file.close();
+    }
+  } finally {
+    response.destroy();
+  }
+  signal?.throwIfAborted();
+  if (bytes !== artifact.size_bytes || hash.digest('hex') !== artifact.sha256) {
+    throw new ClientError(
+      'download_failed',
+      `${artifact.name} arrived with other bytes than its SHA-256 promises.`,
+    );
+  }
+}
+
+/** Tells a connection that broke from a disk that is full. */
+async function* received(response: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
+  try {
+    yield* response;
+  } catch (cause) {
+    throw new ClientError('download_failed', `The connection broke while ${name} was fetched.`, { cause });
+  }
+}
+
+/** `rename` would replace what has come to be there meanwhile; a hard link is refused then. */
+async function moveToFree(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EEXIST') throw fileExists(to);
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
+    // A file system without hard links.
+    await copyFile(from, to, constants.COPYFILE_EXCL).catch((copyError: unknown) => {
+      throw systemCode(copyError) === 'EEXIST' ? fileExists(to) : copyError;
+    });
+  }
+}
+
+async function makeRealDirectory(path: string, name: string): Promise<void> {
+  await mkdir(path).catch((error: unknown) => {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  });
+  // A symlink here would lead what the server sends to wherever it points.
+  const found = await lstat(path);
+  if (found.isDirectory()) return;
+  const what = found.isSymbolicLink() ? 'a symlink' : 'not a directory';
+  throw new ClientError('file_exists', `${name} can't be stored: ${path} is ${what}.`);
+}
+
+/** The rules of the API for names of artifacts, checked here because a server is not trusted to keep them. */
+export function segmentsOf(name: string): readonly string[] {
+  const segments = name.split('/');
+  const safe = segments.every(
+    (segment) =>
+      segment !== '' &&
+      segment !== '.' &&
+      segment !== '..' &&
+      segment.trim() === segment &&
+      Buffer.byteLength(segment) <= 255 &&
+      !/[\\\0]/.test(segment),
+  );
+  if (safe) return segments;
+  throw new ClientError(
+    'unsafe_artifact_name',
+    `The artifact name ${JSON.stringify(name.slice(0, 200))} is not safe.`,
+  );
+}
+
+const exists = (path: string): Promise<boolean> =>
+  lstat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    },
+  );
+
+const fileExists = (path: string): ClientError => new ClientError('file_exists', `${path} exists already.`);

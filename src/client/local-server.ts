@@ -1,0 +1,60 @@
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode } from '../errors.ts';
+
+const serverFile = (runPath: string): string => join(runPath, 'server.json');
+
+/** Tells clients of this machine where the API listens; mode 0600, written in one step. */
+export async function announceLocalServer(
+  runPath: string,
+  server: { url: string; pid: number },
+): Promise<void> {
+  const file = serverFile(runPath);
+  const temporary = `${file}.${server.pid}`;
+  await writeFile(temporary, `${JSON.stringify(server)}\n`, { mode: 0o600 });
+  await rename(temporary, file);
+}
+
+/** Takes the announcement back, unless a successor has written its own since. */
+export async function withdrawLocalServer(runPath: string, pid: number): Promise<void> {
+  if ((await read(serverFile(runPath)))?.pid === pid) await rm(serverFile(runPath), { force: true });
+}
+
+/**
+ * The server that `up` started on this machine and that still lives. A file of another user is not believed:
+ * the directory may lie in /tmp, where anybody could have put one that leads our token elsewhere.
+ */
+export async function findLocalServer(runPath: string): Promise<{ url: string; file: string } | null> {
+  const file = serverFile(runPath);
+  const server = await read(file);
+  if (!server || !lives(server.pid)) return null;
+  const { uid } = await stat(file);
+  return uid === 0 || uid === process.getuid?.() ? { url: server.url, file } : null;
+}
+
+async function read(file: string): Promise<{ url: string; pid: number } | null> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    // Written in one step, so a file that is no JSON is not ours either.
+    if (error instanceof SyntaxError || ['ENOENT', 'ENOTDIR', 'EACCES'].includes(systemCode(error) ?? ''))
+      return null;
+    throw error;
+  }
+  const fields = typeof value === 'object' && value !== null ? value : {};
+  if (!('url' in fields) || !('pid' in fields)) return null;
+  return typeof fields.url === 'string' && Number.isSafeInteger(fields.pid)
+    ? { url: fields.url, pid: Number(fields.pid) }
+    : null;
+}
+
+function lives(pid: number): boolean {
+  if (pid < 1) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) === 'EPERM';
+  }
+}

@@ -1,0 +1,291 @@
+import {
+  Agent as HttpAgent,
+  type ClientRequest,
+  type IncomingMessage,
+  request as httpRequest,
+  type RequestOptions,
+} from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf, systemCode } from '../errors.ts';
+import { VERSION } from '../version.ts';
+import { ClientError } from './client-error.ts';
+import type { Connection } from './connection.ts';
+import { parseRetryAfter, Retries } from './retry.ts';
+
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Encoded already; begins with a slash. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly json?: unknown;
+  /** A body that can be sent once only: such a call is never retried here. */
+  readonly stream?: { readonly body: AsyncIterable<Uint8Array>; readonly contentType: string };
+  readonly signal?: AbortSignal | undefined;
+  /** The server may be silent for so long before it counts as gone. */
+  readonly silenceMs?: number;
+  /** Statuses from 400 on that are answers all the same. */
+  readonly accept?: readonly number[];
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Buffer;
+}
+
+export interface RetryNotice {
+  readonly error: ClientError;
+  readonly delayMs: number;
+}
+
+const SILENCE_MS = 30_000;
+/** Larger answers than any that the API gives in one piece; artifacts are streamed. */
+const MAX_BODY_BYTES = 64 * 1024 * 1024;
+
+/** Sends requests to one server: connections kept open, retries, errors as {@link ClientError}. No redirects. */
+export class Transport {
+  readonly #connection: Connection;
+  readonly #onRetry: (notice: RetryNotice) => void;
+  readonly #agent: HttpAgent;
+
+  constructor(connection: Connection, onRetry: (notice: RetryNotice) => void = () => undefined) {
+    this.#connection = connection;
+    this.#onRetry = onRetry;
+    this.#agent =
+      connection.url.protocol === 'https:'
+        ? new HttpsAgent({ keepAlive: true })
+        : new HttpAgent({ keepAlive: true });
+  }
+
+  /** @throws ClientError, or the signal's reason */
+  async call(call: Call): Promise<Answer> {
+    return this.#retrying(call, async () => {
+      const response = await this.#send(call);
+      const answer = {
+        status: response.statusCode ?? 0,
+        headers: response.headers,
+        body: await this.#collect(response, call),
+      };
+      if (answer.status >= 400 && !call.accept?.includes(answer.status)) throw errorOf(answer);
+      return answer;
+    });
+  }
+
+  /** As {@link call}, but the body of a good answer is handed over unread. */
+  async open(call: Call): Promise<IncomingMessage> {
+    return this.#retrying(call, async () => {
+      const response = await this.#send(call);
+      if ((response.statusCode ?? 0) < 400) return response;
+      throw errorOf({
+        status: response.statusCode ?? 0,
+        headers: response.headers,
+        body: await this.#collect(response, call),
+      });
+    });
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #retrying<T>(call: Call, attempt: () => Promise<T>): Promise<T> {
+    const retries = new Retries(this.#connection.retry);
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        call.signal?.throwIfAborted();
+        const delayMs = call.stream ? null : retries.delayAfter(error);
+        if (delayMs === null || !(error instanceof ClientError)) throw error;
+        this.#onRetry({ error, delayMs });
+        await sleep(delayMs, undefined, call.signal ? { signal: call.signal } : {}).catch(() => undefined);
+        call.signal?.throwIfAborted();
+      }
+    }
+  }
+
+  async #send(call: Call): Promise<IncomingMessage> {
+    call.signal?.throwIfAborted();
+    try {
+      return await this.#exchange(call);
+    } catch (error) {
+      call.signal?.throwIfAborted();
+      if (error instanceof StaleConnection && !call.stream)
+        return await this.#exchange(call).catch((again: unknown) => this.#fail(again));
+      return this.#fail(error);
+    }
+  }
+
+  #exchange(call: Call): Promise<IncomingMessage> {
+    const { url, token } = this.#connection;
+    const payload = call.json === undefined ? null : Buffer.from(JSON.stringify(call.json));
+    const query = new URLSearchParams(
+      Object.entries(call.query ?? {}).flatMap<[string, string]>(([name, value]) =>
+        value === undefined ? [] : [[name, String(value)]],
+      ),
+    ).toString();
+    const options: RequestOptions = {
+      method: call.method,
+      path: `${url.pathname.replace(/\/$/, '')}${call.path}${query === '' ? '' : `?${query}`}`,
+      hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+      port: url.port === '' ? undefined : url.port,
+      agent: this.#agent,
+      timeout: call.silenceMs ?? SILENCE_MS,
+      headers: {
+        accept: 'application/json, */*;q=0.5',
+        'user-agent': `flashpods/${VERSION}`,
+        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+        ...(payload ? { 'content-type': 'application/json', 'content-length': payload.length } : {}),
+        ...(call.stream ? { 'content-type': call.stream.contentType } : {}),
+      },
+      ...(call.signal ? { signal: call.signal } : {}),
+    };
+    return new Promise((resolve, reject) => {
+      const request = url.protocol === 'https:' ? httpsRequest(options) : httpRequest(options);
+      let answered = false;
+      request.on('timeout', () => request.destroy(new Silence()));
+      request.on('response', (response) => {
+        answered = true;
+        // After an answer in mid-upload (507, say) nothing more is sent, and the connection can't be used again.
+        if (call.stream && !request.writableEnded) response.once('end', () => request.destroy());
+        resolve(response);
+      });
+      request.on('error', (error) => {
+        if (answered) return;
+        // The server closed an idle connection at the moment we used it: nothing was answered, send it again.
+        reject(
+          request.reusedSocket && systemCode(error) === 'ECONNRESET' ? new StaleConnection(error) : error,
+        );
+      });
+      if (!call.stream) {
+        request.end(payload ?? undefined);
+        return;
+      }
+      pump(call.stream.body, request, () => answered).catch((error: unknown) => {
+        request.destroy(error instanceof Error ? error : new Error(String(error)));
+      });
+    });
+  }
+
+  /** Translates what Node says of a connection. */
+  #fail(error: unknown): never {
+    if (error instanceof ClientError) throw error;
+    const cause = error instanceof StaleConnection ? error.cause : error;
+    // What the body's source threw, or a mistake of ours, is not the network's.
+    if (systemCode(cause) === undefined) throw cause;
+    const { url } = this.#connection;
+    const inner = cause instanceof AggregateError ? (cause.errors[0] as unknown) : cause;
+    throw new ClientError('not_reachable', `${url.origin} does not answer: ${describe(inner)}.`, { cause });
+  }
+
+  async #collect(response: IncomingMessage, call: Call): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    try {
+      for await (const chunk of response as AsyncIterable<Buffer>) {
+        bytes += chunk.length;
+        if (bytes > MAX_BODY_BYTES) {
+          throw new ClientError(
+            'unexpected_answer',
+            `${this.#connection.url.origin} sent an answer of more than 64 MB.`,
+          );
+        }
+        chunks.push(chunk);
+      }
+    } catch (error) {
+      call.signal?.throwIfAborted();
+      this.#fail(error);
+    }
+    return Buffer.concat(chunks);
+  }
+}
+
+/** Writes the body until its end, or until there is an answer. Unlike `pipeline` it leaves the request alive then. */
+async function pump(
+  body: AsyncIterable<Uint8Array>,
+  request: ClientRequest,
+  answered: () => boolean,
+): Promise<void> {
+  for await (const chunk of body) {
+    if (answered() || request.destroyed) return;
+    if (!request.write(chunk)) await writableAgain(request);
+  }
+  if (!answered()) request.end();
+}
+
+function writableAgain(request: ClientRequest): Promise<void> {
+  return new Promise((resolve) => {
+    const events = ['drain', 'response', 'close'] as const;
+    const done = (): void => {
+      for (const event of events) request.off(event, done);
+      resolve();
+    };
+    for (const event of events) request.on(event, done);
+  });
+}
+
+class Silence extends Error {
+  readonly code = 'ETIMEDOUT';
+}
+
+class StaleConnection extends Error {
+  constructor(cause: unknown) {
+    super('an idle connection was closed', { cause });
+  }
+}
+
+function describe(error: unknown): string {
+  switch (systemCode(error)) {
+    case 'ECONNREFUSED':
+      return 'connection refused';
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return 'the connection was dropped';
+    case 'ETIMEDOUT':
+      return 'it is silent';
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'its name is not known';
+    default:
+      return messageOf(error);
+  }
+}
+
+const text = (value: unknown): string | undefined =>
+  typeof value === 'string' && value !== '' ? value : undefined;
+
+function errorOf({ status, headers, body }: Answer): ClientError {
+  const fields = parseObject(body) ?? {};
+  const details = asObject(fields['details']) ?? {};
+  const seconds = details['retry_after_seconds'];
+  const header = headers['retry-after'];
+  const code = text(fields['error']);
+  return new ClientError(
+    code ?? 'unexpected_answer',
+    text(fields['message']) ?? `The server answered with ${status}.`,
+    {
+      status,
+      details,
+      requestId: text(fields['request_id']) ?? text(headers['x-request-id']),
+      retryAfterMs:
+        parseRetryAfter(typeof header === 'string' ? header : undefined, Date.now()) ??
+        (typeof seconds === 'number' && seconds >= 0 ? seconds * 1_000 : undefined),
+    },
+  );
+}
+
+const asObject = (value: unknown): Record<string, unknown> | null =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : null;
+
+/** The JSON object in a body, or null when it holds none. */
+export function parseObject(body: Buffer): Record<string, unknown> | null {
+  try {
+    return asObject(JSON.parse(body.toString('utf8')));
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}

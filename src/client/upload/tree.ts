@@ -1,0 +1,116 @@
+import { type Dirent } from 'node:fs';
+import { lstat, readdir, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode } from '../../errors.ts';
+import { ClientError } from '../client-error.ts';
+import { IgnoreUnknown, ignoredByGit } from './ignored.ts';
+
+export const DEFAULT_EXCLUDES = ['.git', 'node_modules', 'target', '__pycache__', '.venv'] as const;
+
+export interface TreeEntry {
+  /** Relative to the root, with slashes. */
+  readonly path: string;
+  readonly type: 'file' | 'directory' | 'symlink';
+  /** Bytes of a file; 0 for the others. */
+  readonly size: number;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly mtime: Date;
+}
+
+export interface Tree {
+  readonly root: string;
+  /** Every directory stands before what it holds. */
+  readonly entries: readonly TreeEntry[];
+  readonly files: number;
+  readonly bytes: number;
+  /** Sentences about what could not be taken along. */
+  readonly notices: readonly string[];
+}
+
+export interface TreeOptions {
+  /** A name leaves out everything so called, at any depth; a path with a slash leaves out that path. */
+  readonly excludes: readonly string[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Lists what an upload of a directory takes along: files, symlinks as they are, empty directories too; without
+ * the excludes and what git ignores. Sockets, FIFOs and devices are left out with a notice.
+ * @throws ClientError invalid_arguments when it is no directory, upload_failed when it can't be read
+ */
+export async function listTree(directory: string, { excludes, signal }: TreeOptions): Promise<Tree> {
+  const root = await realpath(directory).catch((cause: unknown) => {
+    throw new ClientError(
+      'invalid_arguments',
+      `${directory} can't be read (${systemCode(cause) ?? 'unknown'}).`,
+      { cause },
+    );
+  });
+  if (!(await lstat(root)).isDirectory())
+    throw new ClientError('invalid_arguments', `${directory} is not a directory.`);
+
+  const names = new Set(excludes.map((exclude) => exclude.replace(/^\.?\/|\/$/g, '')));
+  const entries: TreeEntry[] = [];
+  const notices: string[] = [];
+  const ignored = new Set<string>();
+  let files = 0;
+  let bytes = 0;
+
+  async function learnIgnored(below: string): Promise<void> {
+    try {
+      for (const path of await ignoredByGit(join(root, below), signal)) ignored.add(join(below, path));
+    } catch (error) {
+      if (!(error instanceof IgnoreUnknown)) throw error;
+      notices.push(error.message);
+    }
+  }
+
+  async function visit(below: string): Promise<void> {
+    signal?.throwIfAborted();
+    const children = await readdir(join(root, below), { withFileTypes: true });
+    // git does not look into a repository within a repository: it has to be asked there.
+    if (below === '' || children.some(({ name }) => name === '.git')) await learnIgnored(below);
+    for (const child of children.sort(byName)) {
+      const path = join(below, child.name);
+      if (names.has(child.name) || names.has(path) || ignored.has(path) || ignored.has(`${path}/`)) continue;
+      const found = await lstat(join(root, path)).catch((error: unknown) => {
+        if (systemCode(error) === 'ENOENT') return null;
+        throw error;
+      });
+      if (!found) {
+        if (child.name.includes('\uFFFD')) notices.push(`${path} is left out: its name is not UTF-8`);
+        continue; // removed since the directory was read
+      }
+      const type = found.isFile()
+        ? 'file'
+        : found.isDirectory()
+          ? 'directory'
+          : found.isSymbolicLink()
+            ? 'symlink'
+            : null;
+      if (type === null) {
+        notices.push(`${path} is left out: neither a file, a directory nor a symlink`);
+        continue;
+      }
+      const size = type === 'file' ? found.size : 0;
+      if (type === 'file') files += 1;
+      bytes += size;
+      entries.push({ path, type, size, mode: found.mode & 0o7777, mtime: found.mtime });
+      if (type === 'directory') await visit(path);
+    }
+  }
+
+  try {
+    await visit('');
+  } catch (cause) {
+    signal?.throwIfAborted();
+    if (systemCode(cause) === undefined) throw cause;
+    throw new ClientError('upload_failed', `${directory} can't be read: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  return { root, entries, files, bytes, notices };
+}
+
+const byName = (a: Dirent, b: Dirent): number => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0);

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { finished } from './console.ts';
+import { JOB, ScriptedJob } from './scripted-job.ts';
+
+const ESC = '\u001b';
+
+describe('flashpods ps, wait, logs, kill and artifacts', () => {
+  let far: ScriptedJob;
+
+  beforeEach(async () => {
+    far = new ScriptedJob();
+    await far.server.start();
+  });
+  afterEach(() => far.server.stop());
+
+  const flashpods = (...args: string[]) => finished(args, { env: { FLASHPODS_URL: far.server.url } });
+  const onTerminal = (env: Record<string, string> = {}) =>
+    finished(['ps'], { env: { FLASHPODS_URL: far.server.url, ...env }, terminal: true });
+
+  it('lists jobs as a table', async () => {
+    far.end('failed', 3, { command: 'make test', host: 'a-host', duration_seconds: 65 });
+    const { stdout, exitCode } = await flashpods('ps');
+    assert.equal(exitCode, 0);
+    assert.deepEqual(
+      stdout
+        .trim()
+        .split('\n')
+        .map((line) => line.split(/ {2,}/)),
+      [
+        ['ID', 'STATUS', 'COMMAND', 'CPUS', 'MEMORY', 'AGE', 'DURATION', 'EXIT', 'HOST'],
+        [JOB, 'failed', 'make test', '2', '4 GB', '0s', '1 min 05 s', '3', 'a-host'],
+      ],
+    );
+  });
+
+  it('asks for active jobs unless told otherwise', async () => {
+    await flashpods('ps');
+    await flashpods('ps', '-a', '--limit', '7');
+    await flashpods('ps', '--status', 'failed', '--label', 'suite=nightly');
+    assert.deepEqual(
+      far.server.seen.map(({ path }) => path),
+      [
+        '/jobs?status=active&limit=20',
+        '/jobs?status=all&limit=7',
+        '/jobs?status=failed&label=suite%3Anightly&limit=20',
+      ],
+    );
+  });
+
+  it('lets no escape sequence or control character of a job reach the terminal', async () => {
+    const nasty = `a${ESC}[2Jb${ESC}]0;title\u0007c\rd\ne\u009b31mf\u202eg\u0000h`;
+    far.become('queued', { command: nasty, waiting_reason: nasty, host: nasty, labels: { name: nasty } });
+    const { stdout } = await onTerminal({ NO_COLOR: '1' });
+    assert.ok(stdout.includes(JOB));
+    assert.ok(!/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/.test(stdout), JSON.stringify(stdout));
+    assert.ok(stdout.includes('abc d ef'), stdout);
+    assert.equal(stdout.trim().split('\n').length, 3);
+  });
+
+  it('colours on a terminal only, and not with NO_COLOR', async () => {
+    assert.ok((await onTerminal()).stdout.includes(`${ESC}[33mqueued`));
+    assert.ok(!(await onTerminal({ NO_COLOR: '1' })).stdout.includes(ESC));
+    assert.ok(!(await flashpods('ps')).stdout.includes(ESC));
+  });
+
+  it('prints the jobs as JSON', async () => {
+    const { stdout } = await flashpods('ps', '--json');
+    assert.equal((JSON.parse(stdout) as { jobs: { id: string }[] }).jobs[0]?.id, JOB);
+  });
+
+  it('waits for the end of a job and exits with its code', async () => {
+    const waiting = flashpods('wait', JOB);
+    far.end('failed', 9);
+    assert.equal((await waiting).exitCode, 9);
+  });
+
+  it('gives up waiting with 124, soon after its time', async () => {
+    const began = performance.now();
+    const { stderr, exitCode } = await flashpods('wait', '--timeout', '0.3', JOB);
+    assert.equal(exitCode, 124);
+    assert.match(stderr, /poll_timeout: job_a+ is queued still/);
+    assert.ok(performance.now() - began < 3_000);
+  });
+
+  it('prints a log, or its last lines, without waiting for the end', async () => {
+    far.become('running');
+    for (const text of ['one', 'two', 'three']) far.print(text);
+    assert.equal((await flashpods('logs', JOB)).stdout, 'one\ntwo\nthree\n');
+    assert.equal((await flashpods('logs', '--tail', '1', '-t', JOB)).stdout, '[10:20:30.456] three\n');
+  });
+
+  it('follows a log to its end with exit code 0, whatever the job’s', async () => {
+    far.print('one');
+    const following = flashpods('logs', '-f', '--tail', '5', JOB);
+    far.end('failed', 9);
+    const { stdout, exitCode } = await following;
+    assert.deepEqual([stdout, exitCode], ['one\n', 0]);
+  });
+
+  it('says with 4 that nothing has been captured yet', async () => {
+    const { stderr, exitCode } = await flashpods('logs', JOB);
+    assert.equal(exitCode, 4);
+    assert.match(stderr, /logs_not_available/);
+  });
+
+  it('cancels every job that is named, also after one that can’t be', async () => {
+    const { stdout, exitCode } = await flashpods('kill', JOB, JOB);
+    assert.equal(exitCode, 0);
+    assert.equal(stdout, `${JOB} cancellation requested\n`.repeat(2));
+  });
+
+  it('wants either jobs or a label to kill', async () => {
+    assert.equal((await flashpods('kill')).exitCode, 2);
+    assert.equal((await flashpods('kill', JOB, '--label', 'a=b')).exitCode, 2);
+    assert.deepEqual(far.server.seen, []);
+  });
+
+  it('lists artifacts', async () => {
+    far.artifacts = { 'a/b': 'content' };
+    const { stdout } = await flashpods('artifacts', JOB);
+    assert.match(stdout, /^NAME +SIZE +SHA-256\na\/b +7 B +ed7002b439e9\n$/);
+  });
+
+  it('prints one artifact’s path once it is there, and says which it does not know', async () => {
+    const { stderr, exitCode } = await flashpods('artifacts', 'get', JOB, 'missing');
+    assert.equal(exitCode, 4);
+    assert.match(stderr, /artifact_not_found/);
+  });
+
+  for (const args of [
+    ['nonsense'],
+    ['ps', '--nonsense'],
+    ['run'],
+    ['run', '--cpus', '0', '--', 'x'],
+    ['run', '--cpus', '1.5', '--', 'x'],
+  ]) {
+    it(`ends with 2 for \`flashpods ${args.join(' ')}\``, async () => {
+      const { stderr, exitCode } = await flashpods(...args);
+      assert.equal(exitCode, 2);
+      assert.match(stderr, /^flashpods: /);
+    });
+  }
+
+  it('ends with 0 for help and version', async () => {
+    for (const args of [['--help'], ['run', '--help'], ['help', 'ps'], ['--version']]) {
+      const { stdout, exitCode } = await flashpods(...args);
+      assert.equal(exitCode, 0);
+      assert.notEqual(stdout, '');
+    }
+  });
+});

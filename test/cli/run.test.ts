@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { eventually } from '../support/eventually.ts';
+import { finished, type Running, start } from './console.ts';
+import { JOB, ScriptedJob } from './scripted-job.ts';
+
+describe('flashpods run', () => {
+  let far: ScriptedJob;
+  let scratch: string;
+
+  beforeEach(async () => {
+    far = new ScriptedJob();
+    await far.server.start();
+    scratch = await mkdtemp(join(tmpdir(), 'flashpods-run-'));
+  });
+  afterEach(async () => {
+    await far.server.stop();
+    await rm(scratch, { recursive: true, force: true });
+  });
+
+  const env = (): Record<string, string> => ({ FLASHPODS_URL: far.server.url });
+  const run = (...args: string[]): Running => start(['run', ...args], { env: env() });
+  const created = (): Record<string, unknown> =>
+    JSON.parse(far.requests('POST', '/jobs')[0]?.body ?? '{}') as Record<string, unknown>;
+
+  it('sends what its options say, and the command after --', async () => {
+    const options =
+      '--image debian:12 --cpus 3 --memory 6g --timeout 2h --env A=b=c -e D= --network none --priority 2';
+    const more = '--label x=y --name nightly --when-busy reject --max-queue 5m --detach';
+    const running = run(...options.split(' '), ...more.split(' '), '--', 'echo', 'two words', '--cpus', '9');
+    assert.equal(await running.exitCode, 0);
+    assert.equal(running.stdout(), `${JOB}\n`);
+    const { client_job_id: key, ...rest } = created();
+    assert.equal(typeof key, 'string');
+    assert.deepEqual(rest, {
+      type: 'worker',
+      command: "echo 'two words' --cpus 9",
+      image: 'debian:12',
+      cpus: 3,
+      memory_gb: 6,
+      timeout_minutes: 120,
+      env: { A: 'b=c', D: '' },
+      network: 'none',
+      priority: 2,
+      labels: { x: 'y', name: 'nightly' },
+      when_busy: 'reject',
+      max_queue_seconds: 300,
+    });
+  });
+
+  it('leaves options after the command to the command, also without --', async () => {
+    await run('--detach', 'make', '-j4', '--json').exitCode;
+    assert.equal(created()['command'], 'make -j4 --json');
+  });
+
+  it('prints stdout and stderr where they belong, without stamps, and exits with the code of the job', async () => {
+    const running = run('--', 'x');
+    far.become('running');
+    far.print('pulled', 'system');
+    far.print('first');
+    await eventually('the first line is printed', () => running.stdout() === 'first\n');
+    far.print('oops', 'stderr');
+    far.print('a long ', 'stdout', { partial: true });
+    far.print('line');
+    far.end('failed', 7);
+    assert.equal(await running.exitCode, 7);
+    assert.equal(running.stdout(), 'first\na long line\n');
+    assert.match(
+      running.stderr(),
+      /^pulled\noops\nflashpods: job_a+ failed · exit 7 · 1\.5 s · no artifacts\n$/,
+    );
+  });
+
+  it('shows the time of each line when asked', async () => {
+    const running = run('--timestamps', '--', 'x');
+    far.print('text');
+    far.end('completed', 0);
+    assert.equal(await running.exitCode, 0);
+    assert.equal(running.stdout(), '[10:20:30.456] text\n');
+  });
+
+  it('shows a line less than 200 ms after the API has it', async () => {
+    const running = run('--', 'x');
+    far.become('running');
+    far.print('first');
+    await eventually('it follows', () => running.stdout() !== '');
+    // Quiet for a while: the pause between two looks has grown to its longest.
+    const polls = (): number => far.requests('GET', `/jobs/${JOB}/output`).length;
+    const before = polls();
+    await eventually('it has looked often in vain', () => polls() > before + 10);
+    const printed = performance.now();
+    far.print('second');
+    await eventually('it is shown', () => running.stdout().includes('second'), { everyMs: 2 });
+    assert.ok(performance.now() - printed < 200);
+    far.end('completed', 0);
+    await running.exitCode;
+  });
+
+  it('does not hammer the API while the job is quiet', async () => {
+    const running = run('--', 'x');
+    far.become('running');
+    far.print('first');
+    const looks = (): number[] => far.requests('GET', `/jobs/${JOB}/output`).map(({ atMs }) => atMs);
+    await eventually('it has looked often', () => looks().length > 20);
+    far.end('completed', 0);
+    await running.exitCode;
+    const gaps = looks()
+      .slice(11, 20)
+      .map((at, index) => at - (looks()[index + 10] ?? 0));
+    assert.ok(Math.min(...gaps) >= 100, `pauses of ${gaps.map(Math.round).join(', ')} ms`);
+  });
+
+  for (const [status, exitCode, code] of [
+    ['completed', 0, 0],
+    ['failed', 127, 127],
+    ['failed', null, 1],
+    ['timed_out', 143, 124],
+    ['cancelled', 137, 130],
+  ] as const) {
+    it(`exits with ${code} when the job is ${status} with ${exitCode}`, async () => {
+      const running = run('--', 'x');
+      far.end(status, exitCode);
+      assert.equal(await running.exitCode, code);
+      assert.match(running.stderr(), new RegExp(`${JOB} ${status}`));
+    });
+  }
+
+  it('tells code, advice and request id when it is refused', async () => {
+    const { stderr, exitCode } = await finished(['logs', 'job_unknown'], { env: env() });
+    assert.equal(exitCode, 4);
+    assert.equal(
+      stderr,
+      'flashpods: job_not_found: it was job_not_found\n  `flashpods ps -a` lists the jobs.\n  request req-1\n',
+    );
+  });
+
+  describe('Ctrl-C', () => {
+    it('cancels the job once and waits for its end', async () => {
+      far.onCancel = () => undefined;
+      const running = run('--', 'x');
+      far.become('running');
+      far.print('working');
+      await eventually('it follows', () => running.stdout() !== '');
+      running.interrupt();
+      await eventually('the API is asked', () => far.requests('DELETE', `/jobs/${JOB}`).length === 1);
+      far.print('cleaning up');
+      far.end('cancelled', 143);
+      assert.equal(await running.exitCode, 130);
+      assert.equal(running.stdout(), 'working\ncleaning up\n');
+      assert.match(running.stderr(), /cancelling job_a+; Ctrl-C again leaves it/);
+    });
+
+    it('gives the job’s own code when it ended by itself after all', async () => {
+      far.onCancel = () => far.end('failed', 3);
+      const running = run('--', 'x');
+      far.become('running');
+      far.print('working');
+      await eventually('it follows', () => running.stdout() !== '');
+      running.interrupt();
+      assert.equal(await running.exitCode, 3);
+    });
+
+    it('leaves the job to itself the second time', async () => {
+      far.onCancel = () => undefined;
+      const running = run('--', 'x');
+      far.become('running');
+      far.print('working');
+      await eventually('it follows', () => running.stdout() !== '');
+      running.interrupt();
+      running.interrupt();
+      assert.equal(await running.exitCode, 130);
+      assert.match(running.stderr(), /is left to itself/);
+      assert.equal(far.job.status, 'running');
+    });
+
+    it('ends a command that only looks', async () => {
+      far.become('running');
+      far.print('line');
+      const running = start(['logs', '-f', JOB], { env: env() });
+      await eventually('it follows', () => running.stdout() !== '');
+      running.interrupt();
+      assert.equal(await running.exitCode, 130);
+      assert.deepEqual(far.requests('DELETE', '/'), []);
+    });
+  });
+
+  describe('--artifacts', () => {
+    const out = (): string => join(scratch, 'out');
+
+    it('fetches what the job left, whatever its exit code', async () => {
+      far.artifacts = { 'report.txt': 'report', 'deep/er/log': 'log' };
+      const running = run('--artifacts', out(), '--', 'x');
+      far.end('failed', 2);
+      assert.equal(await running.exitCode, 2);
+      assert.equal(await readFile(join(out(), 'deep/er/log'), 'utf8'), 'log');
+      assert.match(running.stderr(), /2 artifacts, 9 B, in .*out\n$/);
+    });
+
+    it('keeps a file that is there, fetches the others and fails', async () => {
+      far.artifacts = { 'report.txt': 'report', other: 'other' };
+      await writeFile(join(scratch, 'report.txt'), 'mine');
+      const running = run('--artifacts', scratch, '--', 'x');
+      far.end('completed', 0);
+      assert.equal(await running.exitCode, 1);
+      assert.match(running.stderr(), /file_exists: .*report\.txt exists already/);
+      assert.match(running.stderr(), /1 of 2 artifacts/);
+      assert.equal(await readFile(join(scratch, 'report.txt'), 'utf8'), 'mine');
+      assert.equal(await readFile(join(scratch, 'other'), 'utf8'), 'other');
+    });
+
+    it('overwrites with --force', async () => {
+      far.artifacts = { 'report.txt': 'report' };
+      await writeFile(join(scratch, 'report.txt'), 'mine');
+      const running = run('--artifacts', scratch, '--force', '--', 'x');
+      far.end('completed', 0);
+      assert.equal(await running.exitCode, 0);
+      assert.equal(await readFile(join(scratch, 'report.txt'), 'utf8'), 'report');
+    });
+
+    it('never leaves the directory, and says what a hostile server tried', async () => {
+      far.artifacts = { '../escaped': 'evil', 'x\u001b]0;evil\u0007/../../escaped': 'evil' };
+      const running = run('--artifacts', out(), '--force', '--', 'x');
+      far.end('completed', 0);
+      assert.equal(await running.exitCode, 1);
+      assert.match(running.stderr(), /unsafe_artifact_name/);
+      assert.ok(!running.stderr().includes('\u001b'));
+      assert.deepEqual(
+        (await readdir(scratch)).filter((name) => name !== 'out'),
+        [],
+      );
+    });
+  });
+
+  it('prints one JSON object a line with --json', async () => {
+    const running = run('--json', '--', 'x');
+    far.become('running');
+    far.print('text');
+    await eventually('it follows', () => running.stdout().includes('"log"'));
+    far.end('completed', 0);
+    assert.equal(await running.exitCode, 0);
+    const events = running
+      .stdout()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.equal(events[0]?.['event'], 'created');
+    assert.deepEqual(events.at(-1)?.['exit_code'], 0);
+    assert.equal(events.find(({ event }) => event === 'log')?.['text'], 'text');
+    assert.equal(running.stderr(), '');
+  });
+
+  it('shows place and reason of a waiting job on a terminal, and nothing of that in a pipe', async () => {
+    const waiting = { queue_position: 3, waiting_reason: 'no host has 2 cpus free' };
+    far.become('queued', waiting);
+    const [piped, shown] = [run('--', 'x'), start(['run', '--', 'x'], { env: env(), terminal: true })];
+    await eventually('it is explained', () =>
+      shown.stderr().includes('queued · position 3 · no host has 2 cpus free'),
+    );
+    far.end('completed', 0);
+    await Promise.all([piped.exitCode, shown.exitCode]);
+    assert.ok(!piped.stderr().includes('\u001b'));
+    assert.ok(!piped.stderr().includes('position'));
+  });
+});
