@@ -1,0 +1,414 @@
+import { constants } from 'node:fs';
+import type { Stats } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { extract } from 'tar-stream';
+import type { Header } from 'tar-stream';
+import { FlashpodsError, systemCode } from '../errors.ts';
+import { Directory, bytesOfName, rawName } from '../trees/directory.ts';
+import type { RawName } from '../trees/directory.ts';
+import { MAX_TREE_DEPTH, checkSymlink, isInTheWay, showName, symlinkProblem } from './tree.ts';
+
+const MAX_SEGMENT_BYTES = 255;
+const MAX_PATH_BYTES = 4000;
+const DEFAULT_MAX_FILES = 500_000;
+/** Two blocks of zeros end a tar; without them it may have been cut off between two entries. */
+const END_BYTES = 1024;
+const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+
+export interface ExtractLimits {
+  /** Bytes of files, together. */
+  readonly maxBytes: number;
+  /** Entries of every kind: each takes an inode. */
+  readonly maxFiles?: number;
+}
+
+export interface Extracted {
+  /** Files and links, without directories. */
+  readonly files: number;
+  readonly bytes: number;
+}
+
+/** What tar-stream really passes on; its types hide the pax fields and the nulls. */
+type EntryHeader = Omit<Header, 'type' | 'linkname' | 'pax'> & {
+  readonly type: Header['type'] | null;
+  readonly linkname: string | null;
+  readonly pax?: Readonly<Record<string, string>> | null;
+};
+type Content = AsyncIterable<Buffer> & {
+  resume(): unknown;
+  on(event: 'error', listener: () => void): unknown;
+};
+
+/** Names as bytes: they need not be UTF-8. (tar-stream's types do not know the option.) */
+const RAW_NAMES = { filenameEncoding: 'latin1', highWaterMark: 64 * 1024 };
+
+/**
+ * Unpacks a tar stream (not compressed; pipe it through a decoder first) into an existing directory: files,
+ * directories, symlinks and hard links that stay inside, with modes (no setuid, setgid, sticky) and times. Later
+ * entries replace earlier ones; a file is always made anew, never written into one that is there.
+ * Nothing outside the directory is read or written, whatever the stream holds and whoever else writes there.
+ * When it returns everything is stored. When it throws, the tree holds a part of the entries, each whole, and the
+ * caller removes it; `stream` is destroyed then.
+ *
+ * @throws FlashpodsError invalid_request for an entry that is refused, and for what is no whole tar;
+ *   insufficient_storage over a limit or with a full disk; what `stream` failed with; the reason of `signal`
+ */
+export const extractTar = async (
+  stream: Readable,
+  destination: string,
+  limits: ExtractLimits,
+  signal?: AbortSignal,
+): Promise<Extracted> => {
+  const root = await Directory.open(destination);
+  const extraction = new Extraction(root, limits);
+  // The first to fail is the cause: the pipeline destroys the other one with the same error.
+  let failed: 'stream' | 'tar' | null = null;
+  stream.once('error', () => (failed ??= 'stream'));
+  let working: Promise<void> = Promise.resolve();
+  const tar = extract(RAW_NAMES);
+  tar.once('error', () => (failed ??= 'tar'));
+  tar.on('entry', (header, content, next) => {
+    // It fails with the tar, which is where that is dealt with.
+    content.on('error', () => undefined);
+    working = extraction.entry(header as EntryHeader, content as Content);
+    working.then(
+      () => next(),
+      (error: unknown) => next(error instanceof Error ? error : new Error(String(error))),
+    );
+  });
+  try {
+    try {
+      await pipeline(stream, wholeTar, tar, signal === undefined ? {} : { signal });
+    } finally {
+      // Nothing goes on behind the caller's back.
+      await working.catch(() => undefined);
+    }
+    await working;
+    await extraction.finish();
+    return extraction.extracted;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw translate(error, failed === 'stream');
+  } finally {
+    await extraction.close();
+    await root.close();
+  }
+};
+
+const refusal = (message: string, cause?: unknown): FlashpodsError =>
+  new FlashpodsError('invalid_request', message, { details: { field: '' }, cause });
+
+const translate = (error: unknown, ofStream: boolean): unknown => {
+  if (error instanceof FlashpodsError || ofStream) return error;
+  const code = systemCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new FlashpodsError('insufficient_storage', 'The disk of the server is full.', { cause: error });
+  }
+  if (code === 'ERR_STREAM_PREMATURE_CLOSE') return refusal('the body: it ended early', error);
+  if (isInTheWay(error) || code === 'ENOENT') {
+    return refusal('the files: something else has changed them meanwhile', error);
+  }
+  // Without a system's code it comes from the parser.
+  if (code === undefined && error instanceof Error) {
+    return refusal('the body: not a whole tar stream (is it compressed, or cut off?)', error);
+  }
+  return error;
+};
+
+/** Passes a tar on and fails when it does not end as one. */
+async function* wholeTar(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let end: Buffer = Buffer.alloc(0);
+  for await (const chunk of source) {
+    end =
+      chunk.length >= END_BYTES
+        ? chunk.subarray(-END_BYTES)
+        : Buffer.concat([end, chunk]).subarray(-END_BYTES);
+    yield chunk;
+  }
+  if (end.length < END_BYTES || end.some((byte) => byte !== 0)) {
+    throw refusal('the body: not a whole tar stream (its end is missing)');
+  }
+}
+
+interface LateDirectory {
+  readonly path: readonly RawName[];
+  readonly mode: number;
+  readonly time: Date | null;
+}
+
+class Extraction {
+  readonly #root: Directory;
+  readonly #maxBytes: number;
+  readonly #maxFiles: number;
+  /** The directory of the last entry and all above it: the next one is mostly there too. */
+  readonly #open: { readonly name: RawName; readonly directory: Directory }[] = [];
+  /** Modes and times of directories come last: entries below change the one and need the other. */
+  readonly #directories = new Map<string, LateDirectory>();
+  /** Links that only the finished tree can judge. */
+  readonly #unsure: {
+    readonly path: readonly RawName[];
+    readonly name: RawName;
+    readonly target: RawName;
+  }[] = [];
+  #entries = 0;
+  #files = 0;
+  #bytes = 0;
+
+  constructor(root: Directory, limits: ExtractLimits) {
+    this.#root = root;
+    this.#maxBytes = limits.maxBytes;
+    this.#maxFiles = limits.maxFiles ?? DEFAULT_MAX_FILES;
+  }
+
+  get extracted(): Extracted {
+    return { files: this.#files, bytes: this.#bytes };
+  }
+
+  async entry(header: EntryHeader, content: Content): Promise<void> {
+    const path = segmentsOfEntry(entryText(header, 'name'), 'the name');
+    try {
+      await this.#make(path, header, content);
+    } catch (error) {
+      if (isInTheWay(error)) {
+        throw refusal(
+          `the entry ${showName(path)}: something else is in its way (${systemCode(error)})`,
+          error,
+        );
+      }
+      throw error;
+    }
+  }
+
+  async finish(): Promise<void> {
+    for (const { path, name, target } of this.#unsure) await checkSymlink(this.#root, path, name, target);
+    // The deepest first: a directory may lose the permission to go through it.
+    const late = [...this.#directories.values()].sort((a, b) => b.path.length - a.path.length);
+    for (const { path, mode, time } of late) {
+      const directory = await this.#at(path, false);
+      await directory.handle.chmod(mode);
+      if (time !== null) await directory.handle.utimes(time, time);
+    }
+  }
+
+  async close(): Promise<void> {
+    while (this.#open.length > 0) await this.#open.pop()?.directory.close();
+  }
+
+  async #make(path: readonly RawName[], header: EntryHeader, content: Content): Promise<void> {
+    if (++this.#entries > this.#maxFiles) {
+      throw new FlashpodsError(
+        'insufficient_storage',
+        `The stream holds more than ${this.#maxFiles} entries.`,
+      );
+    }
+    const { type } = header;
+    const parent = path.slice(0, -1);
+    const name = path.at(-1);
+    if (type !== 'file' && type !== 'contiguous-file') content.resume();
+    if (type === 'directory') {
+      await this.#directory(path, header);
+      return;
+    }
+    if (name === undefined) throw refusal(`the entry ".": it is not a directory`);
+    switch (type) {
+      case 'file':
+      case 'contiguous-file':
+        if (header.pax !== null && header.pax !== undefined && 'GNU.sparse.major' in header.pax) {
+          throw refusal(`the entry ${showName(path)}: sparse files are not taken; pack without --sparse`);
+        }
+        await this.#file(await this.#at(parent, true), path, name, header, content);
+        break;
+      case 'symlink':
+        await this.#symlink(await this.#at(parent, true), parent, name, header);
+        break;
+      case 'link':
+        await this.#hardLink(await this.#at(parent, true), path, name, header);
+        break;
+      default:
+        throw refusal(`the entry ${showName(path)}: ${type ?? 'something unknown'} is not taken`);
+    }
+    // An empty directory may have been there.
+    this.#directories.delete(path.join('/'));
+    this.#files++;
+  }
+
+  async #directory(path: readonly RawName[], header: EntryHeader): Promise<void> {
+    const name = path.at(-1);
+    if (name === undefined) return;
+    const parent = await this.#at(path.slice(0, -1), true);
+    const stats = await statIfThere(parent, name);
+    if (stats !== null && !stats.isDirectory()) await parent.unlink(name);
+    const directory = await this.#at(path, true);
+    await directory.handle.chmod(0o700);
+    const late = { path, mode: header.mode & 0o777, time: timeOf(header) };
+    this.#directories.set(path.join('/'), late);
+  }
+
+  async #file(
+    directory: Directory,
+    path: readonly RawName[],
+    name: RawName,
+    header: EntryHeader,
+    content: Content,
+  ): Promise<void> {
+    const size = header.size;
+    if (this.#bytes + size > this.#maxBytes) {
+      throw new FlashpodsError(
+        'insufficient_storage',
+        `With ${showName(path)} the upload is over its limit.`,
+      );
+    }
+    const file = await anew(directory, name, () => directory.openFile(name, CREATE, 0o600));
+    try {
+      let done = 0;
+      for await (const chunk of content) {
+        await writeFully(file, chunk, done);
+        done += chunk.length;
+      }
+      if (done !== size) throw refusal(`the body: it ended within ${showName(path)}`);
+      this.#bytes += size;
+      await file.chmod(header.mode & 0o777);
+      const time = timeOf(header);
+      if (time !== null) await file.utimes(time, time);
+    } catch (error) {
+      await directory.unlink(name).catch(() => undefined);
+      throw error;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #symlink(
+    directory: Directory,
+    parent: readonly RawName[],
+    name: RawName,
+    header: EntryHeader,
+  ): Promise<void> {
+    const target = entryText(header, 'linkname');
+    const problem = target === '' ? 'outside' : symlinkProblem(parent, target);
+    if (problem === 'outside') {
+      const shown = showName([...parent, name]);
+      throw refusal(`the entry ${shown}: a symlink to ${showName([target])}, which is out of the tree`);
+    }
+    await anew(directory, name, () => directory.makeSymlink(name, target));
+    if (problem === 'unsure') this.#unsure.push({ path: parent, name, target });
+    const time = timeOf(header);
+    if (time !== null) await directory.setTimes(name, time);
+  }
+
+  async #hardLink(
+    directory: Directory,
+    path: readonly RawName[],
+    name: RawName,
+    header: EntryHeader,
+  ): Promise<void> {
+    const existing = segmentsOfEntry(entryText(header, 'linkname'), `the link ${showName(path)}: its target`);
+    const existingName = existing.pop();
+    if (existingName === undefined) throw refusal(`the entry ${showName(path)}: a link to the tree itself`);
+    if ([...existing, existingName].join('/') === path.join('/')) return;
+    let source: Directory | null = null;
+    try {
+      source = await this.#root.descend(existing);
+      const from = source;
+      if (!(await from.stat(existingName)).isFile()) {
+        throw refusal(`the entry ${showName(path)}: a link to something that is not a regular file`);
+      }
+      await anew(directory, name, () => directory.makeLink(name, from, existingName));
+      // Somebody may have put something else there between the look and the link.
+      if (!(await directory.stat(name)).isFile()) {
+        await directory.unlink(name);
+        throw refusal(`the entry ${showName(path)}: a link to something that is not a regular file`);
+      }
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+      throw refusal(`the entry ${showName(path)}: a link to a file that is not there`, error);
+    } finally {
+      await source?.close();
+    }
+  }
+
+  /** The open directory at `path`; with `create`, made where it is missing. It belongs to this extraction. */
+  async #at(path: readonly RawName[], create: boolean): Promise<Directory> {
+    let common = 0;
+    while (common < this.#open.length && common < path.length && this.#open[common]?.name === path[common])
+      common++;
+    while (this.#open.length > common) await this.#open.pop()?.directory.close();
+    let current = this.#open.at(-1)?.directory ?? this.#root;
+    for (const name of path.slice(common)) {
+      if (create) await makeIfMissing(current, name);
+      current = await current.openDirectory(name);
+      this.#open.push({ name, directory: current });
+    }
+    return current;
+  }
+}
+
+const makeIfMissing = async (directory: Directory, name: RawName): Promise<void> => {
+  try {
+    await directory.makeDirectory(name, 0o755);
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  }
+};
+
+const statIfThere = async (directory: Directory, name: RawName): Promise<Stats | null> => {
+  try {
+    return await directory.stat(name);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return null;
+    throw error;
+  }
+};
+
+/** Makes something under a name, in place of what has it. A second writer may get in between, not endlessly. */
+const anew = async <T>(directory: Directory, name: RawName, make: () => Promise<T>): Promise<T> => {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await make();
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST' || attempt === 10) throw error;
+    }
+    const stats = await statIfThere(directory, name);
+    if (stats?.isDirectory() === true) await directory.removeDirectory(name);
+    else if (stats !== null) await directory.unlink(name);
+  }
+};
+
+const writeFully = async (file: FileHandle, bytes: Buffer, position: number): Promise<void> => {
+  let done = 0;
+  while (done < bytes.length) {
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+  }
+};
+
+const timeOf = ({ mtime }: EntryHeader): Date | null => (Number.isFinite(mtime.getTime()) ? mtime : null);
+
+/** A name of the header as bytes: pax fields are UTF-8 by definition, all others come as they are. */
+const entryText = (header: EntryHeader, field: 'name' | 'linkname'): RawName => {
+  const pax = header.pax?.[field === 'name' ? 'path' : 'linkpath'];
+  if (pax === undefined || pax === '') return header[field] ?? '';
+  if (pax.includes('\ufffd')) throw refusal(`the entry ${JSON.stringify(pax)}: its pax header is not UTF-8`);
+  return rawName(pax);
+};
+
+/** @throws FlashpodsError invalid_request for a name that leaves the tree or that no file system takes */
+const segmentsOfEntry = (name: RawName, what: string): RawName[] => {
+  const shown = showName([name]);
+  const bytes = bytesOfName(name);
+  if (name.startsWith('/')) throw refusal(`the entry ${shown}: ${what} is absolute`);
+  if (bytes.includes(0)) throw refusal(`the entry ${shown}: ${what} has a NUL`);
+  if (bytes.length > MAX_PATH_BYTES)
+    throw refusal(`the entry ${shown}: ${what} is longer than ${MAX_PATH_BYTES} bytes`);
+  const segments = name.split('/').filter((segment) => segment !== '' && segment !== '.');
+  if (name === '') throw refusal(`the entry ${shown}: ${what} is empty`);
+  if (segments.includes('..')) throw refusal(`the entry ${shown}: ${what} has a segment ".."`);
+  if (segments.some((segment) => segment.length > MAX_SEGMENT_BYTES)) {
+    throw refusal(`the entry ${shown}: ${what} has a segment of more than ${MAX_SEGMENT_BYTES} bytes`);
+  }
+  if (segments.length > MAX_TREE_DEPTH) {
+    throw refusal(`the entry ${shown}: ${what} lies more than ${MAX_TREE_DEPTH} directories deep`);
+  }
+  return segments;
+};

@@ -1,0 +1,205 @@
+import type { Stats } from 'node:fs';
+import { FlashpodsError, systemCode } from '../errors.ts';
+import { Directory, bytesOfName } from '../trees/directory.ts';
+import type { RawName } from '../trees/directory.ts';
+import { resolveSymlink, segmentsOf } from '../trees/symlink.ts';
+
+export { removeTree } from '../trees/remove-tree.ts';
+
+/** More directories in each other than any project has; each one costs an open handle. */
+export const MAX_TREE_DEPTH = 100;
+
+const PARALLEL = 16;
+
+export interface TreeFacts {
+  /** Bytes of the regular files; one with several names counts once. */
+  readonly sizeBytes: number;
+  /** Regular files and symlinks. */
+  readonly fileCount: number;
+}
+
+export interface TreeOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** A name out of a tree, for a person. */
+export const showName = (path: readonly RawName[]): string => {
+  const text = bytesOfName(path.join('/')).toString('utf8');
+  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
+};
+
+/** Measures a tree without following symlinks. @throws FlashpodsError invalid_request when it is too deep */
+export const measureTree = async (path: string): Promise<TreeFacts> => {
+  const walk = new TreeWalk(() => Promise.resolve());
+  await walkFrom(path, (root) => walk.directory(root, []));
+  return walk.facts;
+};
+
+/**
+ * Settles owner and modes of a tree once, so that nothing is to be done for each job: everything belongs to
+ * `owner` (null: to whom it belongs now), directories are at least u+rx and files u+r, setuid, setgid and sticky
+ * bits go, all other bits stay. What is right already is not touched, so a file that is shared with a settled tree
+ * stays as it is. Can be done again after a crash.
+ * @throws FlashpodsError invalid_request for a symlink out of the tree, a device, a FIFO, a socket
+ */
+export const settleTree = async (path: string, owner: TreeOwner | null): Promise<TreeFacts> =>
+  walkFrom(path, async (root) => {
+    const settling = new Settling(root, owner);
+    const walk = new TreeWalk((directory, parent, name, stats) =>
+      settling.entry(directory, parent, name, stats),
+    );
+    await settling.root();
+    await walk.directory(root, []);
+    return walk.facts;
+  });
+
+const walkFrom = async <T>(path: string, work: (root: Directory) => Promise<T>): Promise<T> => {
+  const root = await Directory.open(path);
+  try {
+    return await work(root);
+  } finally {
+    await root.close();
+  }
+};
+
+type Visit = (directory: Directory, path: readonly RawName[], name: RawName, stats: Stats) => Promise<void>;
+
+class TreeWalk {
+  readonly #visit: Visit;
+  /** Files with several names that were counted. */
+  readonly #linked = new Set<string>();
+  #sizeBytes = 0;
+  #fileCount = 0;
+
+  constructor(visit: Visit) {
+    this.#visit = visit;
+  }
+
+  get facts(): TreeFacts {
+    return { sizeBytes: this.#sizeBytes, fileCount: this.#fileCount };
+  }
+
+  async directory(directory: Directory, path: readonly RawName[]): Promise<void> {
+    const below: RawName[] = [];
+    let batch: RawName[] = [];
+    const one = async (name: RawName): Promise<void> => {
+      const stats = await directory.stat(name);
+      await this.#visit(directory, path, name, stats);
+      if (stats.isDirectory()) below.push(name);
+      else this.#count(stats);
+    };
+    for await (const name of directory.names()) {
+      batch.push(name);
+      if (batch.length < PARALLEL) continue;
+      await settleAll(batch.map(one));
+      batch = [];
+    }
+    await settleAll(batch.map(one));
+    for (const name of below) {
+      const here = [...path, name];
+      if (here.length > MAX_TREE_DEPTH)
+        throw refuse(here, `lies more than ${MAX_TREE_DEPTH} directories deep`);
+      const child = await directory.openDirectory(name);
+      try {
+        await this.directory(child, here);
+      } finally {
+        await child.close();
+      }
+    }
+  }
+
+  #count(stats: Stats): void {
+    this.#fileCount++;
+    if (!stats.isFile()) return;
+    if (stats.nlink > 1) {
+      const id = `${stats.dev}:${stats.ino}`;
+      if (this.#linked.has(id)) return;
+      this.#linked.add(id);
+    }
+    this.#sizeBytes += stats.size;
+  }
+}
+
+/** Waits for all, so that nothing works on a handle that is closed; then throws what the first of them threw. */
+const settleAll = async (work: readonly Promise<void>[]): Promise<void> => {
+  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
+};
+
+class Settling {
+  readonly #root: Directory;
+  readonly #owner: TreeOwner | null;
+
+  constructor(root: Directory, owner: TreeOwner | null) {
+    this.#root = root;
+    this.#owner = owner;
+  }
+
+  async root(): Promise<void> {
+    const { handle } = this.#root;
+    const stats = await handle.stat();
+    if (this.#isForeign(stats))
+      await handle.chown(this.#owner?.uid ?? stats.uid, this.#owner?.gid ?? stats.gid);
+    const mode = settledMode(stats);
+    if ((stats.mode & 0o7777) !== mode) await handle.chmod(mode);
+  }
+
+  async entry(directory: Directory, path: readonly RawName[], name: RawName, stats: Stats): Promise<void> {
+    if (stats.isSymbolicLink()) {
+      await checkSymlink(this.#root, path, name, await directory.readLink(name));
+    } else if (!stats.isFile() && !stats.isDirectory()) {
+      throw refuse([...path, name], 'is neither a regular file nor a directory nor a symlink');
+    }
+    if (this.#isForeign(stats)) {
+      await directory.chown(name, this.#owner?.uid ?? stats.uid, this.#owner?.gid ?? stats.gid);
+    }
+    // After the change of owner, which may take bits away.
+    const mode = settledMode(stats);
+    if (!stats.isSymbolicLink() && (stats.mode & 0o7777) !== mode) await directory.chmod(name, mode);
+  }
+
+  #isForeign({ uid, gid }: Stats): boolean {
+    return this.#owner !== null && (uid !== this.#owner.uid || gid !== this.#owner.gid);
+  }
+}
+
+const settledMode = (stats: Stats): number => (stats.mode & 0o777) | (stats.isDirectory() ? 0o500 : 0o400);
+
+/**
+ * Refuses a symlink that leads out of the tree, whether or not what it names exists.
+ * @throws FlashpodsError invalid_request
+ */
+export const checkSymlink = async (
+  root: Directory,
+  path: readonly RawName[],
+  name: RawName,
+  target: RawName,
+): Promise<void> => {
+  const problem = symlinkProblem(path, target);
+  if (problem === null) return;
+  if (problem === 'unsure' && (await resolveSymlink(root, path, target, null)).kind !== 'outside') return;
+  throw refuse([...path, name], 'is a symlink that leads out of the tree');
+};
+
+/**
+ * What the text of a link in directory `path` tells. Where all `..` come first, and are no more than the
+ * directories above, it cannot leave the tree, whatever other links of this kind it passes; a `..` after a name,
+ * which may be a link to elsewhere, must be followed to know: `unsure`.
+ */
+export const symlinkProblem = (path: readonly RawName[], target: RawName): null | 'outside' | 'unsure' => {
+  if (target.startsWith('/')) return 'outside';
+  const segments = segmentsOf(target);
+  let up = 0;
+  while (segments[up] === '..') up++;
+  if (up > path.length) return 'outside';
+  return segments.indexOf('..', up) < 0 ? null : 'unsure';
+};
+
+const refuse = (path: readonly RawName[], what: string): FlashpodsError =>
+  new FlashpodsError('invalid_request', `the files: ${showName(path)} ${what}`, { details: { field: '' } });
+
+/** Whether a failed step of a tree tells of what lies there and not of this machine. */
+export const isInTheWay = (error: unknown): boolean =>
+  ['ENOTDIR', 'ELOOP', 'EISDIR', 'EEXIST', 'ENOTEMPTY', 'ENAMETOOLONG', 'EINVAL', 'EILSEQ'].includes(
+    systemCode(error) ?? '',
+  );

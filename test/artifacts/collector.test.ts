@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { deleteArtifacts, openArtifact } from '../../src/artifacts/artifact-files.ts';
+import { collectArtifacts } from '../../src/artifacts/collector.ts';
+import { FlashpodsError } from '../../src/errors.ts';
+import { eventually } from '../support/eventually.ts';
+import { temporaryDirectory } from '../support/scratch.ts';
+import { look, make } from '../trees/hostile.ts';
+
+const limits = { maxFileBytes: 2 ** 30, maxTotalBytes: 2 ** 31, maxFiles: 200 };
+const sha256 = (bytes: string | Buffer): string => createHash('sha256').update(bytes).digest('hex');
+
+describe('collecting artifacts', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let source: string;
+  let artifactsDir: string;
+  let destination: string;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    source = join(directory.path, 'source');
+    artifactsDir = join(directory.path, 'artifacts');
+    destination = join(artifactsDir, 'job_1');
+    await mkdir(source);
+  });
+  afterEach(() => directory.remove());
+
+  const collect = (
+    changed: Partial<typeof limits> = {},
+    signal?: AbortSignal,
+  ): ReturnType<typeof collectArtifacts> =>
+    collectArtifacts({ source, destination, limits: { ...limits, ...changed }, signal });
+  const names = async (changed: Partial<typeof limits> = {}): Promise<string[]> =>
+    (await collect(changed)).artifacts.map(({ name }) => name);
+
+  it('keeps names, directories, sizes and sums, privately', async () => {
+    await make(source, "mkdir -p a/b; echo -n hello > a/b/c; : > .empty; echo x > $'new\\nline'; mkdir void");
+    const { artifacts, warnings } = await collect();
+    assert.deepEqual(artifacts, [
+      { name: '.empty', size_bytes: 0, sha256: sha256('') },
+      { name: 'a/b/c', size_bytes: 5, sha256: sha256('hello') },
+      { name: 'new\nline', size_bytes: 2, sha256: sha256('x\n') },
+    ]);
+    assert.deepEqual(warnings, []);
+    const kept = (await look(destination)).filter((line) => !line.includes('manifest'));
+    assert.deepEqual(kept, [
+      '.empty|f|600|0|',
+      'a/b/c|f|600|5|',
+      'a/b|d|700||',
+      'a|d|700||',
+      'new\nline|f|600|2|',
+    ]);
+    assert.equal((await stat(destination)).mode & 0o777, 0o700);
+    assert.equal((await stat(artifactsDir)).mode & 0o777, 0o700);
+  });
+
+  it('takes an empty directory', async () => {
+    assert.deepEqual(await collect(), { artifacts: [], warnings: [] });
+    assert.deepEqual(await collect(), { artifacts: [], warnings: [] });
+  });
+
+  it('follows symlinks inside only, however they get there', async () => {
+    await writeFile(join(directory.path, 'secret'), 'secret');
+    await make(
+      source,
+      `mkdir -p d/e; echo -n in > d/f; ln d/f hard
+       ln -s d/f direct; ln -s direct chain; ln -s ../f d/e/up; ln -s /artifacts/d/f absolute
+       ln -s ../artifacts/d/f around; ln -s d/e/../f through; ln -s e d/dirlink; ln -s d/dirlink/up via
+       ln -s ../secret out; ln -s ${directory.path}/secret abs-out; ln -s /etc/shadow shadow
+       ln -s /artifacts/../etc/shadow sneaky; ln -s d/e/../../../secret deep-out; ln -s out out-chain
+       ln -s loop loop; ln -s ping pong; ln -s pong ping; ln -s nothing dangling; ln -s d to-directory
+       ln -s d/f/x below-a-file; ln -s /proc/self/environ proc; ln -s "$(printf 'a/%.0s' {1..1500})" endless`,
+    );
+    const { artifacts, warnings } = await collect();
+    const good = ['absolute', 'around', 'chain', 'd/e/up', 'd/f', 'direct', 'hard', 'through', 'via'];
+    assert.deepEqual(
+      artifacts,
+      good.map((name) => ({ name, size_bytes: 2, sha256: sha256('in') })),
+    );
+    const reasons = warnings.map((warning) =>
+      /^"([^"]*)" was left out: a symlink (.*)$/.exec(warning)?.slice(1),
+    );
+    assert.deepEqual(reasons, [
+      ['abs-out', 'that leads out of /artifacts'],
+      ['below-a-file', 'that leads nowhere'],
+      ['d/dirlink', 'to a directory'],
+      ['dangling', 'that leads nowhere'],
+      ['deep-out', 'that leads out of /artifacts'],
+      ['endless', 'in a loop'],
+      ['loop', 'in a loop'],
+      ['out', 'that leads out of /artifacts'],
+      ['out-chain', 'that leads out of /artifacts'],
+      ['ping', 'in a loop'],
+      ['pong', 'in a loop'],
+      ['proc', 'that leads out of /artifacts'],
+      ['shadow', 'that leads out of /artifacts'],
+      ['sneaky', 'that leads out of /artifacts'],
+      ['to-directory', 'to a directory'],
+    ]);
+    assert.ok((await look(destination)).every((line) => !line.includes('|l|')));
+  });
+
+  it('leaves out what is no file, without waiting for it', async () => {
+    await make(
+      source,
+      `mkfifo fifo; mknod null c 1 3; mknod zero c 1 5; mknod disk b 254 0; ln -s fifo to-fifo; ln -s zero to-zero
+       perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local => "socket", Listen => 1)'; echo ok > ok`,
+    );
+    const { artifacts, warnings } = await collect();
+    assert.deepEqual(
+      artifacts.map(({ name }) => name),
+      ['ok'],
+    );
+    assert.deepEqual(
+      warnings.map((warning) => warning.split('"')[1]),
+      ['disk', 'fifo', 'null', 'socket', 'to-fifo', 'to-zero', 'zero'],
+    );
+  });
+
+  it('leaves out names that no artifact can have', async () => {
+    await make(
+      source,
+      "echo 1 > $'bad\\xff'; echo 2 > 'back\\slash'; echo 3 > ' space'; mkdir $'d\\x80'; echo 4 > $'d\\x80/x'; echo ok > ok",
+    );
+    const { artifacts, warnings } = await collect();
+    assert.deepEqual(
+      artifacts.map(({ name }) => name),
+      ['ok'],
+    );
+    assert.equal(warnings.length, 4);
+    assert.ok(warnings.every((warning) => /its name (is not UTF-8|has a)/.test(warning)));
+  });
+
+  it('keeps to its limits in the order of names, and keeps the rest', async () => {
+    await make(
+      source,
+      'for i in a b c d e; do head -c 100 /dev/zero > $i; done; head -c 150 /dev/zero > bb; echo s > f',
+    );
+    assert.deepEqual(await names({ maxFiles: 3 }), ['a', 'b', 'bb']);
+    await deleteArtifacts(artifactsDir, 'job_1');
+    assert.deepEqual(await names({ maxFileBytes: 149 }), ['a', 'b', 'c', 'd', 'e', 'f']);
+    await deleteArtifacts(artifactsDir, 'job_1');
+    const { artifacts, warnings } = await collect({ maxTotalBytes: 202 });
+    assert.deepEqual(
+      artifacts.map(({ name }) => name),
+      ['a', 'b', 'f'],
+    );
+    assert.deepEqual(
+      warnings.map((warning) => warning.split('"')[1]),
+      ['bb', 'c', 'd', 'e'],
+    );
+  });
+
+  it('bounds what 10,000 files, links and deep directories can make it do and say', async () => {
+    await make(
+      source,
+      `for ((i = 0; i < 10000; i++)); do : > f$i; done
+       for ((i = 0; i < 2000; i++)); do ln -s nowhere l$i; done
+       d=.; for ((i = 0; i < 300; i++)); do d=$d/d; done; mkdir -p $d; echo x > $d/x`,
+    );
+    const { artifacts, warnings } = await collect();
+    assert.equal(artifacts.length, 200);
+    assert.ok(warnings.length <= 60 && warnings.length > 50, `${warnings.length} warnings`);
+    assert.ok(warnings.some((warning) => warning.includes('9800 more files')));
+    assert.ok(warnings.every((warning) => warning.length < 400));
+  });
+
+  it('copies a sparse file of 1 GB without taking the disk for it', async () => {
+    await make(
+      source,
+      'truncate -s 1G sparse; printf end | dd of=sparse bs=1 seek=5000000 conv=notrunc status=none',
+    );
+    const expected = (await make(source, 'sha256sum sparse')).split(' ')[0];
+    const { artifacts } = await collect();
+    assert.deepEqual(artifacts, [{ name: 'sparse', size_bytes: 2 ** 30, sha256: expected }]);
+    const { size, blocks } = await stat(join(destination, 'sparse'));
+    assert.equal(size, 2 ** 30);
+    assert.ok(blocks * 512 < 2 ** 20);
+    await make(directory.path, 'cmp source/sparse artifacts/job_1/sparse');
+  });
+
+  it('answers what was collected once it is complete, even when the source is gone', async () => {
+    await make(source, 'echo one > one; mkfifo fifo');
+    const first = await collect();
+    await rm(source, { recursive: true });
+    assert.deepEqual(await collect(), first);
+  });
+
+  it('begins anew after a kill in the middle', async () => {
+    await make(source, 'for i in 1 2 3 4 5 6; do head -c 30000000 /dev/urandom > f$i; done');
+    const child = fork(join(import.meta.dirname, 'fixtures', 'collect.ts'), [source, destination]);
+    const exited = once(child, 'exit');
+    await eventually(
+      'something is copied',
+      async () => (await readdir(join(artifactsDir, '.job_1.partial'))).length > 1,
+      {
+        everyMs: 1,
+      },
+    );
+    child.kill('SIGKILL');
+    await exited;
+    assert.deepEqual(await readdir(artifactsDir), ['.job_1.partial']);
+    const { artifacts } = await collect();
+    assert.equal(artifacts.length, 6);
+    for (const { name, sha256: sum } of artifacts) {
+      assert.equal(sha256(await readFile(join(destination, name))), sum);
+    }
+    assert.deepEqual(await readdir(artifactsDir), ['job_1']);
+  });
+
+  it('leaves nothing behind when it is aborted', async () => {
+    await make(source, 'head -c 1000000 /dev/zero > f');
+    await assert.rejects(collect({}, AbortSignal.abort(new Error('detached'))), /detached/);
+    assert.deepEqual(await readdir(artifactsDir), []);
+  });
+
+  it('tells a source that is gone, or is no directory', async () => {
+    await rm(source, { recursive: true });
+    await assert.rejects(collect(), { code: 'artifact_copy_container_gone' });
+    await make(directory.path, 'ln -s /etc source');
+    await assert.rejects(
+      collect(),
+      (error) => error instanceof FlashpodsError && error.code === 'artifact_copy_failed',
+    );
+  });
+
+  describe('onto a full disk', () => {
+    let mount: string;
+
+    before(async () => {
+      const { path } = await temporaryDirectory();
+      mount = path;
+      await make(mount, `mount -t tmpfs -o size=1m tmpfs ${mount}`);
+    });
+    after(() => make('/', `umount -l ${mount}; rmdir ${mount}`));
+
+    it('fails with the code for it, and leaves nothing behind', async () => {
+      await make(source, 'head -c 3000000 /dev/urandom > f');
+      await assert.rejects(collectArtifacts({ source, destination: join(mount, 'job_1'), limits }), {
+        code: 'artifact_copy_disk_full',
+      });
+      assert.deepEqual(await readdir(mount), []);
+    });
+  });
+
+  it('opens what is stored, and nothing else', async () => {
+    await make(source, 'mkdir a; echo -n hello > a/b');
+    await collect();
+    await make(destination, 'ln -s /etc/passwd link; ln -s /etc dir');
+    const opened = await openArtifact(artifactsDir, 'job_1', 'a/b');
+    assert.equal(opened?.size, 5);
+    assert.equal(await opened.handle.readFile('utf8'), 'hello');
+    await opened.handle.close();
+    for (const name of ['a', 'none', 'a/b/c', 'link', 'dir/passwd']) {
+      assert.equal(await openArtifact(artifactsDir, 'job_1', name), null, name);
+    }
+    assert.equal(await openArtifact(artifactsDir, 'job_2', 'a'), null);
+    await assert.rejects(openArtifact(artifactsDir, 'job_1', '../job_1/a/b'), {
+      code: 'invalid_artifact_name',
+    });
+    await assert.rejects(openArtifact(artifactsDir, '..', 'a'), /not a job id/);
+    await deleteArtifacts(artifactsDir, 'job_1');
+    await deleteArtifacts(artifactsDir, 'job_1');
+    assert.deepEqual(await readdir(artifactsDir), []);
+  });
+});

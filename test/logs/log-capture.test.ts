@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict';
+import { execFile, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFile, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { openLogCapture } from '../../src/logs/log-capture.ts';
+import type { LogCapture } from '../../src/logs/log-capture.ts';
+import { readFrom, readRecords, readTail } from '../../src/logs/log-reader.ts';
+import { eventually } from '../support/eventually.ts';
+import { temporaryDirectory } from '../support/scratch.ts';
+import { startPrinter } from './container.ts';
+import { entry, spoolOf } from './spool.ts';
+
+const run = promisify(execFile);
+const textOf = (log: Buffer): string => log.toString('latin1').replaceAll(/^\[[\d:.]{12}\] /gm, '');
+const numbered = (from: number, to: number): string =>
+  Array.from({ length: to - from + 1 }, (_, i) => `line ${from + i}\n`).join('');
+
+describe('log capture', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let logsDir: string;
+  let spoolPath: string;
+  let opened: LogCapture[];
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    logsDir = join(directory.path, 'logs');
+    spoolPath = join(directory.path, 'spool', 'ctr.log');
+    opened = [];
+  });
+
+  afterEach(async () => {
+    for (const capture of opened) await capture.close();
+    await directory.remove();
+  });
+
+  const capture = async (
+    options: Partial<Parameters<typeof openLogCapture>[0]> = {},
+  ): Promise<LogCapture> => {
+    const one = await openLogCapture({ logsDir, jobId: 'job_1', spoolPath, ...options });
+    opened.push(one);
+    return one;
+  };
+  const print = async (...entries: Parameters<typeof spoolOf>[0]): Promise<void> => {
+    await mkdir(join(directory.path, 'spool'), { recursive: true });
+    await appendFile(spoolPath, spoolOf(entries));
+  };
+  const log = async (): Promise<string> => textOf(await readFile(join(logsDir, 'job_1.log')));
+
+  it('writes system lines before the spool exists, and the spool when it appears', async () => {
+    const one = await capture();
+    one.system('pulling image');
+    await eventually('the system line is written', async () => (await log()) === 'pulling image\n');
+    one.follow();
+    await print(entry('stdout', 'F', 'hello'));
+    await eventually('the line is written', async () => (await log()) === 'pulling image\nhello\n');
+    await print(entry('stdout', 'P', 'no newline'));
+    const result = await one.finish();
+    assert.deepEqual(result, { bytes: 15 * 3 + 14 + 6 + 11, lines: 3, truncated: false, incomplete: false });
+    assert.equal(await log(), 'pulling image\nhello\nno newline\n');
+  });
+
+  it('makes a line readable less than 100 ms after it was printed', async () => {
+    const one = await capture();
+    one.follow();
+    const waits: number[] = [];
+    for (let i = 0; i < 40; i++) {
+      await print(entry('stdout', 'F', `line ${i}`));
+      const printed = performance.now();
+      await eventually(
+        'the line can be read',
+        async () => (await readTail(logsDir, 'job_1', 1))?.output.toString().endsWith(`line ${i}\n`),
+        { everyMs: 1 },
+      );
+      waits.push(performance.now() - printed);
+    }
+    waits.sort((a, b) => a - b);
+    assert.ok((waits.at(-2) ?? Infinity) < 100, `took ${waits.map(Math.round).join(', ')} ms`);
+  });
+
+  it('goes on after a detach without losing or repeating, unfinished lines of both streams included', async () => {
+    await print(entry('stdout', 'F', 'one'), entry('stdout', 'P', 'tw'), entry('stderr', 'F', 'err'));
+    const first = await capture();
+    first.follow();
+    await eventually('the first lines are written', async () => (await log()) === 'one\nerr\n');
+    await first.close();
+    await print(entry('stderr', 'P', 'er'), entry('stdout', 'F', 'o'), entry('stderr', 'F', 'r2'));
+    const second = await capture();
+    assert.equal((await second.finish()).lines, 4);
+    assert.equal(await log(), 'one\nerr\ntwo\nerr2\n');
+    const third = await capture();
+    assert.equal((await third.finish()).lines, 4);
+    assert.equal(await log(), 'one\nerr\ntwo\nerr2\n');
+  });
+
+  it('mends files that a kill left torn', async () => {
+    await print(
+      ...Array.from({ length: 500 }, (_, i) => entry(i % 3 ? 'stdout' : 'stderr', 'F', `line ${i + 1}`)),
+    );
+    await (await capture()).finish();
+    const [whole, index] = [join(logsDir, 'job_1.log'), join(logsDir, 'job_1.idx')];
+    const expected = numbered(1, 500);
+    assert.equal(await log(), expected);
+    for (const tear of [
+      () => truncate(index, 32 * 100 + 17),
+      () => truncate(whole, 3333),
+      () => appendFile(whole, 'half a li'),
+      () => appendFile(index, Buffer.alloc(31, 255)),
+      () => truncate(index, 0),
+      () => truncate(whole, 0),
+    ]) {
+      await tear();
+      const seen = (await readFrom(logsDir, 'job_1', 0))?.output ?? Buffer.alloc(0);
+      assert.ok(expected.startsWith(textOf(seen)), 'a reader sees whole lines only');
+      await (await capture()).finish();
+      assert.equal(await log(), expected);
+    }
+  });
+
+  it('refuses a second capture of the same job, and ids that are paths', async () => {
+    await capture();
+    await assert.rejects(capture(), /captured already/);
+    await assert.rejects(capture({ jobId: '../escape' }), /not a job id/);
+  });
+
+  it('keeps the first bytes of a log that is too long, remembers it, and empties the spool', async () => {
+    const maxBytes = 1024 * 1024;
+    const last = '[TRUNCATED - log exceeded 1 MB limit]\n';
+    const one = await capture({ maxBytes });
+    one.follow();
+    await print(...Array.from({ length: 30_000 }, (_, i) => entry('stdout', 'F', `${i} ${'x'.repeat(60)}`)));
+    await eventually('the log is cut', async () => (await log()).endsWith(last));
+    one.system('dropped');
+    await eventually('the spool is emptied', async () => (await stat(spoolPath)).size === 0);
+    await one.close();
+    await print(entry('stdout', 'F', 'dropped'));
+    const result = await (await capture({ maxBytes })).finish();
+    assert.equal(result.truncated, true);
+    assert.equal(result.incomplete, false);
+    assert.ok(result.bytes > maxBytes && result.bytes <= maxBytes + 15 + last.length + 1);
+    assert.ok((await log()).endsWith(last));
+    assert.equal((await readTail(logsDir, 'job_1', 1))?.truncated, true);
+  });
+
+  it('keeps little memory for a line without end', async () => {
+    await mkdir(join(directory.path, 'spool'));
+    const block = spoolOf(Array.from({ length: 1024 }, () => entry('stdout', 'P', 'q'.repeat(8192))));
+    for (let i = 0; i < 32; i++) await appendFile(spoolPath, block);
+    const before = process.memoryUsage().rss;
+    const one = await capture({ maxBytes: 1e12 });
+    one.follow();
+    let peak = 0;
+    const sampling = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 5);
+    const result = await one.finish().finally(() => clearInterval(sampling));
+    assert.ok(peak > 0);
+    assert.deepEqual(result, { bytes: 32 * 8192 * 1024 + 16, lines: 1, truncated: false, incomplete: false });
+    assert.ok(peak - before < 100e6, `grew by ${peak - before} bytes`);
+    const tail = await readTail(logsDir, 'job_1', 1);
+    assert.equal(tail?.cut, true);
+    assert.ok(tail.output.length <= 4 * 1024 * 1024);
+    const records = await readRecords(logsDir, 'job_1', { tail: 1 });
+    assert.equal(records?.records.at(-1)?.text.endsWith('q'), true);
+  });
+
+  it('frees the part of the spool that is in the log', async () => {
+    await mkdir(join(directory.path, 'spool'));
+    const block = spoolOf(Array.from({ length: 1024 }, () => entry('stdout', 'F', 'q'.repeat(8192))));
+    for (let i = 0; i < 5; i++) await appendFile(spoolPath, block);
+    const one = await capture();
+    one.follow();
+    const { size } = await stat(spoolPath);
+    await eventually('the spool takes less', async () => {
+      const { blocks, size: now } = await stat(spoolPath);
+      return now === size && blocks * 512 < size - 7 * 1024 * 1024;
+    });
+  });
+
+  it('survives a full disk, and says what is missing if it stays full', async () => {
+    const mount = join(directory.path, 'small');
+    await mkdir(mount);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', mount]);
+    try {
+      const lines = Array.from({ length: 4000 }, (_, i) => entry('stdout', 'F', `line ${i + 1}`));
+      await print(...lines.slice(0, 1000));
+      const troubles: string[] = [];
+      const one = await capture({ logsDir: mount, onTrouble: (error) => troubles.push(error.message) });
+      one.follow();
+      const read = async (): Promise<string> => textOf(await readFile(join(mount, 'job_1.log')));
+      await eventually('the first lines are written', async () => (await read()) === numbered(1, 1000));
+      await writeFile(join(mount, 'ballast'), Buffer.alloc(150 * 1024));
+      await print(...lines.slice(1000, 3000));
+      await eventually('the trouble is told', () => troubles.length > 0);
+      assert.match(troubles[0] ?? '', /ENOSPC/);
+      await run('mount', ['-o', 'remount,size=512k', mount]);
+      await eventually('it goes on', async () => (await read()) === numbered(1, 3000));
+      await writeFile(join(mount, 'ballast'), Buffer.alloc(500 * 1024)).catch(() => undefined);
+      await print(...lines.slice(3000));
+      const result = await one.finish();
+      assert.equal(result.incomplete, true);
+      assert.equal(result.lines, 3000);
+      assert.equal(await read(), numbered(1, 3000));
+      assert.equal(troubles.length, 2);
+    } finally {
+      await run('umount', ['-l', mount]);
+    }
+  });
+
+  describe('of a real container', () => {
+    let printer: Awaited<ReturnType<typeof startPrinter>> | undefined;
+
+    beforeEach(() => mkdir(join(directory.path, 'spool')));
+    afterEach(async () => {
+      await printer?.remove();
+      printer = undefined;
+    });
+
+    it('has both streams, long lines, raw bytes and an unended last line', async () => {
+      const one = await capture();
+      one.follow();
+      const script =
+        "printf 'a\\rb\\0c\\377\\n'; printf half; sleep 0.1; echo err >&2; sleep 0.1; echo ' line'; " +
+        "head -c 100000 /dev/zero | tr '\\0' q; echo; printf tail";
+      printer = await startPrinter(spoolPath, script);
+      await printer.ended;
+      await one.finish();
+      assert.equal(await log(), `a\rb\0c\xff\nerr\nhalf line\n${'q'.repeat(100_000)}\ntail\n`);
+      const records = (await readRecords(logsDir, 'job_1', { offset: 0 }))?.records ?? [];
+      assert.deepEqual(
+        records.map(({ stream }) => stream),
+        ['stdout', 'stderr', 'stdout', 'stdout', 'stdout', 'stdout'],
+      );
+    });
+
+    it('has every line once after its capture was killed again and again', async () => {
+      const count = 40_000;
+      const script = `for ((i = 1; i <= ${count}; i++)); do echo line $i; ((i % 400)) || sleep 0.02; done`;
+      printer = await startPrinter(spoolPath, script);
+      const sizes: number[] = [];
+      for (let kill = 0; kill < 4; kill++) {
+        const before = sizes.at(-1) ?? 0;
+        const child = fork(join(import.meta.dirname, 'fixtures', 'capture.ts'), [
+          logsDir,
+          'job_1',
+          spoolPath,
+        ]);
+        await eventually('the log grows', async () => {
+          const { size } = await stat(join(logsDir, 'job_1.log'));
+          return size > before + 20_000 && sizes.push(size);
+        });
+        const exited = once(child, 'exit');
+        child.kill('SIGKILL');
+        await exited;
+      }
+      await printer.ended;
+      const result = await (await capture()).finish();
+      assert.equal(result.lines, count);
+      assert.equal(await log(), numbered(1, count));
+    });
+
+    it('lets an endless printer run at full speed without filling the disk', async () => {
+      const one = await capture({ maxBytes: 1024 * 1024 });
+      one.follow();
+      printer = await startPrinter(spoolPath, 'yes $(printf %0200d 0) | head -c 300000000');
+      let most = 0;
+      let ended = false;
+      void printer.ended.then(() => (ended = true));
+      await eventually(
+        'the printer has ended',
+        async () => {
+          most = Math.max(most, (await stat(spoolPath)).blocks * 512);
+          return ended;
+        },
+        { timeoutMs: 100_000 },
+      );
+      const result = await one.finish();
+      assert.equal(result.truncated, true);
+      assert.ok(most < 200e6, `the spool took ${most} bytes`);
+      assert.equal((await stat(spoolPath)).size, 0);
+    });
+  });
+});

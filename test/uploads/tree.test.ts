@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { measureTree, removeTree, settleTree } from '../../src/uploads/tree.ts';
+import { temporaryDirectory } from '../support/scratch.ts';
+import { look, make } from '../trees/hostile.ts';
+
+const owner = { uid: 123_456, gid: 123_457 };
+
+describe('upload trees', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let tree: string;
+
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    tree = join(directory.path, 'tree');
+    await mkdir(tree);
+    await make(directory.path, 'mkdir other; echo -n keep > other/keep; chmod 640 other/keep');
+  });
+  afterEach(async () => {
+    const { mode, uid } = await stat(join(directory.path, 'other/keep'));
+    assert.equal(mode & 0o7777, 0o640);
+    assert.equal(uid, process.getuid?.());
+    assert.equal(await readFile(join(directory.path, 'other/keep'), 'utf8'), 'keep');
+    await directory.remove();
+  });
+
+  it('are measured without following links, files with two names once', async () => {
+    await make(
+      tree,
+      'mkdir -p a/b; head -c 100 /dev/zero > a/b/f; ln a/b/f g; ln -s ../other l; ln -s l m; : > e',
+    );
+    assert.deepEqual(await measureTree(tree), { sizeBytes: 100, fileCount: 5 });
+  });
+
+  it('get owner and modes once, whatever they had', async () => {
+    await make(
+      tree,
+      `mkdir closed sticky; echo x > closed/f; chmod 000 closed/f closed; chmod 1777 sticky; echo > suid; chmod 6711 suid
+       echo > $'odd\\n\\xff'; ln -s suid l; ln suid hard; chmod 311 .`,
+    );
+    assert.deepEqual(await settleTree(tree, owner), { sizeBytes: 4, fileCount: 5 });
+    const modes = (await look(tree)).map((line) => line.split('|').slice(0, 3).join('|'));
+    assert.deepEqual(modes, [
+      'closed/f|f|400',
+      'closed|d|500',
+      'hard|f|711',
+      'l|l|777',
+      'odd\n\xff|f|644',
+      'sticky|d|777',
+      'suid|f|711',
+    ]);
+    const foreign = await make(tree, 'find . ! -uid 123456 -o ! -gid 123457');
+    assert.equal(foreign, '');
+    assert.equal((await stat(tree)).mode & 0o7777, 0o711);
+  });
+
+  it('are not touched again where they are right', async () => {
+    await make(tree, 'mkdir d; echo > d/f; ln -s f d/l');
+    await settleTree(tree, owner);
+    const before = await make(tree, "find . -printf '%P %C@\\n' | sort");
+    await settleTree(tree, owner);
+    assert.equal(await make(tree, "find . -printf '%P %C@\\n' | sort"), before);
+    await settleTree(tree, null);
+    assert.equal(await make(tree, "find . -printf '%P %C@\\n' | sort"), before);
+  });
+
+  it('are refused with a link that leads out, or something that is no file', async () => {
+    const hostile = [
+      ['ln -s ../other d/l', /"d\/l" is a symlink that leads out/, false],
+      ['ln -s ../../other d/l', /"d\/l" is a symlink that leads out/, true],
+      ['ln -s /etc d/l', /leads out/, true],
+      ['mkdir d/e; ln -s ../.. d/e/up; ln -s d/e/up/../other l', /"l" is a symlink that leads out/, true],
+      ['mkfifo d/fifo', /"d\/fifo" is neither/, true],
+      ['mknod d/null c 1 3', /"d\/null" is neither/, true],
+      [`mkdir -p ${'x/'.repeat(101)}`, /100 directories deep/, true],
+    ] as const;
+    for (const [script, message, refused] of hostile) {
+      await make(tree, `rm -rf *; mkdir d; ${script}`);
+      if (refused) await assert.rejects(settleTree(tree, owner), { code: 'invalid_request', message });
+      else await settleTree(tree, owner);
+    }
+  });
+
+  it('are removed whatever they are, and nothing else is', async () => {
+    await make(
+      tree,
+      `mkdir -p a/b c; ln -s ../other l; ln -s ../../other a/l; ln ../other/keep hard; mkfifo fifo; echo > $'odd\\n\\xff'
+       for ((i = 0; i < 500; i++)); do : > c/$i; done; chmod 000 a/b a c
+       d=$(printf %0200d 1); for ((i = 0; i < 60; i++)); do mkdir $d; cd $d; done; : > deep`,
+    );
+    await removeTree(tree);
+    assert.equal(await make(directory.path, 'ls'), 'other\n');
+    await removeTree(tree);
+    await make(directory.path, 'ln -s other tree');
+    await removeTree(tree);
+    await make(directory.path, ': > tree');
+    await removeTree(tree);
+    assert.equal(await make(directory.path, 'ls; ls other'), 'other\nkeep\n');
+  });
+});
