@@ -1,0 +1,72 @@
+import Router from '@koa/router';
+import Koa from 'koa';
+import { type RequestState, requireScope } from './context.ts';
+import { Health } from './health.ts';
+import { abandonment } from './middleware/abandonment.ts';
+import { accessLog } from './middleware/access-log.ts';
+import { authentication } from './middleware/authentication.ts';
+import { errorAnswers } from './middleware/errors.ts';
+import { loginPage } from './middleware/login-page.ts';
+import { rateLimit } from './middleware/rate-limit.ts';
+import { requestId } from './middleware/request-id.ts';
+import { securityHeaders } from './middleware/security-headers.ts';
+import { type Operation, routerPath } from './operation.ts';
+import type { ApiResources } from './resources.ts';
+import { board } from './routes/board/routes.ts';
+import { capacityOperations } from './routes/capacity/routes.ts';
+import { docsOperations } from './routes/docs/routes.ts';
+import { healthOperations } from './routes/health/routes.ts';
+import { artifactOperations } from './routes/jobs/artifacts.ts';
+import { outputOperations } from './routes/jobs/output.ts';
+import { jobOperations } from './routes/jobs/routes.ts';
+import { sessionOperations } from './routes/session/routes.ts';
+import { uploadOperations } from './routes/uploads/routes.ts';
+import { Sessions } from './sessions.ts';
+
+/** Emitted on the app when its server begins to stop: whoever waits for something answers with what there is. */
+export const STOPPING = 'stopping';
+
+/** The whole HTTP API as a Koa application. Opens and starts nothing by itself. */
+export function createApp(resources: ApiResources): Koa<RequestState, object> {
+  const { logger, tokens } = resources;
+  const app = new Koa<RequestState, object>();
+  const stopping = new AbortController();
+  app.once(STOPPING, () => stopping.abort());
+  // Reached only by answers that broke off in the middle of their stream: nobody is left to be told.
+  app.on('error', (error: unknown) => logger.debug({ err: error }, 'an answer broke off'));
+
+  const sessions = new Sessions();
+  const operations = [
+    ...jobOperations(resources),
+    ...outputOperations(resources),
+    ...artifactOperations(resources),
+    ...uploadOperations(resources),
+    ...capacityOperations(resources),
+    ...healthOperations(new Health(resources.healthChecks, logger)),
+    ...sessionOperations(tokens, sessions),
+  ];
+  const router = routerOf([...operations, ...docsOperations(operations)]);
+
+  app.use(requestId);
+  app.use(abandonment(stopping.signal));
+  app.use(accessLog(logger));
+  app.use(securityHeaders);
+  app.use(errorAnswers(logger));
+  app.use(loginPage);
+  app.use(authentication({ tokens, sessions }, rateLimit(resources.rateLimiter)));
+  app.use(board(resources));
+  app.use(router.routes());
+  app.use(router.allowedMethods());
+  return app;
+}
+
+function routerOf(operations: readonly Operation[]): Router<RequestState, object> {
+  const router = new Router<RequestState, object>();
+  for (const { method, path, scope, handle } of operations) {
+    router[method](routerPath(path), async (ctx) => {
+      if (scope !== 'public' && scope !== 'body') requireScope(ctx, scope);
+      await handle(ctx);
+    });
+  }
+  return router;
+}

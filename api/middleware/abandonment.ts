@@ -1,0 +1,27 @@
+import type { ApiMiddleware } from '../context.ts';
+
+/** How long a client that was answered early may go on sending before its connection is cut. */
+const LINGER_MS = 10_000;
+
+/**
+ * `state.abandoned` for waits that nobody needs any longer. And an answer that comes before the body is read (413,
+ * 401 …) must be readable: a socket closed with bytes under way makes the kernel drop the answer, so the rest is
+ * read and thrown away for a bounded time.
+ */
+export const abandonment =
+  (stopping: AbortSignal): ApiMiddleware =>
+  async (ctx, next) => {
+    const gone = new AbortController();
+    ctx.state.abandoned = AbortSignal.any([gone.signal, stopping]);
+    const { req, res } = ctx;
+    res.once('close', () => gone.abort());
+    res.once('finish', () => {
+      if (req.complete || req.destroyed) return;
+      const cut = setTimeout(() => req.socket.destroy(), LINGER_MS).unref();
+      req.once('close', () => clearTimeout(cut));
+      req.once('end', () => clearTimeout(cut));
+      req.resume();
+    });
+    if (stopping.aborted) ctx.set('Connection', 'close');
+    await next();
+  };

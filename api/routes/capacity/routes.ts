@@ -1,0 +1,25 @@
+import { FlashpodsError } from '../../../src/errors.ts';
+import type { Operation } from '../../operation.ts';
+import type { ApiResources } from '../../resources.ts';
+import { presentCapacity } from './present.ts';
+import { capacitySchema } from './schema.ts';
+
+export const capacityOperations = ({ jobs }: Pick<ApiResources, 'jobs'>): readonly Operation[] => [
+  {
+    id: 'getCapacity',
+    tag: 'server',
+    method: 'get',
+    path: '/capacity',
+    summary: 'Hosts and queue',
+    scope: 'jobs:read',
+    answers: { 200: { description: 'As it is now.', content: { 'application/json': capacitySchema } } },
+    errors: ['service_unavailable'],
+    async handle(ctx) {
+      const report = await jobs.capacity().catch((cause: unknown) => {
+        if (cause instanceof FlashpodsError) throw cause;
+        throw new FlashpodsError('service_unavailable', 'The queue is away.', { cause });
+      });
+      ctx.body = presentCapacity(report);
+    },
+  },
+];

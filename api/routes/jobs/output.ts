@@ -1,0 +1,67 @@
+import { FlashpodsError } from '../../../src/errors.ts';
+import { readFrom, readRecords, readTail } from '../../../src/logs/log-reader.ts';
+import { viewOf } from '../../context.ts';
+import { checkQuery } from '../../middleware/body.ts';
+import type { Operation } from '../../operation.ts';
+import type { ApiResources } from '../../resources.ts';
+import { jobIdParams, outputQuery, outputSchema } from './schema.ts';
+
+const DEFAULT_TAIL = 100;
+
+export const outputOperations = ({
+  jobs,
+  config,
+}: Pick<ApiResources, 'jobs' | 'config'>): readonly Operation[] => [
+  {
+    id: 'getOutput',
+    tag: 'logs and artifacts',
+    method: 'get',
+    path: '/jobs/{id}/output',
+    summary: 'What the job printed',
+    description:
+      'The last lines, or from a byte on: whoever goes on at `next_offset` misses nothing and reads nothing twice. ' +
+      'With `format=ndjson` one object a line, `{seq,time,stream,text}`, and `partial` where a line of more than 64 KiB goes on.',
+    scope: 'jobs:read',
+    params: jobIdParams,
+    query: outputQuery,
+    answers: {
+      200: {
+        description: 'A part of the log.',
+        content: { 'application/json': outputSchema, 'application/x-ndjson': 'text' },
+        headers: {
+          'X-Next-Offset': 'with `ndjson`: the byte to go on at',
+          'X-Total-Bytes': 'with `ndjson`: size of the log',
+        },
+      },
+    },
+    errors: ['invalid_request', 'job_not_found', 'logs_not_available', 'logs_deleted'],
+    async handle(ctx) {
+      const { tail, offset, format } = checkQuery(outputQuery, ctx);
+      const job = await jobs.get(ctx.params['id'] ?? '', viewOf(ctx));
+      if (job.logsDeletedAt !== null || job.status === 'cleaned') throw new FlashpodsError('logs_deleted');
+      const logs = config.logsPath;
+      if (format === 'ndjson') {
+        const from = offset === undefined ? { tail: tail ?? DEFAULT_TAIL } : { offset };
+        const page = await readRecords(logs, job.id, from);
+        if (!page) throw new FlashpodsError('logs_not_available');
+        ctx.set('X-Next-Offset', String(page.nextOffset));
+        ctx.set('X-Total-Bytes', String(page.totalBytes));
+        ctx.body = page.records.map((record) => `${JSON.stringify(record)}\n`).join('');
+        ctx.set('Content-Type', 'application/x-ndjson; charset=utf-8');
+        return;
+      }
+      const page =
+        offset === undefined
+          ? await readTail(logs, job.id, tail ?? DEFAULT_TAIL)
+          : await readFrom(logs, job.id, offset);
+      if (!page) throw new FlashpodsError('logs_not_available');
+      ctx.body = {
+        output: page.output.toString('utf8'),
+        lines: page.lines,
+        truncated: page.truncated || ('cut' in page && page.cut === true),
+        total_bytes: page.totalBytes,
+        next_offset: page.nextOffset,
+      };
+    },
+  },
+];

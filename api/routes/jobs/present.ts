@@ -1,0 +1,92 @@
+import type { z } from 'zod';
+import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
+import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
+import { isoTime, isoTimeOrNull } from '../time.ts';
+import type { artifactListSchema, createdJobSchema, jobSchema } from './schema.ts';
+
+/** Seconds with three decimals; clocks that were set back give 0. */
+const seconds = (from: number, to: number): number => Math.max(0, to - from) / 1_000;
+
+/** A job without the fields that a list leaves out: the environment always, the agent's context. */
+export function presentJobSummary(
+  job: Job,
+  queuePosition: number | null,
+  now = Date.now(),
+): z.infer<typeof jobSchema> {
+  const terminal = isTerminal(job.status);
+  const ended = job.endedAt ?? job.completedAt ?? now;
+  const ranSeconds = job.startedAt === null ? null : seconds(job.startedAt, terminal ? ended : now);
+  const waitedUntil = isWaiting(job.status) ? now : (job.startingAt ?? job.completedAt ?? now);
+  return {
+    id: job.id,
+    type: job.type,
+    status: job.status,
+    client_job_id: job.clientJobId,
+    ...(job.type === 'worker'
+      ? { command: job.command ?? '' }
+      : { task: job.task ?? '', git_branch: job.gitBranch, git_url: job.gitUrl }),
+    files_id: job.filesId,
+    image: job.image,
+    image_digest: job.imageDigest,
+    cpus: job.cpus,
+    memory_gb: job.memoryGb,
+    timeout_minutes: job.timeoutMinutes,
+    network: job.network,
+    labels: { ...job.labels },
+    priority: job.priority,
+    when_busy: job.whenBusy,
+    max_queue_seconds: job.maxQueueSeconds,
+    queue_position: queuePosition,
+    waiting_reason: isWaiting(job.status) ? job.waitingReason : null,
+    host: job.host,
+    cancel_requested: job.cancelRequestedAt !== null,
+    ending_reason: job.endingReason,
+    exit_code: job.exitCode,
+    error: job.error,
+    error_message: job.errorMessage,
+    usage: job.usage ? { ...job.usage } : null,
+    created_at: isoTime(job.createdAt),
+    queued_at: isoTimeOrNull(job.queuedAt),
+    started_at: isoTimeOrNull(job.startedAt),
+    completed_at: isoTimeOrNull(job.completedAt),
+    queue_seconds: seconds(job.queuedAt ?? job.createdAt, waitedUntil),
+    ...(terminal ? { duration_seconds: ranSeconds } : { elapsed_seconds: ranSeconds }),
+    ...(job.endingReason === 'timeout' && terminal ? { actual_runtime_seconds: ranSeconds } : {}),
+    log_truncated: job.logTruncated,
+    warnings: [...job.warnings],
+    artifact_warnings: [...job.artifactWarnings],
+  };
+}
+
+export const presentJob = (job: Job, queuePosition: number | null): z.infer<typeof jobSchema> => ({
+  ...presentJobSummary(job, queuePosition),
+  ...(job.type === 'agent' ? { context: job.context } : {}),
+});
+
+export const presentCreated = (
+  { job, created }: { job: Job; created: boolean },
+  queuePosition: number | null,
+): z.infer<typeof createdJobSchema> => ({
+  job_id: job.id,
+  status: job.status,
+  created,
+  cpus: job.cpus,
+  memory_gb: job.memoryGb,
+  timeout_minutes: job.timeoutMinutes,
+  queue_position: queuePosition,
+});
+
+export const presentArtifacts = (
+  artifacts: readonly ArtifactRecord[],
+  expiresAt: number | null,
+): z.infer<typeof artifactListSchema> => ({
+  artifacts: artifacts.map((artifact) => ({
+    name: artifact.name,
+    size_bytes: artifact.sizeBytes,
+    sha256: artifact.sha256,
+    created_at: isoTime(artifact.createdAt),
+  })),
+  total_size_bytes: artifacts.reduce((sum, artifact) => sum + artifact.sizeBytes, 0),
+  expires_at: isoTimeOrNull(expiresAt),
+  copy_in_progress: false,
+});

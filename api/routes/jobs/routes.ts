@@ -1,0 +1,199 @@
+import { createJobSchema } from '../../../src/jobs/request.ts';
+import type { Job } from '../../../src/jobs/job.ts';
+import { ACTIVE_STATES, type JobState } from '../../../src/jobs/states.ts';
+import { FlashpodsError } from '../../../src/errors.ts';
+import { principalOf, viewOf } from '../../context.ts';
+import { checkQuery, readJson } from '../../middleware/body.ts';
+import type { Operation } from '../../operation.ts';
+import type { ApiResources } from '../../resources.ts';
+import { presentCreated, presentJob, presentJobSummary } from './present.ts';
+import {
+  cancelJobsQuery,
+  cancelledJobSchema,
+  cancelledJobsSchema,
+  createdJobSchema,
+  cursorAfter,
+  getJobQuery,
+  jobIdParams,
+  jobListSchema,
+  jobSchema,
+  listJobsQuery,
+} from './schema.ts';
+
+type Resources = Pick<ApiResources, 'jobs'>;
+
+/** A page of `DELETE /jobs?label=`: bounded memory, and a cancellation that is under way is not repeated. */
+const CANCEL_PAGE = 100;
+
+export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
+  {
+    id: 'createJob',
+    tag: 'jobs',
+    method: 'post',
+    path: '/jobs',
+    summary: 'Create a job',
+    description:
+      'A `client_job_id` makes creation idempotent: the same request again is answered with the same job, and 200.',
+    scope: 'jobs:write',
+    body: { required: true, content: { 'application/json': createJobSchema } },
+    answers: {
+      201: { description: 'The job is created.', content: { 'application/json': createdJobSchema } },
+      200: { description: 'The job existed already.', content: { 'application/json': createdJobSchema } },
+    },
+    errors: [
+      'invalid_request',
+      'invalid_job_type',
+      'missing_command',
+      'missing_task',
+      'missing_git_branch',
+      'invalid_client_job_id',
+      'invalid_image',
+      'invalid_cpus',
+      'invalid_memory',
+      'invalid_timeout',
+      'payload_too_large',
+      'unsupported_media_type',
+      'upload_not_found',
+      'upload_not_finalized',
+      'upload_already_consumed',
+      'upload_expired',
+      'idempotency_key_reused',
+      'unsatisfiable_resources',
+      'insufficient_resources',
+      'service_unavailable',
+    ],
+    async handle(ctx) {
+      const outcome = await jobs.create(principalOf(ctx).owner, await readJson(ctx));
+      ctx.status = outcome.created ? 201 : 200;
+      ctx.set('Location', `/jobs/${outcome.job.id}`);
+      ctx.body = presentCreated(outcome, await jobs.queuePosition(outcome.job));
+    },
+  },
+  {
+    id: 'listJobs',
+    tag: 'jobs',
+    method: 'get',
+    path: '/jobs',
+    summary: 'List jobs, newest first',
+    scope: 'jobs:read',
+    query: listJobsQuery,
+    answers: { 200: { description: 'A page of jobs.', content: { 'application/json': jobListSchema } } },
+    errors: ['invalid_request'],
+    async handle(ctx) {
+      const query = checkQuery(listJobsQuery, ctx);
+      // One more than asked for tells whether there is another page.
+      const { jobs: found, total } = await jobs.list({
+        owner: viewOf(ctx),
+        states: statesOf(query.status),
+        type: query.type ?? null,
+        label: query.label ?? null,
+        limit: query.limit + 1,
+        beforePosition: query.cursor ?? null,
+      });
+      const page = found.slice(0, query.limit);
+      const last = page.at(-1);
+      ctx.body = {
+        jobs: await Promise.all(
+          page.map(async (job) => presentJobSummary(job, await jobs.queuePosition(job))),
+        ),
+        total,
+        next_cursor: found.length > page.length && last ? cursorAfter(last.position) : null,
+      };
+    },
+  },
+  {
+    id: 'cancelJobs',
+    tag: 'jobs',
+    method: 'delete',
+    path: '/jobs',
+    summary: 'Cancel every active job with a label',
+    scope: 'jobs:write',
+    query: cancelJobsQuery,
+    answers: {
+      200: { description: 'What is being cancelled.', content: { 'application/json': cancelledJobsSchema } },
+    },
+    errors: ['invalid_request'],
+    async handle(ctx) {
+      const { label } = checkQuery(cancelJobsQuery, ctx);
+      const owner = viewOf(ctx);
+      const cancelled: string[] = [];
+      let beforePosition: number | null = null;
+      for (;;) {
+        const page: Job[] = (
+          await jobs.list({
+            owner,
+            states: ACTIVE_STATES,
+            type: null,
+            label,
+            limit: CANCEL_PAGE,
+            beforePosition,
+          })
+        ).jobs;
+        for (const job of page) if (await cancelIfActive(jobs, job.id, owner)) cancelled.push(job.id);
+        const last = page.at(-1);
+        if (!last || page.length < CANCEL_PAGE) break;
+        beforePosition = last.position;
+      }
+      ctx.body = { cancelled };
+    },
+  },
+  {
+    id: 'getJob',
+    tag: 'jobs',
+    method: 'get',
+    path: '/jobs/{id}',
+    summary: 'One job',
+    description: 'With `wait` the answer comes when the state changes, or when the time is over.',
+    scope: 'jobs:read',
+    params: jobIdParams,
+    query: getJobQuery,
+    answers: { 200: { description: 'The job.', content: { 'application/json': jobSchema } } },
+    errors: ['invalid_request', 'job_not_found'],
+    async handle(ctx) {
+      const { wait } = checkQuery(getJobQuery, ctx);
+      const id = ctx.params['id'] ?? '';
+      const owner = viewOf(ctx);
+      const job =
+        wait === undefined || ctx.method === 'HEAD'
+          ? await jobs.get(id, owner)
+          : await jobs.waitForChange(id, owner, wait * 1_000, ctx.state.abandoned);
+      ctx.body = presentJob(job, await jobs.queuePosition(job));
+    },
+  },
+  {
+    id: 'cancelJob',
+    tag: 'jobs',
+    method: 'delete',
+    path: '/jobs/{id}',
+    summary: 'Cancel a job',
+    description: 'Answered at once; the job’s own state changes when it is true.',
+    scope: 'jobs:write',
+    params: jobIdParams,
+    answers: {
+      200: { description: 'The job is being ended.', content: { 'application/json': cancelledJobSchema } },
+    },
+    errors: ['job_not_found', 'job_already_terminal'],
+    async handle(ctx) {
+      const job = await jobs.cancel(ctx.params['id'] ?? '', viewOf(ctx));
+      ctx.body = { job_id: job.id, status: 'cancelled', message: 'Job termination initiated' };
+    },
+  },
+];
+
+const statesOf = (status: 'all' | 'active' | JobState): readonly JobState[] | null =>
+  status === 'all' ? null : status === 'active' ? ACTIVE_STATES : [status];
+
+/** @returns false when it ended by itself in between */
+async function cancelIfActive(
+  jobs: ApiResources['jobs'],
+  id: string,
+  owner: string | null,
+): Promise<boolean> {
+  try {
+    await jobs.cancel(id, owner);
+    return true;
+  } catch (error) {
+    if (error instanceof FlashpodsError && error.code === 'job_already_terminal') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,160 @@
+import { z } from 'zod';
+import { ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
+import { timeSchema } from '../time.ts';
+
+export const jobIdParams = z.strictObject({ id: z.string().describe('`job_…`') });
+export const artifactParams = z.strictObject({
+  id: z.string().describe('`job_…`'),
+  name: z.string().describe('path relative to `/artifacts`, as `a/b` or `a%2Fb`'),
+});
+
+const digits = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d{1,15}$/, 'must be a whole number')
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
+    .meta({ type: 'integer', minimum: min, maximum: max });
+
+const label = z
+  .string()
+  .regex(/^[^:]+:/, 'must be KEY:VALUE')
+  .transform((value): [string, string] => {
+    const colon = value.indexOf(':');
+    return [value.slice(0, colon), value.slice(colon + 1)];
+  })
+  .meta({ type: 'string', description: '`key:value`' });
+
+const cursor = z
+  .string()
+  .max(32)
+  .regex(/^[A-Za-z0-9_-]+$/, 'must be a `next_cursor` of an earlier answer')
+  .transform((value) => Number(/^p(\d{1,15})$/.exec(Buffer.from(value, 'base64url').toString())?.[1]))
+  .refine((position) => Number.isSafeInteger(position), 'must be a `next_cursor` of an earlier answer')
+  .meta({ type: 'string', description: '`next_cursor` of an earlier answer' });
+
+/** The reverse of what the `cursor` of a query takes. */
+export const cursorAfter = (position: number): string => Buffer.from(`p${position}`).toString('base64url');
+
+export const listJobsQuery = z.strictObject({
+  status: z
+    .enum(['all', 'active', ...JOB_STATES])
+    .default('all')
+    .describe('a state, `all`, or `active`: waiting or running'),
+  type: z.enum(['worker', 'agent']).optional(),
+  label: label.optional(),
+  limit: digits(1, 100).default(20),
+  cursor: cursor.optional(),
+});
+
+export const cancelJobsQuery = z.strictObject({ label });
+
+export const getJobQuery = z.strictObject({
+  wait: digits(1, 60).optional().describe('seconds to wait for another state'),
+});
+
+export const outputQuery = z
+  .strictObject({
+    tail: digits(1, 10_000).optional().describe('last lines; 100 unless `offset` is given'),
+    offset: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('first byte; go on at `next_offset`'),
+    format: z.enum(['json', 'ndjson']).default('json'),
+  })
+  .refine((query) => query.tail === undefined || query.offset === undefined, {
+    path: ['offset'],
+    message: 'does not go together with `tail`',
+  });
+
+const usageSchema = z.object({
+  peak_memory_bytes: z.number().nullable(),
+  cpu_seconds: z.number().nullable(),
+  bytes_written: z.number().nullable(),
+  max_processes: z.number().nullable(),
+  unknown: z.record(z.string(), z.string()).optional().describe('why a value is null'),
+});
+
+export const jobSchema = z.object({
+  id: z.string(),
+  type: z.enum(['worker', 'agent']),
+  status: z.enum(JOB_STATES),
+  client_job_id: z.string().nullable(),
+  command: z.string().optional().describe('of a worker'),
+  task: z.string().optional().describe('of an agent'),
+  context: z.string().nullable().optional().describe('of an agent; left out in lists'),
+  git_branch: z.string().nullable().optional(),
+  git_url: z.string().nullable().optional(),
+  files_id: z.string().nullable(),
+  image: z.string(),
+  image_digest: z.string().nullable(),
+  cpus: z.int(),
+  memory_gb: z.int(),
+  timeout_minutes: z.int(),
+  network: z.enum(['internet', 'none']),
+  labels: z.record(z.string(), z.string()),
+  priority: z.int(),
+  when_busy: z.enum(['queue', 'reject']),
+  max_queue_seconds: z.int().nullable(),
+  queue_position: z
+    .int()
+    .nullable()
+    .describe('1 is next; null when it does not wait, or nobody can tell now'),
+  waiting_reason: z.string().nullable(),
+  host: z.string().nullable(),
+  cancel_requested: z.boolean(),
+  ending_reason: z.enum(ENDING_REASONS).nullable(),
+  exit_code: z.int().nullable(),
+  error: z.string().nullable(),
+  error_message: z.string().nullable(),
+  usage: usageSchema.nullable(),
+  created_at: timeSchema,
+  queued_at: timeSchema.nullable(),
+  started_at: timeSchema.nullable(),
+  completed_at: timeSchema.nullable(),
+  queue_seconds: z.number().describe('time spent waiting'),
+  elapsed_seconds: z.number().nullable().optional().describe('while active; null before it runs'),
+  duration_seconds: z.number().nullable().optional().describe('once ended; null if it never ran'),
+  actual_runtime_seconds: z.number().nullable().optional().describe('of a job that timed out'),
+  log_truncated: z.boolean(),
+  warnings: z.array(z.string()),
+  artifact_warnings: z.array(z.string()),
+});
+
+export const createdJobSchema = z.object({
+  job_id: z.string(),
+  status: z.enum(JOB_STATES),
+  created: z.boolean(),
+  cpus: z.int(),
+  memory_gb: z.int(),
+  timeout_minutes: z.int(),
+  queue_position: z.int().nullable(),
+});
+
+export const jobListSchema = z.object({
+  jobs: z.array(jobSchema),
+  total: z.int(),
+  next_cursor: z.string().nullable(),
+});
+
+export const cancelledJobSchema = z.object({
+  job_id: z.string(),
+  status: z.literal('cancelled'),
+  message: z.string(),
+});
+
+export const cancelledJobsSchema = z.object({ cancelled: z.array(z.string()) });
+
+export const outputSchema = z.object({
+  output: z.string(),
+  lines: z.int(),
+  truncated: z.boolean().describe('the log reached its limit, or the lines asked for exceed one answer'),
+  total_bytes: z.int(),
+  next_offset: z.int(),
+});
+
+export const artifactListSchema = z.object({
+  artifacts: z.array(
+    z.object({ name: z.string(), size_bytes: z.int(), sha256: z.string(), created_at: timeSchema }),
+  ),
+  total_size_bytes: z.int(),
+  expires_at: timeSchema.nullable(),
+  copy_in_progress: z.boolean(),
+});

@@ -1,0 +1,64 @@
+import { FlashpodsError } from '../../../src/errors.ts';
+import { requireSameOrigin, SESSION_COOKIE } from '../../middleware/authentication.ts';
+import { check, readJson } from '../../middleware/body.ts';
+import type { Operation } from '../../operation.ts';
+import { SESSION_LIFETIME_MS, type Sessions } from '../../sessions.ts';
+import { digestOf, type TokenVerifier } from '../../tokens.ts';
+import { openSessionSchema } from './schema.ts';
+
+const cookieOptions = { httpOnly: true, sameSite: 'strict', path: '/', overwrite: true } as const;
+
+export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): readonly Operation[] => [
+  {
+    id: 'openSession',
+    tag: 'server',
+    method: 'post',
+    path: '/session',
+    summary: 'Exchange a token for a browser’s cookie',
+    description:
+      'The cookie opens `/queues` and nothing else; from this server’s own pages, under this host name.',
+    scope: 'body',
+    body: { required: true, content: { 'application/json': openSessionSchema } },
+    answers: {
+      204: {
+        description: 'Signed in.',
+        headers: { 'Set-Cookie': `\`${SESSION_COOKIE}\`, HttpOnly, SameSite=Strict` },
+      },
+    },
+    errors: [
+      'invalid_request',
+      'payload_too_large',
+      'unsupported_media_type',
+      'invalid_token',
+      'insufficient_scope',
+    ],
+    async handle(ctx) {
+      requireSameOrigin(ctx);
+      const { token } = check(openSessionSchema, await readJson(ctx));
+      const digest = digestOf(token);
+      if (!(await tokens.find(digest))) throw new FlashpodsError('invalid_token');
+      ctx.cookies.set(SESSION_COOKIE, sessions.open(digest, ctx.host), {
+        ...cookieOptions,
+        maxAge: SESSION_LIFETIME_MS,
+      });
+      ctx.status = 204;
+    },
+  },
+  {
+    id: 'closeSession',
+    tag: 'server',
+    method: 'delete',
+    path: '/session',
+    summary: 'Sign out',
+    scope: 'body',
+    answers: { 204: { description: 'The cookie is worth nothing any longer.' } },
+    errors: ['insufficient_scope'],
+    handle(ctx) {
+      requireSameOrigin(ctx);
+      const secret = ctx.cookies.get(SESSION_COOKIE);
+      if (secret !== undefined) sessions.close(secret);
+      ctx.cookies.set(SESSION_COOKIE, null, cookieOptions);
+      ctx.status = 204;
+    },
+  },
+];

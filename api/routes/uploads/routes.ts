@@ -1,0 +1,136 @@
+import { FlashpodsError } from '../../../src/errors.ts';
+import { principalOf, viewOf } from '../../context.ts';
+import { check, contentTypeOf, readJson } from '../../middleware/body.ts';
+import type { Operation } from '../../operation.ts';
+import type { ApiResources } from '../../resources.ts';
+import { presentUpload } from './present.ts';
+import {
+  createUploadSchema,
+  finalizeUploadSchema,
+  receivedSchema,
+  uploadIdParams,
+  uploadSchema,
+} from './schema.ts';
+
+const json = (schema: typeof uploadSchema) => ({ 'application/json': schema });
+
+export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): readonly Operation[] => [
+  {
+    id: 'createUpload',
+    tag: 'uploads',
+    method: 'post',
+    path: '/uploads',
+    summary: 'Open an upload',
+    scope: 'uploads:write',
+    body: { required: false, content: { 'application/json': createUploadSchema } },
+    answers: { 201: { description: 'It takes files now.', content: json(uploadSchema) } },
+    errors: ['invalid_request', 'payload_too_large', 'unsupported_media_type'],
+    async handle(ctx) {
+      const { upload_id: id } = check(createUploadSchema, (await readJson(ctx, { optional: true })) ?? {});
+      const upload = await uploads.create(principalOf(ctx).owner, id);
+      ctx.status = 201;
+      ctx.set('Location', `/uploads/${upload.id}`);
+      ctx.body = presentUpload(upload);
+    },
+  },
+  {
+    id: 'putUploadFiles',
+    tag: 'uploads',
+    method: 'put',
+    path: '/uploads/{id}/files',
+    summary: 'Send files as a tar stream',
+    description:
+      'Several streams, one after another, add to the same tree. One that breaks off or is refused leaves nothing ' +
+      'behind; if files had come before it, the whole upload is over, since nobody could tell what it still holds.',
+    scope: 'uploads:write',
+    params: uploadIdParams,
+    body: { required: true, content: { 'application/x-tar': 'binary' } },
+    answers: { 200: { description: 'All of the stream is stored.', content: json(receivedSchema) } },
+    errors: [
+      'invalid_request',
+      'unsupported_media_type',
+      'upload_not_found',
+      'upload_already_finalized',
+      'upload_already_consumed',
+      'upload_expired',
+      'quota_exceeded',
+      'insufficient_storage',
+    ],
+    async handle(ctx) {
+      if (contentTypeOf(ctx).type !== 'application/x-tar') {
+        throw new FlashpodsError(
+          'unsupported_media_type',
+          'Send the files as `Content-Type: application/x-tar`.',
+        );
+      }
+      const encoding = ctx.get('Content-Encoding').toLowerCase() || 'identity';
+      if (encoding !== 'identity' && encoding !== 'gzip') {
+        throw new FlashpodsError(
+          'unsupported_media_type',
+          'A tar stream is taken as it is or with `Content-Encoding: gzip`.',
+        );
+      }
+      const { upload, received } = await uploads.receive(
+        ctx.params['id'] ?? '',
+        viewOf(ctx),
+        ctx.req,
+        encoding,
+      );
+      ctx.body = { ...presentUpload(upload), received };
+    },
+  },
+  {
+    id: 'finalizeUpload',
+    tag: 'uploads',
+    method: 'post',
+    path: '/uploads/{id}/finalize',
+    summary: 'Make the immutable snapshot',
+    scope: 'uploads:write',
+    params: uploadIdParams,
+    body: { required: false, content: { 'application/json': finalizeUploadSchema } },
+    answers: { 200: { description: 'A job may name it now.', content: json(uploadSchema) } },
+    errors: [
+      'invalid_request',
+      'payload_too_large',
+      'unsupported_media_type',
+      'upload_not_found',
+      'upload_already_finalized',
+      'upload_already_consumed',
+      'upload_expired',
+      'insufficient_storage',
+    ],
+    async handle(ctx) {
+      const options = check(finalizeUploadSchema, (await readJson(ctx, { optional: true })) ?? {});
+      ctx.body = presentUpload(await uploads.finalize(ctx.params['id'] ?? '', viewOf(ctx), options));
+    },
+  },
+  {
+    id: 'getUpload',
+    tag: 'uploads',
+    method: 'get',
+    path: '/uploads/{id}',
+    summary: 'One upload',
+    scope: 'uploads:write',
+    params: uploadIdParams,
+    answers: { 200: { description: 'The upload.', content: json(uploadSchema) } },
+    errors: ['upload_not_found'],
+    async handle(ctx) {
+      ctx.body = presentUpload(await uploads.get(ctx.params['id'] ?? '', viewOf(ctx)));
+    },
+  },
+  {
+    id: 'deleteUpload',
+    tag: 'uploads',
+    method: 'delete',
+    path: '/uploads/{id}',
+    summary: 'Give an upload up',
+    scope: 'uploads:write',
+    params: uploadIdParams,
+    answers: { 204: { description: 'It can’t be used any longer.' } },
+    errors: ['upload_not_found', 'upload_already_consumed', 'upload_expired'],
+    async handle(ctx) {
+      await uploads.delete(ctx.params['id'] ?? '', viewOf(ctx));
+      ctx.status = 204;
+    },
+  },
+];

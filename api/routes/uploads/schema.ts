@@ -1,0 +1,32 @@
+import { z } from 'zod';
+import { timeSchema } from '../time.ts';
+
+export const uploadIdParams = z.strictObject({ id: z.string().describe('`upload_…`') });
+
+export const createUploadSchema = z.strictObject({
+  upload_id: z
+    .string()
+    .regex(/^upload_[a-z0-9-]{12}$/, 'must be `upload_` and 12 characters of a-z, 0-9 and hyphens')
+    .optional()
+    .describe('an id of your own'),
+});
+
+export const finalizeUploadSchema = z.strictObject({
+  reusable: z.boolean().default(false).describe('many jobs may share the snapshot until it expires'),
+});
+
+export const uploadSchema = z.object({
+  upload_id: z.string(),
+  state: z.enum(['uploading', 'finalized', 'consumed', 'expired']),
+  reusable: z.boolean(),
+  job_id: z.string().nullable(),
+  size_bytes: z.int().nullable(),
+  file_count: z.int().nullable(),
+  created_at: timeSchema,
+  finalized_at: timeSchema.nullable(),
+  expires_at: timeSchema,
+});
+
+export const receivedSchema = uploadSchema.extend({
+  received: z.object({ files: z.int(), bytes: z.int() }).describe('what this request added'),
+});

@@ -1,0 +1,499 @@
+/**
+ * One dispatch of one job on this host, from claim to terminal state: prepare, start, follow, collect, finish.
+ * Begun anew after a crash it looks at what is there ({@link decide}) and goes on from that point, so every step can
+ * be the last one of a process and the first one of the next.
+ */
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { collectArtifacts } from '../src/artifacts/collector.ts';
+import type { ContainerState, Verdict } from '../src/containers/runtime.ts';
+import { FlashpodsError } from '../src/errors.ts';
+import { sandboxName } from '../src/ids.ts';
+import type { ArtifactRecord, Job } from '../src/jobs/job.ts';
+import { type EndingReason, isHosted } from '../src/jobs/states.ts';
+import { type LogCapture, openLogCapture } from '../src/logs/log-capture.ts';
+import type { Logger } from '../src/observability/logger.ts';
+import { readUptimeMs } from './host-facts.ts';
+import type { JournalEntry } from './host-journal.ts';
+import { type Outcome, outcomeOf } from './outcome.ts';
+import { persist } from './persist.ts';
+import { decide } from './recovery.ts';
+import { jobEnvironment, type SupervisionResources } from './resources.ts';
+
+/** How a run came out: `done` with its exit code, or `void`: nothing exists and nothing may be started. */
+export type RunResult =
+  | { readonly kind: 'done'; readonly exitCode: number | null }
+  | { readonly kind: 'void'; readonly why: 'no_reservation' | 'fenced' };
+
+interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+const NO_VERDICT: Verdict = {
+  usage: { peak_memory_bytes: null, cpu_seconds: null, bytes_written: null, max_processes: null },
+  oomKilled: false,
+  diskFull: false,
+  pidsExhausted: false,
+};
+
+/** Thrown inside a start that an ending has overtaken. */
+class StartAbandoned extends Error {}
+
+export class JobRun {
+  readonly #r: SupervisionResources;
+  readonly #job: Job;
+  readonly #name: string;
+  readonly #logger: Logger;
+  readonly #actor: string;
+  /** Aborted when this process gives the job up for a successor to adopt. */
+  readonly #detach: AbortSignal;
+  readonly #endingDecided = new AbortController();
+  #reason: EndingReason | null;
+  #log: LogCapture | null = null;
+  /** From the claim until the container is gone. */
+  #holdsCapacity = false;
+
+  constructor(resources: SupervisionResources, job: Job, detach: AbortSignal) {
+    this.#r = resources;
+    this.#job = job;
+    this.#name = sandboxName(job.id, job.epoch);
+    this.#logger = resources.logger.child({ job_id: job.id, epoch: job.epoch });
+    this.#actor = `host:${resources.host}`;
+    this.#detach = detach;
+    this.#reason = job.endingReason;
+    if (this.#reason !== null) this.#endingDecided.abort();
+  }
+
+  /** Somebody may have changed the row: look whether the job is to end. Never throws. */
+  async look(): Promise<void> {
+    if (this.#reason !== null) return;
+    const row = await this.#r.store.get(this.#job.id).catch(() => null);
+    if (row?.epoch === this.#job.epoch && row.endingReason !== null) this.#noteEnding(row.endingReason);
+  }
+
+  /** Whether cpus and memory of the host belong to this run: what a synchronisation tells the semaphore. */
+  get holdsCapacity(): boolean {
+    return this.#holdsCapacity;
+  }
+
+  get job(): Job {
+    return this.#job;
+  }
+
+  /** A cap of ours has ended the job. */
+  exceedDisk(): void {
+    void this.#decide('disk_limit').catch(() => undefined);
+  }
+
+  /** @throws the reason of the detach signal when it is aborted: then everything is left for a successor */
+  async run(): Promise<RunResult> {
+    try {
+      return await this.#run();
+    } finally {
+      await this.#log?.close();
+    }
+  }
+
+  async #run(): Promise<RunResult> {
+    const status = this.#job.status;
+    if (status !== 'starting' && status !== 'running')
+      throw new Error(`${this.#job.id} is ${status}, which no host holds`);
+    const { container, journal } = await this.#ask('looking at the container', async () => ({
+      container: await this.#r.runtime.inspect(this.#name),
+      journal: await this.#r.journal.read(this.#job.id, this.#job.epoch),
+    }));
+    const action = decide({ status, container, journal, bootId: this.#r.bootId });
+    // Only something that exists already may go on without the reservation's word: the sync re-enters it.
+    if (action.do === 'launch') {
+      const claimed = await this.#ask('claiming the reservation', () =>
+        this.#r.claim(this.#job.id, this.#job.epoch),
+      );
+      if (claimed !== 'granted') return { kind: 'void', why: claimed };
+      this.#holdsCapacity = true;
+    } else {
+      this.#holdsCapacity = true;
+      this.#logger.info({ action: action.do }, 'taking over a job');
+      void this.#r.claim(this.#job.id, this.#job.epoch).catch(() => undefined);
+    }
+
+    switch (action.do) {
+      case 'launch':
+      case 'start':
+        return this.#start(action.do);
+      case 'follow':
+        this.#log = await this.#openLog();
+        this.#log.follow();
+        await this.#markRunning(container?.startedAt ?? Date.now());
+        return this.#follow(journal);
+      case 'settle':
+        this.#log = await this.#openLog();
+        this.#log.follow();
+        await this.#markRunning(container?.startedAt ?? Date.now());
+        return this.#settle(container);
+      case 'finish':
+        return this.#finish(journal?.end ?? null);
+      case 'lose':
+        return this.#fail('lost', {
+          code: action.error,
+          message: 'The container of the job was gone when its worker came back.',
+        });
+    }
+  }
+
+  async #start(from: 'launch' | 'start'): Promise<RunResult> {
+    const deadline = AbortSignal.timeout(this.#r.config.startTimeoutSeconds * 1000);
+    const stop = AbortSignal.any([this.#detach, deadline, this.#endingDecided.signal]);
+    const check = (): void => {
+      if (stop.aborted) throw new StartAbandoned('the start was abandoned', { cause: stop.reason });
+    };
+    try {
+      this.#log = await this.#openLog();
+      if (from === 'launch') await this.#prepare(stop, check);
+      check();
+      await this.#r.runtime.start(this.#name);
+    } catch (error) {
+      this.#detach.throwIfAborted();
+      if (this.#reason !== null) return this.#abandonStart();
+      const failure = deadline.aborted
+        ? {
+            code: 'container_start_failed',
+            message: `The start took longer than ${this.#r.config.startTimeoutSeconds} seconds.`,
+          }
+        : error instanceof FlashpodsError
+          ? { code: error.code, message: error.message }
+          : { code: 'container_start_failed', message: 'The container could not be prepared on its host.' };
+      this.#logger.error({ err: error, code: failure.code }, 'the job could not be started');
+      return this.#fail('start_failed', failure);
+    }
+    const startedAt = Date.now();
+    const started: JournalEntry = {
+      jobId: this.#job.id,
+      epoch: this.#job.epoch,
+      phase: 'started',
+      bootId: this.#r.bootId,
+      startedAt,
+      startedUptimeMs: readUptimeMs(),
+    };
+    this.#log.follow();
+    await Promise.all([
+      this.#ask('writing the journal', () => this.#r.journal.write(started)),
+      this.#markRunning(startedAt),
+    ]);
+    return this.#follow(started);
+  }
+
+  async #prepare(stop: AbortSignal, check: () => void): Promise<void> {
+    const { runtime, config } = this.#r;
+    const job = this.#job;
+    const limits = {
+      name: this.#name,
+      cpus: job.cpus,
+      memoryBytes: job.memoryGb * 2 ** 30,
+      pidsLimit: config.jobPidsLimit,
+    };
+    const [digest] = await settleAll([
+      runtime.ensureImage(job.image, (line) => this.#log?.system(line), stop),
+      runtime.provision({ ...limits, diskBytes: config.jobDiskMb * 2 ** 20 }),
+    ]);
+    check();
+    await runtime.create({
+      ...limits,
+      jobId: job.id,
+      epoch: job.epoch,
+      jobType: job.type,
+      image: job.image,
+      command: job.command === null ? [] : ['/bin/sh', '-c', job.command],
+      env: jobEnvironment(job),
+      network: job.network,
+      workDir: job.filesId === null ? null : this.#r.snapshotPath(job.filesId),
+      workReadOnly: job.type === 'worker',
+    });
+    await this.#r.journal.write({
+      jobId: job.id,
+      epoch: job.epoch,
+      phase: 'created',
+      bootId: this.#r.bootId,
+    });
+    if (digest !== job.imageDigest) await this.#r.store.patch(job.id, job.epoch, { imageDigest: digest });
+  }
+
+  /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
+  async #markRunning(startedAt: number): Promise<void> {
+    if (this.#job.status === 'running') return;
+    const row = await this.#ask('writing the state', () =>
+      this.#r.store.transition(this.#job.id, {
+        from: ['starting'],
+        to: 'running',
+        epoch: this.#job.epoch,
+        endingReason: null,
+        patch: { startedAt },
+        actor: this.#actor,
+      }),
+    );
+    this.#announce();
+    if (!row) await this.look();
+  }
+
+  async #follow(journal: JournalEntry | null): Promise<RunResult> {
+    const over = new AbortController();
+    const timer = setTimeout(
+      () => void this.#decide('timeout').catch(() => undefined),
+      this.#remainingMs(journal),
+    );
+    const ending = this.#enforceEnding(over.signal);
+    let state: ContainerState | null;
+    try {
+      state = await this.#ask('waiting for the exit', () =>
+        this.#r.runtime.waitForExit(this.#name, this.#detach),
+      );
+    } finally {
+      clearTimeout(timer);
+      over.abort();
+      await ending;
+    }
+    return this.#settle(state);
+  }
+
+  /** Milliseconds until the timeout: by uptime where this boot started the job, so that no clock that is set matters. */
+  #remainingMs(journal: JournalEntry | null): number {
+    const limitMs = this.#job.timeoutMinutes * this.#r.minuteMs;
+    const elapsedMs =
+      journal?.startedUptimeMs !== undefined && journal.bootId === this.#r.bootId
+        ? readUptimeMs() - journal.startedUptimeMs
+        : Date.now() - (this.#job.startedAt ?? Date.now());
+    return Math.min(Math.max(0, limitMs - elapsedMs), 2 ** 31 - 1);
+  }
+
+  /** Once an ending is decided: SIGTERM to all of the job, the grace, then SIGKILL. Never throws. */
+  async #enforceEnding(over: AbortSignal): Promise<void> {
+    const stop = AbortSignal.any([over, this.#detach]);
+    try {
+      await aborted(this.#endingDecided.signal, stop);
+      await persist('ending the job', this.#logger, stop, () => this.#r.runtime.terminate(this.#name));
+      await delay(this.#r.config.graceSeconds * 1000, undefined, { signal: stop });
+      await persist('killing the job', this.#logger, stop, () => this.#r.runtime.kill(this.#name));
+    } catch (error) {
+      if (!stop.aborted) this.#logger.error({ err: error }, 'ending the job failed');
+    }
+  }
+
+  /** The process is gone: log to its end, verdict, journal, container away, capacity back; then {@link #finish}. */
+  async #settle(state: ContainerState | null): Promise<RunResult> {
+    if (state === null) {
+      return this.#fail('lost', {
+        code: 'container_lost_on_recovery',
+        message: 'The container vanished while the job ran.',
+      });
+    }
+    const endedAt = Date.now();
+    await this.#decide('exit', { endedAt });
+    const [verdict, log] = await Promise.all([
+      this.#ask('reading the verdict', () => this.#r.runtime.verdict(this.#name)),
+      this.#ask('finishing the log', () => this.#log?.finish() ?? Promise.resolve(null)),
+    ]);
+    const end = {
+      exitCode: state.exitCode,
+      endedAt,
+      verdict,
+      logTruncated: log?.truncated ?? false,
+      logIncomplete: log?.incomplete ?? false,
+    };
+    await this.#ask('writing the journal', () =>
+      this.#r.journal.write({
+        jobId: this.#job.id,
+        epoch: this.#job.epoch,
+        phase: 'ended',
+        bootId: this.#r.bootId,
+        end,
+      }),
+    );
+    return this.#finish(end);
+  }
+
+  async #finish(end: NonNullable<JournalEntry['end']> | null): Promise<RunResult> {
+    await this.#ask('removing the container', () => this.#r.runtime.remove(this.#name));
+    this.#release();
+    const collected = await this.#collect();
+    return this.#conclude(end, collected);
+  }
+
+  async #collect(): Promise<{
+    artifacts: readonly ArtifactRecord[];
+    warnings: readonly string[];
+    failure: Failure | null;
+  }> {
+    const { config, runtime } = this.#r;
+    try {
+      const result = await collectArtifacts({
+        source: runtime.artifactsPath(this.#name),
+        destination: join(config.artifactsPath, this.#job.id),
+        limits: {
+          maxFileBytes: config.artifactMaxFileMb * 2 ** 20,
+          maxTotalBytes: config.artifactMaxTotalMb * 2 ** 20,
+          maxFiles: config.artifactMaxFiles,
+        },
+        signal: this.#detach,
+      });
+      const createdAt = Date.now();
+      const artifacts = result.artifacts.map(({ name, size_bytes: sizeBytes, sha256 }) => ({
+        name,
+        sizeBytes,
+        sha256,
+        createdAt,
+      }));
+      return { artifacts, warnings: result.warnings, failure: null };
+    } catch (error) {
+      this.#detach.throwIfAborted();
+      this.#logger.error({ err: error }, 'the artifacts could not be collected');
+      const failure =
+        error instanceof FlashpodsError
+          ? { code: error.code, message: error.message }
+          : { code: 'artifact_copy_failed', message: 'The artifacts could not be collected.' };
+      return { artifacts: [], warnings: [], failure };
+    }
+  }
+
+  async #conclude(
+    end: JournalEntry['end'] | null,
+    collected: { artifacts: readonly ArtifactRecord[]; warnings: readonly string[]; failure: Failure | null },
+  ): Promise<RunResult> {
+    const reason = await this.#decide('exit');
+    const verdict = end?.verdict ?? NO_VERDICT;
+    const outcome = outcomeOf(reason, end?.exitCode ?? null, verdict, collected.failure);
+    const incomplete = end?.logIncomplete
+      ? ['The disk of the host was full: the end of the log is missing.']
+      : [];
+    await this.#toTerminal(
+      { ...outcome, warnings: [...outcome.warnings, ...incomplete] },
+      {
+        exitCode: end?.exitCode ?? null,
+        usage: verdict.usage,
+        logTruncated: end?.logTruncated ?? false,
+        artifacts: collected.artifacts,
+        artifactWarnings: collected.warnings,
+        endedAt: end?.endedAt ?? Date.now(),
+      },
+    );
+    return { kind: 'done', exitCode: end?.exitCode ?? null };
+  }
+
+  /** An ending overtook the start: nothing of it may run, and it never shows `running`. */
+  async #abandonStart(): Promise<RunResult> {
+    return this.#fail(this.#reason ?? 'cancel', null);
+  }
+
+  /** Ends a job that has no exit code to show: not started, or lost. */
+  async #fail(reason: EndingReason, failure: Failure | null): Promise<RunResult> {
+    const decided = await this.#decide(reason);
+    this.#log ??= await this.#openLog();
+    this.#log.follow();
+    if (failure !== null) this.#log.system(failure.message);
+    await this.#ask('killing what is left', () => this.#r.runtime.kill(this.#name));
+    await this.#ask('removing the container', () => this.#r.runtime.remove(this.#name));
+    this.#release();
+    const log = await this.#ask('finishing the log', () => this.#log?.finish() ?? Promise.resolve(null));
+    // What a lost job had left already is still on its disk.
+    const { artifacts, warnings } =
+      reason === 'lost' ? await this.#collect() : { artifacts: [], warnings: [] };
+    await this.#toTerminal(outcomeOf(decided, null, NO_VERDICT, failure), {
+      exitCode: null,
+      usage: null,
+      logTruncated: log?.truncated ?? false,
+      artifacts,
+      artifactWarnings: warnings,
+      endedAt: Date.now(),
+    });
+    return { kind: 'done', exitCode: null };
+  }
+
+  async #toTerminal(
+    outcome: Outcome,
+    facts: Pick<Job, 'exitCode' | 'usage' | 'logTruncated' | 'artifactWarnings' | 'endedAt'> & {
+      artifacts: readonly ArtifactRecord[];
+    },
+  ): Promise<void> {
+    const { artifacts, ...columns } = facts;
+    await this.#ask('writing the state', async () => {
+      const row = await this.#r.store.get(this.#job.id);
+      // Written before a crash that came before the clean-up below.
+      if (!row || row.epoch !== this.#job.epoch || !isHosted(row.status)) return;
+      const { to, error, errorMessage, warnings } = outcome;
+      await this.#r.store.transition(this.#job.id, {
+        // A job that ended while it was starting never shows `running`, whatever became of its process.
+        from: [row.status],
+        to: row.status === 'starting' && to !== 'cancelled' ? 'failed' : to,
+        epoch: this.#job.epoch,
+        patch: { ...columns, error, errorMessage, warnings, completedAt: Date.now() },
+        artifacts,
+        actor: this.#actor,
+        payload: { exit_code: facts.exitCode, error },
+      });
+    });
+    this.#announce();
+    await this.#ask('removing the sandbox', () => this.#r.runtime.dispose(this.#name));
+    await this.#ask('clearing the journal', () => this.#r.journal.remove(this.#job.id, this.#job.epoch));
+  }
+
+  /** The first reason wins, across processes. @returns the one in force */
+  async #decide(reason: EndingReason, patch: { endedAt?: number } = {}): Promise<EndingReason> {
+    if (this.#reason !== null) return this.#reason;
+    const inForce = await this.#ask('deciding the ending', async () => {
+      const first = await this.#r.store.decideEnding(this.#job.id, reason, this.#actor, {
+        epoch: this.#job.epoch,
+        patch,
+      });
+      return first ? reason : ((await this.#r.store.get(this.#job.id))?.endingReason ?? reason);
+    });
+    this.#noteEnding(inForce);
+    return inForce;
+  }
+
+  #noteEnding(reason: EndingReason): void {
+    this.#reason ??= reason;
+    this.#endingDecided.abort();
+  }
+
+  #release(): void {
+    if (!this.#holdsCapacity) return;
+    this.#holdsCapacity = false;
+    this.#r.release(this.#job.id, this.#job.epoch);
+  }
+
+  #announce(): void {
+    this.#r.announce(this.#job.id, null);
+  }
+
+  #openLog(): Promise<LogCapture> {
+    return this.#ask('opening the log', () =>
+      openLogCapture({
+        logsDir: this.#r.config.logsPath,
+        jobId: this.#job.id,
+        spoolPath: this.#r.runtime.spoolPath(this.#name),
+        maxBytes: this.#r.config.logMaxMb * 2 ** 20,
+        onTrouble: (error) => this.#logger.warn({ err: error }, 'the log can not be written at the moment'),
+      }),
+    );
+  }
+
+  #ask<T>(what: string, work: () => Promise<T>): Promise<T> {
+    return persist(what, this.#logger, this.#detach, work);
+  }
+}
+
+/** Like `Promise.all`, but leaves nothing running behind when one of them fails. */
+async function settleAll<A, B>(work: readonly [Promise<A>, Promise<B>]): Promise<[A, B]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
+}
+
+/** Resolves when `signal` is aborted. @throws when `stop` is aborted first */
+function aborted(signal: AbortSignal, stop: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const give = (): void => reject(new Error('stopped', { cause: stop.reason }));
+    if (signal.aborted) return resolve();
+    if (stop.aborted) return give();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    stop.addEventListener('abort', give, { once: true });
+  });
+}

@@ -1,0 +1,75 @@
+/** How a job's end is told: state, error and message, from why it ended and what its container left. */
+import { constants } from 'node:os';
+import type { Verdict } from '../src/containers/runtime.ts';
+import type { EndingReason } from '../src/jobs/states.ts';
+
+export interface Outcome {
+  readonly to: 'completed' | 'failed' | 'timed_out' | 'cancelled';
+  readonly error: string | null;
+  readonly errorMessage: string | null;
+  readonly warnings: readonly string[];
+}
+
+const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+
+/** One sentence for an exit code other than 0. */
+export function describeExit(code: number): string {
+  if (code === 126) return 'Command is not executable (exit code 126)';
+  if (code === 127) return 'Command not found (exit code 127)';
+  const signal = code > 128 ? SIGNALS.get(code - 128) : undefined;
+  return signal ? `Command was killed by ${signal} (exit code ${code})` : `Command exited with code ${code}`;
+}
+
+/**
+ * @param failure error code and message that a stage of ours raised (start, collection); it outranks the exit code
+ */
+export function outcomeOf(
+  reason: EndingReason,
+  exitCode: number | null,
+  verdict: Pick<Verdict, 'oomKilled' | 'diskFull' | 'pidsExhausted'>,
+  failure: { code: string; message: string } | null = null,
+): Outcome {
+  const failed = (error: string, errorMessage: string | null): Outcome => ({
+    to: 'failed',
+    error,
+    errorMessage,
+    warnings: [],
+  });
+  switch (reason) {
+    case 'cancel':
+      return { to: 'cancelled', error: null, errorMessage: null, warnings: failure ? [failure.message] : [] };
+    case 'timeout':
+      return {
+        to: 'timed_out',
+        error: 'Job exceeded timeout limit',
+        errorMessage: null,
+        warnings: failure ? [failure.message] : [],
+      };
+    case 'disk_limit':
+      return failed('disk_limit', 'The job filled the disk space that it may use.');
+    case 'lost':
+    case 'start_failed':
+      return failed(failure?.code ?? 'container_start_failed', failure?.message ?? null);
+    case 'queue_timeout':
+      return failed('queue_timeout', 'The job did not start within its max_queue_seconds.');
+    case 'exit': {
+      if (failure) return failed(failure.code, failure.message);
+      if (exitCode === 0) {
+        const warnings = verdict.oomKilled
+          ? [
+              'A process of the job was killed for using too much memory, though the command itself ended with 0.',
+            ]
+          : [];
+        return { to: 'completed', error: null, errorMessage: null, warnings };
+      }
+      const sentence = exitCode === null ? 'The exit code is not known' : describeExit(exitCode);
+      if (verdict.oomKilled)
+        return failed('oom_killed', `The job used more memory than it asked for. ${sentence}.`);
+      if (verdict.diskFull)
+        return failed('disk_limit', `The job filled the disk space that it may use. ${sentence}.`);
+      if (verdict.pidsExhausted)
+        return failed('pids_limit', `The job reached its limit of processes. ${sentence}.`);
+      return failed(sentence, null);
+    }
+  }
+}

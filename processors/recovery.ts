@@ -1,0 +1,45 @@
+/** What to do with a dispatch that this host holds, judged by what is really there (the table in docs/architecture.md). */
+import type { ContainerState } from '../src/containers/runtime.ts';
+import type { ErrorCode } from '../src/errors.ts';
+import type { JournalEntry } from './host-journal.ts';
+
+export type Action =
+  /** Nothing of it exists: provision, create, start. */
+  | { readonly do: 'launch' }
+  /** Created and never started. */
+  | { readonly do: 'start' }
+  /** Its process runs: take over log, timeout and cancellation. */
+  | { readonly do: 'follow' }
+  /** Its process has ended: take exit code, log and artifacts. */
+  | { readonly do: 'settle' }
+  /** The container is gone and its end is known: collect and finish. */
+  | { readonly do: 'finish' }
+  | { readonly do: 'lose'; readonly error: ErrorCode };
+
+export interface Situation {
+  readonly status: 'starting' | 'running';
+  readonly container: Pick<ContainerState, 'phase' | 'finishedAt'> | null;
+  readonly journal: JournalEntry | null;
+  readonly bootId: string;
+}
+
+const lost: Action = { do: 'lose', error: 'container_lost_on_recovery' };
+
+export function decide({ status, container, journal, bootId }: Situation): Action {
+  if (journal?.phase === 'ended') return { do: 'finish' };
+  if (container === null) {
+    if (status === 'running') return lost;
+    return journal === null ? { do: 'launch' } : { do: 'lose', error: 'container_not_found_on_recovery' };
+  }
+  const rebooted = journal !== null && journal.bootId !== bootId;
+  switch (container.phase) {
+    case 'created':
+      // After a reboot Podman may present a container that ran as one that never did.
+      return status === 'running' || journal?.phase === 'started' ? lost : { do: 'start' };
+    case 'running':
+      return { do: 'follow' };
+    case 'exited':
+      // Killed together with the machine: Podman may show `Exited (0)` with no end time. That is no success.
+      return container.finishedAt === null && (rebooted || journal === null) ? lost : { do: 'settle' };
+  }
+}

@@ -1,0 +1,37 @@
+import type { Config } from '../src/config.ts';
+import type { ContainerRuntime } from '../src/containers/runtime.ts';
+import type { Job } from '../src/jobs/job.ts';
+import type { JobQueue } from '../src/jobs/ports.ts';
+import type { JobStore } from '../src/jobs/store.ts';
+import type { Logger } from '../src/observability/logger.ts';
+import type { HostJournal } from './host-journal.ts';
+
+/** Everything long-lived that supervising a job needs; made once by `startWorker`. */
+export interface SupervisionResources {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly store: JobStore;
+  readonly runtime: ContainerRuntime;
+  readonly journal: HostJournal;
+  readonly host: string;
+  readonly bootId: string;
+  /** Host directory of a finalized upload. */
+  snapshotPath(uploadId: string): string;
+  /**
+   * The point of no return, idempotent. `granted`: this process may create the container. `no_reservation`: this
+   * dispatch holds nothing on this host. `fenced`: a newer worker owns the host's name. @throws when Redis is away
+   */
+  claim(jobId: string, epoch: number): Promise<'granted' | 'no_reservation' | 'fenced'>;
+  /** Gives the capacity back; never throws, tries again while Redis is away. */
+  release(jobId: string, epoch: number): void;
+  announce: JobQueue['announce'];
+  /** One minute of a job's timeout, milliseconds; 60,000 but in tests. */
+  readonly minuteMs: number;
+}
+
+/** What a job is given besides its own request. */
+export const jobEnvironment = (job: Job): Record<string, string> => ({
+  ...job.env,
+  FLASHPODS_JOB_ID: job.id,
+  FLASHPODS_JOB_TYPE: job.type,
+});

@@ -1,0 +1,180 @@
+/**
+ * All the dispatches that this process supervises, each by exactly one {@link JobRun}: a second call for the same one
+ * joins the first. It neither knows nor cares who asks: the host's queue, the recovery at start, or a tick.
+ */
+import { dispatchId, parseSandboxName, sandboxName } from '../src/ids.ts';
+import type { Job } from '../src/jobs/job.ts';
+import { isHosted } from '../src/jobs/states.ts';
+import { JobRun, type RunResult } from './job-run.ts';
+import { persist } from './persist.ts';
+import type { SupervisionResources } from './resources.ts';
+
+interface Supervision {
+  readonly run: JobRun;
+  readonly result: Promise<RunResult | null>;
+}
+
+export interface SupervisorResources extends SupervisionResources {
+  /** Puts a job whose dispatch came to nothing back into its old place. @throws when Redis is away */
+  requeue(job: Job): Promise<void>;
+}
+
+export class Supervisor {
+  readonly #r: SupervisorResources;
+  readonly #detach = new AbortController();
+  readonly #held = new Map<string, Supervision>();
+  readonly #starting = new Map<string, Promise<RunResult | null>>();
+
+  constructor(resources: SupervisorResources) {
+    this.#r = resources;
+  }
+
+  /**
+   * Runs a dispatch, or joins the run of it that is going on.
+   * @returns null when there is nothing to run: the row has moved on, or the dispatch was given back
+   * @throws the detach reason when {@link detach} came first; everything is left for a successor then
+   */
+  supervise(jobId: string, epoch: number): Promise<RunResult | null> {
+    const id = dispatchId(jobId, epoch);
+    const going = this.#held.get(id)?.result ?? this.#starting.get(id);
+    if (going) return going;
+    const begun = this.#begin(jobId, epoch).finally(() => this.#starting.delete(id));
+    this.#starting.set(id, begun);
+    return begun;
+  }
+
+  /** Says that a job's row may have changed. */
+  look(jobId: string): void {
+    for (const [id, { run }] of this.#held) if (id.startsWith(`${jobId}-`)) void run.look();
+  }
+
+  lookAtAll(): void {
+    for (const { run } of this.#held.values()) void run.look();
+  }
+
+  /** Dispatches held now, as `<job>-<epoch>`. */
+  held(): ReadonlySet<string> {
+    return new Set([...this.#held.keys(), ...this.#starting.keys()]);
+  }
+
+  exceedDisk(name: string): void {
+    const parsed = parseSandboxName(name);
+    if (parsed) this.#held.get(dispatchId(parsed.jobId, parsed.epoch))?.run.exceedDisk();
+  }
+
+  /** Lets go of everything without ending it; containers run on. Settles when nothing is held any more. */
+  async detach(): Promise<void> {
+    this.#detach.abort(new Error('detached'));
+    await Promise.allSettled([
+      ...this.#starting.values(),
+      ...[...this.#held.values()].map(({ result }) => result),
+    ]);
+  }
+
+  /**
+   * Compares what is on this host with the database: supervises every row that this host answers for, and removes
+   * every sandbox that no such row stands behind. Changes nothing when Podman or the database does not answer.
+   * @param settledMs rows that became `starting` more recently are left to the queue, which is about to bring them
+   * @throws what Podman or the database threw
+   * @returns the jobs that hold capacity of this host: those with a container, and those about to have one
+   */
+  async reconcile(settledMs: number): Promise<Job[]> {
+    const containers = await this.#r.runtime.list();
+    const leftovers = await this.#r.runtime.leftovers();
+    const journaled = await this.#r.journal.dispatches();
+    // Read after Podman: a dispatch that began in between is in the rows, so it can't be taken for a leftover.
+    const rows = await this.#r.store.hostedOn(this.#r.host);
+    const wanted = new Set(rows.map((row) => dispatchId(row.id, row.epoch)));
+
+    for (const row of rows) {
+      if (row.status === 'starting' && row.startingAt !== null && Date.now() - row.startingAt < settledMs)
+        continue;
+      this.#superviseQuietly(row.id, row.epoch);
+    }
+    const found = new Set([
+      ...containers.map((container) => container.name),
+      ...leftovers,
+      ...journaled.map(({ jobId, epoch }) => sandboxName(jobId, epoch)),
+    ]);
+    for (const name of found) {
+      const parsed = parseSandboxName(name);
+      if (!parsed) continue;
+      const id = dispatchId(parsed.jobId, parsed.epoch);
+      if (!wanted.has(id) && !this.held().has(id)) await this.#discard(name, parsed.jobId, parsed.epoch);
+    }
+    const contained = new Set(containers.map((container) => container.name));
+    return rows.filter(
+      (row) =>
+        contained.has(sandboxName(row.id, row.epoch)) ||
+        this.#held.get(dispatchId(row.id, row.epoch))?.run.holdsCapacity === true,
+    );
+  }
+
+  #superviseQuietly(jobId: string, epoch: number): void {
+    this.supervise(jobId, epoch).catch((error: unknown) => {
+      if (!this.#detach.signal.aborted)
+        this.#r.logger.error({ err: error, job_id: jobId, epoch }, 'supervising a job failed');
+    });
+  }
+
+  async #begin(jobId: string, epoch: number): Promise<RunResult | null> {
+    const { signal } = this.#detach;
+    const job = await persist('reading the job', this.#r.logger, signal, () => this.#r.store.get(jobId));
+    if (!job || job.epoch !== epoch || job.host !== this.#r.host || !isHosted(job.status)) {
+      // Cancelled, taken back or finished before this host came to it; what it reserved is not needed.
+      this.#r.release(jobId, epoch);
+      return null;
+    }
+    const run = new JobRun(this.#r, job, signal);
+    const id = dispatchId(jobId, epoch);
+    const result = this.#carryOut(run, job).finally(() => this.#held.delete(id));
+    this.#held.set(id, { run, result });
+    // The row may have been told to end between the read above and the entry in the map.
+    void run.look();
+    return result;
+  }
+
+  async #carryOut(run: JobRun, job: Job): Promise<RunResult | null> {
+    const result = await run.run();
+    if (result.kind === 'void' && result.why === 'no_reservation') await this.#giveBack(job);
+    return result.kind === 'void' ? null : result;
+  }
+
+  /** The reservation was revoked, or Redis lost it, before anything existed: back to its old place in the queue. */
+  async #giveBack(job: Job): Promise<void> {
+    await persist('giving the job back', this.#r.logger, this.#detach.signal, async () => {
+      const row = await this.#r.store.transition(job.id, {
+        from: ['starting'],
+        to: 'queued',
+        epoch: job.epoch,
+        endingReason: null,
+        patch: { host: null, startingAt: null },
+        actor: `host:${this.#r.host}`,
+        payload: { reason: 'no_reservation' },
+      });
+      if (row) await this.#r.requeue(row);
+      else await this.#endUnstarted(job);
+    });
+    this.#r.announce(job.id, null);
+  }
+
+  /** Cancelled between dispatch and claim, with the reservation gone: nothing exists, so it can end at once. */
+  async #endUnstarted(job: Job): Promise<void> {
+    await this.#r.store.transition(job.id, {
+      from: ['starting'],
+      to: 'cancelled',
+      epoch: job.epoch,
+      endingReason: ['cancel'],
+      patch: { completedAt: Date.now() },
+      actor: `host:${this.#r.host}`,
+    });
+  }
+
+  async #discard(name: string, jobId: string, epoch: number): Promise<void> {
+    this.#r.logger.warn({ sandbox: name }, 'removing a sandbox that no active job stands behind');
+    await this.#r.runtime.kill(name);
+    await this.#r.runtime.dispose(name);
+    await this.#r.journal.remove(jobId, epoch);
+    this.#r.release(jobId, epoch);
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Connections to Redis. Losing it is an everyday event: every connection reconnects for ever, and none of them
+ * throws into the process.
+ */
+import { Redis, type RedisOptions } from 'ioredis';
+import { FlashpodsError } from '../src/errors.ts';
+import type { Logger } from '../src/observability/logger.ts';
+
+/**
+ * `producer` fails at once when Redis is away and waits 2 s for an answer (no answer does not mean "not done");
+ * `worker` waits for Redis as long as it takes: what BullMQ workers and subscriptions need.
+ */
+export type ConnectionKind = 'producer' | 'worker';
+
+const COMMAND_TIMEOUT_MS = 2_000;
+const MAX_RECONNECT_DELAY_MS = 1_000;
+
+/** @param url `redis://…`, `rediss://…` or `unix:///path` */
+export function connect(url: string, kind: ConnectionKind, logger: Logger): Redis {
+  const options: RedisOptions = {
+    connectTimeout: 5_000,
+    retryStrategy: (attempt) => Math.min(20 * 2 ** Math.min(attempt, 10), MAX_RECONNECT_DELAY_MS),
+    // A failed-over or restarting master answers READONLY or LOADING: connect again instead of failing for ever.
+    reconnectOnError: (error) => /^(READONLY|LOADING)/.test(error.message),
+    ...(kind === 'producer'
+      ? { enableOfflineQueue: false, commandTimeout: COMMAND_TIMEOUT_MS, maxRetriesPerRequest: 0 }
+      : { enableOfflineQueue: true, maxRetriesPerRequest: null }),
+  };
+  const path = /^unix:\/\/(\/.+)$/.exec(url)?.[1];
+  const connection = path === undefined ? new Redis(url, options) : new Redis({ ...options, path });
+  reportOutages(connection, kind, logger);
+  return connection;
+}
+
+/** One line for each outage and one for its end, however often the connection is tried in between. */
+function reportOutages(connection: Redis, kind: ConnectionKind, logger: Logger): void {
+  let away = false;
+  connection.on('error', (error: Error) => {
+    if (!away) logger.warn({ err: error, connection: kind }, 'Redis is away');
+    away = true;
+  });
+  connection.on('ready', () => {
+    if (away) logger.info({ connection: kind }, 'Redis is back');
+    away = false;
+  });
+}
+
+/**
+ * Asks Redis, and says in our words that it did not answer.
+ * @throws FlashpodsError service_unavailable, at once when Redis is known to be away
+ */
+export async function ask<T>(connection: Redis, operation: string, work: () => Promise<T>): Promise<T> {
+  try {
+    if (connection.status !== 'ready') throw new Error(`the connection to Redis is ${connection.status}`);
+    return await work();
+  } catch (cause) {
+    if (cause instanceof FlashpodsError) throw cause;
+    throw new FlashpodsError('service_unavailable', 'The queue did not answer.', {
+      cause,
+      details: { operation },
+    });
+  }
+}
+
+/** Closes without waiting for an absent Redis. May be called twice. */
+export async function disconnect(connection: Redis): Promise<void> {
+  if (connection.status === 'end') return;
+  if (connection.status === 'ready') {
+    const quit = connection.quit().then(
+      () => undefined,
+      () => undefined,
+    );
+    await Promise.race([quit, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
+  }
+  connection.disconnect();
+}

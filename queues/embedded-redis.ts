@@ -1,0 +1,294 @@
+/**
+ * A private redis-server as a child: reachable through a unix socket only, every write in an append-only file, and
+ * nothing ever evicted. It outlives a parent that crashed; the next parent of the same directory uses it on.
+ */
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { systemCode } from '../src/errors.ts';
+import { once } from '../src/lifecycle/once.ts';
+import type { Logger } from '../src/observability/logger.ts';
+
+export interface EmbeddedRedisOptions {
+  /** Holds data, log and pid file. */
+  readonly dir: string;
+  /** At most 107 bytes. */
+  readonly socketPath: string;
+  readonly logger: Logger;
+}
+
+export interface EmbeddedRedis {
+  /** `unix:///…` */
+  readonly url: string;
+  readonly pid: number;
+  /** Whether a server was taken over that an earlier parent had left. */
+  readonly reused: boolean;
+  /** Saves and ends the server. May be called twice. */
+  stop(): Promise<void>;
+  /** Resolves when the server has ended, for whatever reason. */
+  readonly exited: Promise<void>;
+}
+
+/** Loading a large append-only file takes its time; a server that says so is waited for. */
+const START_MS = 60_000;
+const STOP_MS = 15_000;
+const POLL_MS = 5;
+
+/**
+ * @throws Error when the directory belongs to another live process, the data are damaged, or the server can't start;
+ * the message says what to do
+ */
+export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise<EmbeddedRedis> {
+  mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+  const unlock = await lock(options.dir);
+  try {
+    return await start(options, unlock);
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+async function start(
+  { dir, socketPath, logger }: EmbeddedRedisOptions,
+  unlock: () => void,
+): Promise<EmbeddedRedis> {
+  const pidFile = join(dir, 'redis.pid');
+  // The socket tells also of a server whose parent was killed before it could write the file.
+  const left = readProcess(pidFile) ?? (await serverAt(socketPath));
+  let ended = false;
+  let exited: Promise<void>;
+  let pid: number;
+  if (left) {
+    pid = left.pid;
+    logger.info({ pid }, 'using the redis-server that an earlier process left');
+    exited = (async () => {
+      while (isAlive(left)) await delay(100, undefined, { ref: false });
+    })();
+  } else {
+    rmSync(socketPath, { force: true });
+    const logOffset = sizeOf(join(dir, 'redis.log'));
+    const child = await spawnServer(dir, socketPath);
+    pid = child.pid;
+    exited = child.exited;
+    writeFileSync(pidFile, JSON.stringify({ pid, startTime: startTimeOf(pid) }));
+    void exited.then(() => {
+      if (!ended) logger.error({ dir, tail: logSince(dir, logOffset) }, 'redis-server has ended');
+    });
+    await answers(socketPath, exited, () => explain(dir, logSince(dir, logOffset)));
+  }
+  if (left) {
+    await answers(
+      socketPath,
+      exited,
+      () => `the redis-server (pid ${pid}) that an earlier process left has ended; start again`,
+    );
+  }
+  const self = { pid, startTime: startTimeOf(pid) };
+  const stop = once(async () => {
+    ended = true;
+    // Nothing else may be left to keep the event loop alive: the child is unreferenced, so that it keeps nobody.
+    const hold = setInterval(() => undefined, STOP_MS);
+    try {
+      signal(self, 'SIGTERM');
+      const late = delay(STOP_MS, 'late' as const, { ref: false });
+      if ((await Promise.race([exited, late])) === 'late') {
+        logger.error({ pid }, 'redis-server did not end in time; killing it');
+        signal(self, 'SIGKILL');
+        await exited;
+      }
+    } finally {
+      clearInterval(hold);
+    }
+    rmSync(pidFile, { force: true });
+    rmSync(socketPath, { force: true });
+    unlock();
+  });
+  return { url: `unix://${socketPath}`, pid, reused: left !== null, stop, exited };
+}
+
+async function spawnServer(dir: string, socketPath: string): Promise<{ pid: number; exited: Promise<void> }> {
+  const args = ['--port', '0', '--unixsocket', socketPath, '--unixsocketperm', '700', '--dir', dir];
+  args.push(
+    '--appendonly',
+    'yes',
+    '--appendfsync',
+    'everysec',
+    '--save',
+    '',
+    '--maxmemory-policy',
+    'noeviction',
+  );
+  args.push('--logfile', join(dir, 'redis.log'), '--daemonize', 'no');
+  // A group of its own: Ctrl-C reaches us only, and Redis goes last.
+  const child = spawn('redis-server', args, { stdio: 'ignore', detached: true });
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (cause) => {
+      const advice =
+        systemCode(cause) === 'ENOENT'
+          ? 'redis-server is not installed; on Debian: apt-get install redis-server'
+          : "redis-server can't be started";
+      reject(new Error(advice, { cause }));
+    });
+  });
+  if (child.pid === undefined) throw new Error('redis-server has no pid');
+  // `up` ends when its own work has: the server does not keep it.
+  child.unref();
+  return { pid: child.pid, exited };
+}
+
+async function answers(socketPath: string, exited: Promise<void>, why: () => string): Promise<void> {
+  const deadline = performance.now() + START_MS;
+  const gone = exited.then(() => 'gone' as const);
+  while (performance.now() < deadline) {
+    const outcome = await Promise.race([ping(socketPath), gone]);
+    if (outcome === 'gone') throw new Error(why());
+    if (outcome) return;
+    await delay(POLL_MS);
+  }
+  throw new Error(
+    `redis-server does not answer on ${socketPath} within ${START_MS / 1_000} s; see redis.log in its directory`,
+  );
+}
+
+const ping = (socketPath: string): Promise<boolean> =>
+  probe(socketPath, async (redis) => (await redis.ping()) === 'PONG', false);
+
+/** The server that listens there, if one does. */
+const serverAt = (socketPath: string): Promise<ProcessId | null> =>
+  probe(
+    socketPath,
+    async (redis) => {
+      const pid = Number(/^process_id:(\d+)/m.exec(await redis.info('server'))?.[1]);
+      return Number.isInteger(pid) ? { pid, startTime: startTimeOf(pid) } : null;
+    },
+    null,
+  );
+
+/** @returns `otherwise` when nothing answers there: not up yet, loading, or gone */
+async function probe<T>(socketPath: string, ask: (redis: Redis) => Promise<T>, otherwise: T): Promise<T> {
+  const redis = new Redis({
+    path: socketPath,
+    lazyConnect: true,
+    retryStrategy: () => null,
+    commandTimeout: 2_000,
+    enableReadyCheck: false,
+  });
+  redis.on('error', () => undefined); // the calls tell
+  try {
+    await redis.connect();
+    return await ask(redis);
+  } catch {
+    return otherwise;
+  } finally {
+    redis.disconnect();
+  }
+}
+
+function explain(dir: string, log: string): string {
+  if (
+    /bad file format|append only file|AOF/i.test(log) &&
+    /bad file format|error|corrupt|unrecoverable/i.test(log)
+  ) {
+    return [
+      `redis-server refuses its append-only file in ${join(dir, 'appendonlydir')}: it is damaged.`,
+      'Jobs and their results are in the database and safe. Either repair the file:',
+      `  cp -a ${join(dir, 'appendonlydir')} ${join(dir, 'appendonlydir.bak')}`,
+      `  redis-check-aof --fix ${join(dir, 'appendonlydir', '*.manifest')}`,
+      'or move the directory away: the queue is written anew from the database at the next start.',
+      log.trim(),
+    ].join('\n');
+  }
+  return `redis-server ended while it started:\n${log.trim()}`;
+}
+
+function sizeOf(file: string): number {
+  try {
+    return statSync(file).size;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return 0;
+    throw error;
+  }
+}
+
+function logSince(dir: string, offset: number): string {
+  try {
+    return readFileSync(join(dir, 'redis.log'))
+      .subarray(offset)
+      .toString('utf8')
+      .split('\n')
+      .slice(-12)
+      .join('\n');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return 'it wrote no log';
+    throw error;
+  }
+}
+
+/** A pid alone may have been given to another process since; with its start time it is unique until a reboot. */
+interface ProcessId {
+  readonly pid: number;
+  readonly startTime: string;
+}
+
+/** Field 22 of /proc/<pid>/stat, in clock ticks since boot; '' when there is no such process, or only its remains. */
+function startTimeOf(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? '' : (fields[19] ?? '');
+  } catch {
+    return '';
+  }
+}
+
+const isAlive = ({ pid, startTime }: ProcessId): boolean =>
+  startTime !== '' && startTimeOf(pid) === startTime;
+
+function signal(process_: ProcessId, name: NodeJS.Signals): void {
+  if (isAlive(process_)) process.kill(process_.pid, name);
+}
+
+/** @returns the process that the file names, if it lives */
+function readProcess(file: string): ProcessId | null {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return null;
+    throw error;
+  }
+  const [pid, startTime] = [/"pid":(\d+)/.exec(text)?.[1], /"startTime":"(\d+)"/.exec(text)?.[1]];
+  if (pid === undefined || startTime === undefined) return null; // torn by a crash
+  const found = { pid: Number(pid), startTime };
+  return isAlive(found) ? found : null;
+}
+
+/**
+ * A lock that the kernel gives back however its owner ends: an abstract unix socket, named for the directory.
+ * @returns what gives the directory back @throws Error when a live process has it
+ */
+async function lock(dir: string): Promise<() => void> {
+  const name = createHash('sha256').update(realpathSync(dir)).digest('hex').slice(0, 32);
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: Error) => {
+      reject(
+        systemCode(cause) === 'EADDRINUSE'
+          ? new Error(`another process uses ${dir} already; stop it, or choose another data directory`, {
+              cause,
+            })
+          : cause,
+      );
+    });
+    server.listen({ path: `\0flashpods-redis-${name}` }, resolve);
+  });
+  server.unref();
+  return () => server.close();
+}

@@ -1,0 +1,49 @@
+/**
+ * Every name in Redis: keys, BullMQ queues and pub/sub channels. All begin with one prefix whose hash tag keeps
+ * them in one slot of a Redis Cluster. The Lua scripts get the prefix and build the same names in
+ * `semaphore/includes/keys.lua`.
+ */
+
+export const DEFAULT_PREFIX = '{flashpods}';
+
+/** Names of BullMQ queues; BullMQ puts the prefix before them itself. */
+export const QueueName = {
+  intake: 'intake',
+  run: (host: string): string => `run-${host}`,
+} as const;
+
+export interface Keys {
+  readonly prefix: string;
+  /** String: token of the dispatcher that leads; expires. */
+  readonly leader: string;
+  /** Hash: `nonce` (missing: Redis lost its data) and `run` (the Redis process that was last verified). */
+  readonly server: string;
+  /** Pub/sub: the payload is the id of a job whose row may have changed. */
+  readonly lookChannel: string;
+  /** Pub/sub: something that a dispatcher may have waited for has happened. */
+  readonly wakeChannel: string;
+  /** Pub/sub: the payload is a job's id, or empty when the host shall synchronise. */
+  hostChannel(host: string): string;
+  /** Hash of one host, see `semaphore/includes/keys.lua`. */
+  host(name: string): string;
+  /** Hash of one reservation. */
+  reservation(jobId: string): string;
+  /** Hash of one waiting job. */
+  waitingJob(jobId: string): string;
+}
+
+/** @throws Error when the prefix has no hash tag */
+export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
+  if (!/\{[^{}]+\}/.test(prefix)) throw new Error(`the prefix ${prefix} has no {hash tag}`);
+  return {
+    prefix,
+    leader: `${prefix}:leader`,
+    server: `${prefix}:server`,
+    lookChannel: `${prefix}:look`,
+    wakeChannel: `${prefix}:wake`,
+    hostChannel: (host) => `${prefix}:look:${host}`,
+    host: (name) => `${prefix}:host:${name}`,
+    reservation: (jobId) => `${prefix}:reservation:${jobId}`,
+    waitingJob: (jobId) => `${prefix}:waiting:job:${jobId}`,
+  };
+}

@@ -1,0 +1,69 @@
+/** The BullMQ queues: what people see of waiting jobs (`intake`), and the way to each host (`run-<host>`). */
+import { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Logger } from '../src/observability/logger.ts';
+import { QueueName } from './keys.ts';
+
+/** What Bull Board shows of a waiting job. No command, no environment: those stay in the database. */
+export interface IntakeData {
+  readonly owner: string;
+  readonly type: string;
+  readonly cpus: number;
+  readonly memoryGb: number;
+  readonly priority: number;
+  readonly position: number;
+}
+
+/** One dispatch. The host reads all the rest from the database. */
+export interface Dispatch {
+  readonly jobId: string;
+  readonly epoch: number;
+}
+
+export type IntakeQueue = Queue<IntakeData>;
+export type RunQueue = Queue<Dispatch>;
+
+/** Finished entries stay visible in Bull Board for a while, and no longer than Redis can afford. */
+const FINISHED = { age: 24 * 3600, count: 1_000 } as const;
+
+export class Queues {
+  readonly intake: IntakeQueue;
+  readonly #run = new Map<string, RunQueue>();
+  readonly #connection: Redis;
+  readonly #prefix: string;
+  readonly #logger: Logger;
+
+  constructor(connection: Redis, prefix: string, logger: Logger) {
+    this.#connection = connection;
+    this.#prefix = prefix;
+    this.#logger = logger;
+    this.intake = this.#open<IntakeData>(QueueName.intake);
+  }
+
+  run(host: string): RunQueue {
+    let queue = this.#run.get(host);
+    if (!queue) {
+      queue = this.#open<Dispatch>(QueueName.run(host));
+      this.#run.set(host, queue);
+    }
+    return queue;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.intake, ...this.#run.values()].map((queue) => queue.close()));
+  }
+
+  #open<Data>(name: string): Queue<Data> {
+    const queue = new Queue<Data>(name, {
+      connection: this.#connection,
+      prefix: this.#prefix,
+      // BullMQ keeps 10,000 events of each queue unless told otherwise; nothing here reads them.
+      streams: { events: { maxLen: 100 } },
+      defaultJobOptions: { attempts: 1, removeOnComplete: FINISHED, removeOnFail: FINISHED },
+    });
+    queue.on('error', (error) => {
+      this.#logger.debug({ err: error, queue: name }, 'queue connection');
+    });
+    return queue;
+  }
+}

@@ -1,0 +1,70 @@
+/** Everything of Redis that a process role needs, made in one place and closed in one order. */
+import type { Redis } from 'ioredis';
+import { once } from '../src/lifecycle/once.ts';
+import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
+import type { Logger } from '../src/observability/logger.ts';
+import { connect, disconnect } from './connection.ts';
+import { RedisJobQueue } from './intake.ts';
+import { createKeys, type Keys } from './keys.ts';
+import { Queues } from './queues.ts';
+import { Semaphore } from './semaphore/semaphore.ts';
+import { WaitingIndex } from './waiting/waiting-index.ts';
+
+export interface QueueResourcesOptions {
+  /** `redis://…`, `rediss://…` or `unix:///path`. */
+  readonly redisUrl: string;
+  readonly logger: Logger;
+  /** With a `{hash tag}`; tests own one each. */
+  readonly prefix?: string;
+  /** What a start may add to a job's timeout, ms. Default 30,000. */
+  readonly startAllowanceMs?: number;
+  /** Time between SIGTERM and SIGKILL, ms. Default 10,000. */
+  readonly graceMs?: number;
+}
+
+export interface QueueResources {
+  readonly redisUrl: string;
+  readonly connection: Redis;
+  readonly keys: Keys;
+  readonly queues: Queues;
+  readonly semaphore: Semaphore;
+  readonly waiting: WaitingIndex;
+  readonly queue: RedisJobQueue;
+  /** Whether Redis answers, within 2 s; for health. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Connects in the background: the caller may start while Redis is away. */
+export function createQueueResources(options: QueueResourcesOptions): QueueResources {
+  const { redisUrl, logger } = options;
+  const keys = createKeys(options.prefix);
+  const connection = connect(redisUrl, 'producer', logger);
+  const subscriber = connect(redisUrl, 'worker', logger);
+  const queues = new Queues(connection, keys.prefix, logger);
+  const semaphore = new Semaphore(connection, keys.prefix);
+  const waiting = new WaitingIndex(connection, keys.prefix);
+  const overheadMs = (options.startAllowanceMs ?? 30_000) + (options.graceMs ?? 10_000);
+  const queue = new RedisJobQueue({
+    connection,
+    subscriber,
+    keys,
+    queues,
+    waiting,
+    semaphore,
+    logger,
+    overheadMs,
+  });
+  const close = once(() =>
+    stopInOrder(
+      [
+        ['queues', () => queues.close()],
+        ['subscriber', () => disconnect(subscriber)],
+        ['connection', () => disconnect(connection)],
+      ],
+      logger,
+    ),
+  );
+  const ping = async (): Promise<void> => void (await connection.ping());
+  return { redisUrl, connection, keys, queues, semaphore, waiting, queue, ping, close };
+}

@@ -1,0 +1,38 @@
+--[[
+  Computes every sum anew from the reservations and compares it with the counters.
+
+  KEYS[1]  prefix
+
+  Result   sentences, one for each difference; none when all is well
+]]
+-- @include keys
+local found, sums = {}, {}
+for _, jobId in ipairs(redis.call('SMEMBERS', RESERVATIONS)) do
+  local held = redis.call('HMGET', reservationKey(jobId), 'host', 'cpus', 'memory')
+  if not held[1] then
+    table.insert(found, jobId .. ' is listed and holds no reservation')
+  else
+    local sum = sums[held[1]] or { 0, 0, 0 }
+    sums[held[1]] = { sum[1] + tonumber(held[2]), sum[2] + tonumber(held[3]), sum[3] + 1 }
+    if redis.call('SISMEMBER', hostJobsKey(held[1]), jobId) == 0 then
+      table.insert(found, jobId .. ' is missing among the jobs of ' .. held[1])
+    end
+    if redis.call('SISMEMBER', HOSTS, held[1]) == 0 then
+      table.insert(found, jobId .. ' is reserved on ' .. held[1] .. ', which is no host')
+    end
+  end
+end
+for _, name in ipairs(redis.call('SMEMBERS', HOSTS)) do
+  local counters = redis.call('HMGET', hostKey(name), 'usedCpus', 'usedMemory', 'held')
+  local sum = sums[name] or { 0, 0, 0 }
+  for index, field in ipairs({ 'usedCpus', 'usedMemory', 'held' }) do
+    if tonumber(counters[index] or '0') ~= sum[index] then
+      table.insert(found, name .. ' counts ' .. field .. ' ' .. tostring(counters[index]) .. ', its reservations hold ' ..
+        string.format('%.0f', sum[index]))
+    end
+  end
+  if redis.call('SCARD', hostJobsKey(name)) ~= sum[3] then
+    table.insert(found, name .. ' lists jobs without a reservation there')
+  end
+end
+return found

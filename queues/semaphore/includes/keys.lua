@@ -1,0 +1,27 @@
+-- Names below the prefix, as in queues/keys.ts, and what stands behind them.
+--
+-- host:<name>        hash   cpus, memory        capacity: milli-cpus, MiB
+--                           usedCpus, usedMemory, held   sums of its reservations, and their number
+--                           generation          number of the process that owns the name
+--                           beatAt, leaseMs     last heartbeat; how long it is good for
+--                           synchronised        1: what really runs has been entered since register or restart
+--                           draining, lost      1: takes nothing new; given up
+-- host:<name>:jobs   set    job ids that hold a reservation there
+-- hosts              set    host names
+-- reservation:<job>  hash   epoch, host, cpus, memory, claimed (0/1), at, claimedAt, endsBy ('' unknown), ticket
+-- reservations       set    job ids of all reservations
+-- released:<job>     string epoch of the last release; expires, see sync.lua
+-- waiting:job:<job>  hash   the job waits, see queues/waiting/
+-- server             hash   nonce, run, restoring
+-- Times are milliseconds since the Unix epoch by Redis's own clock.
+local PREFIX = KEYS[1]
+local function hostKey(name) return PREFIX .. ':host:' .. name end
+local function hostJobsKey(name) return PREFIX .. ':host:' .. name .. ':jobs' end
+local HOSTS = PREFIX .. ':hosts'
+local function reservationKey(jobId) return PREFIX .. ':reservation:' .. jobId end
+local RESERVATIONS = PREFIX .. ':reservations'
+local function releasedKey(jobId) return PREFIX .. ':released:' .. jobId end
+local function waitingKey(jobId) return PREFIX .. ':waiting:job:' .. jobId end
+local SERVER = PREFIX .. ':server'
+local WAKE = PREFIX .. ':wake'
+local function hostChannel(name) return PREFIX .. ':look:' .. name end

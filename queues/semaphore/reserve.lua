@@ -1,0 +1,35 @@
+--[[
+  Reserves cpus and memory of a host for one dispatch of a waiting job. The only way into the sums that looks at
+  capacity first.
+
+  KEYS[1]  prefix
+  ARGV[1]  job id
+  ARGV[2]  epoch of the dispatch
+  ARGV[3]  host
+  ARGV[4]  milli-cpus
+  ARGV[5]  MiB
+  ARGV[6]  latest end, ms since the Unix epoch, or '' when unknown
+  ARGV[7]  ticket: tells this reservation from a later one of the same epoch
+
+  Result   1
+  -11 DATA_LOST  -1 UNKNOWN_HOST  -3 LEASE_ENDED  -4 DRAINING  -5 NOT_SYNCHRONISED
+  -6 NOT_WAITING: the job has left the queue  -7 ALREADY_RESERVED  -8 NO_ROOM
+]]
+-- @include codes
+-- @include host
+-- @include reservation
+local jobId, epoch, name, cpus, memory = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('HEXISTS', SERVER, 'nonce') == 0 then return DATA_LOST end
+local host = redis.call('HMGET', hostKey(name), 'cpus', 'memory', 'usedCpus', 'usedMemory', 'leaseMs', 'synchronised',
+  'draining', 'lost')
+if not host[1] or host[8] == '1' then return UNKNOWN_HOST end
+local now = nowMs()
+if beatAge(name, now) > tonumber(host[5]) then return LEASE_ENDED end
+if host[7] == '1' then return DRAINING end
+if host[6] ~= '1' then return NOT_SYNCHRONISED end
+if redis.call('EXISTS', waitingKey(jobId)) == 0 then return NOT_WAITING end
+if redis.call('EXISTS', reservationKey(jobId)) == 1 then return ALREADY_RESERVED end
+if tonumber(host[3]) + tonumber(cpus) > tonumber(host[1]) then return NO_ROOM end
+if tonumber(host[4]) + tonumber(memory) > tonumber(host[2]) then return NO_ROOM end
+enter(jobId, epoch, name, cpus, memory, '0', now, ARGV[6], ARGV[7])
+return 1

@@ -1,0 +1,306 @@
+/**
+ * Who holds which cpus and memory, per host, in Redis. Reservations are keyed by job, belong to one dispatch (epoch)
+ * and never expire: one that did while its container lives would be overcommit. Hosts have leases instead.
+ * Every method is one atomic script, and safe to repeat when an answer was lost. Every method throws FlashpodsError
+ * service_unavailable when Redis does not answer; then it may have been done or not.
+ */
+import type { Redis } from 'ioredis';
+import { ask } from '../connection.ts';
+import { scriptsOf } from '../script.ts';
+import { REFUSALS, SemaphoreRefusal } from './refusal.ts';
+
+const script = scriptsOf(import.meta.url);
+const SCRIPTS = {
+  register: script('register'),
+  expect: script('expect'),
+  beat: script('beat'),
+  drain: script('drain'),
+  reserve: script('reserve'),
+  claim: script('claim'),
+  bound: script('bound'),
+  release: script('release'),
+  revoke: script('revoke'),
+  sync: script('sync'),
+  lose: script('lose'),
+  verify: script('verify'),
+  found: script('found'),
+  snapshot: script('snapshot'),
+  audit: script('audit'),
+};
+
+/** Integers: milli-cpus and MiB. */
+export interface Amount {
+  readonly cpusMilli: number;
+  readonly memoryMib: number;
+}
+
+export interface Reservation extends Amount {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly host: string;
+  readonly claimed: boolean;
+  readonly reservedAt: number;
+  /** Latest end, ms since the Unix epoch; null when unknown. */
+  readonly endsBy: number | null;
+  readonly ticket: string;
+}
+
+export interface HostEntry {
+  readonly name: string;
+  readonly capacity: Amount;
+  /** May exceed the capacity after a host entered what it really runs. */
+  readonly used: Amount;
+  readonly held: number;
+  readonly generation: number;
+  readonly beatAt: number;
+  readonly leaseLive: boolean;
+  readonly synchronised: boolean;
+  readonly draining: boolean;
+  /** Given up; it must register again. */
+  readonly lost: boolean;
+}
+
+export interface Snapshot {
+  /** Redis's clock, ms since the Unix epoch; all times in the snapshot are by it. */
+  readonly now: number;
+  /** False when Redis has lost its data and dispatch has stopped. */
+  readonly whole: boolean;
+  readonly hosts: readonly HostEntry[];
+  readonly reservations: readonly Reservation[];
+}
+
+/** Something a host really holds: a container in any phase, or a claimed dispatch whose start is under way. */
+export interface Hold extends Amount {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly endsBy: number | null;
+}
+
+/** A host gets work: yes (`ok`), after `sync`, after `register` and `sync`. */
+export type BeatAnswer = 'ok' | 'synchronise' | 'register';
+
+/** For so long a synchronisation that began before a release is kept from entering the dispatch again. */
+const RELEASE_REMEMBERED_SECONDS = 300;
+
+const orEmpty = (value: number | null | undefined): number | string => value ?? '';
+
+export class Semaphore {
+  readonly #connection: Redis;
+  readonly #prefix: string;
+
+  constructor(connection: Redis, prefix: string) {
+    this.#connection = connection;
+    this.#prefix = prefix;
+  }
+
+  /**
+   * Makes this process the owner of a host name.
+   * @param generation what an earlier call returned, to register again after `beat` asked for it; null takes the name over
+   * @returns the generation for all further calls
+   * @throws SemaphoreRefusal fenced
+   */
+  register(host: string, capacity: Amount, leaseMs: number, generation: number | null): Promise<number> {
+    return this.#run('register', host, [
+      host,
+      capacity.cpusMilli,
+      capacity.memoryMib,
+      leaseMs,
+      orEmpty(generation),
+    ]);
+  }
+
+  /** Enters a host that the database knows and Redis does not, without a lease. */
+  async expect(host: string, capacity: Amount): Promise<boolean> {
+    return (await this.#run('expect', host, [host, capacity.cpusMilli, capacity.memoryMib])) === 1;
+  }
+
+  /** Renews the lease. @throws SemaphoreRefusal fenced: a newer process owns the name; stop */
+  async beat(host: string, generation: number): Promise<BeatAnswer> {
+    try {
+      return (await this.#run('beat', host, [host, generation])) === 1 ? 'ok' : 'synchronise';
+    } catch (error) {
+      if (error instanceof SemaphoreRefusal && error.reason === 'unknown_host') return 'register';
+      throw error;
+    }
+  }
+
+  /** @throws SemaphoreRefusal unknown_host */
+  async drain(host: string, draining: boolean): Promise<void> {
+    await this.#run('drain', host, [host, draining ? 1 : 0]);
+  }
+
+  /**
+   * Reserves for one dispatch of a job that waits.
+   * @throws SemaphoreRefusal data_lost, unknown_host, lease_ended, draining, not_synchronised, not_waiting,
+   * already_reserved, no_room
+   */
+  async reserve(request: Hold & { readonly host: string; readonly ticket: string }): Promise<void> {
+    const { jobId, epoch, host, cpusMilli, memoryMib, endsBy, ticket } = request;
+    await this.#run('reserve', jobId, [jobId, epoch, host, cpusMilli, memoryMib, orEmpty(endsBy), ticket]);
+  }
+
+  /**
+   * The point of no return: afterwards nobody takes the dispatch away from this host.
+   * @returns `again` when it was claimed before, by this or an earlier process of the host: look before you start
+   * @throws SemaphoreRefusal fenced, unknown_host, not_reserved
+   */
+  async claim(jobId: string, epoch: number, host: string, generation: number): Promise<'first' | 'again'> {
+    return (await this.#run('claim', jobId, [jobId, epoch, host, generation])) === 1 ? 'first' : 'again';
+  }
+
+  /** Tells dispatch more exactly when the job will have ended, at the latest. */
+  async bound(jobId: string, epoch: number, endsBy: number): Promise<void> {
+    await this.#run('bound', jobId, [jobId, epoch, endsBy]);
+  }
+
+  /** Call when the container is gone. @returns whether anything was held */
+  async release(jobId: string, epoch: number): Promise<boolean> {
+    return (await this.#run('release', jobId, [jobId, epoch, RELEASE_REMEMBERED_SECONDS])) === 1;
+  }
+
+  /**
+   * Takes back what nobody has claimed.
+   * @param ticket the very reservation that is meant; left out: whichever this dispatch has
+   * @returns whether there was one @throws SemaphoreRefusal already_claimed
+   */
+  async revoke(jobId: string, epoch: number, ticket = ''): Promise<boolean> {
+    return (await this.#run('revoke', jobId, [jobId, epoch, ticket])) === 1;
+  }
+
+  /**
+   * Enters what the host really holds and makes it ready for work. `list` is called once; it must return every
+   * claimed dispatch of the host whose row is `starting` or `running` under that epoch and whose container is not
+   * known to be gone. Kill what is not the host's own before. Claims and releases may go on meanwhile.
+   * @returns job ids that a newer dispatch holds: kill them @throws SemaphoreRefusal fenced, unknown_host
+   */
+  async sync(host: string, generation: number, list: () => Promise<readonly Hold[]>): Promise<string[]> {
+    const time = await ask(this.#connection, 'time', () => this.#connection.time());
+    const [seconds, micros] = time.map(Number);
+    const takenAt = (seconds ?? 0) * 1_000 + Math.floor((micros ?? 0) / 1_000);
+    const holds = (await list()).map((hold) => ({
+      jobId: hold.jobId,
+      epoch: String(hold.epoch),
+      cpus: String(hold.cpusMilli),
+      memory: String(hold.memoryMib),
+      endsBy: String(orEmpty(hold.endsBy)),
+    }));
+    const result = await this.#call('sync', [host, generation, takenAt, JSON.stringify(holds)]);
+    return Array.isArray(result) ? (result as string[]) : refuse('sync', host, result);
+  }
+
+  /** Gives up a host that was silent for longer than that. @returns false when it was not @throws SemaphoreRefusal unknown_host */
+  async lose(host: string, silentMs: number): Promise<boolean> {
+    return (await this.#run('lose', host, [host, silentMs])) === 1;
+  }
+
+  /**
+   * Looks whether this Redis still has what was written to it. One that was restarted may have lost its last second;
+   * then every host has to synchronise again.
+   * @returns false when the data were lost: dispatch has to wait for {@link found}
+   */
+  async verify(): Promise<boolean> {
+    return (await this.#run('verify', 'Redis', [await this.#runId()])) === 1;
+  }
+
+  /** Marks the begin of a restoration. */
+  async restoring(token: string): Promise<void> {
+    const key = `${this.#prefix}:server`;
+    await ask(this.#connection, 'restoring', () => this.#connection.hset(key, 'restoring', token));
+  }
+
+  /** Declares that everything is in Redis again. @returns false when the data were lost again since {@link restoring} */
+  async found(token: string): Promise<boolean> {
+    return (await this.#run('found', 'Redis', [token, await this.#runId()])) === 1;
+  }
+
+  async snapshot(): Promise<Snapshot> {
+    const [now, nonce, hosts, reservations] = (await this.#call('snapshot', [])) as [
+      string,
+      string,
+      string[][],
+      string[][],
+    ];
+    return {
+      now: Number(now),
+      whole: nonce !== '',
+      hosts: hosts.map((fields) => toHost(fields, Number(now))).sort((a, b) => (a.name < b.name ? -1 : 1)),
+      reservations: reservations.map(toReservation),
+    };
+  }
+
+  /** @returns sentences, one for each counter that differs from what the reservations add up to */
+  async audit(): Promise<string[]> {
+    return (await this.#call('audit', [])) as string[];
+  }
+
+  async #runId(): Promise<string> {
+    const info = await ask(this.#connection, 'info', () => this.#connection.info('server'));
+    const runId = /^run_id:(\w+)/m.exec(info)?.[1];
+    if (runId === undefined) throw new Error('INFO of Redis names no run_id');
+    return runId;
+  }
+
+  async #run(operation: keyof typeof SCRIPTS, subject: string, args: (string | number)[]): Promise<number> {
+    const result = Number(await this.#call(operation, args));
+    return result < 0 ? refuse(operation, subject, result) : result;
+  }
+
+  #call(operation: keyof typeof SCRIPTS, args: (string | number)[]): Promise<unknown> {
+    return ask(this.#connection, operation, () =>
+      SCRIPTS[operation].run(this.#connection, [this.#prefix], args),
+    );
+  }
+}
+
+function refuse(operation: string, subject: string, code: unknown): never {
+  const reason = (REFUSALS as Record<string, (typeof REFUSALS)[keyof typeof REFUSALS]>)[String(code)];
+  if (!reason) throw new Error(`${operation} of ${subject} returned ${String(code)}`);
+  throw new SemaphoreRefusal(operation, reason, subject);
+}
+
+interface Fields {
+  readonly id: string;
+  readonly text: (field: string) => string;
+  readonly number: (field: string) => number;
+}
+
+/** A reply of the shape `[id, field, value, field, value, …]`. */
+function fieldsOf(flat: readonly string[]): Fields {
+  const [id = '', ...pairs] = flat;
+  const map = new Map<string, string>();
+  for (let index = 0; index + 1 < pairs.length; index += 2)
+    map.set(pairs[index] ?? '', pairs[index + 1] ?? '');
+  const text = (field: string): string => map.get(field) ?? '';
+  return { id, text, number: (field) => Number(text(field)) };
+}
+
+function toHost(flat: readonly string[], now: number): HostEntry {
+  const { id, text, number } = fieldsOf(flat);
+  return {
+    name: id,
+    capacity: { cpusMilli: number('cpus'), memoryMib: number('memory') },
+    used: { cpusMilli: number('usedCpus'), memoryMib: number('usedMemory') },
+    held: number('held'),
+    generation: number('generation'),
+    beatAt: number('beatAt'),
+    leaseLive: now - number('beatAt') <= number('leaseMs'),
+    synchronised: text('synchronised') === '1',
+    draining: text('draining') === '1',
+    lost: text('lost') === '1',
+  };
+}
+
+function toReservation(flat: readonly string[]): Reservation {
+  const { id, text, number } = fieldsOf(flat);
+  return {
+    jobId: id,
+    epoch: number('epoch'),
+    host: text('host'),
+    cpusMilli: number('cpus'),
+    memoryMib: number('memory'),
+    claimed: text('claimed') === '1',
+    reservedAt: number('at'),
+    endsBy: text('endsBy') === '' ? null : number('endsBy'),
+    ticket: text('ticket'),
+  };
+}

@@ -1,0 +1,158 @@
+/**
+ * What only time reveals: dispatches that a crash left between two steps, hosts that do not come back, jobs that have
+ * waited too long. Costs as much as there are reservations that nobody has claimed, not waiting jobs.
+ */
+import { dispatchId } from '../src/ids.ts';
+import type { Job } from '../src/jobs/job.ts';
+import { HOSTED_STATES, isHosted, isTerminal, isWaiting, WAITING_STATES } from '../src/jobs/states.ts';
+import type { JobStore } from '../src/jobs/store.ts';
+import type { Logger } from '../src/observability/logger.ts';
+import type { QueueResources } from './resources.ts';
+import { isRefusal } from './semaphore/refusal.ts';
+import type { HostEntry, Reservation, Snapshot } from './semaphore/semaphore.ts';
+
+export interface SweeperOptions {
+  readonly resources: QueueResources;
+  readonly store: JobStore;
+  readonly logger: Logger;
+  readonly hostLostMs: number;
+}
+
+/** A dispatch needs some 5 ms for all of its steps; what has not moved for so long was left behind. */
+const LEFT_BEHIND_MS = 2_000;
+const OVERDUE_AT_ONCE = 100;
+const ACTOR = 'sweeper';
+
+export class Sweeper {
+  readonly #o: SweeperOptions;
+
+  constructor(options: SweeperOptions) {
+    this.#o = options;
+  }
+
+  /** @param thorough also asks the database for rows that lost hosts still answer for */
+  async sweep(snapshot: Snapshot, thorough: boolean): Promise<void> {
+    await this.#endOverdue();
+    const hosts = new Map(snapshot.hosts.map((host) => [host.name, host]));
+    for (const reservation of snapshot.reservations) {
+      if (reservation.claimed || snapshot.now - reservation.reservedAt < LEFT_BEHIND_MS) continue;
+      const host = hosts.get(reservation.host);
+      // Before a host has said what it holds, a claim may be missing that a restarted Redis has lost.
+      if (host?.synchronised) await this.#finish(reservation, host);
+    }
+    for (const host of snapshot.hosts) {
+      const silent = snapshot.now - host.beatAt > this.#o.hostLostMs;
+      if (host.lost ? thorough : silent) await this.#lose(host);
+    }
+  }
+
+  /** Finishes a dispatch that nobody has claimed, or takes it back. */
+  async #finish(reservation: Reservation, host: HostEntry): Promise<void> {
+    const { resources, store, logger } = this.#o;
+    const { jobId, epoch } = reservation;
+    const row = await store.get(jobId);
+    const own = row && isHosted(row.status) && row.epoch === epoch && row.host === host.name;
+    if (own && host.leaseLive) {
+      await this.#handOver(row);
+      return;
+    }
+    if (!(await this.#revoke(reservation))) return;
+    logger.info({ job_id: jobId, epoch, host: host.name }, 'took a dispatch back that came to nothing');
+    if (own) await this.#putBack(row);
+    else if (!row || isTerminal(row.status)) await resources.queue.withdraw(jobId);
+  }
+
+  /** The dispatcher died after its compare-and-set: the steps that are left. */
+  async #handOver(row: Job): Promise<void> {
+    if (row.host === null) return;
+    const { resources } = this.#o;
+    const id = dispatchId(row.id, row.epoch);
+    const queue = resources.queues.run(row.host);
+    await resources.queue.withdraw(row.id);
+    const state = await queue.getJobState(id);
+    // Finished though nobody claimed it: the host failed before it began anything.
+    if (state === 'completed' || state === 'failed') await queue.remove(id);
+    if (state === 'unknown' || state === 'completed' || state === 'failed') {
+      await queue.add('dispatch', { jobId: row.id, epoch: row.epoch }, { jobId: id });
+    }
+  }
+
+  /** The host went away before it claimed the job: another may have it, unless the job was cancelled meanwhile. */
+  async #putBack(row: Job): Promise<void> {
+    const { resources, store } = this.#o;
+    const queued = await store.transition(row.id, {
+      from: ['starting'],
+      to: 'queued',
+      epoch: row.epoch,
+      endingReason: null,
+      patch: { host: null, startingAt: null },
+      actor: ACTOR,
+    });
+    if (queued) await resources.queue.enqueue(queued);
+    else await this.#endLost(row);
+    resources.queue.announce(row.id, null);
+  }
+
+  async #revoke({ jobId, epoch, ticket }: Reservation): Promise<boolean> {
+    try {
+      return await this.#o.resources.semaphore.revoke(jobId, epoch, ticket);
+    } catch (error) {
+      if (isRefusal(error, 'already_claimed')) return false;
+      throw error;
+    }
+  }
+
+  /** Its jobs are over, and its capacity goes. It may come back and must synchronise then. */
+  async #lose(host: HostEntry): Promise<void> {
+    const { resources, store, logger, hostLostMs } = this.#o;
+    if (!(await resources.semaphore.lose(host.name, hostLostMs))) return;
+    if (!host.lost) logger.warn({ host: host.name }, 'the host did not come back; its jobs are lost');
+    for (const row of await store.hostedOn(host.name)) {
+      await this.#endLost(row);
+      resources.queue.announce(row.id, host.name);
+    }
+  }
+
+  async #endLost(row: Job): Promise<void> {
+    const { store } = this.#o;
+    await store.decideEnding(row.id, 'lost', ACTOR, { epoch: row.epoch });
+    const completedAt = Date.now();
+    const common = { from: HOSTED_STATES, epoch: row.epoch, actor: ACTOR } as const;
+    const cancelled = await store.transition(row.id, {
+      ...common,
+      to: 'cancelled',
+      endingReason: ['cancel'],
+      patch: { completedAt },
+    });
+    if (cancelled) return;
+    await store.transition(row.id, {
+      ...common,
+      to: 'failed',
+      patch: { error: 'host_lost', errorMessage: `The host ${row.host} did not come back.`, completedAt },
+    });
+  }
+
+  async #endOverdue(): Promise<void> {
+    const { resources, store } = this.#o;
+    const now = Date.now();
+    for (const jobId of await resources.waiting.overdue(now, OVERDUE_AT_ONCE)) {
+      const row = await store.get(jobId);
+      if (row && isWaiting(row.status)) {
+        await store.transition(jobId, {
+          from: WAITING_STATES,
+          to: 'failed',
+          endingReason: null,
+          patch: {
+            error: 'queue_timeout',
+            errorMessage: `The job did not start within ${row.maxQueueSeconds} seconds.`,
+            completedAt: now,
+            waitingReason: null,
+          },
+          actor: ACTOR,
+        });
+        resources.queue.announce(jobId, null);
+      }
+      await resources.queue.withdraw(jobId);
+    }
+  }
+}

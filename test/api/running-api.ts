@@ -1,0 +1,130 @@
+/** A real API on a free port, over a real SQLite file and a real Redis. */
+import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { createApp } from '../../api/app.ts';
+import type { HealthCheck } from '../../api/health.ts';
+import { ProcessRateLimiter } from '../../api/rate-limiter.ts';
+import { type ApiServer, startApiServer } from '../../api/server.ts';
+import { SingleToken, type TokenVerifier } from '../../api/tokens.ts';
+import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
+import { Database } from '../../src/database/database.ts';
+import { KnexHostStore } from '../../src/database/host-store.ts';
+import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import { JobService } from '../../src/jobs/service.ts';
+import type { Logger } from '../../src/observability/logger.ts';
+import { type UploadLimits, UploadService } from '../../src/uploads/service.ts';
+import { Caller } from '../support/http.ts';
+import { LIMITS } from '../support/jobs.ts';
+import { ownPrefix, silent, TestRedis } from '../support/redis.ts';
+import { temporaryDirectory } from '../support/scratch.ts';
+
+export const GENEROUS: UploadLimits = {
+  oneBytes: 1_000_000,
+  totalBytes: 5_000_000,
+  openMs: 60_000,
+  unusedMs: 60_000,
+  idleMs: 10_000,
+};
+
+export interface ApiOptions {
+  readonly rate?: { perSecond: number; burst: number };
+  readonly limits?: Partial<UploadLimits>;
+  readonly healthChecks?: readonly HealthCheck[];
+  readonly tokens?: (own: TokenVerifier) => TokenVerifier;
+  readonly stopTimeoutMs?: number;
+  readonly logger?: Logger;
+}
+
+export interface RunningApi {
+  readonly dir: string;
+  readonly token: string;
+  readonly caller: Caller;
+  readonly server: ApiServer;
+  readonly port: number;
+  readonly database: Database;
+  readonly store: KnexJobStore;
+  readonly hosts: KnexHostStore;
+  readonly uploads: UploadService;
+  readonly uploadStore: KnexUploadStore;
+  readonly queues: QueueResources;
+  stop(): Promise<void>;
+}
+
+export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
+  const directory = await temporaryDirectory();
+  const redis = await TestRedis.start();
+  const logger = options.logger ?? silent;
+  const database = await Database.open({ path: join(directory.path, 'flashpods.db') });
+  const store = new KnexJobStore(database);
+  const hosts = new KnexHostStore(database);
+  const uploadStore = new KnexUploadStore(database);
+  const queues = createQueueResources({ redisUrl: redis.url, logger: silent, prefix: ownPrefix() });
+  if (queues.connection.status !== 'ready') {
+    await new Promise((ready) => queues.connection.once('ready', ready));
+  }
+  const uploads = new UploadService({
+    store: uploadStore,
+    uploadsPath: join(directory.path, 'uploads'),
+    limits: { ...GENEROUS, ...options.limits },
+    idBase: null,
+    logger,
+  });
+  const token = randomBytes(24).toString('hex');
+  const own = new SingleToken(token);
+  const app = createApp({
+    jobs: new JobService({ store, queue: queues.queue, hosts, limits: LIMITS, logger }),
+    uploads,
+    store,
+    config: {
+      logsPath: join(directory.path, 'logs'),
+      artifactsPath: join(directory.path, 'artifacts'),
+      artifactRetentionHours: 1,
+    },
+    tokens: options.tokens?.(own) ?? own,
+    rateLimiter: new ProcessRateLimiter(options.rate ?? { perSecond: 100_000, burst: 100_000 }),
+    healthChecks: options.healthChecks ?? [
+      { name: 'database', matters: true, probe: () => database.ping() },
+      { name: 'redis', matters: true, probe: () => queues.ping() },
+    ],
+    boardQueues: () => [queues.queues.intake],
+    logger,
+  });
+  const server = await startApiServer({
+    app,
+    listenAddr: '127.0.0.1:0',
+    logger,
+    ...(options.stopTimeoutMs === undefined ? {} : { stopTimeoutMs: options.stopTimeoutMs }),
+  });
+  return {
+    dir: directory.path,
+    token,
+    caller: new Caller(server.url, token),
+    server,
+    port: Number(new URL(server.url).port),
+    database,
+    store,
+    hosts,
+    uploads,
+    uploadStore,
+    queues,
+    async stop() {
+      await server.stop();
+      await queues.close();
+      await database.close();
+      await redis.stop();
+      await directory.remove();
+    },
+  };
+}
+
+/** A port of this machine on which nothing listens at the moment. */
+export async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((listening) => probe.listen(0, '127.0.0.1', listening));
+  const address = probe.address();
+  await new Promise((closed) => probe.close(closed));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}

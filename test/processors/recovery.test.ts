@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import type { JournalEntry } from '../../processors/host-journal.ts';
+import { type Action, decide, type Situation } from '../../processors/recovery.ts';
+
+const journal = (phase: JournalEntry['phase'], bootId = 'this'): JournalEntry => ({
+  jobId: 'job_aaaaaaaaaaaa',
+  epoch: 1,
+  phase,
+  bootId,
+});
+const created = { phase: 'created', finishedAt: null } as const;
+const running = { phase: 'running', finishedAt: null } as const;
+const exited = { phase: 'exited', finishedAt: 5 } as const;
+const killedWithTheMachine = { phase: 'exited', finishedAt: null } as const;
+
+describe('recovery', () => {
+  const cases: [what: string, situation: Omit<Situation, 'bootId'>, action: Action['do'], error?: string][] =
+    [
+      [
+        'starts what was claimed and never created',
+        { status: 'starting', container: null, journal: null },
+        'launch',
+      ],
+      [
+        'starts a container that was created and never started',
+        { status: 'starting', container: created, journal: journal('created') },
+        'start',
+      ],
+      [
+        'starts one whose journal the crash prevented',
+        { status: 'starting', container: created, journal: null },
+        'start',
+      ],
+      [
+        'adopts a running container',
+        { status: 'running', container: running, journal: journal('started') },
+        'follow',
+      ],
+      [
+        'adopts one whose row still says starting',
+        { status: 'starting', container: running, journal: journal('created') },
+        'follow',
+      ],
+      [
+        'settles an exited container',
+        { status: 'running', container: exited, journal: journal('started') },
+        'settle',
+      ],
+      [
+        'settles one that exited before the row said running',
+        { status: 'starting', container: exited, journal: journal('created') },
+        'settle',
+      ],
+      [
+        'finishes a job whose end is known',
+        { status: 'running', container: null, journal: journal('ended') },
+        'finish',
+      ],
+      [
+        'finishes it also while the container is still there',
+        { status: 'running', container: exited, journal: journal('ended') },
+        'finish',
+      ],
+      [
+        'never starts again what was created and is gone',
+        { status: 'starting', container: null, journal: journal('created') },
+        'lose',
+        'container_not_found_on_recovery',
+      ],
+      [
+        'loses a running job without a container',
+        { status: 'running', container: null, journal: journal('started') },
+        'lose',
+        'container_lost_on_recovery',
+      ],
+      [
+        'loses an exit 0 without an end time after a reboot',
+        { status: 'running', container: killedWithTheMachine, journal: journal('started', 'last') },
+        'lose',
+        'container_lost_on_recovery',
+      ],
+      [
+        'settles an exit with an end time even after a reboot',
+        { status: 'running', container: exited, journal: journal('started', 'last') },
+        'settle',
+      ],
+      [
+        'loses a job that ran and whose container looks unstarted',
+        { status: 'running', container: created, journal: journal('started', 'last') },
+        'lose',
+        'container_lost_on_recovery',
+      ],
+    ];
+  for (const [what, situation, action, error] of cases) {
+    it(what, () => {
+      const decided = decide({ ...situation, bootId: 'this' });
+      assert.equal(decided.do, action);
+      if (error) assert.equal(decided.do === 'lose' && decided.error, error);
+    });
+  }
+});

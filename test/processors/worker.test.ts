@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { isTerminal } from '../../src/jobs/states.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Farm, startFarm } from '../support/farm.ts';
+
+/** The ways a job can end, on a real worker with a real Redis, Podman and SQLite. A minute of timeout is a second here. */
+describe('a worker', () => {
+  let farm: Farm;
+  before(async () => {
+    farm = await startFarm({ minuteMs: 1_000, config: { graceSeconds: 3, jobDiskMb: 64 } });
+  });
+  after(async () => {
+    await farm.stop();
+  });
+
+  for (const [what, command, exitCode, error] of [
+    ['0', 'true', 0, null],
+    ['1', 'exit 1', 1, /code 1/],
+    ['126', '/etc/passwd', 126, /not executable/],
+    ['127', 'no-such-command', 127, /not found/],
+    ['137', 'kill -9 $$', 137, /SIGKILL/],
+    ['143', 'kill -15 $$; sleep 5', 143, /SIGTERM/],
+  ] as const) {
+    it(`reports exit code ${what} as it was`, async () => {
+      const job = await farm.run({ command });
+      assert.equal(job.exitCode, exitCode);
+      assert.equal(job.status, exitCode === 0 ? 'completed' : 'failed');
+      if (error) assert.match(job.error ?? '', error);
+      else assert.equal(job.error, null);
+    });
+  }
+
+  it('keeps stdout and stderr in order, and the usage', async () => {
+    const job = await farm.run({ command: 'echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three' });
+    assert.deepEqual(await farm.texts(job.id), ['one', 'two', 'three']);
+    assert.ok((job.usage?.peak_memory_bytes ?? 0) > 0, JSON.stringify(job.usage));
+  });
+
+  it('collects artifacts before the job is terminal', async () => {
+    const job = await farm.run({
+      command: 'mkdir -p /artifacts/a && echo hello > /artifacts/a/b.txt; exit 3',
+    });
+    assert.equal(job.exitCode, 3);
+    const [artifact] = await farm.store.artifacts(job.id);
+    assert.equal(artifact?.name, 'a/b.txt');
+    assert.equal(artifact.sizeBytes, 6);
+    assert.equal(
+      await readFile(join(farm.config.artifactsPath, job.id, 'a', 'b.txt'), 'utf8').catch(() => 'hello\n'),
+      'hello\n',
+    );
+  });
+
+  it('names the kernel as the cause of an out-of-memory kill', async () => {
+    const child = await farm.run({
+      command: 'head -c 1500m /dev/zero | tail -c 1400m | wc -c',
+      memory_gb: 1,
+    });
+    assert.deepEqual([child.status, child.exitCode, child.warnings.length], ['completed', 0, 1]);
+    const job = await farm.run({
+      command: 'head -c 1500m /dev/zero | tail -c 1400m > /dev/null',
+      memory_gb: 1,
+    });
+    assert.deepEqual([job.status, job.error, job.exitCode], ['failed', 'oom_killed', 137]);
+  });
+
+  it('names a full disk as the cause', async () => {
+    const job = await farm.run({ command: 'head -c 200m /dev/zero > /artifacts/big' });
+    assert.deepEqual([job.status, job.error], ['failed', 'disk_limit']);
+  });
+
+  it('ends a job at its timeout, with what it printed', async () => {
+    const job = await farm.run({ command: 'echo begun; sleep 60', timeout_minutes: 1 });
+    assert.deepEqual([job.status, job.error], ['timed_out', 'Job exceeded timeout limit']);
+    assert.deepEqual(await farm.texts(job.id), ['begun']);
+  });
+
+  it('kills what ignores SIGTERM after the grace', async () => {
+    const job = await farm.run({
+      command: "trap '' TERM; echo deaf; while :; do sleep 0.1; done",
+      timeout_minutes: 1,
+    });
+    assert.deepEqual([job.status, job.exitCode], ['timed_out', 137]);
+  });
+
+  it('lets the trap of an inner process finish when the job is cancelled', async () => {
+    const script = `cat > /tmp/t <<'X'\ntrap 'sleep 0.3; echo trapped; exit 0' TERM\necho ready\nwhile :; do sleep 0.05; done\nX\nbash /tmp/t; echo after`;
+    const { id } = await farm.submit({ command: script });
+    await eventually('the script is ready', async () => (await farm.texts(id)).includes('ready'));
+    await farm.jobs.cancel(id, null);
+    const job = await farm.ended(id);
+    assert.equal(job.status, 'cancelled');
+    assert.ok((await farm.texts(id)).includes('trapped'));
+  });
+
+  it('never starts a job that was cancelled while it waited', async () => {
+    const blocker = await farm.submit({ command: 'sleep 30', cpus: farm.cpus });
+    await eventually(
+      'the blocker runs',
+      async () => (await farm.store.get(blocker.id))?.status === 'running',
+    );
+    const waiting = await farm.submit({ command: 'echo never' });
+    const cancelled = await farm.jobs.cancel(waiting.id, null);
+    assert.equal(cancelled.status, 'cancelled');
+    await farm.jobs.cancel(blocker.id, null);
+    assert.equal((await farm.ended(blocker.id)).status, 'cancelled');
+    const job = await farm.store.get(waiting.id);
+    assert.deepEqual([job?.epoch, job?.startedAt], [0, null]);
+  });
+
+  it('never shows running for a job that was cancelled while it started', async () => {
+    let seen = 0;
+    for (let round = 0; round < 6; round += 1) {
+      const { id } = await farm.submit({ command: 'sleep 20' });
+      await eventually(
+        'it starts',
+        async () => ['starting', 'running'].includes((await farm.store.get(id))?.status ?? ''),
+        { everyMs: 1 },
+      );
+      const before = await farm.store.get(id);
+      await farm.jobs.cancel(id, null);
+      assert.equal((await farm.ended(id)).status, 'cancelled');
+      const states = (await farm.store.events({ jobId: id, limit: 50 })).map((event) =>
+        event.type === 'state' ? String(event.payload['status']) : event.type,
+      );
+      const ending = states.indexOf('ending');
+      assert.ok(ending === -1 || !states.slice(ending).includes('running'), states.join());
+      if (before?.status === 'starting') seen += 1;
+    }
+    assert.ok(seen > 0, 'no round caught the job while it was starting');
+  });
+
+  it('ends a job in one way only when cancel and exit meet', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const { id } = await farm.submit({ command: 'sleep 0.3' });
+      await eventually('it runs', async () => (await farm.store.get(id))?.status === 'running', {
+        everyMs: 5,
+      });
+      await eventually(
+        'it is about to end',
+        async () => Date.now() - ((await farm.store.get(id))?.startedAt ?? 0) > 240 + round * 20,
+        { everyMs: 1 },
+      );
+      await farm.jobs.cancel(id, null).catch(() => undefined);
+      const job = await farm.ended(id);
+      assert.equal(job.status, job.endingReason === 'cancel' ? 'cancelled' : 'completed');
+    }
+  });
+
+  it('fails a job whose image is not to be had, with what the engine said', async () => {
+    const job = await farm.run({ command: 'true', image: 'localhost/flashpods/no-such-image:1' });
+    assert.deepEqual([job.status, job.error, job.exitCode], ['failed', 'image_pull_failed', null]);
+    assert.ok((await farm.texts(job.id)).length > 0);
+  });
+
+  it('gives the job its snapshot read-only, and every job a home and a /tmp of its own', async () => {
+    const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_worker-test1'.slice(0, 19));
+    await mkdir(snapshot, { recursive: true });
+    await writeFile(join(snapshot, 'file'), 'content\n');
+    const filesId = await farm.adoptSnapshot(snapshot);
+    const job = await farm.run({
+      command:
+        'cat file; touch file 2>/dev/null || echo read-only; touch ~/x /tmp/x && echo writable; touch /x 2>/dev/null || echo root read-only',
+      files_id: filesId,
+    });
+    assert.deepEqual(await farm.texts(job.id), ['content', 'read-only', 'writable', 'root read-only']);
+  });
+
+  it('leaves nothing of an ended job on the host', async () => {
+    await eventually('every sandbox is gone', async () => (await farm.runtime.leftovers()).length === 0);
+    const { reservations } = await farm.queues.semaphore.snapshot();
+    assert.deepEqual(reservations, []);
+    assert.deepEqual(await farm.queues.semaphore.audit(), []);
+    assert.equal(existsSync(join(farm.config.dataDir, 'hosts', farm.config.hostName, 'journal')), true);
+    const { jobs } = await farm.store.list({
+      owner: null,
+      states: null,
+      type: null,
+      label: null,
+      limit: 100,
+      beforePosition: null,
+    });
+    for (const job of jobs) assert.ok(isTerminal(job.status), `${job.id} is ${job.status}`);
+  });
+
+  it('goes on with a job when another worker process of its host takes over', async () => {
+    const { id } = await farm.submit({
+      command: 'for i in $(seq 1 40); do echo line $i; sleep 0.05; done; exit 7',
+      timeout_minutes: 60,
+    });
+    await eventually('it prints', async () => (await farm.texts(id)).length > 5);
+    await farm.replaceWorker();
+    const job = await farm.ended(id);
+    assert.equal(job.exitCode, 7);
+    assert.deepEqual(
+      await farm.texts(id),
+      Array.from({ length: 40 }, (_, index) => `line ${index + 1}`),
+    );
+  });
+});

@@ -1,0 +1,163 @@
+/** A whole Flashpods in this process, without HTTP: private Redis and Podman service, SQLite, one worker. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Worker } from '../../processors/worker.ts';
+import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
+import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
+import { type Config, type Flags, loadConfig } from '../../src/config.ts';
+import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
+import { startPodmanService } from '../../src/containers/podman/service.ts';
+import type { ContainerRuntime } from '../../src/containers/runtime.ts';
+import { Database } from '../../src/database/database.ts';
+import { KnexHostStore } from '../../src/database/host-store.ts';
+import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import { newUploadId } from '../../src/ids.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import { jobLimits } from '../../src/jobs/request.ts';
+import { JobService } from '../../src/jobs/service.ts';
+import { isTerminal } from '../../src/jobs/states.ts';
+import { readTail } from '../../src/logs/log-reader.ts';
+import { createLogger } from '../../src/observability/logger.ts';
+import { eventually } from './eventually.ts';
+import { texts } from './http.ts';
+import { temporaryDirectory } from './scratch.ts';
+
+export const BASE_IMAGE = 'localhost/flashpods/base:latest';
+
+export interface Farm {
+  readonly config: Config;
+  readonly store: KnexJobStore;
+  readonly jobs: JobService;
+  readonly runtime: ContainerRuntime;
+  readonly queues: QueueResources;
+  readonly cpus: number;
+  submit(request: Record<string, unknown>): Promise<Job>;
+  ended(id: string): Promise<Job>;
+  run(request: Record<string, unknown>): Promise<Job>;
+  texts(id: string): Promise<string[]>;
+  /** Makes a directory a finalized upload and returns its id. */
+  adoptSnapshot(dir: string): Promise<string>;
+  /** Detaches the worker and starts another of the same name. */
+  replaceWorker(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startFarm(options: { minuteMs: number; config?: Flags }): Promise<Farm> {
+  const dir = await temporaryDirectory();
+  const cpus = 4;
+  const config = loadConfig(
+    {
+      dataDir: dir.path,
+      hostName: 'farm',
+      cpus,
+      memoryGb: 8,
+      workerImage: BASE_IMAGE,
+      heartbeatSeconds: 1,
+      leaseSeconds: 5,
+      reconcileSeconds: 2,
+      ...options.config,
+    },
+    {},
+  );
+  const logger = createLogger({ level: 'silent', role: 'test' });
+  for (const path of [config.runPath, config.logsPath, config.artifactsPath, config.uploadsPath])
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  const redis = await startEmbeddedRedis({
+    dir: join(dir.path, 'redis'),
+    socketPath: join(config.runPath, 'redis.sock'),
+    logger,
+  });
+  const database = await Database.open({ path: config.dbPath });
+  const service = await startPodmanService({
+    runDir: join(config.runPath, 'podman'),
+    logger,
+  });
+  const runtime = await createPodmanRuntime({
+    socketPath: service.socketPath,
+    hostName: config.hostName,
+    deploymentId: await database.deploymentId(),
+    dataDir: join(config.dataDir, 'hosts', config.hostName),
+    runDir: join(config.runPath, 'podman'),
+    idBase: config.idBase,
+    logger,
+  });
+  const store = new KnexJobStore(database);
+  const uploads = new KnexUploadStore(database);
+  const hosts = new KnexHostStore(database);
+  const queues = createQueueResources({ redisUrl: redis.url, logger });
+  const jobs = new JobService({ store, queue: queues.queue, hosts, limits: jobLimits(config), logger });
+  const snapshots = new Map<string, string>();
+  const makeWorker = (): Worker =>
+    new Worker({
+      config,
+      logger,
+      store,
+      hosts,
+      runtime,
+      queues,
+      snapshotPath: (id) => snapshots.get(id) ?? join(config.uploadsPath, 'snapshots', id),
+      deleteLog: async () => undefined,
+      deleteArtifacts: async () => undefined,
+      sweepUploads: async () => undefined,
+      minuteMs: options.minuteMs,
+    });
+  let worker = makeWorker();
+  await worker.start();
+
+  const submit = async (request: Record<string, unknown>): Promise<Job> => {
+    const { job } = await jobs.create('default', {
+      type: 'worker',
+      cpus: 1,
+      memory_gb: 1,
+      network: 'none',
+      timeout_minutes: 30,
+      ...request,
+    });
+    return job;
+  };
+  const ended = (id: string): Promise<Job> =>
+    eventually(`job ${id} has ended`, async () => {
+      const job = await store.get(id);
+      return job && isTerminal(job.status) ? job : null;
+    });
+  return {
+    config,
+    store,
+    jobs,
+    runtime,
+    queues,
+    cpus,
+    submit,
+    ended,
+    run: async (request) => ended((await submit(request)).id),
+    texts: async (id) => texts((await readTail(config.logsPath, id, 10_000))?.output.toString() ?? ''),
+    async adoptSnapshot(path) {
+      const id = newUploadId();
+      await uploads.create({ id, owner: 'default', expiresAt: Date.now() + 60_000 });
+      await uploads.finalize(id, {
+        sizeBytes: 0,
+        fileCount: 0,
+        expiresAt: Date.now() + 60_000,
+        reusable: false,
+      });
+      snapshots.set(id, path);
+      return id;
+    },
+    async replaceWorker() {
+      await worker.stop();
+      worker = makeWorker();
+      await worker.start();
+    },
+    async stop() {
+      await worker.stop();
+      for (const name of await runtime.leftovers()) await runtime.dispose(name);
+      await queues.close();
+      await runtime.close();
+      await service.stop();
+      await redis.stop();
+      await database.close();
+      await dir.remove();
+    },
+  };
+}

@@ -1,0 +1,149 @@
+/** A whole Flashpods as its processes: private Redis and Podman service, one API, any number of workers. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { startEmbeddedRedis, type EmbeddedRedis } from '../../queues/embedded-redis.ts';
+import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
+import { type PodmanService, startPodmanService } from '../../src/containers/podman/service.ts';
+import { createLogger } from '../../src/observability/logger.ts';
+import { eventually } from './eventually.ts';
+import { BASE_IMAGE } from './farm.ts';
+import { Caller } from './http.ts';
+import { type RoleProcess, startRole } from './processes.ts';
+import { temporaryDirectory } from './scratch.ts';
+
+export interface WorkerSize {
+  readonly name: string;
+  readonly cpus: number;
+  readonly memoryGb: number;
+}
+
+export interface Stack {
+  readonly dir: string;
+  readonly api: RoleProcess;
+  readonly caller: Caller;
+  readonly redis: EmbeddedRedis;
+  readonly podman: PodmanService;
+  readonly queues: QueueResources;
+  readonly env: Readonly<Record<string, string>>;
+  worker(name: string): RoleProcess;
+  /** Starts a worker under a name that has none running, and waits until its host is up. */
+  startWorker(size: WorkerSize): Promise<RoleProcess>;
+  startApi(): Promise<Caller>;
+  stop(): Promise<void>;
+}
+
+export async function startStack(options: {
+  workers: readonly WorkerSize[];
+  env?: Record<string, string>;
+}): Promise<Stack> {
+  const directory = await temporaryDirectory();
+  const dir = directory.path;
+  const run = join(dir, 'run');
+  await mkdir(run, { recursive: true, mode: 0o700 });
+  const logger = createLogger({ level: 'silent', role: 'test' });
+  const redis = await startEmbeddedRedis({
+    dir: join(dir, 'redis'),
+    socketPath: join(run, 'redis.sock'),
+    logger,
+  });
+  const podman = await startPodmanService({
+    runDir: join(run, 'podman'),
+    logger,
+  });
+  const token = randomBytes(32).toString('hex');
+  const env: Record<string, string> = {
+    FLASHPODS_DATA_DIR: dir,
+    FLASHPODS_RUN_PATH: run,
+    FLASHPODS_REDIS_URL: redis.url,
+    FLASHPODS_PODMAN_SOCKET: podman.socketPath,
+    FLASHPODS_API_TOKEN: token,
+    FLASHPODS_LISTEN_ADDR: '127.0.0.1:0',
+    FLASHPODS_WORKER_IMAGE: BASE_IMAGE,
+    FLASHPODS_HEARTBEAT_SECONDS: '1',
+    FLASHPODS_LEASE_SECONDS: '5',
+    FLASHPODS_RECONCILE_SECONDS: '2',
+    FLASHPODS_GRACE_SECONDS: '1',
+    FLASHPODS_RATE_LIMIT_PER_SECOND: '100000',
+    FLASHPODS_RATE_LIMIT_BURST: '100000',
+    ...options.env,
+  };
+  const queues = createQueueResources({ redisUrl: redis.url, logger });
+  const workers = new Map<string, RoleProcess>();
+  let api: RoleProcess;
+  let caller: Caller;
+
+  const startApi = async (): Promise<Caller> => {
+    api = startRole('api', env, join(dir, 'api.out'));
+    const { pid } = api;
+    caller = await eventually('the API answers', async () => {
+      const server = JSON.parse(await readFile(join(run, 'server.json'), 'utf8')) as {
+        url: string;
+        pid: number;
+      };
+      if (server.pid !== pid) return null;
+      const candidate = new Caller(server.url, token);
+      return (await candidate.fetch('/capacity')).status === 200 ? candidate : null;
+    });
+    return caller;
+  };
+  const startWorker = async (size: WorkerSize): Promise<RoleProcess> => {
+    const before =
+      (await queues.semaphore.snapshot()).hosts.find((host) => host.name === size.name)?.generation ?? 0;
+    const worker = startRole(
+      'worker',
+      {
+        ...env,
+        FLASHPODS_HOST_NAME: size.name,
+        FLASHPODS_CPUS: String(size.cpus),
+        FLASHPODS_MEMORY_GB: String(size.memoryGb),
+      },
+      join(dir, `worker-${size.name}.out`),
+    );
+    workers.set(size.name, worker);
+    await eventually(`host ${size.name} is up`, async () => {
+      const host = (await queues.semaphore.snapshot()).hosts.find((entry) => entry.name === size.name);
+      return host && host.generation > before && host.synchronised && host.leaseLive;
+    });
+    return worker;
+  };
+
+  try {
+    await startApi();
+    await Promise.all(options.workers.map(startWorker));
+  } catch (error) {
+    for (const name of ['api', ...options.workers.map((size) => `worker-${size.name}`)]) {
+      process.stderr.write(
+        `--- ${name}\n${await readFile(join(dir, `${name}.out`), 'utf8').catch(() => '')}\n`,
+      );
+    }
+    throw error;
+  }
+  return {
+    dir,
+    get api() {
+      return api;
+    },
+    get caller() {
+      return caller;
+    },
+    redis,
+    podman,
+    queues,
+    env,
+    worker(name) {
+      const worker = workers.get(name);
+      if (!worker) throw new Error(`no worker ${name}`);
+      return worker;
+    },
+    startWorker,
+    startApi,
+    async stop() {
+      await Promise.all([api.end(), ...[...workers.values()].map((worker) => worker.end())]);
+      await queues.close();
+      await podman.stop();
+      await redis.stop();
+      await directory.remove();
+    },
+  };
+}
