@@ -132,7 +132,7 @@ export class Dispatcher {
       (await this.#o.resources.semaphore.verify()) ||
       (await this.#reconciler.restore(() => this.#leadership.lead()));
     if (!whole) this.#verified = false;
-    return whole;
+    return this.#verified;
   }
 
   /** What is done by the clock. */
@@ -193,13 +193,13 @@ export class Dispatcher {
     try {
       await resources.semaphore.reserve({ jobId, epoch, host, cpusMilli, memoryMib, endsBy, ticket });
     } catch (error) {
-      if (isRefusal(error, 'already_reserved')) await this.#withdrawUnlessWaiting(jobId);
+      if (isRefusal(error, 'already_reserved')) await this.#correct(candidate);
       if (isRefusal(error)) return false;
       throw error;
     }
     if (!(await this.#take(candidate, host, epoch))) {
       await resources.semaphore.revoke(jobId, epoch, ticket);
-      await this.#withdrawUnlessWaiting(jobId);
+      await this.#correct(candidate);
       return false;
     }
     await resources.queue.withdraw(jobId);
@@ -234,11 +234,12 @@ export class Dispatcher {
     return queued !== null && (await take()) !== null;
   }
 
-  async #withdrawUnlessWaiting(jobId: string): Promise<void> {
+  /** The queue's entry is out of date: the job waits no more, or was dispatched and came back since. */
+  async #correct(candidate: Candidate): Promise<void> {
     const { resources, store } = this.#o;
-    const row = await store.get(jobId);
-    if (!row || !isWaiting(row.status)) await resources.queue.withdraw(jobId);
-    else await resources.queue.enqueue(row); // with the epoch that its row has now
+    const row = await store.get(candidate.jobId);
+    if (!row || !isWaiting(row.status)) await resources.queue.withdraw(candidate.jobId);
+    else if (row.epoch !== candidate.epoch) await resources.queue.enqueue(row);
   }
 
   #wakeUp(): void {

@@ -44,7 +44,7 @@ export interface HostConsumer {
   readonly held: readonly Dispatch[];
   /**
    * Supervises a dispatch that was found running (adopted), so that a pickup of the same joins it. Runs `work` unless
-   * this process holds the dispatch already, or has finished it: then the answer is the first one's.
+   * this process holds the dispatch already.
    */
   adopt(dispatch: Dispatch, work: (context: DispatchContext) => Promise<Outcome>): Promise<Outcome>;
   /** Takes nothing new; what is held goes on. */
@@ -100,26 +100,15 @@ class Consumer implements HostConsumer {
     const id = dispatchId(dispatch.jobId, dispatch.epoch);
     const held = this.#held.get(id);
     if (held) return held.outcome;
-    const finished = this.#finished.get(id);
-    if (finished) return Promise.resolve(finished);
     const outcome = (async () => {
       try {
-        const result = await work({ detached: this.#detached.signal });
-        this.#remember(id, result);
-        return result;
+        return await work({ detached: this.#detached.signal });
       } finally {
         this.#held.delete(id);
       }
     })();
     this.#held.set(id, { dispatch, outcome });
     return outcome;
-  }
-
-  /** A second pickup may come just after the end of the first; it gets the same answer. */
-  #remember(id: string, outcome: Outcome): void {
-    this.#finished.set(id, outcome);
-    const [oldest] = this.#finished.keys();
-    if (this.#finished.size > REMEMBERED && oldest !== undefined) this.#finished.delete(oldest);
   }
 
   async pause(): Promise<void> {
@@ -170,15 +159,20 @@ class Consumer implements HostConsumer {
       return null;
     }
     const { jobId, epoch } = job.data;
+    const id = dispatchId(jobId, epoch);
+    // A second pickup may come just after the end of the first: the same entry gets the same answer. An entry that the
+    // sweeper made anew, because nobody had claimed the dispatch, has another time.
+    const entry = `${id}@${job.timestamp}`;
+    const finished = this.#finished.get(entry);
+    if (finished) return finished;
     // A fetch that was under way when this worker was paused still brings an entry; it goes back.
-    const takes =
-      !this.#detached.signal.aborted && (!this.#paused || this.#held.has(dispatchId(jobId, epoch)));
+    const takes = !this.#detached.signal.aborted && (!this.#paused || this.#held.has(id));
     if (takes) {
       this.#busy += 1;
       try {
         const work = this.adopt(job.data, (context) => this.#o.onDispatch({ jobId, epoch }, context));
         const outcome = await Promise.race([work, this.#detaching]);
-        if (outcome !== 'detached' && !this.#detached.signal.aborted) return outcome;
+        if (outcome !== 'detached' && !this.#detached.signal.aborted) return this.#remember(entry, outcome);
       } finally {
         this.#busy -= 1;
       }
@@ -188,6 +182,13 @@ class Consumer implements HostConsumer {
       this.#o.logger.warn({ dispatch: job.id, reason: messageOf(error) }, 'could not put the dispatch back');
     });
     throw new WaitingError();
+  }
+
+  #remember(entry: string, outcome: Outcome): Outcome {
+    this.#finished.set(entry, outcome);
+    const [oldest] = this.#finished.keys();
+    if (this.#finished.size > REMEMBERED && oldest !== undefined) this.#finished.delete(oldest);
+    return outcome;
   }
 
   /**

@@ -1,0 +1,421 @@
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { dispatchId } from '../../src/ids.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import { eventually } from '../support/eventually.ts';
+import { TestRedis } from '../support/redis.ts';
+import { HOST_LOST_MS, Installation, LEASE_MS } from './installation.ts';
+
+describe('the dispatcher', () => {
+  let redis: TestRedis;
+  let here: Installation;
+  before(async () => {
+    redis = await TestRedis.start();
+  });
+  after(() => redis.stop());
+  beforeEach(async () => {
+    here = await Installation.open(redis);
+  });
+  afterEach(() => here.close());
+
+  const status = async (job: Job): Promise<string> => (await here.row(job.id)).status;
+  const becomes = (job: Job, wanted: string) =>
+    eventually(`the job is ${wanted}`, async () => (await status(job)) === wanted);
+  const inRunQueue = (job: Job, host: string, epoch = 1) =>
+    here.resources.queues.run(host).getJobState(dispatchId(job.id, epoch));
+  const held = async () => (await here.resources.semaphore.snapshot()).reservations;
+  /** As if the reservation had been made a while ago. */
+  const age = (job: Job, ms = 10_000) =>
+    here.resources.connection.hincrby(here.resources.keys.reservation(job.id), 'at', -ms);
+  const silence = (host: string, ms: number) =>
+    here.resources.connection.hincrby(here.resources.keys.host(host), 'beatAt', -ms);
+  const declareWhole = async () => {
+    await here.resources.semaphore.restoring('t');
+    await here.resources.semaphore.found('t');
+  };
+  const reserveFor = (job: Job, host: string, epoch = 1) =>
+    here.resources.semaphore.reserve({
+      jobId: job.id,
+      epoch,
+      host,
+      cpusMilli: 1_000,
+      memoryMib: 1_024,
+      endsBy: null,
+      ticket: 't',
+    });
+  const setStarting = (job: Job, host: string, epoch = 1) =>
+    here.store.transition(job.id, {
+      from: ['queued'],
+      to: 'starting',
+      patch: { host, epoch, startingAt: Date.now() },
+      actor: 'test',
+    });
+
+  it('brings a job to a host under a new epoch and takes it out of the intake', async () => {
+    await here.openHost('a', 4);
+    here.dispatcher('a');
+    const job = await here.submit();
+    await becomes(job, 'starting');
+    await eventually('the host has it', async () => (await inRunQueue(job, 'a')) === 'waiting');
+    const row = await here.row(job.id);
+    assert.deepEqual([row.host, row.epoch], ['a', 1]);
+    assert.equal(await here.resources.queue.queuePosition(row), null);
+    assert.equal(await here.resources.queues.intake.getJob(job.id), undefined);
+    assert.equal((await held())[0]?.claimed, false);
+  });
+
+  it('runs jobs to their end, in order, as room comes up', async () => {
+    const host = await here.openHost('a', 1);
+    const order: string[] = [];
+    here.consumer(
+      'a',
+      here.processor(host, (job) => void order.push(job.id)),
+    );
+    const jobs = [];
+    for (let index = 0; index < 5; index += 1) jobs.push(await here.submit());
+    const urgent = await here.submit({ priority: 1 });
+    here.dispatcher('a');
+    for (const job of jobs) await becomes(job, 'completed');
+    assert.deepEqual(order, [urgent.id, ...jobs.map((job) => job.id)]);
+    await eventually('everything is given back', async () => (await held()).length === 0);
+    assert.deepEqual(await here.resources.semaphore.audit(), []);
+  });
+
+  it('keeps a job that does not fit, and says why it waits', async () => {
+    await here.openHost('a', 2);
+    here.dispatcher('a');
+    const job = await here.submit({ cpus: 8, memoryGb: 1 });
+    const waiting = await here.submit({ cpus: 2, memoryGb: 2 });
+    await becomes(waiting, 'starting');
+    const third = await here.submit({ cpus: 2, memoryGb: 2 });
+    await eventually(
+      'both say why',
+      async () =>
+        (await here.row(job.id)).waitingReason !== null && (await here.row(third.id)).waitingReason !== null,
+    );
+    assert.equal(
+      (await here.row(job.id)).waitingReason,
+      'No host that takes work now has 8 cpus and 1 GB. It is next.',
+    );
+    assert.equal(
+      (await here.row(third.id)).waitingReason,
+      'Waiting for 2 cpus and 2 GB: a has 0 cpus and 0 GB free. 1 job is ahead.',
+    );
+    assert.equal((await here.row(waiting.id)).waitingReason, null);
+  });
+
+  it('gives nothing to a host whose lease has ended', async () => {
+    await here.openHost('a', 4);
+    await here.openHost('b', 4);
+    await silence('a', LEASE_MS + 1_000);
+    here.dispatcher('b');
+    const jobs = [await here.submit(), await here.submit()];
+    for (const job of jobs) await becomes(job, 'starting');
+    assert.deepEqual(
+      [...new Set(await Promise.all(jobs.map(async (job) => (await here.row(job.id)).host)))],
+      ['b'],
+    );
+  });
+
+  it('fails a job that waited longer than it may', async () => {
+    here.dispatcher('a');
+    const job = await here.submit({ maxQueueSeconds: 1 });
+    await becomes(job, 'failed');
+    const row = await here.row(job.id);
+    assert.equal(row.error, 'queue_timeout');
+    await eventually(
+      'the queue is empty',
+      async () => (await here.resources.waiting.overview()).length === 0,
+    );
+  });
+
+  it('never starts a job that was cancelled while it waited', async () => {
+    await here.openHost('a', 4);
+    const job = await here.submit();
+    await here.store.transition(job.id, { from: ['queued'], to: 'cancelled', actor: 'test' });
+    here.dispatcher('a');
+    await eventually(
+      'the queue has given it up',
+      async () => (await here.resources.waiting.overview()).length === 0,
+    );
+    assert.equal(await status(job), 'cancelled');
+    assert.deepEqual(await held(), []);
+    assert.equal(await inRunQueue(job, 'a'), 'unknown');
+  });
+
+  it('gives no epoch twice, though the queue holds an entry from before the last dispatch', async () => {
+    await here.openHost('a', 1);
+    const job = await here.submit();
+    await setStarting(job, 'a', 3);
+    await here.store.transition(job.id, {
+      from: ['starting'],
+      to: 'queued',
+      patch: { host: null },
+      actor: 'test',
+    });
+    here.dispatcher('a');
+    await becomes(job, 'starting');
+    assert.equal((await here.row(job.id)).epoch, 4);
+    await eventually('the host has it', async () => (await inRunQueue(job, 'a', 4)) === 'waiting');
+    assert.equal((await held())[0]?.epoch, 4);
+  });
+
+  describe('finishes what a crash left', () => {
+    it('after the reservation', async () => {
+      await here.openHost('a', 1);
+      await declareWhole();
+      const job = await here.submit();
+      await reserveFor(job, 'a');
+      await age(job);
+      here.dispatcher('a');
+      await becomes(job, 'starting');
+      await eventually('the host has it', async () => (await inRunQueue(job, 'a')) === 'waiting');
+    });
+    it('after the compare-and-set', async () => {
+      await here.openHost('a', 1);
+      await declareWhole();
+      const job = await here.submit();
+      await reserveFor(job, 'a');
+      await setStarting(job, 'a');
+      await age(job);
+      here.dispatcher('a');
+      await eventually('the host has it', async () => (await inRunQueue(job, 'a')) === 'waiting');
+      assert.equal((await here.resources.waiting.overview()).length, 0);
+      assert.equal((await here.row(job.id)).epoch, 1);
+    });
+    it('after the job was taken out of the intake', async () => {
+      await here.openHost('a', 1);
+      await declareWhole();
+      const job = await here.submit();
+      await reserveFor(job, 'a');
+      await setStarting(job, 'a');
+      await here.resources.queue.withdraw(job.id);
+      await age(job);
+      here.dispatcher('a');
+      await eventually('the host has it', async () => (await inRunQueue(job, 'a')) === 'waiting');
+    });
+    it('of a host that put the dispatch aside before it claimed it', async () => {
+      const host = await here.openHost('a', 1);
+      const process = here.processor(host);
+      let tries = 0;
+      here.consumer('a', (dispatch, context) => {
+        tries += 1;
+        if (tries === 1) return Promise.reject(new Error('the database is locked'));
+        if (tries === 2) return Promise.resolve({ status: 'void', exitCode: null });
+        return process(dispatch, context);
+      });
+      here.dispatcher('a');
+      const job = await here.submit();
+      await becomes(job, 'completed');
+      assert.equal((await here.row(job.id)).epoch, 1);
+      assert.equal(tries, 3);
+    });
+    it('of a job that has ended since', async () => {
+      await here.openHost('a', 1);
+      await declareWhole();
+      const job = await here.submit();
+      await reserveFor(job, 'a');
+      await here.store.transition(job.id, { from: ['queued'], to: 'cancelled', actor: 'test' });
+      await age(job);
+      here.dispatcher('a');
+      await eventually('nothing is held', async () => (await held()).length === 0);
+      assert.equal(await status(job), 'cancelled');
+    });
+    it('of a host that went away before it claimed the job: another one gets it', async () => {
+      await here.openHost('a', 1);
+      await declareWhole();
+      const job = await here.submit();
+      await reserveFor(job, 'a');
+      await setStarting(job, 'a');
+      await here.resources.queue.withdraw(job.id);
+      await age(job);
+      await silence('a', LEASE_MS + 1_000);
+      await here.openHost('b', 1);
+      here.dispatcher('b');
+      await eventually('the other host has it', async () => (await inRunQueue(job, 'b', 2)) === 'waiting');
+      assert.deepEqual([(await here.row(job.id)).host, (await here.row(job.id)).epoch], ['b', 2]);
+    });
+    it('in the database: rows that never reached the queue', async () => {
+      await here.openHost('a', 1);
+      await declareWhole(); // or the restoration after a loss of data would find it
+      const job = await here.submit({ enqueue: false });
+      here.dispatcher('a');
+      await becomes(job, 'starting');
+    });
+    it('in the intake: entries of jobs that wait no more', async () => {
+      const job = await here.submit();
+      await here.store.transition(job.id, { from: ['queued'], to: 'cancelled', actor: 'test' });
+      await here.resources.waiting.leave(job.id);
+      here.dispatcher('a');
+      await eventually(
+        'the entry is gone',
+        async () => (await here.resources.queues.intake.getJob(job.id)) === undefined,
+      );
+    });
+  });
+
+  it('fails the jobs of a host that does not come back, and only then', async () => {
+    const host = await here.openHost('a', 2);
+    await here.openHost('b', 2);
+    await declareWhole();
+    const [running, cancelled] = [await here.submit(), await here.submit()];
+    for (const job of [running, cancelled]) {
+      await reserveFor(job, 'a');
+      await setStarting(job, 'a');
+      await here.resources.queue.withdraw(job.id);
+      await here.resources.semaphore.claim(job.id, 1, 'a', host.generation);
+    }
+    await here.store.transition(running.id, { from: ['starting'], to: 'running', actor: 'test' });
+    await here.store.decideEnding(cancelled.id, 'cancel', 'test');
+    await silence('a', HOST_LOST_MS - 5_000);
+    here.dispatcher('b');
+    const proof = await here.submit();
+    await becomes(proof, 'starting');
+    assert.equal(await status(running), 'running');
+    await silence('a', 10_000);
+    await becomes(running, 'failed');
+    assert.equal((await here.row(running.id)).error, 'host_lost');
+    await becomes(cancelled, 'cancelled');
+    await eventually('its reservations are gone', async () =>
+      (await held()).every((one) => one.host !== 'a'),
+    );
+    assert.equal(
+      (await here.resources.queue.capacity()).hosts.find(({ name }) => name === 'a')?.state,
+      'lost',
+    );
+  });
+
+  it('starts each of 500 jobs once, with two dispatchers', async () => {
+    const other = here.process();
+    await eventually('the other process is connected', () => other.connection.status === 'ready');
+    const runs = new Map<string, number>();
+    let over = 0;
+    for (const name of ['a', 'b']) {
+      const host = await here.openHost(name, 8);
+      here.consumer(
+        name,
+        here.processor(host, (job) => void runs.set(job.id, (runs.get(job.id) ?? 0) + 1)),
+        { concurrency: 8 },
+      );
+    }
+    const watch = setInterval(() => {
+      void here.resources.semaphore.snapshot().then(({ hosts }) => {
+        for (const { capacity, used } of hosts) if (used.cpusMilli > capacity.cpusMilli) over += 1;
+      });
+    }, 20);
+    // Both lead: nobody keeps the lead for longer than a look.
+    const steal = setInterval(() => void here.resources.connection.del(here.resources.keys.leader), 3);
+    try {
+      here.dispatcher('a');
+      here.dispatcher('b', { resources: other });
+      const jobs: Job[] = [];
+      for (let index = 0; index < 500; index += 1) jobs.push(await here.submit());
+      await eventually('all have ended', async () => (await here.store.countByState())['completed'] === 500, {
+        timeoutMs: 90_000,
+      });
+      assert.equal(runs.size, 500);
+      assert.deepEqual(
+        [...runs.values()].filter((times) => times !== 1),
+        [],
+      );
+      await eventually('nothing is held', async () => (await held()).length === 0);
+      assert.deepEqual(await here.resources.semaphore.audit(), []);
+      assert.equal(over, 0);
+      for (const job of jobs.slice(0, 20)) assert.equal((await here.row(job.id)).epoch, 1);
+    } finally {
+      clearInterval(watch);
+      clearInterval(steal);
+    }
+  });
+
+  it('hands the lead over at once when it is stopped', async () => {
+    const other = here.process();
+    await eventually('the other process is connected', () => other.connection.status === 'ready');
+    await here.openHost('a', 1);
+    const first = here.dispatcher('a');
+    await eventually('it leads', () => here.resources.connection.get(here.resources.keys.leader));
+    here.dispatcher('b', { resources: other });
+    await first.stop();
+    const begun = performance.now();
+    await becomes(await here.submit(), 'starting');
+    assert.ok(performance.now() - begun < 3_000);
+  });
+
+  describe('when Redis', () => {
+    it('is gone for 5 seconds, carries on and loses nothing', async () => {
+      const host = await here.openHost('a', 2);
+      const runs: string[] = [];
+      here.consumer(
+        'a',
+        here.processor(host, (job) => void runs.push(job.id)),
+      );
+      here.dispatcher('a');
+      const before = await here.submit();
+      await becomes(before, 'completed');
+      const outage = redis.outage(5_000);
+      await eventually('the outage is noticed', () => here.resources.connection.status !== 'ready');
+      const during = await here.submit({ enqueue: false });
+      await outage;
+      await eventually(
+        'the host is asked to synchronise',
+        async () => (await here.resources.semaphore.beat('a', host.generation)) === 'synchronise',
+      );
+      assert.match(await status(during), /pending|queued/);
+      await here.resources.semaphore.sync('a', host.generation, async () => []);
+      const afterwards = await here.submit();
+      await becomes(during, 'completed');
+      await becomes(afterwards, 'completed');
+      assert.deepEqual(runs.sort(), [before.id, during.id, afterwards.id].sort());
+    });
+
+    it('lost its data, waits for the hosts and starts jobs in their old order', async () => {
+      const host = await here.openHost('a', 1);
+      await here.openHost('b', 1);
+      await declareWhole();
+      const running = await here.submit();
+      await reserveFor(running, 'a');
+      await setStarting(running, 'a');
+      const waiting = [await here.submit(), await here.submit({ priority: 1 }), await here.submit()];
+      await here.resources.connection.flushall();
+      here.dispatcher('a', { leaseMs: 600_000 });
+      await eventually(
+        'the rows are back in the queue',
+        async () => (await here.resources.waiting.overview()).length === 3,
+      );
+      await eventually(
+        'the hosts are expected',
+        async () => (await here.resources.semaphore.snapshot()).hosts.length === 2,
+      );
+      assert.deepEqual(await here.resources.semaphore.beat('a', host.generation), 'register');
+
+      // The host comes back with what it runs; the other one is awaited.
+      await here.openHost('a', 1, 1, [
+        { jobId: running.id, epoch: 1, cpusMilli: 1_000, memoryMib: 1_024, endsBy: null },
+      ]);
+      assert.equal((await here.resources.semaphore.snapshot()).whole, false);
+      await here.openHost('b', 1);
+      const [first, urgent, last] = waiting;
+      assert.ok(first && urgent && last);
+      await becomes(urgent, 'starting');
+      assert.equal((await here.row(urgent.id)).host, 'b');
+      assert.deepEqual([await status(first), await status(last)], ['queued', 'queued']);
+      assert.equal(await here.resources.queue.queuePosition(first), 1);
+      assert.equal(await status(running), 'starting');
+    });
+
+    it('lost its data, goes on without a host that does not come back in a lease’s time', async () => {
+      await here.openHost('a', 1);
+      await here.openHost('dead', 1);
+      const job = await here.submit();
+      await here.resources.connection.flushall();
+      await here.openHost('a', 1);
+      here.dispatcher('a', { leaseMs: 500 });
+      await becomes(job, 'starting');
+      assert.equal((await here.row(job.id)).host, 'a');
+      assert.equal(
+        (await here.resources.queue.capacity()).hosts.find(({ name }) => name === 'dead')?.state,
+        'suspect',
+      );
+    });
+  });
+});

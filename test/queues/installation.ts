@@ -1,0 +1,193 @@
+/** A small installation for the tests of this folder: a real database, a real Redis, jobs without containers. */
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Dispatcher } from '../../queues/dispatcher.ts';
+import { type HostConsumer, type OnDispatch, startHostConsumer } from '../../queues/host-consumer.ts';
+import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
+import type { Hold } from '../../queues/semaphore/semaphore.ts';
+import { Database } from '../../src/database/database.ts';
+import { KnexHostStore } from '../../src/database/host-store.ts';
+import { KnexJobStore } from '../../src/database/job-store.ts';
+import { newJobId } from '../../src/ids.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import type { NewJob } from '../../src/jobs/store.ts';
+import { eventually } from '../support/eventually.ts';
+import { ownPrefix, silent, type TestRedis } from '../support/redis.ts';
+
+export const HOST_LOST_MS = 60_000;
+export const LEASE_MS = 30_000;
+
+export interface TestHost {
+  readonly name: string;
+  readonly generation: number;
+}
+
+export class Installation {
+  readonly prefix = ownPrefix();
+  readonly database: Database;
+  readonly store: KnexJobStore;
+  readonly hosts: KnexHostStore;
+  readonly resources: QueueResources;
+  readonly #dir: string;
+  readonly #redis: TestRedis;
+  readonly #toClose: (() => Promise<void>)[] = [];
+
+  private constructor(dir: string, redis: TestRedis, database: Database) {
+    this.#dir = dir;
+    this.#redis = redis;
+    this.database = database;
+    this.store = new KnexJobStore(database);
+    this.hosts = new KnexHostStore(database, 0);
+    this.resources = this.process();
+  }
+
+  static async open(redis: TestRedis): Promise<Installation> {
+    const dir = mkdtempSync(join(tmpdir(), 'fp-queues-'));
+    const installation = new Installation(dir, redis, await Database.open({ path: join(dir, 'db') }));
+    await eventually('Redis is connected', () => installation.resources.connection.status === 'ready');
+    return installation;
+  }
+
+  /** What one process of the installation has of Redis. */
+  process(): QueueResources {
+    const resources = createQueueResources({
+      redisUrl: this.#redis.url,
+      prefix: this.prefix,
+      logger: silent,
+      startAllowanceMs: 0,
+      graceMs: 0,
+    });
+    this.#toClose.unshift(() => resources.close());
+    return resources;
+  }
+
+  dispatcher(host: string, options: { resources?: QueueResources; leaseMs?: number } = {}): Dispatcher {
+    const dispatcher = new Dispatcher({
+      resources: options.resources ?? this.resources,
+      store: this.store,
+      hosts: this.hosts,
+      host,
+      logger: silent,
+      hostLostMs: HOST_LOST_MS,
+      leaseMs: options.leaseMs ?? LEASE_MS,
+      reconcileMs: 1_000,
+    });
+    this.#toClose.unshift(dispatcher.stop);
+    dispatcher.start();
+    return dispatcher;
+  }
+
+  consumer(
+    host: string,
+    onDispatch: OnDispatch,
+    options: { concurrency?: number; canaryEveryMs?: number; canaryLateMs?: number } = {},
+  ): HostConsumer {
+    const { concurrency = 4, ...canary } = options;
+    const consumer = startHostConsumer({
+      resources: this.resources,
+      host,
+      concurrency,
+      onDispatch,
+      logger: silent,
+      ...canary,
+    });
+    this.#toClose.unshift(() => consumer.detach());
+    return consumer;
+  }
+
+  async openHost(
+    name: string,
+    cpus: number,
+    memoryGb = cpus,
+    holds: readonly Hold[] = [],
+  ): Promise<TestHost> {
+    const capacity = { cpusMilli: cpus * 1_000, memoryMib: memoryGb * 1_024 };
+    await this.hosts.register(name, capacity);
+    const { semaphore } = this.resources;
+    const generation = await semaphore.register(name, capacity, LEASE_MS, null);
+    await semaphore.sync(name, generation, async () => holds);
+    return { name, generation };
+  }
+
+  /** A row as the API makes it, in the queue unless told otherwise. */
+  async submit(overrides: Partial<NewJob> & { enqueue?: boolean } = {}): Promise<Job> {
+    const { enqueue = true, ...fields } = overrides;
+    const { job } = await this.store.create({
+      id: newJobId(),
+      owner: 'owner',
+      clientJobId: null,
+      requestHash: randomUUID(),
+      type: 'worker',
+      command: 'true',
+      task: null,
+      context: null,
+      gitBranch: null,
+      gitUrl: null,
+      filesId: null,
+      image: 'test',
+      cpus: 1,
+      memoryGb: 1,
+      timeoutMinutes: 1,
+      env: {},
+      network: 'none',
+      priority: 5,
+      whenBusy: 'queue',
+      maxQueueSeconds: null,
+      labels: {},
+      ...fields,
+    });
+    if (!enqueue) return job;
+    await this.resources.queue.enqueue(job);
+    const queued = await this.store.transition(job.id, {
+      from: ['pending'],
+      to: 'queued',
+      patch: { queuedAt: Date.now() },
+      actor: 'test',
+    });
+    this.resources.queue.announce(job.id, null);
+    return queued ?? (await this.row(job.id));
+  }
+
+  async row(id: string): Promise<Job> {
+    const row = await this.store.get(id);
+    if (!row) throw new Error(`no row ${id}`);
+    return row;
+  }
+
+  /** A processor that claims, runs nothing, and ends the job; `during` is the command. */
+  processor(host: TestHost, during: (job: Job) => Promise<void> | void = () => undefined): OnDispatch {
+    const { semaphore, queue } = this.resources;
+    return async ({ jobId, epoch }) => {
+      await semaphore.claim(jobId, epoch, host.name, host.generation);
+      const row = await this.store.transition(jobId, {
+        from: ['starting'],
+        to: 'running',
+        epoch,
+        patch: { startedAt: Date.now() },
+        actor: host.name,
+      });
+      if (row) {
+        await during(row);
+        await this.store.decideEnding(jobId, 'exit', host.name, { epoch });
+        await this.store.transition(jobId, {
+          from: ['running'],
+          to: 'completed',
+          epoch,
+          patch: { exitCode: 0, completedAt: Date.now() },
+          actor: host.name,
+        });
+      }
+      await semaphore.release(jobId, epoch);
+      queue.announce(jobId, host.name);
+      return { status: 'completed', exitCode: 0 };
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const step of this.#toClose) await step();
+    await this.database.close();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
