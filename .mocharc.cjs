@@ -1,5 +1,6 @@
 module.exports = {
   spec: ['test/**/*.test.ts'],
+  require: ['test/support/leaks.ts'],
   timeout: 120_000,
   slow: 5_000,
   'forbid-only': true,

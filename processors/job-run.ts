@@ -232,7 +232,8 @@ export class JobRun {
       }),
     );
     this.#announce();
-    if (!row) await this.look();
+    if (row) this.#r.started(row);
+    else await this.look();
   }
 
   async #follow(journal: JournalEntry | null): Promise<RunResult> {

@@ -25,6 +25,8 @@ export interface SupervisionResources {
   /** Gives the capacity back; never throws, tries again while Redis is away. */
   release(jobId: string, epoch: number): void;
   announce: JobQueue['announce'];
+  /** The job runs: from now on it is known when it will have ended at the latest. Never throws. */
+  started(job: Job): void;
   /** One minute of a job's timeout, milliseconds; 60,000 but in tests. */
   readonly minuteMs: number;
 }

@@ -48,6 +48,7 @@ export class Worker {
   readonly #r: WorkerResources;
   readonly #host: string;
   readonly #capacity;
+  readonly #minuteMs: number;
   readonly #supervisor: Supervisor;
   readonly #journal: HostJournal;
   readonly #dispatcher: Dispatcher;
@@ -57,6 +58,7 @@ export class Worker {
   readonly #unreleased = new Map<string, { jobId: string; epoch: number }>();
   readonly #fenced = Promise.withResolvers<void>();
   #generation: number | null = null;
+  #beating: Promise<void> | null = null;
   #consumer: HostConsumer | undefined;
   #unsubscribe: () => void = () => undefined;
 
@@ -65,6 +67,7 @@ export class Worker {
     this.#r = resources;
     this.#host = config.hostName;
     this.#capacity = hostCapacity(config);
+    this.#minuteMs = resources.minuteMs ?? 60_000;
     this.#journal = new HostJournal(join(config.dataDir, 'hosts', this.#host, 'journal'));
     this.#dispatcher = new Dispatcher({
       resources: queues,
@@ -90,7 +93,13 @@ export class Worker {
       release: (jobId, epoch) => this.#release(jobId, epoch),
       announce: (jobId, host) => queues.queue.announce(jobId, host),
       requeue: (job) => queues.queue.enqueue(job),
-      minuteMs: resources.minuteMs ?? 60_000,
+      started: (job) => {
+        const { id, epoch } = job;
+        void queues.semaphore.bound(id, epoch, this.#latestEnd(job)).catch((error: unknown) => {
+          logger.debug({ err: error, job_id: id }, 'dispatch goes on planning with the looser bound');
+        });
+      },
+      minuteMs: this.#minuteMs,
     });
   }
 
@@ -105,6 +114,8 @@ export class Worker {
     await this.#r.hosts.register(this.#host, this.#capacity);
     this.#unsubscribe = this.#r.queues.queue.subscribeHost(this.#host, (jobId) => {
       if (jobId !== '') this.#supervisor.look(jobId);
+      // Redis was restarted: nothing comes until this host has synchronised, so don't wait for the next heartbeat.
+      else void this.#beat().catch(() => undefined);
     });
     await this.#reconcile().catch((error: unknown) => {
       this.#r.logger.error(
@@ -160,8 +171,14 @@ export class Worker {
     this.#fenced.resolve();
   }
 
+  /** One heartbeat at a time: whoever asks while one is under way joins it. */
+  #beat(): Promise<void> {
+    this.#beating ??= this.#beatOnce().finally(() => (this.#beating = null));
+    return this.#beating;
+  }
+
   /** Heartbeat; after a start or when Redis has forgotten this host also registration and synchronisation. */
-  async #beat(): Promise<void> {
+  async #beatOnce(): Promise<void> {
     const { semaphore } = this.#r.queues;
     const answer =
       this.#generation === null ? 'register' : await semaphore.beat(this.#host, this.#generation);
@@ -197,14 +214,20 @@ export class Worker {
   }
 
   #hold(job: Job): Hold {
-    const limitMs = job.timeoutMinutes * 60_000;
     return {
       jobId: job.id,
       epoch: job.epoch,
       cpusMilli: job.cpus * 1000,
       memoryMib: job.memoryGb * 1024,
-      endsBy: job.startedAt === null ? null : job.startedAt + limitMs + this.#r.config.graceSeconds * 1000,
+      endsBy: this.#latestEnd(job),
     };
+  }
+
+  /** When the job will be gone at the latest, ms since the Unix epoch; what backfill plans with. */
+  #latestEnd(job: Job): number {
+    const { startTimeoutSeconds, graceSeconds } = this.#r.config;
+    const startsBy = job.startedAt ?? Date.now() + startTimeoutSeconds * 1000;
+    return startsBy + job.timeoutMinutes * this.#minuteMs + graceSeconds * 1000;
   }
 
   async #claim(jobId: string, epoch: number): Promise<'granted' | 'no_reservation' | 'fenced'> {
