@@ -1,14 +1,54 @@
 /** Import arrows point one way: bin → api, processors → queues → src (docs/architecture.md). */
 module.exports = {
   forbidden: [
-    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, dependencyTypesNot: ['type-only'] } },
-    { name: 'src-knows-nobody', severity: 'error', from: { path: '^src/' }, to: { path: '^(bin|api|queues|processors)/' } },
-    { name: 'queues-know-src-only', severity: 'error', from: { path: '^queues/' }, to: { path: '^(bin|api|processors)/' } },
-    { name: 'api-and-processors-apart', severity: 'error', from: { path: '^api/' }, to: { path: '^(bin|processors)/' } },
-    { name: 'processors-and-api-apart', severity: 'error', from: { path: '^processors/' }, to: { path: '^(bin|api)/' } },
-    { name: 'jobs-import-no-transport', severity: 'error', from: { path: '^src/jobs/' }, to: { path: 'node_modules/(koa|@koa|bullmq|ioredis|knex|better-sqlite3)' } },
-    { name: 'cli-stays-light', severity: 'error', from: { path: '^src/(cli|client)/' }, to: { path: 'node_modules/(koa|@koa|bullmq|ioredis|knex|better-sqlite3)/' } },
-    { name: 'product-does-not-import-tests', severity: 'error', from: { path: '^(bin|api|queues|processors|src)/' }, to: { path: '^(test|bench)/' } },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: {},
+      to: { circular: true, dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'src-knows-nobody',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^(bin|api|queues|processors)/' },
+    },
+    {
+      name: 'queues-know-src-only',
+      severity: 'error',
+      from: { path: '^queues/' },
+      to: { path: '^(bin|api|processors)/' },
+    },
+    {
+      name: 'api-and-processors-apart',
+      severity: 'error',
+      from: { path: '^api/' },
+      to: { path: '^(bin|processors)/' },
+    },
+    {
+      name: 'processors-and-api-apart',
+      severity: 'error',
+      from: { path: '^processors/' },
+      to: { path: '^(bin|api)/' },
+    },
+    {
+      name: 'jobs-import-no-transport',
+      severity: 'error',
+      from: { path: '^src/jobs/' },
+      to: { path: 'node_modules/(koa|@koa|bullmq|ioredis|knex|better-sqlite3)' },
+    },
+    {
+      name: 'cli-stays-light',
+      severity: 'error',
+      from: { path: '^src/(cli|client)/' },
+      to: { path: 'node_modules/(koa|@koa|bullmq|ioredis|knex|better-sqlite3)/' },
+    },
+    {
+      name: 'product-does-not-import-tests',
+      severity: 'error',
+      from: { path: '^(bin|api|queues|processors|src)/' },
+      to: { path: '^(test|bench)/' },
+    },
     { name: 'not-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
   ],
   options: {

@@ -1,0 +1,78 @@
+/** The HTTP API as a process. */
+import { createApp } from '../../api/app.ts';
+import { diskCheck, type HealthCheck } from '../../api/health.ts';
+import { ProcessRateLimiter } from '../../api/rate-limiter.ts';
+import { startApiServer } from '../../api/server.ts';
+import { SingleToken } from '../../api/tokens.ts';
+import { announceLocalServer, withdrawLocalServer } from '../../src/client/local-server.ts';
+import type { Config } from '../../src/config.ts';
+import { PodmanClient } from '../../src/containers/podman/http.ts';
+import { systemCode } from '../../src/errors.ts';
+import { jobLimits } from '../../src/jobs/request.ts';
+import { JobService } from '../../src/jobs/service.ts';
+import { once } from '../../src/lifecycle/once.ts';
+import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
+import type { Logger } from '../../src/observability/logger.ts';
+import { readToken } from '../data-directory.ts';
+import type { RunningRole } from './role.ts';
+import { openShared, type SharedResources, type StopSteps } from './shared.ts';
+
+export async function startApiRole(config: Config, logger: Logger): Promise<RunningRole> {
+  const tokens = new SingleToken(readToken(config));
+  const steps: StopSteps = [];
+  const stop = once(() => stopInOrder(steps, logger));
+  try {
+    const shared = await openShared(config, logger, steps);
+    const { store, hosts, uploads, queues } = shared;
+    const app = createApp({
+      jobs: new JobService({ store, queue: queues.queue, hosts, limits: jobLimits(config), logger }),
+      uploads,
+      store,
+      config,
+      tokens,
+      rateLimiter: new ProcessRateLimiter({
+        perSecond: config.rateLimitPerSecond,
+        burst: config.rateLimitBurst,
+      }),
+      healthChecks: healthChecks(config, shared, steps),
+      boardQueues: async () => [
+        queues.queues.intake,
+        ...(await hosts.known()).map(({ name }) => queues.queues.run(name)),
+      ],
+      logger,
+    });
+    const server = await startApiServer({ app, listenAddr: config.listenAddr, logger }).catch(advise);
+    steps.unshift(['server', () => server.stop()]);
+    await announceLocalServer(config.runPath, { url: server.url, pid: process.pid });
+    steps.unshift(['announcement', () => withdrawLocalServer(config.runPath, process.pid)]);
+    return { url: server.url, broken: new Promise(() => undefined), stop };
+  } catch (error) {
+    await stop().catch(() => undefined); // told by the logger; what failed first is what counts
+    throw error;
+  }
+}
+
+function advise(error: unknown): never {
+  if (!(error instanceof Error) || systemCode(error.cause) !== 'EADDRINUSE') throw error;
+  throw new Error(
+    `${error.message}: something else listens there; end it, or choose another address with --listen-addr (FLASHPODS_LISTEN_ADDR), where port 0 takes a free one`,
+  );
+}
+
+/** Podman is looked at where it is this machine's: workers elsewhere show themselves in `GET /capacity`. */
+function healthChecks(
+  config: Config,
+  { database, queues }: SharedResources,
+  steps: StopSteps,
+): HealthCheck[] {
+  const checks: HealthCheck[] = [
+    { name: 'database', matters: true, probe: () => database.ping() },
+    { name: 'redis', matters: true, probe: () => queues.ping() },
+    diskCheck(config.dataDir),
+  ];
+  if (config.podmanSocket === undefined) return checks;
+  const podman = new PodmanClient(config.podmanSocket);
+  steps.unshift(['podman client', () => podman.close()]);
+  const probe = (): Promise<unknown> => podman.call('GET', '/_ping', { timeoutMs: 5_000 });
+  return [...checks, { name: 'podman', matters: false, probe }];
+}

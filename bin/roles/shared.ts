@@ -1,0 +1,43 @@
+/** What API and worker both stand on: database, Redis, uploads. */
+import type { Config } from '../../src/config.ts';
+import { ConfigError } from '../../src/config.ts';
+import { Database } from '../../src/database/database.ts';
+import { KnexHostStore } from '../../src/database/host-store.ts';
+import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import type { Logger } from '../../src/observability/logger.ts';
+import { uploadLimits, UploadService } from '../../src/uploads/service.ts';
+import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
+import { makeDirectories } from '../data-directory.ts';
+
+export interface SharedResources {
+  readonly database: Database;
+  readonly store: KnexJobStore;
+  readonly hosts: KnexHostStore;
+  readonly uploads: UploadService;
+  readonly queues: QueueResources;
+}
+
+/** Steps of a stop, in order; what is begun last is put first. */
+export type StopSteps = (readonly [name: string, stop: () => unknown])[];
+
+/** Puts into `steps` what ends it. @throws ConfigError without Redis */
+export async function openShared(config: Config, logger: Logger, steps: StopSteps): Promise<SharedResources> {
+  const { redisUrl } = config;
+  if (redisUrl === undefined) {
+    throw new ConfigError('FLASHPODS_REDIS_URL is needed here; `flashpods up` starts a Redis of its own');
+  }
+  makeDirectories(config);
+  const database = await Database.open({ path: config.dbPath });
+  steps.unshift(['database', () => database.close()]);
+  const queues = createQueueResources({ redisUrl, logger, graceMs: config.graceSeconds * 1_000 });
+  steps.unshift(['redis', () => queues.close()]);
+  const uploads = new UploadService({
+    store: new KnexUploadStore(database),
+    uploadsPath: config.uploadsPath,
+    limits: uploadLimits(config),
+    idBase: config.idBase,
+    logger,
+  });
+  return { database, store: new KnexJobStore(database), hosts: new KnexHostStore(database), uploads, queues };
+}

@@ -1,0 +1,176 @@
+/**
+ * Everything on this machine: Redis and the Podman service unless the configuration names others, the API and one
+ * worker. API and worker are processes of their own: each can die and come back without the others.
+ */
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
+import { type Config, loadConfig, settingsSchema, variableOf } from '../../src/config.ts';
+import { startPodmanService } from '../../src/containers/podman/service.ts';
+import { once } from '../../src/lifecycle/once.ts';
+import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
+import type { Logger } from '../../src/observability/logger.ts';
+import { VERSION } from '../../src/version.ts';
+import {
+  lockDataDirectory,
+  makePrivateDirectories,
+  makeToken,
+  podmanRunPath,
+  readToken,
+} from '../data-directory.ts';
+import { KeptService } from '../kept-service.ts';
+import { ChildRecord } from '../leftovers.ts';
+import { SupervisedChild } from '../supervised-child.ts';
+import { RoleExit, type RunningRole } from './role.ts';
+
+/** What images/base makes; no registry is needed for it. */
+const BASE_IMAGE = 'localhost/flashpods/base:latest';
+
+export async function startUp(given: Config, logger: Logger): Promise<RunningRole> {
+  const config = isConfigured('workerImage') ? given : { ...given, workerImage: BASE_IMAGE };
+  makePrivateDirectories(config);
+  // Begun last, ended first.
+  const steps: (readonly [name: string, stop: () => unknown])[] = [];
+  const children: SupervisedChild[] = [];
+  const stop = once(() => stopInOrder(steps, logger));
+  try {
+    steps.unshift(['lock', lockDataDirectory(config)]);
+    const record = new ChildRecord(config.runPath);
+    await record.clear(logger);
+    makeToken(config);
+
+    const [redisUrl, podmanSocket] = await Promise.all([
+      config.redisUrl ?? startRedis(config, logger, steps),
+      config.podmanSocket ?? startPodman(config, logger, steps),
+    ]);
+    let listenAddr = config.listenAddr;
+    const env = (): NodeJS.ProcessEnv => environmentOf({ ...config, redisUrl, podmanSocket, listenAddr });
+    const child = (name: string): SupervisedChild => {
+      const made = new SupervisedChild({
+        name,
+        args: [...process.execArgv, process.argv[1] ?? '', name],
+        env,
+        onSpawn: (pid) => record.set(name, pid),
+        logger,
+      });
+      children.push(made);
+      steps.unshift([name, () => made.stop()]);
+      return made;
+    };
+    const api = child('api');
+    const worker = child('worker');
+    const [{ url }] = await Promise.all([api.start(), worker.start()]);
+    if (url === undefined) throw new Error('the API did not say where it listens');
+    // Port 0 was a free one; started again, the API keeps its address.
+    listenAddr = new URL(url).host;
+    steps.unshift(['farewell', () => sayWhatRunsOn(url, config)]);
+    greet(url, config);
+    return {
+      url,
+      broken: Promise.race([api.givenUp, worker.givenUp]).then((error) => ({ error, exit: RoleExit.failed })),
+      stop,
+      kill: () => children.forEach((running) => running.kill()),
+    };
+  } catch (error) {
+    await stop().catch(() => undefined); // told by the logger; what failed first is what counts
+    throw error;
+  }
+}
+
+async function startRedis(
+  config: Config,
+  logger: Logger,
+  steps: (readonly [string, () => unknown])[],
+): Promise<string> {
+  const options = {
+    dir: join(config.dataDir, 'redis'),
+    socketPath: join(config.runPath, 'redis.sock'),
+    logger,
+  };
+  const redis = new KeptService('redis-server', () => startEmbeddedRedis(options), logger);
+  steps.unshift(['redis', () => redis.stop()]);
+  return (await redis.start()).url;
+}
+
+async function startPodman(
+  config: Config,
+  logger: Logger,
+  steps: (readonly [string, () => unknown])[],
+): Promise<string> {
+  const podman = await startPodmanService({
+    runDir: podmanRunPath(config),
+    ...(config.podmanRoot === undefined ? {} : { podmanRoot: config.podmanRoot }),
+    logger,
+  });
+  steps.unshift(['podman', () => podman.stop()]);
+  return podman.socketPath;
+}
+
+/** Whether the environment or the configuration file names it; the schema's default hides that. */
+function isConfigured(setting: 'workerImage'): boolean {
+  if (process.env[variableOf(setting)]) return true;
+  if (process.argv.some((word) => /^--worker-image(=|$)/.test(word))) return true;
+  const file = process.env['FLASHPODS_CONFIG'];
+  return Boolean(file) && setting in (JSON.parse(readFileSync(file ?? '', 'utf8')) as object);
+}
+
+/** The settings in force, for a child: variables go before the file and the defaults. */
+function environmentOf(config: Config): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { ...process.env };
+  const values: Readonly<Record<string, unknown>> = { ...config };
+  for (const name of Object.keys(settingsSchema.shape)) {
+    const value = values[name];
+    if (['string', 'number', 'boolean'].includes(typeof value)) env[variableOf(name)] = `${value as string}`;
+  }
+  return env;
+}
+
+function greet(url: string, config: Config): void {
+  const cpus = config.cpus ?? availableParallelism();
+  const token = config.apiToken === undefined ? `in ${config.tokenFile}` : 'as FLASHPODS_API_TOKEN says';
+  const command = process.env['FLASHPODS_INVOKED_AS'] ?? 'flashpods';
+  // A client without this setting looks for a server in the default directory.
+  const setting =
+    config.runPath === loadConfig({}, { HOME: process.env['HOME'] }).runPath
+      ? ''
+      : ` with FLASHPODS_DATA_DIR=${config.dataDir}`;
+  process.stdout.write(`
+Flashpods ${VERSION} is up.
+
+  API      ${url}
+  token    ${token}
+  data     ${config.dataDir}
+  host     ${config.hostName}, ${cpus} cpu${cpus === 1 ? '' : 's'}
+
+Try, in another terminal${setting}:
+  ${command} run -- 'echo hello from $(hostname)'
+  ${command} ps -a
+  ${command} status
+
+Ctrl-C stops it all and loses nothing: jobs that run go on, and the next start takes them up again.
+
+`);
+}
+
+/** Containers outlive us; whoever stops us should know it. Says nothing when the API does not answer. */
+async function sayWhatRunsOn(url: string, config: Config): Promise<void> {
+  const headers = { authorization: `Bearer ${readToken(config)}` };
+  const count = async (status: string): Promise<number> => {
+    const answer = await fetch(`${url}/jobs?status=${status}&limit=1`, {
+      headers,
+      signal: AbortSignal.timeout(2_000),
+    });
+    const body: unknown = await answer.json();
+    return typeof body === 'object' && body !== null && 'total' in body ? Number(body.total) : 0;
+  };
+  const [running, queued] = await Promise.all([count('running'), count('queued')]).catch(() => [0, 0]);
+  if (running > 0)
+    process.stdout.write(
+      `${jobs(running)} still running; the next start of \`flashpods up\` takes ${running === 1 ? 'it' : 'them'} up again.\n`,
+    );
+  if (queued > 0)
+    process.stdout.write(`${jobs(queued)} waiting; ${queued === 1 ? 'it starts' : 'they start'} then.\n`);
+}
+
+const jobs = (count: number): string => (count === 1 ? '1 job is' : `${count} jobs are`);

@@ -1,0 +1,58 @@
+/** The worker of this host as a process. */
+import { join } from 'node:path';
+import { Worker } from '../../processors/worker.ts';
+import { deleteArtifacts } from '../../src/artifacts/artifact-files.ts';
+import { type Config, ConfigError } from '../../src/config.ts';
+import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
+import { once } from '../../src/lifecycle/once.ts';
+import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
+import { deleteLog } from '../../src/logs/log-files.ts';
+import type { Logger } from '../../src/observability/logger.ts';
+import { snapshotPath } from '../../src/uploads/service.ts';
+import { podmanRunPath } from '../data-directory.ts';
+import { RoleExit, type RunningRole } from './role.ts';
+import { openShared, type StopSteps } from './shared.ts';
+
+export async function startWorkerRole(config: Config, logger: Logger): Promise<RunningRole> {
+  const { podmanSocket } = config;
+  if (podmanSocket === undefined) {
+    throw new ConfigError(
+      'FLASHPODS_PODMAN_SOCKET is needed here; `flashpods up` starts a Podman service of its own',
+    );
+  }
+  const steps: StopSteps = [];
+  const stop = once(() => stopInOrder(steps, logger));
+  try {
+    const { database, store, hosts, uploads, queues } = await openShared(config, logger, steps);
+    const runtime = await createPodmanRuntime({
+      socketPath: podmanSocket,
+      hostName: config.hostName,
+      deploymentId: await database.deploymentId(),
+      dataDir: join(config.dataDir, 'hosts', config.hostName),
+      runDir: podmanRunPath(config),
+      idBase: config.idBase,
+      logger,
+    });
+    steps.unshift(['podman client', () => runtime.close()]);
+    for (const note of runtime.facts.notes) logger.debug({ note }, 'what this host can do');
+    const worker = new Worker({
+      config,
+      logger,
+      store,
+      hosts,
+      runtime,
+      queues,
+      snapshotPath: (id) => snapshotPath(config.uploadsPath, id),
+      deleteLog: (jobId) => deleteLog(config.logsPath, jobId),
+      deleteArtifacts: (jobId) => deleteArtifacts(config.artifactsPath, jobId),
+      sweepUploads: async () => void (await uploads.sweep()),
+    });
+    steps.unshift(['worker', () => worker.stop()]);
+    await worker.start();
+    const error = new Error('a newer worker owns this host name');
+    return { broken: worker.fenced.then(() => ({ error, exit: RoleExit.replaced })), stop };
+  } catch (error) {
+    await stop().catch(() => undefined); // told by the logger; what failed first is what counts
+    throw error;
+  }
+}
