@@ -50,6 +50,7 @@ export class JobRun {
   readonly #detach: AbortSignal;
   readonly #endingDecided = new AbortController();
   #reason: EndingReason | null;
+  #imageDigest: string | null;
   #log: LogCapture | null = null;
   /** From the claim until the container is gone. */
   #holdsCapacity = false;
@@ -62,6 +63,7 @@ export class JobRun {
     this.#actor = `host:${resources.host}`;
     this.#detach = detach;
     this.#reason = job.endingReason;
+    this.#imageDigest = job.imageDigest;
     if (this.#reason !== null) this.#endingDecided.abort();
   }
 
@@ -151,6 +153,8 @@ export class JobRun {
       this.#log = await this.#openLog();
       if (from === 'launch') await this.#prepare(stop, check);
       check();
+      // Before the start: the first line is often there before Podman has answered.
+      this.#log.follow();
       await this.#r.runtime.start(this.#name);
     } catch (error) {
       this.#detach.throwIfAborted();
@@ -215,7 +219,7 @@ export class JobRun {
       phase: 'created',
       bootId: this.#r.bootId,
     });
-    if (digest !== job.imageDigest) await this.#r.store.patch(job.id, job.epoch, { imageDigest: digest });
+    this.#imageDigest = digest;
   }
 
   /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
@@ -227,7 +231,7 @@ export class JobRun {
         to: 'running',
         epoch: this.#job.epoch,
         endingReason: null,
-        patch: { startedAt },
+        patch: { startedAt, imageDigest: this.#imageDigest },
         actor: this.#actor,
       }),
     );

@@ -101,21 +101,42 @@ export interface ContainerRuntime {
    */
   ensureImage(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string>;
 
+  /**
+   * Makes all of the sandbox but the container. The disk may still be in the making when this resolves;
+   * `start` waits for it. After a reboot it mounts the disk that is there again.
+   * @throws FlashpodsError container_start_failed
+   */
   provision(request: ProvisionRequest): Promise<void>;
 
-  /** Creates the container, not started. @returns container id @throws FlashpodsError container_start_failed */
+  /**
+   * Creates the container, not started.
+   * @returns container id
+   * @throws FlashpodsError container_start_failed
+   */
   create(spec: ContainerSpec): Promise<string>;
 
-  /** @throws FlashpodsError container_start_failed (also when an earlier start of it was tried and failed) */
+  /**
+   * Starts the container, once in its life: for one that runs or has run it does nothing.
+   * @throws FlashpodsError container_start_failed (also when an earlier start of it was tried and failed)
+   * @throws FlashpodsError container_error when Podman did not answer: it may run or not; call again or inspect
+   */
   start(name: string): Promise<void>;
 
   /** @returns null when there is no such container. @throws when Podman does not answer: conclude nothing. */
   inspect(name: string): Promise<ContainerState | null>;
 
-  /** All containers of this deployment's host, in any phase. @throws when Podman does not answer. */
+  /**
+   * All containers of this deployment's host, in any phase; times in whole seconds.
+   * @throws when Podman does not answer.
+   */
   list(): Promise<readonly ContainerState[]>;
 
-  /** Waits until nothing of the container runs and its exit code is known; null when it vanished. */
+  /**
+   * Waits until nothing of the container runs, its exit code is known and its spool is complete; null when it
+   * vanished. Goes on waiting while Podman is away. The exit code is null when the engine's monitor was killed,
+   * so that nobody can know it any more.
+   * @throws the signal's reason
+   */
   waitForExit(name: string, signal: AbortSignal): Promise<ContainerState | null>;
 
   /** SIGTERM to every process of the job, also those that an init or shell as PID 1 would not pass it on to. */

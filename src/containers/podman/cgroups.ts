@@ -1,0 +1,144 @@
+/**
+ * The parent cgroup of a sandbox: made by us, carries the job's limits, outlives the container. Podman puts the
+ * container (`libpod-<id>`, the *leaf*) and its monitor (`conmon`) below it.
+ */
+import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemCode } from '../../errors.ts';
+import type { ProvisionRequest } from '../runtime.ts';
+
+/** What the parent may use beyond the job's own limits, for conmon. */
+export const ALLOWANCE = { memoryBytes: 64 * 1024 * 1024, pids: 16, cpus: 0.2 } as const;
+export const CPU_PERIOD_US = 100_000;
+
+/** What the kernel counted for a job so far; null where it does not count or nothing is left to read. */
+export interface Counters {
+  readonly oomKills: number | null;
+  readonly memoryPeakBytes: number | null;
+  readonly cpuSeconds: number | null;
+  readonly pidsPeak: number | null;
+  /** How often a fork was refused for the limit on processes. */
+  readonly pidsRefused: number | null;
+  readonly bytesWritten: number | null;
+}
+
+export const NO_COUNTERS: Counters = {
+  oomKills: null,
+  memoryPeakBytes: null,
+  cpuSeconds: null,
+  pidsPeak: null,
+  pidsRefused: null,
+  bytesWritten: null,
+};
+
+/** Answers again and again, cheaply, whether anything of one job runs. */
+export interface AliveProbe {
+  /** False once the leaf is empty or gone. */
+  alive(): boolean;
+  close(): void;
+}
+
+export interface Cgroups {
+  readonly version: 1 | 2;
+  /** Makes the parent with its limits. Idempotent. */
+  make(request: ProvisionRequest): void;
+  /** What Podman is told as `cgroup_parent`; null when it has to choose. */
+  parent(name: string): string | null;
+  /** Every process of the job, conmon not among them. Empty when there is no leaf. */
+  processes(name: string): number[];
+  /** Null when the job has no leaf (never started, or already cleaned away). */
+  aliveProbe(name: string): AliveProbe | null;
+  counters(name: string): Counters;
+  /** SIGKILL to all at once, where the kernel can do that. @returns false where it can't */
+  killAll(name: string): boolean;
+  /** Removes parent, leaf and conmon's; processes must be gone. @returns whether nothing is left */
+  remove(name: string): boolean;
+  /** Names of sandboxes that have a cgroup. */
+  names(): string[];
+  /** Removes what holds the sandboxes' cgroups, if none is left in there. */
+  close(): void;
+}
+
+/** Without cgroups of our own (an unprivileged user on cgroup v1): Podman's API must do. */
+export const noCgroups = (version: 1 | 2): Cgroups => ({
+  version,
+  make: () => undefined,
+  parent: () => null,
+  processes: () => [],
+  aliveProbe: () => null,
+  counters: () => NO_COUNTERS,
+  killAll: () => false,
+  remove: () => true,
+  names: () => [],
+  close: () => undefined,
+});
+
+/** Cgroups come and go while we look. */
+const GONE = new Set(['ENOENT', 'ENODEV', 'ENOTDIR']);
+export const isGone = (error: unknown): boolean => GONE.has(systemCode(error) ?? '');
+
+/** @returns undefined when the file or its cgroup is gone */
+export function readControl(...path: string[]): string | undefined {
+  try {
+    return readFileSync(join(...path), 'utf8');
+  } catch (error) {
+    if (isGone(error) || systemCode(error) === 'EOPNOTSUPP') return undefined;
+    throw error;
+  }
+}
+
+/** @returns null for a file that is gone, or says `max` */
+export function readNumber(...path: string[]): number | null {
+  const text = readControl(...path)?.trim();
+  return text && /^\d+$/.test(text) ? Number(text) : null;
+}
+
+/** The value behind `key` in a file of `key value` lines. */
+export function readKeyed(key: string, ...path: string[]): number | null {
+  const match = new RegExp(`^${key} (\\d+)$`, 'm').exec(readControl(...path) ?? '');
+  return match?.[1] ? Number(match[1]) : null;
+}
+
+export function subdirectories(directory: string): string[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => entry.name);
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
+}
+
+/** The cgroup below `parent` that holds the container, if there is one. */
+export const leafOf = (parent: string): string | undefined =>
+  subdirectories(parent).find((entry) => entry !== 'conmon');
+
+/** All process ids in a cgroup and everything below it. */
+export function processesBelow(directory: string): number[] {
+  const own = (readControl(directory, 'cgroup.procs') ?? '').split('\n').filter(Boolean).map(Number);
+  return [...own, ...subdirectories(directory).flatMap((child) => processesBelow(join(directory, child)))];
+}
+
+/** Removes a cgroup if nothing is in it. */
+export function removeEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (error) {
+    if (!isGone(error) && !['EBUSY', 'ENOTEMPTY', 'EACCES', 'EPERM'].includes(systemCode(error) ?? ''))
+      throw error;
+  }
+}
+
+/** Removes a cgroup with all below it. @returns false when a process is still in there */
+export function removeTree(directory: string): boolean {
+  for (const child of subdirectories(directory)) removeTree(join(directory, child));
+  try {
+    rmdirSync(directory);
+    return true;
+  } catch (error) {
+    if (isGone(error)) return true;
+    if (['EBUSY', 'ENOTEMPTY'].includes(systemCode(error) ?? '')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * The body of libpod's `POST /containers/create` (its SpecGenerator) for one job. Pure: what a container may do
+ * is decided here and nowhere else.
+ */
+import type { ContainerSpec, ContainerState } from '../runtime.ts';
+import { CPU_PERIOD_US } from './cgroups.ts';
+import type { SandboxPaths } from './sandbox.ts';
+
+export const LABELS = {
+  job: 'flashpods-job',
+  jobId: 'flashpods-job-id',
+  jobType: 'flashpods-job-type',
+  epoch: 'flashpods-epoch',
+  host: 'flashpods-host',
+  deployment: 'flashpods-deployment',
+} as const;
+
+/** Size of the range of ids that containers map into, and of the range that is reserved for them. */
+export const ID_RANGE_SIZE = 65_536;
+const HOME = '/home/job';
+const SHM_BYTES = 16 * 1024 * 1024;
+/** Programs that close every possible descriptor get slow with a soft limit of a million. */
+const NOFILE = { soft: 65_536, hard: 1_048_576 };
+/** Podman's service lowers its own hard limit to this, the kernel's default number of processes. */
+export const NPROC = 32_768;
+
+export type LimitedBy = 'cpu' | 'memory' | 'pids';
+
+/** What of the host decides the form of every container on it. */
+export interface ContainerHost {
+  readonly hostName: string;
+  readonly deploymentId: string;
+  readonly rootless: boolean;
+  readonly idBase: number | null;
+  readonly ociRuntime: string;
+  /** Which limits this host can hold; Podman refuses the others. */
+  readonly limits: Readonly<Record<LimitedBy, boolean>>;
+  /** Whether the kernel counts swap; a limit for it is refused otherwise. */
+  readonly swapLimit: boolean;
+  readonly selinux: boolean;
+  /** Hard limits of the process that runs Podman: more is refused without CAP_SYS_RESOURCE. */
+  readonly hardLimits: { readonly nofile: number; readonly nproc: number };
+}
+
+export interface CreateContext {
+  readonly host: ContainerHost;
+  readonly paths: SandboxPaths;
+  /** The job's parent cgroup, or null to leave the choice to Podman. */
+  readonly cgroupParent: string | null;
+}
+
+/** As much of a SpecGenerator as we send. */
+export type CreateBody = Readonly<Record<string, unknown>>;
+
+export function createBody(
+  spec: ContainerSpec,
+  image: string,
+  { host, paths, cgroupParent }: CreateContext,
+): CreateBody {
+  return {
+    name: spec.name,
+    image,
+    // As the entrypoint, a command replaces both of the image's own.
+    ...(spec.command.length > 0 ? { entrypoint: spec.command, command: [] } : {}),
+    env: { HOME, ...spec.env },
+    labels: {
+      [LABELS.job]: 'true',
+      [LABELS.jobId]: spec.jobId,
+      [LABELS.jobType]: spec.jobType,
+      [LABELS.epoch]: String(spec.epoch),
+      [LABELS.host]: host.hostName,
+      [LABELS.deployment]: host.deploymentId,
+    },
+    work_dir: '/work',
+    terminal: false,
+    stdin: false,
+    init: true,
+    systemd: 'false',
+    oci_runtime: host.ociRuntime,
+
+    privileged: false,
+    cap_drop: ['ALL'],
+    no_new_privileges: true,
+    read_only_filesystem: true,
+    // An image's VOLUME would be a writable directory outside of the job's bounded disk.
+    image_volume_mode: 'ignore',
+
+    ...userNamespace(host),
+    netns: { nsmode: networkMode(spec.network, host) },
+    pidns: { nsmode: 'private' },
+    ipcns: { nsmode: 'private' },
+    utsns: { nsmode: 'private' },
+    cgroupns: { nsmode: 'private' },
+
+    mounts: mounts(spec, host, paths),
+    shm_size: SHM_BYTES,
+
+    ...(cgroupParent === null ? {} : { cgroup_parent: cgroupParent }),
+    resource_limits: resourceLimits(spec, host),
+    r_limits: rlimits(host),
+
+    log_configuration: { driver: 'k8s-file', path: paths.spool },
+    restart_policy: 'no',
+  };
+}
+
+function userNamespace(host: ContainerHost): CreateBody {
+  if (host.idBase === null) return { userns: { nsmode: 'keep-id' } };
+  const map = [{ container_id: 0, host_id: host.idBase, size: ID_RANGE_SIZE }];
+  return {
+    userns: { nsmode: 'private' },
+    idmappings: { HostUIDMapping: false, HostGIDMapping: false, UIDMap: map, GIDMap: map },
+  };
+}
+
+const networkMode = (network: ContainerSpec['network'], host: ContainerHost): string =>
+  network === 'none' ? 'none' : host.rootless ? 'slirp4netns' : 'bridge';
+
+function mounts(spec: ContainerSpec, host: ContainerHost, paths: SandboxPaths): CreateBody[] {
+  // A label shared by all containers for the snapshot, which may be bound by others; private ones for the rest.
+  const bind = (source: string, destination: string, access: 'ro' | 'rw', label: 'z' | 'Z'): CreateBody => ({
+    type: 'bind',
+    source,
+    destination,
+    options: ['rbind', 'rprivate', 'nosuid', 'nodev', access, ...(host.selinux ? [label] : [])],
+  });
+  const readOnly = spec.workDir === null || spec.workReadOnly;
+  return [
+    bind(spec.workDir ?? paths.emptyWork, '/work', readOnly ? 'ro' : 'rw', 'z'),
+    bind(paths.artifacts, '/artifacts', 'rw', 'Z'),
+    bind(paths.home, HOME, 'rw', 'Z'),
+    bind(paths.tmp, '/tmp', 'rw', 'Z'),
+    bind(paths.varTmp, '/var/tmp', 'rw', 'Z'),
+  ];
+}
+
+function resourceLimits(spec: ContainerSpec, host: ContainerHost): CreateBody {
+  const { cpu, memory, pids } = host.limits;
+  return {
+    ...(cpu ? { cpu: { period: CPU_PERIOD_US, quota: Math.round(spec.cpus * CPU_PERIOD_US) } } : {}),
+    ...(memory
+      ? { memory: { limit: spec.memoryBytes, ...(host.swapLimit ? { swap: spec.memoryBytes } : {}) } }
+      : {}),
+    ...(pids ? { pids: { limit: spec.pidsLimit } } : {}),
+  };
+}
+
+/** Given explicitly: those of the configuration file do not reach containers made through the API. */
+function rlimits({ hardLimits }: ContainerHost): CreateBody[] {
+  const nofile = Math.min(NOFILE.hard, hardLimits.nofile);
+  // Counted by host uid over all containers of the reserved range, so it is a backstop; pids is the job's limit.
+  const nproc = Math.min(NPROC, hardLimits.nproc);
+  return [
+    { type: 'nofile', soft: Math.min(NOFILE.soft, nofile), hard: nofile },
+    { type: 'nproc', soft: nproc, hard: nproc },
+    { type: 'core', soft: 0, hard: 0 },
+  ];
+}
+
+/** Podman's words for a container's state. */
+export function phaseOf(status: string): ContainerState['phase'] {
+  switch (status) {
+    case 'created':
+    case 'configured':
+    case 'initialized':
+      return 'created';
+    case 'exited':
+    case 'stopped':
+    case 'removing':
+      return 'exited';
+    default: // running, paused, stopping, and what later versions may add: something may be alive
+      return 'running';
+  }
+}

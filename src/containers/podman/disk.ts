@@ -1,0 +1,60 @@
+/** The bounded disk of a job: everything that it may write lies on it. */
+import { execFile } from 'node:child_process';
+import { chmodSync, chownSync, mkdirSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { messageOf } from '../../errors.ts';
+import type { SandboxPaths } from './sandbox.ts';
+
+const run = promisify(execFile);
+
+export interface DiskUse {
+  readonly usedBytes: number;
+  readonly full: boolean;
+  /** Bytes that went to the disk so far, deleted ones included; null where only what is there can be seen. */
+  readonly writtenBytes: number | null;
+}
+
+export interface JobDisk {
+  readonly kind: 'loop' | 'watch';
+  /** Makes the disk and its directories, or finds them as an earlier call left them. Idempotent. */
+  make(paths: SandboxPaths, bytes: number): Promise<void>;
+  /** Bounds a disk that an earlier process made, from here on. */
+  watch(paths: SandboxPaths, bytes: number): void;
+  /** The last that is known; null when there is no disk. Cheap and synchronous. */
+  use(paths: SandboxPaths): DiskUse | null;
+  /** Takes the disk away with all that is on it. Idempotent. */
+  remove(paths: SandboxPaths): Promise<void>;
+  /** Ends what this process does for its disks; the disks stay. */
+  close(): void;
+}
+
+/** Who owns the job's directories on the host: root in the container, where ids are mapped by us. */
+export interface DiskOwner {
+  readonly idBase: number | null;
+}
+
+/** Directories that the job sees; open to every user of its image, since no other job ever sees them. */
+export function makeJobDirectories(paths: SandboxPaths, { idBase }: DiskOwner): void {
+  for (const [directory, mode] of [
+    [paths.artifacts, 0o777],
+    [paths.home, 0o777],
+    [paths.tmp, 0o1777],
+    [paths.varTmp, 0o1777],
+    [paths.emptyWork, 0o755],
+  ] as const) {
+    mkdirSync(directory, { recursive: true });
+    if (idBase !== null) chownSync(directory, idBase, idBase);
+    chmodSync(directory, mode);
+  }
+}
+
+/** Runs a program to its end. @throws with what it said on stderr */
+export async function command(file: string, ...args: string[]): Promise<string> {
+  try {
+    const { stdout } = await run(file, args, { timeout: 60_000, maxBuffer: 16 * 1024 * 1024 });
+    return stdout;
+  } catch (error) {
+    const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
+    throw new Error(`${file} failed: ${said || messageOf(error)}`, { cause: error });
+  }
+}

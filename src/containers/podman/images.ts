@@ -1,0 +1,165 @@
+/** Images on this host: which are here, and pulling those that are not. */
+import { FlashpodsError, messageOf } from '../../errors.ts';
+import { PodmanApiError, type PodmanClient, isRecord } from './http.ts';
+
+/** No pull of a sane image takes longer; it is only there so that nothing waits for ever. */
+const PULL_TIMEOUT_MS = 60 * 60_000;
+
+/**
+ * The name with its registry, as `docker pull` would read it: `ubuntu` → `docker.io/library/ubuntu`.
+ * Tags and digests stay as they are.
+ */
+export function qualified(image: string): string {
+  const [first = '', ...rest] = image.split('/');
+  const namesRegistry =
+    rest.length > 0 && (first.includes('.') || first.includes(':') || first === 'localhost');
+  if (namesRegistry) return image;
+  return rest.length > 0 ? `docker.io/${image}` : `docker.io/library/${image}`;
+}
+
+interface Pull {
+  readonly done: Promise<string>;
+  readonly listeners: Set<(line: string) => void>;
+  readonly abort: AbortController;
+}
+
+export class Images {
+  readonly #podman: PodmanClient;
+  readonly #names = new Map<string, string>();
+  readonly #pulls = new Map<string, Pull>();
+
+  constructor(podman: PodmanClient) {
+    this.#podman = podman;
+  }
+
+  /** The name under which the image is here now, or null. A short name means a local image before a registry's. */
+  async local(image: string): Promise<string | null> {
+    for (const name of new Set([image, qualified(image)]))
+      if (await this.#exists(name)) {
+        this.#names.set(image, name);
+        return name;
+      }
+    this.#names.delete(image);
+    return null;
+  }
+
+  /** What {@link local} last said, for those who can bear that it is no longer so. */
+  remembered(image: string): string | null {
+    return this.#names.get(image) ?? null;
+  }
+
+  forget(image: string): void {
+    this.#names.delete(image);
+  }
+
+  async ensure(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {
+    const here = await this.local(image).catch((error: unknown) => {
+      // What Podman takes for no name at all.
+      if (!(error instanceof PodmanApiError)) throw error;
+      throw new FlashpodsError('image_pull_failed', `${image}: ${error.message}`, { cause: error });
+    });
+    if (here !== null) return await this.#digest(here);
+    const full = qualified(image);
+    if (full.startsWith('localhost/'))
+      throw new FlashpodsError(
+        'image_pull_failed',
+        `${image} is not on this host, and a localhost/ image is never pulled`,
+      );
+    signal.throwIfAborted();
+    return await this.#join(full, onProgress, signal);
+  }
+
+  /** One pull a name, however many wait for it; it ends when the last of them leaves. */
+  async #join(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {
+    const pull = this.#pulls.get(image) ?? this.#begin(image);
+    // A set holds one of each, and two callers may bring the same function.
+    const listener = (line: string): void => onProgress(line);
+    pull.listeners.add(listener);
+    const left = Promise.withResolvers<never>();
+    const onAbort = (): void => left.reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      return await Promise.race([pull.done, left.promise]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      pull.listeners.delete(listener);
+      if (pull.listeners.size === 0) {
+        this.#pulls.delete(image);
+        pull.abort.abort(new Error('nobody waits for this pull any more'));
+      }
+    }
+  }
+
+  #begin(image: string): Pull {
+    const listeners = new Set<(line: string) => void>();
+    const abort = new AbortController();
+    const tell = (line: string): void => {
+      for (const listener of listeners) listener(line);
+    };
+    const done = this.#pull(image, tell, abort.signal);
+    done.catch(() => undefined); // every caller may have left before it fails
+    const pull = { done, listeners, abort };
+    this.#pulls.set(image, pull);
+    return pull;
+  }
+
+  async #pull(image: string, tell: (line: string) => void, signal: AbortSignal): Promise<string> {
+    let complaint: string | undefined;
+    const query = { reference: image, policy: 'missing', quiet: false };
+    try {
+      await this.#podman.stream(
+        'POST',
+        '/images/pull',
+        { query, timeoutMs: PULL_TIMEOUT_MS, signal },
+        (value) => {
+          if (!isRecord(value)) return;
+          if (typeof value['error'] === 'string') complaint = value['error'];
+          if (typeof value['stream'] === 'string')
+            for (const line of value['stream'].split(/[\r\n]+/)) if (line.trim()) tell(line.trimEnd());
+        },
+      );
+    } catch (error) {
+      if (!(error instanceof PodmanApiError)) throw error;
+      complaint = error.message;
+    }
+    // A failed pull is a stream that began with 200 and has an error in it.
+    if (complaint !== undefined)
+      throw new FlashpodsError('image_pull_failed', `could not pull ${image}: ${rootCause(complaint)}`);
+    return await this.#digest(image);
+  }
+
+  async #exists(image: string): Promise<boolean> {
+    try {
+      await this.#podman.call('GET', `/images/${pathOf(image)}/exists`);
+      return true;
+    } catch (error) {
+      if (error instanceof PodmanApiError && error.status === 404) return false;
+      throw error;
+    }
+  }
+
+  async #digest(image: string): Promise<string> {
+    try {
+      const { body } = await this.#podman.call('GET', `/images/${pathOf(image)}/json`);
+      const digest = isRecord(body) ? body['Digest'] : undefined;
+      if (typeof digest === 'string' && digest) return digest;
+      throw new Error('Podman gave no digest');
+    } catch (error) {
+      if (error instanceof FlashpodsError) throw error;
+      throw new FlashpodsError('image_pull_failed', `could not inspect ${image}: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+const pathOf = (image: string): string => image.split('/').map(encodeURIComponent).join('/');
+
+/** Podman nests what went wrong in what it was doing; a person needs the innermost line, at a readable length. */
+export function rootCause(message: string): string {
+  const lines = message
+    .split('\n')
+    .map((line) => line.replace(/^\s*\*?\s*/, '').trim())
+    .filter(Boolean);
+  return (lines.at(-1) ?? message).slice(0, 1_000);
+}

@@ -1,0 +1,222 @@
+/** Puts a {@link ContainerRuntime} together from what this host can do. */
+import { mkdirSync } from 'node:fs';
+import { FlashpodsError, systemCode } from '../../errors.ts';
+import type { Logger } from '../../observability/logger.ts';
+import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
+import { CgroupsV2, delegateBelow } from './cgroup-v2.ts';
+import { type Cgroups, noCgroups } from './cgroups.ts';
+import type { ContainerHost } from './create-spec.ts';
+import { type DiskOwner, type JobDisk, command } from './disk.ts';
+import {
+  CGROUP_MOUNT,
+  type EngineInfo,
+  cgroupVersion,
+  engineInfo,
+  hardLimits,
+  isHybrid,
+  missingControllers,
+  overlappingOwners,
+  readIfThere,
+  tryCgroupsV1,
+  tryLoopDisk,
+  tryWritable,
+} from './host.ts';
+import { HostRuntime } from './host-runtime.ts';
+import { PodmanClient, isRecord } from './http.ts';
+import { Images } from './images.ts';
+import { LoopDisk } from './loop-disk.ts';
+import { Sandboxes, readJson } from './sandbox.ts';
+import { readServiceRecord } from './service-record.ts';
+import { WatchedDisk } from './watched-disk.ts';
+
+/** First host id behind container ids, where root runs Podman. Far above what `useradd` hands out. */
+export const DEFAULT_ID_BASE = 1_000_000;
+
+export interface PodmanRuntimeOptions {
+  readonly socketPath: string;
+  /** Letters, digits, `.`, `_`, `-`. */
+  readonly hostName: string;
+  /** Tells installations on one machine apart; the same characters. */
+  readonly deploymentId: string;
+  readonly dataDir: string;
+  /** Where `startPodmanService` ran, if it did. */
+  readonly runDir: string;
+  readonly idBase?: number;
+  /** Does without loop mounts even where they work. */
+  readonly disk?: 'watch';
+  readonly logger?: Pick<Logger, 'info' | 'warn'>;
+}
+
+const SILENT = { info: () => undefined, warn: () => undefined };
+const PLAIN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+/** Probes the host. @throws FlashpodsError container_error when Podman does not answer */
+export async function createPodmanRuntime(options: PodmanRuntimeOptions): Promise<ContainerRuntime> {
+  for (const value of [options.hostName, options.deploymentId])
+    if (!PLAIN.test(value))
+      throw new Error(`not a name for a host or a deployment: ${JSON.stringify(value)}`);
+  const logger = options.logger ?? SILENT;
+  const podman = new PodmanClient(options.socketPath);
+  try {
+    return await assemble(options, podman, logger);
+  } catch (error) {
+    podman.close();
+    throw error instanceof FlashpodsError || systemCode(error) === undefined
+      ? error
+      : new FlashpodsError('container_error', undefined, { cause: error });
+  }
+}
+
+async function assemble(
+  options: PodmanRuntimeOptions,
+  podman: PodmanClient,
+  logger: Pick<Logger, 'info' | 'warn'>,
+): Promise<ContainerRuntime> {
+  mkdirSync(options.dataDir, { recursive: true });
+  const engine = await engineInfo(podman);
+  const sandboxes = new Sandboxes(options.dataDir);
+  const idBase = engine.rootless ? null : (options.idBase ?? DEFAULT_ID_BASE);
+  const owner: DiskOwner = { idBase };
+
+  const group = `flashpods/${options.hostName}.${options.deploymentId}`;
+  const {
+    cgroups,
+    limits,
+    swapLimit,
+    notes: cgroupNotes,
+  } = probeCgroups(engine, sandboxes, options.runDir, group);
+  const noLoop = options.disk === 'watch' ? 'switched off' : await tryLoopDisk(options.dataDir);
+
+  const facts: RuntimeFacts = {
+    engine: `podman ${engine.version}`,
+    ociRuntime: engine.ociRuntime,
+    rootless: engine.rootless,
+    cgroupVersion: cgroups.version,
+    cgroupManager: engine.cgroupManager,
+    limits: Object.values(limits).every(Boolean),
+    disk: noLoop === null ? 'loop' : 'watch',
+    idBase,
+    notes: [...cgroupNotes, ...diskNotes(noLoop), ...idNotes(idBase)],
+  };
+  const disk = (onExceeded: (name: string) => void): JobDisk =>
+    noLoop === null
+      ? new LoopDisk(owner)
+      : new WatchedDisk({
+          owner,
+          logger,
+          removeForeign: engine.rootless ? removeInUserNamespace : removeTreeAsRoot,
+          onExceeded: ({ directory }) => onExceeded(directory.slice(sandboxes.root.length + 1)),
+        });
+  return new HostRuntime({
+    facts,
+    host: {
+      hostName: options.hostName,
+      deploymentId: options.deploymentId,
+      rootless: engine.rootless,
+      idBase,
+      ociRuntime: engine.ociRuntime,
+      limits,
+      swapLimit,
+      selinux: engine.selinux,
+      hardLimits: serviceLimits(options.runDir),
+    },
+    podman,
+    images: new Images(podman),
+    sandboxes,
+    cgroups,
+    disk,
+    logger,
+  });
+}
+
+/** Podman's own, if it is ours: it may have less than we have. */
+function serviceLimits(runDir: string): ContainerHost['hardLimits'] {
+  const pid = readServiceRecord(runDir)?.pid;
+  const limits = pid === undefined ? '' : readIfThere(`/proc/${pid}/limits`);
+  return limits ? hardLimits(limits) : hardLimits();
+}
+
+interface CgroupProbe {
+  readonly cgroups: Cgroups;
+  readonly limits: ContainerHost['limits'];
+  readonly swapLimit: boolean;
+  readonly notes: readonly string[];
+}
+
+function probeCgroups(engine: EngineInfo, sandboxes: Sandboxes, runDir: string, group: string): CgroupProbe {
+  const version = cgroupVersion();
+  const withoutOurs = (why: string): CgroupProbe => ({
+    cgroups: noCgroups(version),
+    // On v2 Podman's own scopes limit; an unprivileged user on v1 has nothing that could.
+    limits: { cpu: version === 2, memory: version === 2, pids: version === 2 },
+    swapLimit: version === 2,
+    notes: [`no parent cgroups: ${why}`],
+  });
+  if (engine.cgroupManager !== 'cgroupfs')
+    return withoutOurs(`Podman's cgroup manager is ${engine.cgroupManager}, which takes slices only`);
+  if (version === 1) {
+    const { cgroups, swapLimit, problem } = tryCgroupsV1(`/${group}`);
+    if (problem !== null) return withoutOurs(problem);
+    return {
+      cgroups,
+      limits: { cpu: true, memory: true, pids: true },
+      swapLimit,
+      notes: [
+        `cgroup v1${isHybrid() ? ' (hybrid)' : ''}: a parent cgroup for each job limits memory, cpu and processes`,
+        ...(swapLimit ? [] : ['this kernel does not count swap']),
+      ],
+    };
+  }
+  // Root has the whole hierarchy; a user has what systemd delegated to the scope that the service runs in.
+  const base = (): string =>
+    engine.rootless ? `${readServiceRecord(runDir)?.delegatedCgroup ?? ''}/${group}` : `/${group}`;
+  if (engine.rootless && !readServiceRecord(runDir)?.delegatedCgroup)
+    return withoutOurs('no cgroup was delegated to the Podman service of this user');
+  delegateBelow(CGROUP_MOUNT, base());
+  const problem = tryWritable(base());
+  if (problem !== null) return withoutOurs(problem);
+  const missing = missingControllers(base());
+  const recorded = (name: string): string | null => {
+    const request = readJson(sandboxes.paths(name).request);
+    const parent = isRecord(request) ? request['cgroupParent'] : undefined;
+    return typeof parent === 'string' ? parent : null;
+  };
+  const bases = (): string[] => {
+    const parents = sandboxes.names().flatMap((name) => recorded(name) ?? []);
+    return [...new Set([base(), ...parents.map((parent) => parent.slice(0, parent.lastIndexOf('/')))])];
+  };
+  return {
+    cgroups: new CgroupsV2({ mount: CGROUP_MOUNT, base, recorded, bases }),
+    limits: {
+      cpu: !missing.includes('cpu'),
+      memory: !missing.includes('memory'),
+      pids: !missing.includes('pids'),
+    },
+    swapLimit: true,
+    notes: [
+      `cgroup v2: a parent cgroup for each job below ${base()}`,
+      ...(missing.length > 0 ? [`controllers that are not delegated: ${missing.join(', ')}`] : []),
+    ],
+  };
+}
+
+const diskNotes = (noLoop: string | null): string[] =>
+  noLoop === null
+    ? ["each job's disk is a loop-mounted ext4 image"]
+    : [`no loop mounts (${noLoop}): disks are plain directories, measured every two seconds`];
+
+function idNotes(idBase: number | null): string[] {
+  if (idBase === null) return ['rootless: ids are kept (keep-id)'];
+  const owners = ['/etc/subuid', '/etc/subgid'].flatMap((file) =>
+    overlappingOwners(idBase, readIfThere(file)),
+  );
+  const overlap = `host ids from ${idBase} on belong to ${[...new Set(owners)].join(', ')} as well; choose another id base`;
+  return [`container ids are host ids from ${idBase} on`, ...(owners.length > 0 ? [overlap] : [])];
+}
+
+const removeTreeAsRoot = async (directory: string): Promise<void> =>
+  void (await command('rm', '-rf', '--one-file-system', '--', directory));
+
+/** Files that a job made under another id of its namespace are not this user's to remove. */
+const removeInUserNamespace = async (directory: string): Promise<void> =>
+  void (await command('podman', 'unshare', 'rm', '-rf', '--', directory));

@@ -1,0 +1,75 @@
+/** libpod's answers about containers, as our {@link ContainerState}. */
+import type { ContainerState } from '../runtime.ts';
+import { LABELS, phaseOf } from './create-spec.ts';
+import { isRecord } from './http.ts';
+
+/** Go's zero time lies before this, and stands for "never". */
+const EARLIEST_MS = Date.UTC(2000, 0);
+
+const timeOf = (milliseconds: number): number | null =>
+  Number.isFinite(milliseconds) && milliseconds > EARLIEST_MS ? milliseconds : null;
+
+interface Parts {
+  readonly name: unknown;
+  readonly id: unknown;
+  readonly labels: unknown;
+  readonly status: unknown;
+  readonly exitCode: unknown;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number;
+}
+
+function stateOf(parts: Parts): ContainerState | null {
+  const labels = isRecord(parts.labels) ? parts.labels : {};
+  const jobId = labels[LABELS.jobId];
+  const { name, id, status } = parts;
+  if (typeof jobId !== 'string' || typeof name !== 'string' || typeof id !== 'string') return null;
+  const phase = phaseOf(String(status));
+  const startedAt = phase === 'created' ? null : timeOf(parts.startedAtMs);
+  const finishedAt = phase === 'exited' ? timeOf(parts.finishedAtMs) : null;
+  return {
+    name,
+    id,
+    jobId,
+    epoch: Number(labels[LABELS.epoch]),
+    phase,
+    exitCode: phase === 'exited' && typeof parts.exitCode === 'number' ? parts.exitCode : null,
+    startedAt,
+    // The end is the time of a file, by a clock of some milliseconds; a job of one millisecond ends before it starts.
+    finishedAt: finishedAt === null ? null : Math.max(finishedAt, startedAt ?? 0),
+  };
+}
+
+/** @param body of `GET /containers/{name}/json` @returns null for a container that is not a job */
+export function inspectedState(body: unknown): ContainerState | null {
+  if (!isRecord(body)) return null;
+  const state = isRecord(body['State']) ? body['State'] : {};
+  const config = isRecord(body['Config']) ? body['Config'] : {};
+  return stateOf({
+    name: body['Name'],
+    id: body['Id'],
+    labels: config['Labels'],
+    status: state['Status'],
+    exitCode: state['ExitCode'],
+    startedAtMs: Date.parse(String(state['StartedAt'])),
+    finishedAtMs: Date.parse(String(state['FinishedAt'])),
+  });
+}
+
+/** @param body of `GET /containers/json`, whose times are whole seconds */
+export function listedStates(body: unknown): ContainerState[] {
+  if (!Array.isArray(body)) return [];
+  return body.filter(isRecord).flatMap((entry) => {
+    const names: unknown = entry['Names'];
+    const state = stateOf({
+      name: Array.isArray(names) ? names[0] : undefined,
+      id: entry['Id'],
+      labels: entry['Labels'],
+      status: entry['State'],
+      exitCode: entry['ExitCode'],
+      startedAtMs: Number(entry['StartedAt']) * 1000,
+      finishedAtMs: Number(entry['ExitedAt']) * 1000,
+    });
+    return state ? [state] : [];
+  });
+}

@@ -1,0 +1,117 @@
+/**
+ * SIGTERM to every process of a job, so that whoever handles it can finish.
+ *
+ * A shell without a trap dies of it at once, its init after it, and the kernel then kills the rest in the middle
+ * of their traps: in `bash t; echo` the trap of `t` would never run. And were only `t` told, the shell would go
+ * on to its next command. So processes that hold others together and handle nothing are stopped before anything
+ * is sent; the signal waits with them. When the last handler is gone they are continued, and die of it before
+ * they run another instruction.
+ */
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { systemCode } from '../../errors.ts';
+
+/** A process in the kernel stops when it comes out; one that does not is told with the others. */
+const STOP_DEADLINE_MS = 300;
+const SIGTERM_BIT = 1n << 14n; // signal 15
+
+export interface Process {
+  readonly pid: number;
+  readonly parent: number;
+  /** Clock ticks since boot: with the pid, the identity of a process. */
+  readonly startTicks: string;
+  readonly handlesTerm: boolean;
+  readonly stopped: boolean;
+}
+
+/** @returns null for a process that has ended, zombies included */
+export function readProcess(pid: number): Process | null {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const field = (name: string): string => new RegExp(`^${name}:\\s+(\\S+)`, 'm').exec(status)?.[1] ?? '';
+    if (['Z', 'X'].includes(field('State'))) return null;
+    return {
+      pid,
+      parent: Number(field('PPid')),
+      startTicks: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '',
+      stopped: field('State').toLowerCase() === 't',
+      handlesTerm: (BigInt(`0x${field('SigCgt') || '0'}`) & SIGTERM_BIT) !== 0n,
+    };
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(systemCode(error) ?? '')) return null;
+    throw error;
+  }
+}
+
+export interface TerminationPlan {
+  /** To be stopped first and continued last. */
+  readonly hold: readonly Process[];
+  /** All that get SIGTERM, those on hold included. */
+  readonly signal: readonly Process[];
+  /** On whom those on hold wait. */
+  readonly handlers: readonly Process[];
+}
+
+/**
+ * @param processes all of the job; PID 1 of the container is the one whose parent is not among them. It gets no
+ * signal: it is an init that ends with its child, and would pass the signal on a second time.
+ */
+export function planTermination(processes: readonly Process[]): TerminationPlan {
+  const byPid = new Map(processes.map((process) => [process.pid, process]));
+  const isInit = ({ parent }: Process): boolean => !byPid.has(parent);
+  const signal = processes.filter((process) => !isInit(process));
+  const handlers = signal.filter(({ handlesTerm }) => handlesTerm);
+  const holding = new Set<number>();
+  if (handlers.length > 0)
+    for (const process of signal) {
+      const parent = byPid.get(process.parent);
+      // The init's own child: the container ends with it.
+      if (parent && isInit(parent)) holding.add(process.pid);
+    }
+  for (const handler of handlers)
+    for (let up = byPid.get(handler.parent); up && !isInit(up); up = byPid.get(up.parent))
+      holding.add(up.pid);
+  const hold = signal.filter(({ pid, handlesTerm }) => !handlesTerm && holding.has(pid));
+  return { hold, signal: signal.length > 0 ? signal : processes, handlers };
+}
+
+/**
+ * Carries out a plan.
+ * @param list process ids of the job, now
+ * @returns a function that says whether it is done, and finishes it when it can be
+ */
+export async function beginTermination(list: () => readonly number[]): Promise<() => boolean> {
+  const look = (): Process[] => list().flatMap((pid) => readProcess(pid) ?? []);
+  const { hold } = planTermination(look());
+  for (const process of hold) send(process, 'SIGSTOP');
+  // Of two signals that wait, SIGTERM is delivered first: it may only be sent to what has really stopped.
+  const deadline = performance.now() + STOP_DEADLINE_MS;
+  while (hold.some(isRunning) && performance.now() < deadline) await delay(1);
+  // Those on hold may have started something while they were being stopped.
+  const { signal, handlers } = planTermination(look());
+  for (const process of signal) send(process, 'SIGTERM');
+  // Also those that an earlier termination, cut by a crash, left on hold.
+  const held = signal.filter(({ stopped }) => stopped);
+  return () => {
+    if (held.length > 0 && handlers.some(isStill)) return false;
+    for (const process of held) send(process, 'SIGCONT');
+    return true;
+  };
+}
+
+function isRunning(process: Process): boolean {
+  const now = readProcess(process.pid);
+  return now?.startTicks === process.startTicks && !now.stopped;
+}
+
+const isStill = (process: Process): boolean => readProcess(process.pid)?.startTicks === process.startTicks;
+
+function send(process: Process, signal: NodeJS.Signals): void {
+  if (!isStill(process)) return;
+  try {
+    globalThis.process.kill(process.pid, signal);
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
+  }
+}

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { type ContainerHost, createBody, phaseOf } from '../../src/containers/podman/create-spec.ts';
+import { Sandboxes, assertSandboxName } from '../../src/containers/podman/sandbox.ts';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { testSpec } from '../support/podman.ts';
+
+const HOST: ContainerHost = {
+  hostName: 'h',
+  deploymentId: 'd',
+  rootless: false,
+  idBase: 700_000,
+  ociRuntime: 'runc',
+  limits: { cpu: true, memory: true, pids: true },
+  swapLimit: true,
+  selinux: false,
+  hardLimits: { nofile: 4096, nproc: 500 },
+};
+
+function body(host: Partial<ContainerHost> = {}, spec: Parameters<typeof testSpec>[0] = {}) {
+  const directory = mkdtempSync(join(tmpdir(), 'fp-spec-'));
+  try {
+    const whole = testSpec(spec);
+    const paths = new Sandboxes(directory).paths(whole.name);
+    const context = { host: { ...HOST, ...host }, paths, cgroupParent: '/flashpods/h/x' };
+    return { paths, made: createBody(whole, 'image', context) };
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+describe('the request that creates a container', () => {
+  it('maps container ids into the reserved range where root runs Podman', () => {
+    const { made } = body();
+    const map = [{ container_id: 0, host_id: 700_000, size: 65_536 }];
+    assert.deepEqual(made['userns'], { nsmode: 'private' });
+    assert.deepEqual(made['idmappings'], {
+      HostUIDMapping: false,
+      HostGIDMapping: false,
+      UIDMap: map,
+      GIDMap: map,
+    });
+  });
+
+  it('keeps the id of an unprivileged user', () => {
+    const { made } = body({ rootless: true, idBase: null });
+    assert.deepEqual(made['userns'], { nsmode: 'keep-id' });
+    assert.equal('idmappings' in made, false);
+  });
+
+  it('never asks for more than the hard limits of the host', () => {
+    const { made } = body();
+    assert.deepEqual(made['r_limits'], [
+      { type: 'nofile', soft: 4096, hard: 4096 },
+      { type: 'nproc', soft: 500, hard: 500 },
+      { type: 'core', soft: 0, hard: 0 },
+    ]);
+  });
+
+  it('limits only what the kernel can limit', () => {
+    const memory = (made: Readonly<Record<string, unknown>>) =>
+      (made['resource_limits'] as { memory: unknown }).memory;
+    assert.deepEqual(memory(body({}, { memoryBytes: 5 }).made), { limit: 5, swap: 5 });
+    assert.deepEqual(memory(body({ swapLimit: false }, { memoryBytes: 5 }).made), { limit: 5 });
+    const none = body({ limits: { cpu: false, memory: false, pids: true } }, { pidsLimit: 3 }).made;
+    assert.deepEqual(none['resource_limits'], { pids: { limit: 3 } });
+  });
+
+  it('never uses the network of the host', () => {
+    const mode = (host: Partial<ContainerHost>, network: 'internet' | 'none') =>
+      body(host, { network }).made['netns'];
+    assert.deepEqual(mode({}, 'none'), { nsmode: 'none' });
+    assert.deepEqual(mode({}, 'internet'), { nsmode: 'bridge' });
+    assert.notDeepEqual(mode({ rootless: true }, 'internet'), { nsmode: 'host' });
+    assert.deepEqual(mode({ rootless: true }, 'none'), { nsmode: 'none' });
+  });
+
+  it('binds nothing but the job’s own directories', () => {
+    const { made, paths } = body({}, { workDir: '/snapshots/s1' });
+    const mounts = made['mounts'] as { source: string; destination: string; options: string[] }[];
+    assert.deepEqual(
+      mounts.map(({ source, destination, options }) => [source, destination, options.includes('rw')]),
+      [
+        ['/snapshots/s1', '/work', false],
+        [paths.artifacts, '/artifacts', true],
+        [paths.home, '/home/job', true],
+        [paths.tmp, '/tmp', true],
+        [paths.varTmp, '/var/tmp', true],
+      ],
+    );
+    for (const { options } of mounts) assert.ok(options.includes('nosuid') && options.includes('nodev'));
+  });
+
+  it('leaves an image its own command when the job brings none', () => {
+    assert.equal('entrypoint' in body({}, { command: [] }).made, false);
+    assert.deepEqual(body({}, { command: ['a', 'b'] }).made['entrypoint'], ['a', 'b']);
+  });
+
+  it('gives HOME unless the job does', () => {
+    assert.deepEqual(body({}, { env: { A: '1' } }).made['env'], { HOME: '/home/job', A: '1' });
+    assert.deepEqual(body({}, { env: { HOME: '/x' } }).made['env'], { HOME: '/x' });
+  });
+});
+
+describe('Podman’s states', () => {
+  it('count as running unless they certainly are not', () => {
+    assert.deepEqual(['created', 'configured', 'initialized'].map(phaseOf), [
+      'created',
+      'created',
+      'created',
+    ]);
+    assert.deepEqual(['exited', 'stopped', 'removing'].map(phaseOf), ['exited', 'exited', 'exited']);
+    assert.deepEqual(['running', 'stopping', 'paused', 'new'].map(phaseOf), Array(4).fill('running'));
+  });
+});
+
+describe('names of sandboxes', () => {
+  it('cannot leave their directory', () => {
+    for (const name of ['', '.', '..', 'a/b', '../a', '/a', 'a\0b', '-a', 'a'.repeat(129)])
+      assert.throws(() => assertSandboxName(name), /not a sandbox name/, name);
+    assertSandboxName('flashpods-job_abcdefghijkl-12');
+  });
+});

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { PodmanClient, isRecord } from '../../src/containers/podman/http.ts';
+import { type TestPodman, finished, launch, runToEnd, startTestPodman } from '../support/podman.ts';
+
+describe('a container’s hardening', () => {
+  let podman: TestPodman;
+  before(async () => {
+    podman = await startTestPodman();
+  });
+  after(() => podman.end());
+
+  it('holds no capability, gains no privilege and filters system calls, seen from inside', async () => {
+    const { output } = await runToEnd(podman.runtime, {
+      script: 'grep -E "^(Cap|NoNewPrivs|Seccomp:)" /proc/self/status; cat /proc/self/uid_map; id -u',
+    });
+    for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb'])
+      assert.match(output, new RegExp(`^Cap${set}:\\s+0+$`, 'm'));
+    assert.match(output, /^NoNewPrivs:\s+1$/m);
+    assert.match(output, /^Seccomp:\s+2$/m);
+    const base = podman.runtime.facts.idBase;
+    if (base !== null) assert.match(output, new RegExp(`^\\s*0\\s+${base}\\s+65536$`, 'm'));
+  });
+
+  it('lets a job write to its own directories and nowhere else', async () => {
+    const { output } = await runToEnd(podman.runtime, {
+      script: [
+        'for d in / /work /run /etc /usr /var /home /sys /proc; do',
+        '  touch $d/x 2>/dev/null && echo "wrote $d"; done',
+        'for d in /artifacts /tmp /var/tmp /home/job; do touch $d/x && echo "wrote $d"; done',
+        'touch / /x; pwd; echo $HOME; stat -c %a /tmp',
+      ].join('\n'),
+    });
+    assert.deepEqual(output.match(/^wrote .*/gm), [
+      'wrote /artifacts',
+      'wrote /tmp',
+      'wrote /var/tmp',
+      'wrote /home/job',
+    ]);
+    assert.match(output, /Read-only file system/);
+    assert.match(output, /^\/work\n\/home\/job\n1777$/m);
+  });
+
+  it('shows the job’s files at /work, read-only, and its environment', async () => {
+    const workDir = mkdtempSync(join(tmpdir(), 'fp-work-'));
+    try {
+      writeFileSync(join(workDir, 'hello'), 'from the snapshot\n', { mode: 0o644 });
+      chmodSync(workDir, 0o755);
+      const { output } = await runToEnd(podman.runtime, {
+        workDir,
+        env: { FLASHPODS_JOB_ID: 'j1', HOME: '/tmp' },
+        script: 'cat hello; touch new || echo refused; echo $FLASHPODS_JOB_ID $HOME',
+      });
+      assert.match(output, /from the snapshot/);
+      assert.match(output, /refused\n/);
+      assert.match(output, /j1 \/tmp/);
+    } finally {
+      rmSync(workDir, { recursive: true });
+    }
+  });
+
+  it('has no socket, no network and an init as PID 1', async () => {
+    const { output } = await runToEnd(podman.runtime, {
+      script:
+        'find / -xdev -type s 2>/dev/null | sed s/^/socket:/; ls /sys/class/net; cat /proc/1/comm; ulimit -n; bash -c "ulimit -u"',
+    });
+    assert.doesNotMatch(output, /^socket:/m);
+    assert.match(output, /^lo\n(podman-init|catatonit)\n\d+\n\d+$/m);
+  });
+
+  it('gives internet jobs an interface of their own', async () => {
+    const { output } = await runToEnd(podman.runtime, { network: 'internet', script: 'ls /sys/class/net' });
+    assert.match(output, /^lo$/m);
+    assert.match(output, /^(eth0|tap0)$/m);
+  });
+
+  it('carries its limits and labels, seen from outside', async () => {
+    const { runtime, service } = podman;
+    const name = await launch(runtime, { script: 'sleep 60', cpus: 2, pidsLimit: 77 });
+    const client = new PodmanClient(service.socketPath);
+    try {
+      const { body } = await client.call('GET', `/containers/${name}/json`);
+      assert.ok(isRecord(body) && isRecord(body['HostConfig']) && isRecord(body['Config']));
+      const { HostConfig: host, Config: config } = body;
+      assert.deepEqual(body['EffectiveCaps'] ?? [], []);
+      assert.deepEqual(body['BoundingCaps'] ?? [], []);
+      assert.equal(host['Memory'], 256 * 1024 * 1024);
+      assert.equal(host['MemorySwap'], 256 * 1024 * 1024);
+      assert.equal(host['CpuQuota'], 200_000);
+      assert.equal(host['CpuPeriod'], 100_000);
+      assert.equal(host['PidsLimit'], 77);
+      assert.equal(host['Privileged'], false);
+      assert.equal(host['ReadonlyRootfs'], true);
+      assert.equal(host['NetworkMode'], 'none');
+      assert.equal(host['UsernsMode'], 'private');
+      assert.notEqual(host['PidMode'], 'host');
+      assert.ok(isRecord(config['Labels']));
+      assert.equal(config['Labels']['flashpods-job'], 'true');
+      assert.equal(config['Labels']['flashpods-job-type'], 'worker');
+      assert.equal(config['Labels']['flashpods-deployment'], podman.deploymentId);
+    } finally {
+      client.close();
+      await runtime.kill(name);
+      assert.equal((await finished(runtime, name)).state.exitCode, 137);
+      await runtime.dispose(name);
+    }
+  });
+});
