@@ -83,11 +83,6 @@ export class JobRun {
     return this.#job;
   }
 
-  /** A cap of ours has ended the job. */
-  exceedDisk(): void {
-    void this.#decide('disk_limit').catch(() => undefined);
-  }
-
   /** @throws the reason of the detach signal when it is aborted: then everything is left for a successor */
   async run(): Promise<RunResult> {
     try {
@@ -331,7 +326,7 @@ export class JobRun {
     const { config, runtime } = this.#r;
     try {
       const result = await collectArtifacts({
-        source: runtime.artifactsPath(this.#name),
+        source: await runtime.artifactsPath(this.#name),
         destination: join(config.artifactsPath, this.#job.id),
         limits: {
           maxFileBytes: config.artifactMaxFileMb * 2 ** 20,

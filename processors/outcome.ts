@@ -45,8 +45,6 @@ export function outcomeOf(
         errorMessage: null,
         warnings: failure ? [failure.message] : [],
       };
-    case 'disk_limit':
-      return failed('disk_limit', 'The job filled the disk space that it may use.');
     case 'lost':
     case 'start_failed':
       return failed(failure?.code ?? 'container_start_failed', failure?.message ?? null);

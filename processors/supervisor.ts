@@ -57,11 +57,6 @@ export class Supervisor {
     return new Set([...this.#held.keys(), ...this.#starting.keys()]);
   }
 
-  exceedDisk(name: string): void {
-    const parsed = parseSandboxName(name);
-    if (parsed) this.#held.get(dispatchId(parsed.jobId, parsed.epoch))?.run.exceedDisk();
-  }
-
   /** Lets go of everything without ending it; containers run on. Settles when nothing is held any more. */
   async detach(): Promise<void> {
     this.#detach.abort(new Error('detached'));

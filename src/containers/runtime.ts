@@ -151,8 +151,11 @@ export interface ContainerRuntime {
   /** Absolute path of the engine's log spool of this container (k8s-file format, see src/logs). */
   spoolPath(name: string): string;
 
-  /** Absolute path on the host of what the job sees as `/artifacts`. The job's content: hostile. */
-  artifactsPath(name: string): string;
+  /**
+   * Absolute path on the host of what the job saw as `/artifacts`, its disk mounted again if a reboot has unmounted it.
+   * The job's content: hostile. The path may be missing when nothing of the sandbox is left.
+   */
+  artifactsPath(name: string): Promise<string>;
 
   /** Removes the container only: after this its processes are gone and its capacity is free. */
   remove(name: string): Promise<void>;

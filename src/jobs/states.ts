@@ -63,16 +63,8 @@ export function assertTransition(from: JobState, to: JobState): void {
 
 /**
  * Why a job ends; the first one written wins and everything later is ignored.
- * `exit` the command ended · `cancel` asked for · `timeout` ran too long · `disk_limit`, a cap of ours ·
+ * `exit` the command ended (a cap of the kernel's included: the verdict names it) · `cancel` asked for · `timeout` ran too long ·
  * `start_failed` could not be created or started · `lost` container or host gone · `queue_timeout` never started.
  */
-export const ENDING_REASONS = [
-  'exit',
-  'cancel',
-  'timeout',
-  'disk_limit',
-  'start_failed',
-  'lost',
-  'queue_timeout',
-] as const;
+export const ENDING_REASONS = ['exit', 'cancel', 'timeout', 'start_failed', 'lost', 'queue_timeout'] as const;
 export type EndingReason = (typeof ENDING_REASONS)[number];

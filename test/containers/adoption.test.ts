@@ -98,7 +98,7 @@ describe('a worker that was killed', () => {
     const { state, output } = await finished(adopted, left.name);
     assert.equal(state.exitCode, 5);
     assert.equal(output, '1\n2\n3\n4\n5\n6\n');
-    assert.deepEqual(readdirSync(adopted.artifactsPath(left.name)), ['a']);
+    assert.deepEqual(readdirSync(await adopted.artifactsPath(left.name)), ['a']);
     await adopted.dispose(left.name);
     assertNothingLeft(directory, left.name);
   });

@@ -170,7 +170,7 @@ describe('ending a container', () => {
     await podman.runtime.terminate(name);
     const { output } = await finished(podman.runtime, name);
     assert.equal(output, 'ready\n');
-    assert.deepEqual(readdirSync(podman.runtime.artifactsPath(name)), ['d']);
+    assert.deepEqual(readdirSync(await podman.runtime.artifactsPath(name)), ['d']);
   });
 
   it('ends a command without any trap at once', async () => {
@@ -215,7 +215,7 @@ describe('ending a container', () => {
     await podman.runtime.remove(name);
     await podman.runtime.remove(name);
     assert.equal(await podman.runtime.inspect(name), null);
-    assert.ok(existsSync(podman.runtime.artifactsPath(name)), 'artifacts stay until dispose');
+    assert.ok(existsSync(await podman.runtime.artifactsPath(name)), 'artifacts stay until dispose');
     await podman.runtime.dispose(name);
   });
 });

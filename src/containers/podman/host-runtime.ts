@@ -245,8 +245,10 @@ export class HostRuntime implements ContainerRuntime {
     return this.#parts.sandboxes.paths(name).spool;
   }
 
-  artifactsPath(name: string): string {
-    return this.#parts.sandboxes.paths(name).artifacts;
+  async artifactsPath(name: string): Promise<string> {
+    const { sandboxes } = this.#parts;
+    if (sandboxes.readRequest(name) !== null) await this.#diskReady(name);
+    return sandboxes.paths(name).artifacts;
   }
 
   async remove(name: string): Promise<void> {

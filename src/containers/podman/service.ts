@@ -1,7 +1,7 @@
 /** A private `podman system service` as a child process, kept alive for as long as it is wanted. */
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { FlashpodsError, messageOf, systemCode } from '../../errors.ts';
@@ -237,6 +237,8 @@ function launch(
   const [file = 'podman', ...args] = argv;
   const subprocess = execa(file, args, {
     env: environment,
+    // On cgroup v1 conmon drops an empty file named `oom` into its directory when a job is killed for memory.
+    cwd: dirname(socketPath),
     // A session of its own: Ctrl-C in the terminal is for us to handle, in order.
     detached: true,
     cleanup: false,
