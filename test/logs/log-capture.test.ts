@@ -147,7 +147,7 @@ describe('log capture', () => {
   it('keeps little memory for a line without end', async () => {
     await mkdir(join(directory.path, 'spool'));
     const block = spoolOf(Array.from({ length: 1024 }, () => entry('stdout', 'P', 'q'.repeat(8192))));
-    for (let i = 0; i < 32; i++) await appendFile(spoolPath, block);
+    for (let i = 0; i < 64; i++) await appendFile(spoolPath, block);
     const before = process.memoryUsage().rss;
     const one = await capture({ maxBytes: 1e12 });
     one.follow();
@@ -155,8 +155,9 @@ describe('log capture', () => {
     const sampling = setInterval(() => (peak = Math.max(peak, process.memoryUsage().rss)), 5);
     const result = await one.finish().finally(() => clearInterval(sampling));
     assert.ok(peak > 0);
-    assert.deepEqual(result, { bytes: 32 * 8192 * 1024 + 16, lines: 1, truncated: false, incomplete: false });
-    assert.ok(peak - before < 100e6, `grew by ${peak - before} bytes`);
+    assert.deepEqual(result, { bytes: 64 * 8192 * 1024 + 16, lines: 1, truncated: false, incomplete: false });
+    // Garbage that is not collected yet counts as well; the line itself is 512 MiB.
+    assert.ok(peak - before < 250e6, `grew by ${peak - before} bytes`);
     const tail = await readTail(logsDir, 'job_1', 1);
     assert.equal(tail?.cut, true);
     assert.ok(tail.output.length <= 4 * 1024 * 1024);
