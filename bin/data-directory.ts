@@ -4,7 +4,7 @@ import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFi
 import { dirname, join } from 'node:path';
 import { type Config, ConfigError } from '../src/config.ts';
 import { systemCode } from '../src/errors.ts';
-import { identify, isAlive, parseProcessId } from './process-id.ts';
+import { identify, isAlive, parseProcessId } from '../src/lifecycle/process-id.ts';
 
 /** Makes the directories that are not there. @throws ConfigError when one of them can't be used */
 export function makeDirectories(config: Config): void {

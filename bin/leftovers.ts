@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../src/errors.ts';
 import type { Logger } from '../src/observability/logger.ts';
-import { identify, isAlive, parseProcessId, type ProcessId } from './process-id.ts';
+import { identify, isAlive, parseProcessId, type ProcessId } from '../src/lifecycle/process-id.ts';
 
 const PATIENCE_MS = 15_000;
 const POLL_MS = 25;

@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { systemCode } from '../src/errors.ts';
 import { once } from '../src/lifecycle/once.ts';
+import { identify, isAlive, parseProcessId, type ProcessId } from '../src/lifecycle/process-id.ts';
 import type { Logger } from '../src/observability/logger.ts';
 
 export interface EmbeddedRedisOptions {
@@ -75,7 +76,7 @@ async function start(
     const child = await spawnServer(dir, socketPath);
     pid = child.pid;
     exited = child.exited;
-    writeFileSync(pidFile, JSON.stringify({ pid, startTime: startTimeOf(pid) }));
+    writeFileSync(pidFile, JSON.stringify(identify(pid)));
     void exited.then(() => {
       if (!ended) logger.error({ dir, tail: logSince(dir, logOffset) }, 'redis-server has ended');
     });
@@ -88,7 +89,7 @@ async function start(
       () => `the redis-server (pid ${pid}) that an earlier process left has ended; start again`,
     );
   }
-  const self = { pid, startTime: startTimeOf(pid) };
+  const self = left ?? identify(pid);
   const stop = once(async () => {
     ended = true;
     // Nothing else may be left to keep the event loop alive: the child is unreferenced, so that it keeps nobody.
@@ -166,7 +167,7 @@ const serverAt = (socketPath: string): Promise<ProcessId | null> =>
     socketPath,
     async (redis) => {
       const pid = Number(/^process_id:(\d+)/m.exec(await redis.info('server'))?.[1]);
-      return Number.isInteger(pid) ? { pid, startTime: startTimeOf(pid) } : null;
+      return identify(pid);
     },
     null,
   );
@@ -231,43 +232,20 @@ function logSince(dir: string, offset: number): string {
   }
 }
 
-/** A pid alone may have been given to another process since; with its start time it is unique until a reboot. */
-interface ProcessId {
-  readonly pid: number;
-  readonly startTime: string;
-}
-
-/** Field 22 of /proc/<pid>/stat, in clock ticks since boot; '' when there is no such process, or only its remains. */
-function startTimeOf(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? '' : (fields[19] ?? '');
-  } catch {
-    return '';
-  }
-}
-
-const isAlive = ({ pid, startTime }: ProcessId): boolean =>
-  startTime !== '' && startTimeOf(pid) === startTime;
-
-function signal(process_: ProcessId, name: NodeJS.Signals): void {
-  if (isAlive(process_)) process.kill(process_.pid, name);
+function signal(server: ProcessId | null, name: NodeJS.Signals): void {
+  if (server && isAlive(server)) process.kill(server.pid, name);
 }
 
 /** @returns the process that the file names, if it lives */
 function readProcess(file: string): ProcessId | null {
-  let text: string;
   try {
-    text = readFileSync(file, 'utf8');
+    const found = parseProcessId(JSON.parse(readFileSync(file, 'utf8')));
+    return found && isAlive(found) ? found : null;
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
+    // Not there, or torn by a crash.
+    if (systemCode(error) === 'ENOENT' || error instanceof SyntaxError) return null;
     throw error;
   }
-  const [pid, startTime] = [/"pid":(\d+)/.exec(text)?.[1], /"startTime":"(\d+)"/.exec(text)?.[1]];
-  if (pid === undefined || startTime === undefined) return null; // torn by a crash
-  const found = { pid: Number(pid), startTime };
-  return isAlive(found) ? found : null;
 }
 
 /**

@@ -1,13 +1,17 @@
 /** The HTTP API as a process. */
 import { createApp } from '../../api/app.ts';
 import { diskCheck, type HealthCheck } from '../../api/health.ts';
-import { ProcessRateLimiter } from '../../api/rate-limiter.ts';
+import { ProcessRateLimiter, SharedRateLimiter } from '../../api/rate-limiter.ts';
 import { startApiServer } from '../../api/server.ts';
-import { SingleToken } from '../../api/tokens.ts';
+import { RedisRateLimiter } from '../../queues/rate-limit/rate-limiter.ts';
 import { announceLocalServer, withdrawLocalServer } from '../../src/client/local-server.ts';
 import type { Config } from '../../src/config.ts';
 import { PodmanClient } from '../../src/containers/podman/http.ts';
+import { KnexSessionStore } from '../../src/database/session-store.ts';
+import { KnexTokenStore } from '../../src/database/token-store.ts';
 import { systemCode } from '../../src/errors.ts';
+import { SingleToken } from '../../src/identity/single-token.ts';
+import { Tokens } from '../../src/identity/tokens.ts';
 import { jobLimits } from '../../src/jobs/request.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import { once } from '../../src/lifecycle/once.ts';
@@ -18,22 +22,26 @@ import type { RunningRole } from './role.ts';
 import { openShared, type SharedResources, type StopSteps } from './shared.ts';
 
 export async function startApiRole(config: Config, logger: Logger): Promise<RunningRole> {
-  const tokens = new SingleToken(readToken(config));
+  const first = new SingleToken(readToken(config));
   const steps: StopSteps = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
     const shared = await openShared(config, logger, steps);
-    const { store, hosts, uploads, queues } = shared;
+    const { database, store, hosts, uploads, queues } = shared;
+    const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
+    const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const app = createApp({
       jobs: new JobService({ store, queue: queues.queue, hosts, limits: jobLimits(config), logger }),
       uploads,
       store,
       config,
       tokens,
-      rateLimiter: new ProcessRateLimiter({
-        perSecond: config.rateLimitPerSecond,
-        burst: config.rateLimitBurst,
-      }),
+      namedTokens: tokens,
+      sessions: new KnexSessionStore(database),
+      rateLimiter: new SharedRateLimiter(
+        new RedisRateLimiter(queues.connection, queues.keys, rate),
+        new ProcessRateLimiter(rate),
+      ),
       healthChecks: healthChecks(config, shared, steps),
       boardQueues: async () => [
         queues.queues.intake,

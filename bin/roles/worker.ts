@@ -1,12 +1,12 @@
 /** The worker of this host as a process. */
 import { join } from 'node:path';
 import { Worker } from '../../processors/worker.ts';
-import { deleteArtifacts } from '../../src/artifacts/artifact-files.ts';
+import { deleteArtifacts, storedArtifacts } from '../../src/artifacts/artifact-files.ts';
 import { type Config, ConfigError } from '../../src/config.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
-import { deleteLog } from '../../src/logs/log-files.ts';
+import { deleteLog, storedLogs } from '../../src/logs/log-files.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { snapshotPath } from '../../src/uploads/service.ts';
 import { podmanRunPath } from '../data-directory.ts';
@@ -43,7 +43,9 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
       runtime,
       queues,
       snapshotPath: (id) => snapshotPath(config.uploadsPath, id),
+      storedLogs: () => storedLogs(config.logsPath),
       deleteLog: (jobId) => deleteLog(config.logsPath, jobId),
+      storedArtifacts: () => storedArtifacts(config.artifactsPath),
       deleteArtifacts: (jobId) => deleteArtifacts(config.artifactsPath, jobId),
       sweepUploads: async () => void (await uploads.sweep()),
     });

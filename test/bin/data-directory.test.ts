@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, it } from 'mocha';
 import { lockDataDirectory, makePrivateDirectories, makeToken, readToken } from '../../bin/data-directory.ts';
-import { identify } from '../../bin/process-id.ts';
+import { identify } from '../../src/lifecycle/process-id.ts';
 import { type Config, ConfigError, loadConfig } from '../../src/config.ts';
 import { scratch } from '../support/scratch.ts';
 

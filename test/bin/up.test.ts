@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'mocha';
-import { isAlive, parseProcessId, type ProcessId } from '../../bin/process-id.ts';
+import { isAlive, parseProcessId, type ProcessId } from '../../src/lifecycle/process-id.ts';
 import { eventually } from '../support/eventually.ts';
 import { Caller } from '../support/http.ts';
 import { type RoleProcess, startRole } from '../support/processes.ts';
