@@ -1,25 +1,38 @@
-/** Deletes what is past its retention: artifacts, logs, and the files of uploads that nobody needs any more. */
+/** Deletes what is past its retention or beyond its share of the disk: logs, artifacts, and the files of uploads. */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { StoredArtifacts } from '../src/artifacts/artifact-files.ts';
 import type { Config } from '../src/config.ts';
+import { isJobId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
-import { isTerminal } from '../src/jobs/states.ts';
 import type { JobStore } from '../src/jobs/store.ts';
+import type { StoredLog } from '../src/logs/log-files.ts';
 import type { Logger } from '../src/observability/logger.ts';
 
 export interface CleanerResources {
-  readonly config: Pick<Config, 'logRetentionHours' | 'artifactRetentionHours'>;
-  readonly store: JobStore;
+  readonly config: Pick<Config, 'logRetentionHours' | 'artifactRetentionHours' | 'logsTotalMb'>;
+  readonly store: Pick<JobStore, 'expired' | 'finishedWithLogs' | 'remains' | 'transition' | 'patch'>;
   readonly logger: Logger;
+  storedLogs(): Promise<readonly StoredLog[]>;
   deleteLog(jobId: string): Promise<void>;
+  storedArtifacts(): Promise<readonly StoredArtifacts[]>;
   deleteArtifacts(jobId: string): Promise<void>;
   sweepUploads(): Promise<void>;
 }
 
 const EVERY_MS = 60_000;
+/** Orphans are rare and looking for them reads every row that has files: once an hour. */
+const ROUNDS_PER_ORPHAN_SEARCH = 60;
 const BATCH = 100;
+const IDS_PER_QUERY = 500;
 const HOUR_MS = 3_600_000;
+/** Files of no row that are younger are left alone: the row may be that of a database which is being restored. */
+const ORPHAN_AGE_MS = HOUR_MS;
 const ACTOR = 'cleaner';
 
+/**
+ * Every deletion is recorded after it is complete, and a job is `cleaned` after both are recorded. So a crash at any
+ * moment repeats a deletion and never skips one; several cleaners may be at work at once.
+ */
 export class Cleaner {
   readonly #r: CleanerResources;
   readonly #stop = new AbortController();
@@ -40,46 +53,131 @@ export class Cleaner {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    while (!signal.aborted) {
-      await this.sweep().catch((error: unknown) =>
-        this.#r.logger.error({ err: error }, 'a clean-up failed; the next one tries again'),
-      );
+    for (let round = 0; !signal.aborted; round++) {
+      await this.sweep();
+      if (round % ROUNDS_PER_ORPHAN_SEARCH === 0) await this.sweepOrphans();
       await delay(EVERY_MS, undefined, { signal }).catch(() => undefined);
     }
   }
 
-  /** One round. Each deletion is recorded after it is complete, so a crash repeats it and never skips it. */
+  /** One round. What fails is told to the log and left to the next round; the rest is done all the same. */
   async sweep(now = Date.now()): Promise<void> {
-    const logsBefore = now - this.#r.config.logRetentionHours * HOUR_MS;
-    const artifactsBefore = now - this.#r.config.artifactRetentionHours * HOUR_MS;
-    for (;;) {
-      const jobs = await this.#r.store.expired(logsBefore, artifactsBefore, BATCH);
-      for (const job of jobs) {
-        if (this.#stop.signal.aborted) return;
-        await this.#clean(job, logsBefore, artifactsBefore);
-      }
-      if (jobs.length < BATCH) break;
-    }
-    await this.#r.sweepUploads();
+    await this.#attempt('what has expired', () => this.#sweepExpired(now));
+    await this.#attempt('the oldest logs', () => this.#sweepOldestLogs());
+    await this.#attempt('uploads', () => this.#r.sweepUploads());
   }
 
-  async #clean(job: Job, logsBefore: number, artifactsBefore: number): Promise<void> {
-    const endedAt = job.completedAt ?? job.createdAt;
-    const logsGo = job.logsDeletedAt === null && endedAt <= logsBefore;
-    const artifactsGo = job.artifactsDeletedAt === null && endedAt <= artifactsBefore;
-    const allGone =
-      (logsGo || job.logsDeletedAt !== null) && (artifactsGo || job.artifactsDeletedAt !== null);
-    if (allGone && isTerminal(job.status) && job.status !== 'cleaning' && job.status !== 'cleaned') {
-      await this.#r.store.transition(job.id, { from: [job.status], to: 'cleaning', actor: ACTOR });
+  /** Removes what belongs to no job, and what a job's row says to be deleted: a power failure may bring it back. */
+  async sweepOrphans(now = Date.now()): Promise<void> {
+    await this.#attempt('orphaned logs', async () =>
+      this.#deleteOrphans(await this.#r.storedLogs(), 'logs', now, (id) => this.#r.deleteLog(id)),
+    );
+    await this.#attempt('orphaned artifacts', async () =>
+      this.#deleteOrphans(await this.#r.storedArtifacts(), 'artifacts', now, (id) =>
+        this.#r.deleteArtifacts(id),
+      ),
+    );
+  }
+
+  async #sweepExpired(now: number): Promise<void> {
+    const logsBefore = now - this.#r.config.logRetentionHours * HOUR_MS;
+    const artifactsBefore = now - this.#r.config.artifactRetentionHours * HOUR_MS;
+    // Those that failed stay in front of what is asked for next.
+    let failed = 0;
+    for (;;) {
+      const jobs = await this.#r.store.expired(logsBefore, artifactsBefore, BATCH, failed);
+      for (const job of jobs) {
+        if (this.#stop.signal.aborted) return;
+        const endedAt = job.completedAt ?? job.createdAt;
+        const done = await this.#attempt(`job ${job.id}`, () =>
+          this.#clean(job, { log: endedAt <= logsBefore, artifacts: endedAt <= artifactsBefore }),
+        );
+        if (!done) failed++;
+      }
+      if (jobs.length < BATCH) return;
+    }
+  }
+
+  /** Ended jobs lose their logs, the one that ended first before the others, until all together fit. */
+  async #sweepOldestLogs(): Promise<void> {
+    const limit = this.#r.config.logsTotalMb * 2 ** 20;
+    const stored = await this.#r.storedLogs();
+    let total = stored.reduce((sum, log) => sum + log.diskBytes, 0);
+    if (total <= limit) return;
+    const sizes = new Map(stored.map((log) => [log.jobId, log.diskBytes]));
+    let evicted = 0;
+    let passed = 0;
+    while (total > limit) {
+      const jobs = await this.#r.store.finishedWithLogs(BATCH, passed);
+      for (const job of jobs) {
+        if (this.#stop.signal.aborted || total <= limit) break;
+        const size = sizes.get(job.id) ?? 0;
+        const gone =
+          
+          (await this.#attempt(`the log of ${job.id}`, () =>
+            this.#clean(job, { log: true, artifacts: false }),
+          ));
+        if (!gone) {
+          passed++;
+          continue;
+        }
+        total -= size;
+        evicted++;
+      }
+      if (jobs.length < BATCH || this.#stop.signal.aborted) break;
+    }
+    this.#r.logger.info({ evicted, bytes: total, limit }, 'all logs together had exceeded their limit');
+  }
+
+  async #clean(job: Job, go: { readonly log: boolean; readonly artifacts: boolean }): Promise<void> {
+    const { store } = this.#r;
+    const logGoes = go.log && job.logsDeletedAt === null;
+    const artifactsGo = go.artifacts && job.artifactsDeletedAt === null;
+    const nothingStays =
+      (logGoes || job.logsDeletedAt !== null) && (artifactsGo || job.artifactsDeletedAt !== null);
+    if (nothingStays && job.status !== 'cleaning') {
+      await store.transition(job.id, { from: [job.status], to: 'cleaning', actor: ACTOR });
     }
     if (artifactsGo) {
       await this.#r.deleteArtifacts(job.id);
-      await this.#r.store.patch(job.id, job.epoch, { artifactsDeletedAt: Date.now() });
+      await store.patch(job.id, job.epoch, { artifactsDeletedAt: Date.now() });
     }
-    if (logsGo) {
+    if (logGoes) {
       await this.#r.deleteLog(job.id);
-      await this.#r.store.patch(job.id, job.epoch, { logsDeletedAt: Date.now() });
+      await store.patch(job.id, job.epoch, { logsDeletedAt: Date.now() });
     }
-    if (allGone) await this.#r.store.transition(job.id, { from: ['cleaning'], to: 'cleaned', actor: ACTOR });
+    if (nothingStays) await store.transition(job.id, { from: ['cleaning'], to: 'cleaned', actor: ACTOR });
+  }
+
+  async #deleteOrphans(
+    stored: readonly { readonly jobId: string; readonly changedAt: number }[],
+    kind: 'logs' | 'artifacts',
+    now: number,
+    remove: (jobId: string) => Promise<void>,
+  ): Promise<void> {
+    // Files of other names are not ours.
+    const ours = stored.filter(({ jobId }) => isJobId(jobId));
+    for (let first = 0; first < ours.length; first += IDS_PER_QUERY) {
+      const some = ours.slice(first, first + IDS_PER_QUERY);
+      const remains = await this.#r.store.remains(some.map(({ jobId }) => jobId));
+      for (const { jobId, changedAt } of some) {
+        if (this.#stop.signal.aborted) return;
+        const row = remains.get(jobId);
+        if (row ? row[kind] : now - changedAt < ORPHAN_AGE_MS) continue;
+        this.#r.logger.warn({ job_id: jobId, kind, row: row !== undefined }, 'removing orphaned files');
+        await this.#attempt(`orphaned ${kind} of ${jobId}`, () => remove(jobId));
+      }
+    }
+  }
+
+  /** @returns whether it was done */
+  async #attempt(what: string, work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      this.#r.logger.error({ err: error, what }, 'a clean-up failed; the next one tries again');
+      return false;
+    }
   }
 }

@@ -96,21 +96,25 @@ export class JobRun {
     const status = this.#job.status;
     if (status !== 'starting' && status !== 'running')
       throw new Error(`${this.#job.id} is ${status}, which no host holds`);
-    const { container, journal } = await this.#ask('looking at the container', async () => ({
-      container: await this.#r.runtime.inspect(this.#name),
-      journal: await this.#r.journal.read(this.#job.id, this.#job.epoch),
-    }));
-    const action = decide({ status, container, journal, bootId: this.#r.bootId });
-    // Only something that exists already may go on without the reservation's word: the sync re-enters it.
-    if (action.do === 'launch') {
+    const journal = await this.#ask('reading the journal', () =>
+      this.#r.journal.read(this.#job.id, this.#job.epoch),
+    );
+    if (status === 'starting' && journal === null) {
+      // Nothing of it was ever started, so nothing is lost by waiting for Redis.
       const claimed = await this.#ask('claiming the reservation', () =>
         this.#r.claim(this.#job.id, this.#job.epoch),
       );
-      if (claimed !== 'granted') return { kind: 'void', why: claimed };
+      if (claimed === 'no_reservation' || claimed === 'fenced') return { kind: 'void', why: claimed };
       this.#holdsCapacity = true;
-    } else {
+      // Nobody can have created anything before the first claim: no need to look.
+      if (claimed === 'first') return this.#start('launch');
+    }
+    const container = await this.#ask('looking at the container', () => this.#r.runtime.inspect(this.#name));
+    const action = decide({ status, container, journal, bootId: this.#r.bootId });
+    this.#logger.info({ action: action.do }, 'taking over a job');
+    if (!this.#holdsCapacity) {
       this.#holdsCapacity = true;
-      this.#logger.info({ action: action.do }, 'taking over a job');
+      // What exists goes on without the reservation's word: a synchronisation re-enters it.
       void this.#r.claim(this.#job.id, this.#job.epoch).catch(() => undefined);
     }
 

@@ -18,10 +18,11 @@ export interface SupervisionResources {
   /** Host directory of a finalized upload. */
   snapshotPath(uploadId: string): string;
   /**
-   * The point of no return, idempotent. `granted`: this process may create the container. `no_reservation`: this
-   * dispatch holds nothing on this host. `fenced`: a newer worker owns the host's name. @throws when Redis is away
+   * The point of no return. `first`: this process may create the container, and nobody has before. `again`: it was
+   * claimed before, by this or an earlier process of the host. `no_reservation`: this dispatch holds nothing on this
+   * host. `fenced`: a newer worker owns the host's name. @throws when Redis is away
    */
-  claim(jobId: string, epoch: number): Promise<'granted' | 'no_reservation' | 'fenced'>;
+  claim(jobId: string, epoch: number): Promise<'first' | 'again' | 'no_reservation' | 'fenced'>;
   /** Gives the capacity back; never throws, tries again while Redis is away. */
   release(jobId: string, epoch: number): void;
   announce: JobQueue['announce'];

@@ -20,11 +20,12 @@ import type { Logger } from '../src/observability/logger.ts';
 import { Cleaner, type CleanerResources } from './cleaner.ts';
 import { hostCapacity, readBootId } from './host-facts.ts';
 import { HostJournal } from './host-journal.ts';
+import type { SupervisionResources } from './resources.ts';
 import { Supervisor } from './supervisor.ts';
 
 export interface WorkerResources extends Pick<
   CleanerResources,
-  'deleteLog' | 'deleteArtifacts' | 'sweepUploads'
+  'storedLogs' | 'deleteLog' | 'storedArtifacts' | 'deleteArtifacts' | 'sweepUploads'
 > {
   readonly config: Config;
   readonly logger: Logger;
@@ -230,11 +231,10 @@ export class Worker {
     return startsBy + job.timeoutMinutes * this.#minuteMs + graceSeconds * 1000;
   }
 
-  async #claim(jobId: string, epoch: number): Promise<'granted' | 'no_reservation' | 'fenced'> {
+  async #claim(jobId: string, epoch: number): ReturnType<SupervisionResources['claim']> {
     if (this.#generation === null) throw new Error('this host is not registered yet');
     try {
-      await this.#r.queues.semaphore.claim(jobId, epoch, this.#host, this.#generation);
-      return 'granted';
+      return await this.#r.queues.semaphore.claim(jobId, epoch, this.#host, this.#generation);
     } catch (error) {
       if (isRefusal(error, 'not_reserved')) return 'no_reservation';
       if (isRefusal(error, 'fenced')) {
