@@ -113,7 +113,7 @@ export class Cleaner {
         if (this.#stop.signal.aborted || total <= limit) break;
         const size = sizes.get(job.id) ?? 0;
         const gone =
-          
+          size > 0 &&
           (await this.#attempt(`the log of ${job.id}`, () =>
             this.#clean(job, { log: true, artifacts: false }),
           ));

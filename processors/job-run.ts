@@ -154,7 +154,7 @@ export class JobRun {
       check();
       // Before the start: the first line is often there before Podman has answered.
       this.#log.follow();
-      await this.#r.runtime.start(this.#name);
+      await this.#r.inTurn(() => this.#r.runtime.start(this.#name));
     } catch (error) {
       this.#detach.throwIfAborted();
       if (this.#reason !== null) return this.#abandonStart();
@@ -316,7 +316,7 @@ export class JobRun {
   }
 
   async #finish(end: NonNullable<JournalEntry['end']> | null): Promise<RunResult> {
-    await this.#ask('removing the container', () => this.#r.runtime.remove(this.#name));
+    await this.#ask('removing the container', () => this.#r.inTurn(() => this.#r.runtime.remove(this.#name)));
     this.#release();
     const collected = await this.#collect();
     return this.#conclude(end, collected);
@@ -394,7 +394,7 @@ export class JobRun {
     this.#log.follow();
     if (failure !== null) this.#log.system(failure.message);
     await this.#ask('killing what is left', () => this.#r.runtime.kill(this.#name));
-    await this.#ask('removing the container', () => this.#r.runtime.remove(this.#name));
+    await this.#ask('removing the container', () => this.#r.inTurn(() => this.#r.runtime.remove(this.#name)));
     this.#release();
     const log = await this.#ask('finishing the log', () => this.#log?.finish() ?? Promise.resolve(null));
     // What a lost job had left already is still on its disk.

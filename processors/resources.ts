@@ -28,6 +28,11 @@ export interface SupervisionResources {
   announce: JobQueue['announce'];
   /** The job runs: from now on it is known when it will have ended at the latest. Never throws. */
   started(job: Job): void;
+  /**
+   * Runs work that costs Podman much processor time (create, start, remove) in turn with others: more of it at once
+   * than the processors can carry makes all of it slower, 8 at once on 2 cores by a fifth.
+   */
+  inTurn<T>(work: () => Promise<T>): Promise<T>;
   /** One minute of a job's timeout, milliseconds; 60,000 but in tests. */
   readonly minuteMs: number;
 }

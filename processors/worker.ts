@@ -2,8 +2,10 @@
  * The worker of one host: takes dispatches from the host's queue, supervises them, keeps the host's lease, and takes
  * its turn as dispatcher. It can be killed at any moment; the next one of the same name goes on.
  */
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
 import { Dispatcher } from '../queues/dispatcher.ts';
 import { type HostConsumer, startHostConsumer } from '../queues/host-consumer.ts';
 import type { QueueResources } from '../queues/resources.ts';
@@ -100,6 +102,7 @@ export class Worker {
           logger.debug({ err: error, job_id: id }, 'dispatch goes on planning with the looser bound');
         });
       },
+      inTurn: pLimit(availableParallelism() * 2),
       minuteMs: this.#minuteMs,
     });
   }
