@@ -7,7 +7,7 @@ import { accessLog } from './middleware/access-log.ts';
 import { authentication } from './middleware/authentication.ts';
 import { errorAnswers } from './middleware/errors.ts';
 import { loginPage } from './middleware/login-page.ts';
-import { rateLimit } from './middleware/rate-limit.ts';
+import { RateLimit } from './middleware/rate-limit.ts';
 import { requestId } from './middleware/request-id.ts';
 import { securityHeaders } from './middleware/security-headers.ts';
 import { type Operation, routerPath } from './operation.ts';
@@ -15,11 +15,13 @@ import type { ApiResources } from './resources.ts';
 import { board } from './routes/board/routes.ts';
 import { capacityOperations } from './routes/capacity/routes.ts';
 import { docsOperations } from './routes/docs/routes.ts';
+import { eventOperations } from './routes/events/routes.ts';
 import { healthOperations } from './routes/health/routes.ts';
 import { artifactOperations } from './routes/jobs/artifacts.ts';
 import { outputOperations } from './routes/jobs/output.ts';
 import { jobOperations } from './routes/jobs/routes.ts';
 import { sessionOperations } from './routes/session/routes.ts';
+import { tokenOperations } from './routes/tokens/routes.ts';
 import { uploadOperations } from './routes/uploads/routes.ts';
 import { Sessions } from './sessions.ts';
 
@@ -35,15 +37,17 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
   // Reached only by answers that broke off in the middle of their stream: nobody is left to be told.
   app.on('error', (error: unknown) => logger.debug({ err: error }, 'an answer broke off'));
 
-  const sessions = new Sessions();
+  const sessions = new Sessions(resources.sessions);
   const operations = [
     ...jobOperations(resources),
     ...outputOperations(resources),
     ...artifactOperations(resources),
+    ...eventOperations(resources),
     ...uploadOperations(resources),
     ...capacityOperations(resources),
     ...healthOperations(new Health(resources.healthChecks, logger)),
     ...sessionOperations(tokens, sessions),
+    ...tokenOperations(resources),
   ];
   const router = routerOf([...operations, ...docsOperations(operations)]);
 
@@ -53,7 +57,7 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
   app.use(securityHeaders);
   app.use(errorAnswers(logger));
   app.use(loginPage);
-  app.use(authentication({ tokens, sessions }, rateLimit(resources.rateLimiter)));
+  app.use(authentication({ tokens, sessions, limit: new RateLimit(resources.rateLimiter) }));
   app.use(board(resources));
   app.use(router.routes());
   app.use(router.allowedMethods());

@@ -2,15 +2,19 @@
 import type Router from '@koa/router';
 import type { RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
-import type { Principal, Scope } from './tokens.ts';
 import { FlashpodsError } from '../src/errors.ts';
+import type { Principal, Scope } from '../src/identity/principal.ts';
 
 export interface RequestState {
   requestId: string;
   /** Null until the request is authenticated, and for public paths. */
   principal: Principal | null;
-  /** Aborted when the client has gone or the server stops: nobody waits for this answer any longer. */
+  /**
+   * Aborted when the client has gone, its token was revoked or the server stops: nobody is to wait for this answer any
+   * longer.
+   */
   abandoned: AbortSignal;
+  abandon: () => void;
 }
 
 export type ApiContext = Koa.ParameterizedContext<RequestState, object>;

@@ -1,5 +1,9 @@
-/** Health from cached probes: an answer takes at most {@link PROBE_DEADLINE_MS}, whatever hangs behind it. */
-import { statfs } from 'node:fs/promises';
+/**
+ * Health from cached probes. An answer takes at most {@link PROBE_DEADLINE_MS}, whatever hangs behind it, and with the
+ * age of what it may be made from it is never older than a second.
+ */
+import { constants } from 'node:fs';
+import { access, statfs } from 'node:fs/promises';
 import type { Logger } from '../src/observability/logger.ts';
 
 export interface HealthCheck {
@@ -15,9 +19,9 @@ export interface HealthReport {
   readonly checks: Readonly<Record<string, 'ok' | 'down'>>;
 }
 
-const PROBE_DEADLINE_MS = 800;
+const PROBE_DEADLINE_MS = 600;
 /** A result is used for so long: a crowd of health checks costs one probe. */
-const FRESH_MS = 500;
+const FRESH_MS = 200;
 
 export class Health {
   readonly #probes: readonly { readonly check: HealthCheck; readonly cached: CachedProbe }[];
@@ -54,36 +58,49 @@ class CachedProbe {
     if (this.#last && performance.now() - this.#last.at < FRESH_MS) return this.#last.ok;
     this.#running ??= this.#probe();
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<false>((resolve) => {
-      timer = setTimeout(() => resolve(false), PROBE_DEADLINE_MS);
+    const late = new Promise<'late'>((resolve) => {
+      // A process that was busy itself first looks at what has been answered meanwhile: immediates come after that.
+      timer = setTimeout(() => setImmediate(() => resolve('late')), PROBE_DEADLINE_MS);
     });
-    const ok = await Promise.race([this.#running, late]);
+    const outcome = await Promise.race([this.#running, late]);
     clearTimeout(timer);
-    return ok;
+    if (outcome !== 'late') return outcome;
+    this.#note(false, new Error(`no answer within ${PROBE_DEADLINE_MS} ms`));
+    return false;
   }
 
   async #probe(): Promise<boolean> {
     let ok = true;
     try {
       await this.#check.probe();
+      this.#note(true);
     } catch (error) {
       ok = false;
-      if (this.#last?.ok !== false)
-        this.#logger.warn({ err: error, check: this.#check.name }, 'a health check failed');
+      this.#note(false, error);
     }
-    this.#last = { ok, at: performance.now() };
     this.#running = null;
     return ok;
   }
+
+  /** One line in the log when it changes, not one for every look. */
+  #note(ok: boolean, error?: unknown): void {
+    const check = this.#check.name;
+    if (!ok && this.#last?.ok !== false) this.#logger.warn({ err: error, check }, 'a health check failed');
+    if (ok && this.#last?.ok === false) this.#logger.info({ check }, 'a health check succeeds again');
+    this.#last = { ok, at: performance.now() };
+  }
 }
 
-/** Fails when the file system of `directory` has less than `minFreeBytes` left. */
-export const diskCheck = (directory: string, minFreeBytes = 512 * 1024 * 1024): HealthCheck => ({
+/** Fails when one of the directories can't be written, or its file system has less than `minFreeBytes` left. */
+export const diskCheck = (directories: readonly string[], minFreeBytes: number): HealthCheck => ({
   name: 'disk',
   matters: true,
   async probe() {
-    const { bavail, bsize } = await statfs(directory);
-    if (bavail * bsize < minFreeBytes)
-      throw new Error(`only ${bavail * bsize} bytes are free in ${directory}`);
+    for (const directory of directories) {
+      await access(directory, constants.W_OK);
+      const { bavail, bsize } = await statfs(directory);
+      if (bavail * bsize < minFreeBytes)
+        throw new Error(`only ${bavail * bsize} bytes are free in ${directory}`);
+    }
   },
 });

@@ -1,8 +1,8 @@
 /** One endpoint: what the router serves and what the OpenAPI document says come from the same value. */
 import type { z } from 'zod';
 import type { ErrorCode } from '../src/errors.ts';
+import type { Scope } from '../src/identity/principal.ts';
 import type { RouteContext } from './context.ts';
-import type { Scope } from './tokens.ts';
 
 export interface Answer {
   readonly description: string;
@@ -14,7 +14,7 @@ export interface Answer {
 
 export interface Operation {
   readonly id: string;
-  readonly tag: 'jobs' | 'logs and artifacts' | 'uploads' | 'server';
+  readonly tag: 'jobs' | 'events' | 'logs and artifacts' | 'uploads' | 'tokens' | 'server';
   readonly method: 'get' | 'post' | 'put' | 'delete';
   /** OpenAPI's form: `/jobs/{id}`. A last parameter written `{name…}` also takes slashes. */
   readonly path: string;
@@ -22,14 +22,19 @@ export interface Operation {
   readonly description?: string;
   /** `public`: needs no token. `body`: authenticates by what it carries. */
   readonly scope: Scope | 'public' | 'body';
+  /** The cookie of a signed-in browser will do as well as a bearer token. */
+  readonly browsers?: true;
+  /** Never refused as `rate_limited`. */
+  readonly uncounted?: true;
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
+  readonly headers?: z.ZodObject;
   readonly body?: {
     readonly required: boolean;
     readonly content: Readonly<Record<string, z.ZodType | 'binary'>>;
   };
   readonly answers: Readonly<Record<number, Answer>>;
-  /** Codes of its own; those that every operation may answer are added by the document. */
+  /** Codes of its own; the document adds those that follow from scope, query, body and rate. */
   readonly errors: readonly ErrorCode[];
   readonly handle: (ctx: RouteContext) => Promise<void> | void;
 }

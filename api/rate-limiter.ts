@@ -1,29 +1,15 @@
-export interface RateDecision {
-  readonly allowed: boolean;
-  /** Depth of the bucket. */
-  readonly limit: number;
-  /** Whole requests left. */
-  readonly remaining: number;
-  /** Until a request is allowed; 0 when one is now. */
-  readonly retryAfterMs: number;
-  /** Until the bucket is full again. */
-  readonly resetMs: number;
-}
+/** The buckets of this process, and how they stand in for those in Redis while that is away. */
+import { FlashpodsError } from '../src/errors.ts';
+import type { Rate, RateDecision, RateLimiter } from '../queues/rate-limit/rate-limiter.ts';
 
-/** Token buckets by key. Issue of fairness between callers, not of safety: an implementation that can't count allows. */
-export interface RateLimiter {
-  /** Takes one request out of the key's bucket, if it holds one. */
-  take(key: string): Promise<RateDecision>;
-  /** The bucket as it stands, nothing taken. */
-  look(key: string): Promise<RateDecision>;
-}
+export type { Rate, RateDecision, RateLimiter };
 
 interface Bucket {
   tokens: number;
   at: number;
 }
 
-/** Buckets that nobody used for long are full again, which is what a missing one is taken for. */
+/** The one unused for longest goes first. It is full again by then, unless so many callers come within a second. */
 const MAX_BUCKETS = 10_000;
 
 /** Buckets in the memory of this process: each process of several gives its callers the whole rate. */
@@ -34,7 +20,7 @@ export class ProcessRateLimiter implements RateLimiter {
   readonly #buckets = new Map<string, Bucket>();
 
   /** @param now milliseconds of a monotonic clock */
-  constructor(options: { perSecond: number; burst: number; now?: () => number }) {
+  constructor(options: Rate & { readonly now?: () => number }) {
     this.#perSecond = options.perSecond;
     this.#burst = options.burst;
     this.#now = options.now ?? (() => performance.now());
@@ -44,16 +30,27 @@ export class ProcessRateLimiter implements RateLimiter {
     const bucket = this.#refilled(key);
     const allowed = bucket.tokens >= 1;
     if (allowed) bucket.tokens -= 1;
-    // Set anew so that the map's order is the order of last use, and the first is the one to drop.
-    this.#buckets.delete(key);
-    this.#buckets.set(key, bucket);
-    const oldest = this.#buckets.keys().next();
-    if (this.#buckets.size > MAX_BUCKETS && !oldest.done) this.#buckets.delete(oldest.value);
+    this.#keep(key, bucket);
     return Promise.resolve(this.#decision(bucket, allowed));
   }
 
   look(key: string): Promise<RateDecision> {
-    return Promise.resolve(this.#decision(this.#refilled(key), true));
+    const bucket = this.#refilled(key);
+    return Promise.resolve(this.#decision(bucket, bucket.tokens >= 1));
+  }
+
+  /** Makes the bucket as full as another limiter of the same rate has found its own. */
+  learn(key: string, { resetMs }: RateDecision): void {
+    const tokens = this.#burst - (resetMs / 1_000) * this.#perSecond;
+    this.#keep(key, { tokens: Math.max(0, tokens), at: this.#now() });
+  }
+
+  /** Set anew so that the map's order is the order of last use, and the first is the one to drop. */
+  #keep(key: string, bucket: Bucket): void {
+    this.#buckets.delete(key);
+    this.#buckets.set(key, bucket);
+    const oldest = this.#buckets.keys().next();
+    if (this.#buckets.size > MAX_BUCKETS && !oldest.done) this.#buckets.delete(oldest.value);
   }
 
   #refilled(key: string): Bucket {
@@ -71,5 +68,63 @@ export class ProcessRateLimiter implements RateLimiter {
       retryAfterMs: allowed ? 0 : msFor(1 - bucket.tokens),
       resetMs: msFor(this.#burst - bucket.tokens),
     };
+  }
+}
+
+/**
+ * A Redis that answers later than this is treated as absent. Some hundred times what it takes; with 10 ms, two API
+ * processes on a machine with more work than cores let twice the burst through.
+ */
+const PATIENCE_MS = 25;
+
+/**
+ * Asks the shared buckets, and this process's own while those don't answer: no request waits longer than
+ * `patienceMs` for them, and while one question hangs no other request waits at all. The own buckets go on from what
+ * the shared ones last said; during an outage every process gives the whole rate. It never stops anybody.
+ */
+export class SharedRateLimiter implements RateLimiter {
+  readonly #shared: RateLimiter;
+  readonly #own: ProcessRateLimiter;
+  readonly #patienceMs: number;
+  /** Questions that are late: until they are answered or given up nobody asks another one. */
+  #late = 0;
+
+  constructor(shared: RateLimiter, own: ProcessRateLimiter, patienceMs = PATIENCE_MS) {
+    this.#shared = shared;
+    this.#own = own;
+    this.#patienceMs = patienceMs;
+  }
+
+  take(key: string): Promise<RateDecision> {
+    return this.#decide(key, (limiter) => limiter.take(key));
+  }
+
+  look(key: string): Promise<RateDecision> {
+    return this.#decide(key, (limiter) => limiter.look(key));
+  }
+
+  async #decide(
+    key: string,
+    question: (limiter: RateLimiter) => Promise<RateDecision>,
+  ): Promise<RateDecision> {
+    if (this.#late > 0) return question(this.#own);
+    const asked = question(this.#shared).catch((error: unknown) => {
+      if (error instanceof FlashpodsError) return null;
+      throw error;
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      // A loop that was busy itself looks at its sockets before it calls Redis late: immediates come after those.
+      timer = setTimeout(() => setImmediate(() => resolve('late')), this.#patienceMs);
+    });
+    const answer = await Promise.race([asked, late]);
+    clearTimeout(timer);
+    if (answer === 'late') {
+      this.#late += 1;
+      void asked.catch(() => undefined).then(() => (this.#late -= 1));
+    }
+    if (answer === null || answer === 'late') return question(this.#own);
+    this.#own.learn(key, answer);
+    return answer;
   }
 }

@@ -1,21 +1,26 @@
 import type { Queue } from 'bullmq';
 import type { Config } from '../src/config.ts';
+import type { TokenVerifier } from '../src/identity/principal.ts';
+import type { SessionStore } from '../src/identity/session.ts';
+import type { Tokens } from '../src/identity/tokens.ts';
 import type { JobService } from '../src/jobs/service.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { UploadService } from '../src/uploads/service.ts';
 import type { HealthCheck } from './health.ts';
 import type { RateLimiter } from './rate-limiter.ts';
-import type { TokenVerifier } from './tokens.ts';
 
 /** All that the API lives on. Made once, in the composition root; whoever makes a resource also closes it. */
 export interface ApiResources {
   readonly jobs: JobService;
   readonly uploads: UploadService;
-  /** Read only here: what jobs left. Every change goes through the services. */
-  readonly store: Pick<JobStore, 'artifacts'>;
+  /** Read only here: what jobs left, and the journal. Every change goes through the services. */
+  readonly store: Pick<JobStore, 'artifacts' | 'events' | 'journal' | 'journalBounds'>;
   readonly config: Pick<Config, 'logsPath' | 'artifactsPath' | 'artifactRetentionHours'>;
   readonly tokens: TokenVerifier;
+  /** What `/tokens` administers; usually the same object. */
+  readonly namedTokens: Pick<Tokens, 'create' | 'list' | 'revoke'>;
+  readonly sessions: SessionStore;
   readonly rateLimiter: RateLimiter;
   readonly healthChecks: readonly HealthCheck[];
   /** The queues that Bull Board shows, now: hosts come and go. Objects stay the same from call to call. */

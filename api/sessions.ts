@@ -1,47 +1,33 @@
 import { randomBytes } from 'node:crypto';
-import { digestOf } from './tokens.ts';
+import type { Session, SessionStore } from '../src/identity/session.ts';
+import { digestOf } from '../src/identity/token.ts';
 
-/** Hours that a browser stays signed in. */
-const LIFETIME_MS = 12 * 3_600_000;
-/** Beyond this the oldest sessions end: memory stays bounded whatever signs in. */
+/** Time that a browser stays signed in. */
+export const SESSION_LIFETIME_MS = 12 * 3_600_000;
+/** Beyond this the oldest sessions end: the table stays small whatever signs in. */
 const MAX_SESSIONS = 1_000;
 
-export interface Session {
-  readonly tokenDigest: Buffer;
-  /** The `Host` that the browser signed in at; the cookie opens nothing under another name. */
-  readonly host: string;
-  readonly expiresAt: number;
-}
-
-/**
- * Signed-in browsers of this process. Only digests are kept: of the cookie's secret as key, of the token as value.
- * The token is looked up again at every use, so that a revoked token ends its sessions.
- */
+/** Cookies of signed-in browsers; good at every API process of the same database. Only digests are kept. */
 export class Sessions {
-  readonly #byDigest = new Map<string, Session>();
+  readonly #store: SessionStore;
+
+  constructor(store: SessionStore) {
+    this.#store = store;
+  }
 
   /** @returns the secret for the cookie */
-  open(tokenDigest: Buffer, host: string): string {
+  async open(tokenDigest: Buffer, host: string): Promise<string> {
     const secret = randomBytes(32).toString('base64url');
-    const oldest = this.#byDigest.keys().next();
-    if (this.#byDigest.size >= MAX_SESSIONS && !oldest.done) this.#byDigest.delete(oldest.value);
-    this.#byDigest.set(key(secret), { tokenDigest, host, expiresAt: Date.now() + LIFETIME_MS });
+    const expiresAt = Date.now() + SESSION_LIFETIME_MS;
+    await this.#store.add(digestOf(secret), { tokenDigest, host, expiresAt }, MAX_SESSIONS);
     return secret;
   }
 
-  find(secret: string): Session | null {
-    const session = this.#byDigest.get(key(secret));
-    if (!session) return null;
-    if (session.expiresAt > Date.now()) return session;
-    this.#byDigest.delete(key(secret));
-    return null;
+  find(secret: string): Promise<Session | null> {
+    return this.#store.find(digestOf(secret));
   }
 
-  close(secret: string): void {
-    this.#byDigest.delete(key(secret));
+  close(secret: string): Promise<void> {
+    return this.#store.remove(digestOf(secret));
   }
 }
-
-export const SESSION_LIFETIME_MS = LIFETIME_MS;
-
-const key = (secret: string): string => digestOf(secret).toString('base64url');

@@ -28,6 +28,9 @@ export function makePrivateDirectories(config: Config): void {
   }
 }
 
+/** What the rsync daemon, the API and the worker of one machine share. */
+export const rsyncPath = (config: Config): string => join(config.runPath, 'rsync');
+
 /** Where the Podman service of `up` has its socket and its record. */
 export const podmanRunPath = (config: Config): string => join(config.runPath, 'podman');
 

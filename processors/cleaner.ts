@@ -101,32 +101,23 @@ export class Cleaner {
   /** Ended jobs lose their logs, the one that ended first before the others, until all together fit. */
   async #sweepOldestLogs(): Promise<void> {
     const limit = this.#r.config.logsTotalMb * 2 ** 20;
-    const stored = await this.#r.storedLogs();
-    let total = stored.reduce((sum, log) => sum + log.diskBytes, 0);
-    if (total <= limit) return;
-    const sizes = new Map(stored.map((log) => [log.jobId, log.diskBytes]));
-    let evicted = 0;
     let passed = 0;
-    while (total > limit) {
+    for (;;) {
+      // In this order: what another cleaner deletes meanwhile is either not counted, or taken off the total below.
       const jobs = await this.#r.store.finishedWithLogs(BATCH, passed);
+      const sizes = new Map((await this.#r.storedLogs()).map(({ jobId, diskBytes }) => [jobId, diskBytes]));
+      let total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
       for (const job of jobs) {
-        if (this.#stop.signal.aborted || total <= limit) break;
+        if (this.#stop.signal.aborted || total <= limit) return;
         const size = sizes.get(job.id) ?? 0;
-        const gone =
-          size > 0 &&
-          (await this.#attempt(`the log of ${job.id}`, () =>
-            this.#clean(job, { log: true, artifacts: false }),
-          ));
-        if (!gone) {
-          passed++;
-          continue;
-        }
-        total -= size;
-        evicted++;
+        const evict = (): Promise<void> => this.#clean(job, { log: true, artifacts: false });
+        if (size > 0 && (await this.#attempt(`the log of ${job.id}`, evict))) {
+          total -= size;
+          this.#r.logger.info({ job_id: job.id, bytes: size }, 'a log went for newer ones');
+        } else passed++;
       }
-      if (jobs.length < BATCH || this.#stop.signal.aborted) break;
+      if (jobs.length < BATCH) return;
     }
-    this.#r.logger.info({ evicted, bytes: total, limit }, 'all logs together had exceeded their limit');
   }
 
   async #clean(job: Job, go: { readonly log: boolean; readonly artifacts: boolean }): Promise<void> {

@@ -6,11 +6,12 @@
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { collectArtifacts } from '../src/artifacts/collector.ts';
-import type { ContainerState, Verdict } from '../src/containers/runtime.ts';
+import type { ContainerSpec, ContainerState, Verdict } from '../src/containers/runtime.ts';
 import { FlashpodsError } from '../src/errors.ts';
 import { sandboxName } from '../src/ids.ts';
 import type { ArtifactRecord, Job } from '../src/jobs/job.ts';
 import { type EndingReason, isHosted } from '../src/jobs/states.ts';
+import type { JobPatch } from '../src/jobs/store.ts';
 import { type LogCapture, openLogCapture } from '../src/logs/log-capture.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import { readUptimeMs } from './host-facts.ts';
@@ -70,8 +71,11 @@ export class JobRun {
   /** Somebody may have changed the row: look whether the job is to end. Never throws. */
   async look(): Promise<void> {
     if (this.#reason !== null) return;
-    const row = await this.#r.store.get(this.#job.id).catch(() => null);
-    if (row?.epoch === this.#job.epoch && row.endingReason !== null) this.#noteEnding(row.endingReason);
+    const row = await this.#r.store.get(this.#job.id).catch(() => 'unknown' as const);
+    if (row === 'unknown' || this.#reason !== null) return;
+    // The row has moved on without this host: whatever runs here is nobody's any more.
+    if (row?.epoch !== this.#job.epoch || !isHosted(row.status)) this.#noteEnding('lost');
+    else if (row.endingReason !== null) this.#noteEnding(row.endingReason);
   }
 
   /** Whether cpus and memory of the host belong to this run: what a synchronisation tells the semaphore. */
@@ -100,6 +104,11 @@ export class JobRun {
       this.#r.journal.read(this.#job.id, this.#job.epoch),
     );
     if (status === 'starting' && journal === null) {
+      // Its end was decided, perhaps by a process that died of it: that needs no reservation, which may be gone.
+      if (this.#reason !== null) {
+        this.#holdsCapacity = true;
+        return this.#abandonStart();
+      }
       // Nothing of it was ever started, so nothing is lost by waiting for Redis.
       const claimed = await this.#ask('claiming the reservation', () =>
         this.#r.claim(this.#job.id, this.#job.epoch),
@@ -126,12 +135,12 @@ export class JobRun {
         this.#log = await this.#openLog();
         this.#log.follow();
         await this.#markRunning(container?.startedAt ?? Date.now());
-        return this.#follow(journal);
+        return this.#follow(journal, container?.startedAt ?? null);
       case 'settle':
         this.#log = await this.#openLog();
         this.#log.follow();
         await this.#markRunning(container?.startedAt ?? Date.now());
-        return this.#settle(container);
+        return this.#settle(container, endOf(container, this.#job));
       case 'finish':
         return this.#finish(journal?.end ?? null);
       case 'lose':
@@ -154,9 +163,10 @@ export class JobRun {
       check();
       // Before the start: the first line is often there before Podman has answered.
       this.#log.follow();
-      await this.#r.inTurn(() => this.#r.runtime.start(this.#name));
+      await this.#answered(stop, () => this.#r.inTurn(() => this.#r.runtime.start(this.#name)));
     } catch (error) {
       this.#detach.throwIfAborted();
+      if (await this.#endedElsewhere()) return { kind: 'void', why: 'fenced' };
       if (this.#reason !== null) return this.#abandonStart();
       const failure = deadline.aborted
         ? {
@@ -179,11 +189,12 @@ export class JobRun {
       startedUptimeMs: readUptimeMs(),
     };
     this.#log.follow();
-    await Promise.all([
+    // Timeout, cancellation and exit hold from now on, also while disk or database take nothing.
+    const recorded = Promise.all([
       this.#ask('writing the journal', () => this.#r.journal.write(started)),
       this.#markRunning(startedAt),
     ]);
-    return this.#follow(started);
+    return this.#follow(started, startedAt, recorded);
   }
 
   async #prepare(stop: AbortSignal, check: () => void): Promise<void> {
@@ -196,11 +207,11 @@ export class JobRun {
       pidsLimit: config.jobPidsLimit,
     };
     const [digest] = await settleAll([
-      runtime.ensureImage(job.image, (line) => this.#log?.system(line), stop),
+      this.#answered(stop, () => runtime.ensureImage(job.image, (line) => this.#log?.system(line), stop)),
       runtime.provision({ ...limits, diskBytes: config.jobDiskMb * 2 ** 20 }),
     ]);
     check();
-    await runtime.create({
+    const spec: ContainerSpec = {
       ...limits,
       jobId: job.id,
       epoch: job.epoch,
@@ -211,7 +222,8 @@ export class JobRun {
       network: job.network,
       workDir: job.filesId === null ? null : this.#r.snapshotPath(job.filesId),
       workReadOnly: job.type === 'worker',
-    });
+    };
+    await this.#answered(stop, () => runtime.create(spec));
     await this.#r.journal.write({
       jobId: job.id,
       epoch: job.epoch,
@@ -219,6 +231,20 @@ export class JobRun {
       bootId: this.#r.bootId,
     });
     this.#imageDigest = digest;
+  }
+
+  /** Asks Podman again while it does not answer: it may be starting anew, and no job is given up for that. */
+  async #answered<T>(stop: AbortSignal, work: () => Promise<T>): Promise<T> {
+    for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2_000)) {
+      try {
+        return await work();
+      } catch (error) {
+        const silent = error instanceof FlashpodsError && error.code === 'container_error';
+        if (!silent || stop.aborted) throw error;
+        this.#logger.warn({ err: error }, `Podman did not answer; trying again in ${waitMs} ms`);
+        await delay(waitMs, undefined, { signal: stop }).catch(() => undefined);
+      }
+    }
   }
 
   /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
@@ -239,18 +265,24 @@ export class JobRun {
     else await this.look();
   }
 
-  async #follow(journal: JournalEntry | null): Promise<RunResult> {
+  /** @param recorded settled before the end of the job is written down: its start comes first */
+  async #follow(
+    journal: JournalEntry | null,
+    startedAt: number | null,
+    recorded: Promise<unknown> = Promise.resolve(),
+  ): Promise<RunResult> {
     const over = new AbortController();
     const timer = setTimeout(
       () => void this.#decide('timeout').catch(() => undefined),
-      this.#remainingMs(journal),
+      this.#remainingMs(journal, startedAt),
     );
     const ending = this.#enforceEnding(over.signal);
     let state: ContainerState | null;
     try {
-      state = await this.#ask('waiting for the exit', () =>
-        this.#r.runtime.waitForExit(this.#name, this.#detach),
-      );
+      [state] = await Promise.all([
+        this.#ask('waiting for the exit', () => this.#r.runtime.waitForExit(this.#name, this.#detach)),
+        recorded,
+      ]);
     } finally {
       clearTimeout(timer);
       over.abort();
@@ -260,12 +292,12 @@ export class JobRun {
   }
 
   /** Milliseconds until the timeout: by uptime where this boot started the job, so that no clock that is set matters. */
-  #remainingMs(journal: JournalEntry | null): number {
+  #remainingMs(journal: JournalEntry | null, startedAt: number | null): number {
     const limitMs = this.#job.timeoutMinutes * this.#r.minuteMs;
     const elapsedMs =
       journal?.startedUptimeMs !== undefined && journal.bootId === this.#r.bootId
         ? readUptimeMs() - journal.startedUptimeMs
-        : Date.now() - (this.#job.startedAt ?? Date.now());
+        : Date.now() - (this.#job.startedAt ?? startedAt ?? Date.now());
     return Math.min(Math.max(0, limitMs - elapsedMs), 2 ** 31 - 1);
   }
 
@@ -283,14 +315,14 @@ export class JobRun {
   }
 
   /** The process is gone: log to its end, verdict, journal, container away, capacity back; then {@link #finish}. */
-  async #settle(state: ContainerState | null): Promise<RunResult> {
+  async #settle(state: ContainerState | null, endedAt = Date.now()): Promise<RunResult> {
     if (state === null) {
+      if (await this.#endedElsewhere()) return { kind: 'void', why: 'fenced' };
       return this.#fail('lost', {
         code: 'container_lost_on_recovery',
         message: 'The container vanished while the job ran.',
       });
     }
-    const endedAt = Date.now();
     await this.#decide('exit', { endedAt });
     const [verdict, log] = await Promise.all([
       this.#ask('reading the verdict', () => this.#r.runtime.verdict(this.#name)),
@@ -313,6 +345,15 @@ export class JobRun {
       }),
     );
     return this.#finish(end);
+  }
+
+  /** Whether another process of this host has settled the job: it says so in the journal before the container goes. */
+  #endedElsewhere(): Promise<boolean> {
+    return this.#ask('looking who ended the job', async () => {
+      const journal = await this.#r.journal.read(this.#job.id, this.#job.epoch);
+      const row = await this.#r.store.get(this.#job.id);
+      return journal?.phase === 'ended' || row?.epoch !== this.#job.epoch || !isHosted(row.status);
+    });
   }
 
   async #finish(end: NonNullable<JournalEntry['end']> | null): Promise<RunResult> {
@@ -388,11 +429,18 @@ export class JobRun {
   }
 
   /** Ends a job that has no exit code to show: not started, or lost. */
-  async #fail(reason: EndingReason, failure: Failure | null): Promise<RunResult> {
-    const decided = await this.#decide(reason);
+  async #fail(reason: EndingReason, found: Failure | null): Promise<RunResult> {
+    const { error, errorMessage } = this.#job;
+    // What a process wrote down that died of it, or after it, was first.
+    const failure = error === null ? found : { code: error, message: errorMessage ?? '' };
+    // With what failed, so that a process that goes on from here can still tell it.
+    const decided = await this.#decide(
+      reason,
+      failure === null ? {} : { error: failure.code, errorMessage: failure.message },
+    );
     this.#log ??= await this.#openLog();
     this.#log.follow();
-    if (failure !== null) this.#log.system(failure.message);
+    if (failure !== null && error === null) this.#log.system(failure.message);
     await this.#ask('killing what is left', () => this.#r.runtime.kill(this.#name));
     await this.#ask('removing the container', () => this.#r.inTurn(() => this.#r.runtime.remove(this.#name)));
     this.#release();
@@ -440,7 +488,10 @@ export class JobRun {
   }
 
   /** The first reason wins, across processes. @returns the one in force */
-  async #decide(reason: EndingReason, patch: { endedAt?: number } = {}): Promise<EndingReason> {
+  async #decide(
+    reason: EndingReason,
+    patch: Pick<JobPatch, 'endedAt' | 'error' | 'errorMessage'> = {},
+  ): Promise<EndingReason> {
     if (this.#reason !== null) return this.#reason;
     const inForce = await this.#ask('deciding the ending', async () => {
       const first = await this.#r.store.decideEnding(this.#job.id, reason, this.#actor, {
@@ -484,6 +535,10 @@ export class JobRun {
     return persist(what, this.#logger, this.#detach, work);
   }
 }
+
+/** When it ended, though nobody watched; by the engine's clock, but not before the start that the job shows. */
+const endOf = (container: ContainerState | null, job: Job): number =>
+  Math.max(container?.finishedAt ?? Date.now(), job.startedAt ?? 0);
 
 /** Like `Promise.all`, but leaves nothing running behind when one of them fails. */
 async function settleAll<A, B>(work: readonly [Promise<A>, Promise<B>]): Promise<[A, B]> {

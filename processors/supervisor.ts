@@ -168,7 +168,16 @@ export class Supervisor {
   async #discard(name: string, jobId: string, epoch: number): Promise<void> {
     this.#r.logger.warn({ sandbox: name }, 'removing a sandbox that no active job stands behind');
     await this.#r.runtime.kill(name);
-    await this.#r.runtime.dispose(name);
+    try {
+      await this.#r.runtime.dispose(name);
+    } catch (error) {
+      // It runs nothing any more, so it must not keep this host from taking work.
+      this.#r.logger.error(
+        { err: error, sandbox: name },
+        'a sandbox could not be removed; the next reconciliation tries again',
+      );
+      return;
+    }
     await this.#r.journal.remove(jobId, epoch);
     this.#r.release(jobId, epoch);
   }

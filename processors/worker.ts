@@ -119,7 +119,11 @@ export class Worker {
     this.#unsubscribe = this.#r.queues.queue.subscribeHost(this.#host, (jobId) => {
       if (jobId !== '') this.#supervisor.look(jobId);
       // Redis was restarted: nothing comes until this host has synchronised, so don't wait for the next heartbeat.
-      else void this.#beat().catch(() => undefined);
+      // Or a newer process has taken the name over, which the heartbeat will tell.
+      else
+        void this.#beat().catch((error: unknown) => {
+          if (isRefusal(error, 'fenced')) this.#onFenced();
+        });
     });
     await this.#reconcile().catch((error: unknown) => {
       this.#r.logger.error(
@@ -148,7 +152,8 @@ export class Worker {
         ['consumer', () => this.#consumer?.detach()],
         ['supervisor', () => this.#supervisor.detach()],
         ['loops', () => Promise.all(this.#loops)],
-        ['releases', () => this.#releaseAll()],
+        // Without Redis the next worker's synchronisation finds what was not released.
+        ['releases', () => this.#releaseAll().catch(() => undefined)],
         ['cleaner', () => this.#cleaner.stop()],
       ],
       this.#r.logger,
@@ -173,6 +178,10 @@ export class Worker {
   #onFenced(): void {
     this.#r.logger.error({ host: this.#host }, 'a newer worker owns this host name');
     this.#fenced.resolve();
+    // The entries first, as in `stop`.
+    void Promise.resolve(this.#consumer?.detach())
+      .catch(() => undefined)
+      .then(() => this.#supervisor.detach());
   }
 
   /** One heartbeat at a time: whoever asks while one is under way joins it. */

@@ -231,9 +231,10 @@ class Consumer implements HostConsumer {
     if (!old) return;
     // It keeps renewing the locks of what it holds, and ends with the last of them.
     this.#retired.push(old);
-    void old.close().then(() => {
+    const forget = (): void => {
       this.#retired = this.#retired.filter((worker) => worker !== old);
-    });
+    };
+    void old.close().then(forget, forget);
   }
 }
 

@@ -89,6 +89,10 @@ export class RedisJobQueue implements JobQueue {
     };
   }
 
+  subscribeAll(listener: (jobId: string) => void): () => void {
+    return this.#listen(this.#p.keys.lookChannel, (payload) => listener(payload));
+  }
+
   /** Calls with the id of a job of this host that wants to be looked at, or '' when the host shall synchronise. */
   subscribeHost(host: string, listener: (jobId: string) => void): () => void {
     return this.#listen(this.#p.keys.hostChannel(host), (payload) => listener(payload));

@@ -30,6 +30,8 @@ export interface Keys {
   reservation(jobId: string): string;
   /** Hash of one waiting job. */
   waitingJob(jobId: string): string;
+  /** String of one bucket of the API's rate limit, see `rate-limit/take.lua`. */
+  rateLimit(bucket: string): string;
 }
 
 /** @throws Error when the prefix has no hash tag */
@@ -45,5 +47,6 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     host: (name) => `${prefix}:host:${name}`,
     reservation: (jobId) => `${prefix}:reservation:${jobId}`,
     waitingJob: (jobId) => `${prefix}:waiting:job:${jobId}`,
+    rateLimit: (bucket) => `${prefix}:rate:${bucket}`,
   };
 }

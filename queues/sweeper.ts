@@ -115,7 +115,9 @@ export class Sweeper {
 
   async #endLost(row: Job): Promise<void> {
     const { store } = this.#o;
-    await store.decideEnding(row.id, 'lost', ACTOR, { epoch: row.epoch });
+    const failure = { error: 'host_lost', errorMessage: `The host ${row.host} did not come back.` };
+    // Whoever finishes this after a crash must know what was lost.
+    await store.decideEnding(row.id, 'lost', ACTOR, { epoch: row.epoch, patch: failure });
     const completedAt = Date.now();
     const common = { from: HOSTED_STATES, epoch: row.epoch, actor: ACTOR } as const;
     const cancelled = await store.transition(row.id, {
@@ -128,7 +130,7 @@ export class Sweeper {
     await store.transition(row.id, {
       ...common,
       to: 'failed',
-      patch: { error: 'host_lost', errorMessage: `The host ${row.host} did not come back.`, completedAt },
+      patch: { ...failure, completedAt },
     });
   }
 

@@ -81,6 +81,9 @@ export const settingsSchema = z.strictObject({
     .describe('a host without a heartbeat for so long has lost its jobs'),
   reconcileSeconds: integer(1, 3600).default(15).describe('time between two reconciliations'),
   logMaxMb: integer(1, 1_000_000).default(50).describe('log kept of one job, MB'),
+  logsTotalMb: integer(1)
+    .default(10_240)
+    .describe('all logs together, MB; beyond it the jobs that ended first lose theirs'),
   logRetentionHours: integer(0, 876_000).default(24).describe('logs are deleted after so long'),
   artifactRetentionHours: integer(0, 876_000).default(1).describe('artifacts are deleted after so long'),
   artifactMaxFileMb: integer(1).default(1024).describe('largest artifact, MB'),
@@ -89,6 +92,16 @@ export const settingsSchema = z.strictObject({
   uploadMaxMb: integer(1).default(2048).describe('one upload, MB'),
   uploadsTotalMb: integer(1).default(10_240).describe('all uploads together, MB'),
   uploadOpenMinutes: integer(1).default(30).describe('an upload that is not finalized expires after so long'),
+  rsyncAddr: z
+    .string()
+    .regex(/^(off|(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+):\d{1,5})$/, 'must be HOST:PORT, or off')
+    .default('127.0.0.1:8730')
+    .describe('address of the rsync daemon for uploads; port 0, or one that is taken, takes a free one'),
+  rsyncHostsAllow: z
+    .string()
+    .regex(/^[0-9a-zA-Z.:/*, -]+$/, 'must be addresses and networks, with spaces between')
+    .default('127.0.0.1 ::1')
+    .describe('who may connect to the rsync daemon'),
   uploadUnusedMinutes: integer(1)
     .default(60)
     .describe('a finalized upload that nothing uses expires after so long'),
@@ -102,6 +115,7 @@ export const settingsSchema = z.strictObject({
   concurrency: integer(1, 1000)
     .optional()
     .describe('containers at once on this host; default is what capacity allows'),
+  minFreeDiskMb: integer(0).default(512).describe('with less free, the API calls its disk down, MB'),
   rateLimitPerSecond: integer(1).default(100).describe('requests a second for each token'),
   rateLimitBurst: integer(1).default(110).describe('depth of the token bucket'),
   logLevel: z

@@ -13,7 +13,10 @@ export const abandonment =
   async (ctx, next) => {
     const gone = new AbortController();
     ctx.state.abandoned = AbortSignal.any([gone.signal, stopping]);
+    ctx.state.abandon = () => gone.abort();
     const { req, res } = ctx;
+    // A streamed answer alone has a dozen that listen for its end; ten is where Node would warn of a leak.
+    res.setMaxListeners(20);
     res.once('close', () => gone.abort());
     res.once('finish', () => {
       if (req.complete || req.destroyed) return;

@@ -14,6 +14,7 @@ export const accessLog =
         status: ctx.res.statusCode,
         duration_ms: Math.round((performance.now() - begun) * 10) / 10,
         owner: ctx.state.principal?.owner,
+        token_id: ctx.state.principal?.tokenId,
         ...(ctx.res.writableFinished ? {} : { aborted: true }),
       };
       if (ctx.path === '/health') logger.debug(entry, 'request');

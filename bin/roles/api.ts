@@ -19,6 +19,7 @@ import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { readToken } from '../data-directory.ts';
 import type { RunningRole } from './role.ts';
+import { startRsync } from './rsync.ts';
 import { openShared, type SharedResources, type StopSteps } from './shared.ts';
 
 export async function startApiRole(config: Config, logger: Logger): Promise<RunningRole> {
@@ -28,6 +29,9 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
   try {
     const shared = await openShared(config, logger, steps);
     const { database, store, hosts, uploads, queues } = shared;
+    await startRsync(config, logger, steps);
+    const transfers = uploads.watchTransfers();
+    steps.unshift(['transfers', () => transfers.stop()]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const app = createApp({
@@ -76,11 +80,14 @@ function healthChecks(
   const checks: HealthCheck[] = [
     { name: 'database', matters: true, probe: () => database.ping() },
     { name: 'redis', matters: true, probe: () => queues.ping() },
-    diskCheck(config.dataDir),
+    diskCheck(
+      [...new Set([config.dataDir, config.logsPath, config.artifactsPath, config.uploadsPath])],
+      config.minFreeDiskMb * 2 ** 20,
+    ),
   ];
   if (config.podmanSocket === undefined) return checks;
   const podman = new PodmanClient(config.podmanSocket);
   steps.unshift(['podman client', () => podman.close()]);
-  const probe = (): Promise<unknown> => podman.call('GET', '/_ping', { timeoutMs: 5_000 });
+  const probe = (): Promise<unknown> => podman.call('GET', '/_ping', { timeoutMs: 1_000 });
   return [...checks, { name: 'podman', matters: false, probe }];
 }

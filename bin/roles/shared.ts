@@ -8,7 +8,7 @@ import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { uploadLimits, UploadService } from '../../src/uploads/service.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
-import { makeDirectories } from '../data-directory.ts';
+import { makeDirectories, rsyncPath } from '../data-directory.ts';
 
 export interface SharedResources {
   readonly database: Database;
@@ -37,6 +37,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     uploadsPath: config.uploadsPath,
     limits: uploadLimits(config),
     idBase: config.idBase,
+    rsyncPath: rsyncPath(config),
     logger,
   });
   return { database, store: new KnexJobStore(database), hosts: new KnexHostStore(database), uploads, queues };

@@ -23,6 +23,7 @@ import { KeptService } from '../kept-service.ts';
 import { ChildRecord } from '../leftovers.ts';
 import { SupervisedChild } from '../supervised-child.ts';
 import { RoleExit, type RunningRole } from './role.ts';
+import { startRsync } from './rsync.ts';
 
 /** What images/base makes; no registry is needed for it. */
 const BASE_IMAGE = 'localhost/flashpods/base:latest';
@@ -44,6 +45,7 @@ export async function startUp(given: Config, logger: Logger): Promise<RunningRol
       config.redisUrl ?? startRedis(config, logger, steps),
       config.podmanSocket ?? startPodman(config, logger, steps),
     ]);
+    await startRsync(config, logger, steps);
     let listenAddr = config.listenAddr;
     const env = (): NodeJS.ProcessEnv => environmentOf({ ...config, redisUrl, podmanSocket, listenAddr });
     const child = (name: string): SupervisedChild => {

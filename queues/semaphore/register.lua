@@ -28,6 +28,8 @@ end
 redis.call('SADD', HOSTS, name)
 redis.call('HSET', hostKey(name), 'cpus', ARGV[2], 'memory', ARGV[3], 'leaseMs', ARGV[4],
   'generation', int(generation), 'beatAt', int(now), 'synchronised', '0', 'lost', '0')
+-- The process that had the name lets go at its next heartbeat, which is now: two must not end the same jobs.
+if ARGV[5] == '' then redis.call('PUBLISH', hostChannel(name), '') end
 for _, counter in ipairs({ 'usedCpus', 'usedMemory', 'held', 'draining' }) do
   redis.call('HSETNX', hostKey(name), counter, '0')
 end

@@ -1,8 +1,10 @@
 import { constants } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
 import { Directory, rawName } from '../trees/directory.ts';
+import { ifMissing } from '../trees/missing.ts';
 import { removeTree } from '../trees/remove-tree.ts';
 import { parseArtifactName } from './artifact-name.ts';
 
@@ -51,6 +53,28 @@ export const openArtifact = async (
 export const deleteArtifacts = async (artifactsDir: string, jobId: string): Promise<void> => {
   await removeTree(jobDirectory(artifactsDir, jobId));
   await removeTree(jobDirectory(artifactsDir, jobId, '.', '.partial'));
+};
+
+export interface StoredArtifacts {
+  readonly jobId: string;
+  /** When the collection was last changed, milliseconds since the Unix epoch. */
+  readonly changedAt: number;
+}
+
+/**
+ * The jobs of which artifacts are stored, whole or half collected, in no order; none when there is no such directory.
+ */
+export const storedArtifacts = async (artifactsDir: string): Promise<StoredArtifacts[]> => {
+  const stored = new Map<string, StoredArtifacts>();
+  for (const name of await readdir(artifactsDir).catch(ifMissing([]))) {
+    const jobId = /^(\w[\w-]*)$|^\.(\w[\w-]*)\.partial$/.exec(name)?.slice(1).find(Boolean);
+    if (jobId === undefined) continue;
+    const stats = await lstat(join(artifactsDir, name)).catch(ifMissing(null));
+    if (stats === null) continue;
+    const changedAt = Math.max(stats.mtimeMs, stored.get(jobId)?.changedAt ?? 0);
+    stored.set(jobId, { jobId, changedAt });
+  }
+  return [...stored.values()];
 };
 
 const openRegular = async (directory: Directory, file: string): Promise<OpenArtifact | null> => {

@@ -34,6 +34,21 @@ export function seconds(value: string): number {
   throw new InvalidArgumentError('It must be a time, such as 90, 90s, 5m or 1h.');
 }
 
+const SPANS = { m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** `30m`, `12h`, `90d` from now, or a date or time of ISO 8601 → milliseconds since the Unix epoch, in the future */
+export function moment(value: string): number {
+  const span = /^(\d+)([mhd])$/.exec(value);
+  const at = span
+    ? Date.now() + Number(span[1]) * SPANS[span[2] as keyof typeof SPANS]
+    : /^\d{4}-\d\d-\d\d/.test(value)
+      ? Date.parse(value)
+      : Number.NaN;
+  // Beyond this a Date can't be written in the form that the API takes.
+  if (at > Date.now() && at < Date.parse('9999-12-31')) return at;
+  throw new InvalidArgumentError('It must be a time from now such as 90d, 12h or 30m, or a date to come.');
+}
+
 /** Collects `KEY=VALUE` of an option that may be given several times. */
 export function keyValue(
   value: string,
@@ -50,6 +65,12 @@ export function label(value: string): readonly [key: string, value: string] {
   if (match?.[1] !== undefined && match[2] !== undefined) return [match[1], match[2]];
   throw new InvalidArgumentError('It must be KEY=VALUE.');
 }
+
+/** Collects names that may come several times, or several in one with commas. */
+export const listed = (value: string, earlier: readonly string[] = []): string[] => [
+  ...earlier,
+  ...value.split(',').filter((name) => name !== ''),
+];
 
 /** Collects an option that may be given several times. */
 export const several = (value: string, earlier: readonly string[] = []): string[] => [...earlier, value];

@@ -9,8 +9,19 @@ import type { LogsOptions } from './commands/logs.ts';
 import type { WaitOptions } from './commands/wait.ts';
 import type { KillOptions } from './commands/kill.ts';
 import type { GetArtifactOptions } from './commands/artifacts.ts';
+import type { CreateTokenOptions } from './commands/token.ts';
 import type { CliIo } from './io.ts';
-import { gigabytes, integerFrom, keyValue, label, minutes, seconds, several } from './option-values.ts';
+import {
+  gigabytes,
+  integerFrom,
+  keyValue,
+  label,
+  listed,
+  minutes,
+  moment,
+  seconds,
+  several,
+} from './option-values.ts';
 import { reportError } from './report.ts';
 import { Output } from './terminal.ts';
 
@@ -243,7 +254,47 @@ function createProgram(
     settling(async (_args, _options, context) => (await import('./commands/status.ts')).status(context)),
   );
 
+  addTokenCommands(clientCommand, settling);
+
   return program;
+}
+
+type ClientCommand = (usage: string, summary: string, examples: readonly string[]) => Command;
+type Settling = <Options extends object>(
+  load: (args: readonly string[], options: Options, context: CliContext) => Promise<number>,
+) => (this: Command) => Promise<void>;
+
+function addTokenCommands(clientCommand: ClientCommand, settling: Settling): void {
+  const token = clientCommand('token', 'make, list and revoke tokens; needs one with the scope admin', [
+    'flashpods token create ci --owner builds',
+    'flashpods token create reader --owner builds --scope jobs:read --expires 90d',
+    'flashpods token list',
+    'flashpods token revoke ci',
+  ]);
+  addConnectionOptions(token.command('create').description('make a token and print it, this once'))
+    .argument('<name>', 'name to list and revoke it by')
+    .requiredOption('--owner <owner>', 'whose jobs and uploads it makes and sees')
+    .option(
+      '--scope <scopes>',
+      'jobs:read, jobs:write, uploads:write, admin; repeatable; the first three unless given',
+      listed,
+    )
+    .option('--expires <time>', 'opens nothing after 90d, 12h, 30m, or a date; never unless given', moment)
+    .action(
+      settling<CreateTokenOptions>(async ([name = ''], options, context) =>
+        (await import('./commands/token.ts')).createToken(name, options, context),
+      ),
+    );
+  addConnectionOptions(token.command('list').description('list tokens by name')).action(
+    settling(async (_args, _options, context) => (await import('./commands/token.ts')).listTokens(context)),
+  );
+  addConnectionOptions(token.command('revoke').description('let a token open nothing any longer'))
+    .argument('<name>', 'name of the token')
+    .action(
+      settling(async ([name = ''], _options, context) =>
+        (await import('./commands/token.ts')).revokeToken(name, context),
+      ),
+    );
 }
 
 function addConnectionOptions(command: Command): Command {

@@ -132,3 +132,24 @@ export interface JobRequest {
   readonly max_queue_seconds?: number;
   readonly labels?: Readonly<Record<string, string>>;
 }
+
+export interface TokenRequest {
+  readonly name: string;
+  readonly owner: string;
+  readonly scopes: readonly string[];
+  readonly expires_at?: string;
+}
+
+export interface TokenAnswer {
+  readonly name: string;
+  readonly owner: string;
+  readonly scopes: readonly string[];
+  readonly created_at: string;
+  readonly expires_at: string | null;
+  readonly expired: boolean;
+}
+
+/** The only answer that holds the token itself. */
+export interface CreatedToken extends TokenAnswer {
+  readonly token: string;
+}

@@ -4,12 +4,15 @@ import type {
   ArtifactList,
   CapacityAnswer,
   CreatedJob,
+  CreatedToken,
   HealthAnswer,
   JobAnswer,
   JobList,
   JobRequest,
   LogLine,
   LogPage,
+  TokenAnswer,
+  TokenRequest,
   UploadAnswer,
 } from './answers.ts';
 import { ClientError, hasCode } from './client-error.ts';
@@ -189,6 +192,20 @@ export class FlashpodsClient {
 
   async deleteUpload(id: string, signal?: AbortSignal): Promise<void> {
     await this.#transport.call({ method: 'DELETE', path: uploadPath(id), signal });
+  }
+
+  /** Needs `admin`, as the next two do. The answer is the only one that shows the token. */
+  async createToken(request: TokenRequest, signal?: AbortSignal): Promise<CreatedToken> {
+    return this.#object<CreatedToken>({ method: 'POST', path: '/tokens', json: request, signal }, 'token');
+  }
+
+  async listTokens(signal?: AbortSignal): Promise<readonly TokenAnswer[]> {
+    const call: Call = { method: 'GET', path: '/tokens', signal };
+    return (await this.#object<{ readonly tokens: readonly TokenAnswer[] }>(call, 'tokens')).tokens;
+  }
+
+  async revokeToken(name: string, signal?: AbortSignal): Promise<void> {
+    await this.#transport.call({ method: 'DELETE', path: `/tokens/${encodeURIComponent(name)}`, signal });
   }
 
   /** `field` is one that the answer can't be without: its absence tells a stranger from our server. */

@@ -1,6 +1,7 @@
 /** Opens the database, brings it up to date, and gives transactions that wait for a busy writer without blocking. */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import knex, { type Knex } from 'knex';
@@ -18,13 +19,20 @@ export interface DatabaseOptions {
  * health. So it may only wait this long, and the rest of the waiting is asynchronous.
  */
 const BUSY_TIMEOUT_MS = 20;
+/** Longer than any write takes that goes well. */
+const PING_PATIENCE_MS = 400;
 
 export class Database {
   readonly knex: Knex;
   readonly #busyRetryMs: number;
+  readonly #path: string;
+  #inode = 0;
+  /** Settles when the last write that was asked for is over. */
+  #lastWrite: Promise<void> = Promise.resolve();
 
-  private constructor(connection: Knex, busyRetryMs: number) {
+  private constructor(connection: Knex, path: string, busyRetryMs: number) {
     this.knex = connection;
+    this.#path = path;
     this.#busyRetryMs = busyRetryMs;
   }
 
@@ -55,9 +63,10 @@ export class Database {
         },
       },
     });
-    const database = new Database(connection, options.busyRetryMs ?? 15_000);
+    const database = new Database(connection, options.path, options.busyRetryMs ?? 15_000);
     try {
       await database.#migrate();
+      database.#inode = (await stat(options.path)).ino;
     } catch (error) {
       await connection.destroy();
       throw error;
@@ -66,12 +75,22 @@ export class Database {
   }
 
   /**
-   * Runs `work` in a transaction, again from the start while another process holds the write lock.
-   * `work` writes before it reads: a read first would make SQLite refuse the upgrade instead of waiting.
-   * @throws FlashpodsError database_error when the lock was not to be had in time, or on any other SQLite error
+   * Runs `work` in a transaction, again from the start while another process holds the write lock. One at a time:
+   * each try stops the event loop for up to {@link BUSY_TIMEOUT_MS}, and a crowd that tries in turns would stop it for
+   * as long as the lock is held. `work` writes before it reads: a read first would make SQLite refuse the upgrade
+   * instead of waiting. @throws FlashpodsError database_error when the lock was not to be had in time, or on any other SQLite error
    */
-  write<T>(work: (trx: Knex.Transaction) => Promise<T>): Promise<T> {
-    return this.#patiently(() => this.knex.transaction(work));
+  async write<T>(work: (trx: Knex.Transaction) => Promise<T>): Promise<T> {
+    const deadline = performance.now() + this.#busyRetryMs;
+    const turn = this.#lastWrite;
+    let done: () => void = () => undefined;
+    this.#lastWrite = new Promise((resolve) => (done = resolve));
+    try {
+      await turn;
+      return await this.#patiently(() => this.knex.transaction(work), deadline);
+    } finally {
+      done();
+    }
   }
 
   /** Runs a query that changes nothing. Same errors as {@link write}. */
@@ -79,9 +98,17 @@ export class Database {
     return this.#patiently(() => work(this.knex));
   }
 
-  /** Answers if the database does. */
+  /**
+   * Answers if the database can be read and written: its file is the one that was opened, and its write lock is to be
+   * had within {@link PING_PATIENCE_MS}. @throws Error, FlashpodsError database_error
+   */
   async ping(): Promise<void> {
-    await this.knex.raw('select 1');
+    if ((await stat(this.#path)).ino !== this.#inode) throw new Error('the database is another file by now');
+    // Takes the lock and changes nothing, so nothing is written either.
+    await this.#patiently(
+      () => this.knex.transaction((trx) => trx('schema_migrations').where({ name: '' }).delete()),
+      performance.now() + PING_PATIENCE_MS,
+    );
   }
 
   /** Names this installation: two of them on one machine never touch each other's containers. */
@@ -126,8 +153,8 @@ export class Database {
     });
   }
 
-  async #patiently<T>(work: () => Promise<T>): Promise<T> {
-    const deadline = performance.now() + this.#busyRetryMs;
+  /** Tries at least once. @param deadline `performance.now()` after which it gives up */
+  async #patiently<T>(work: () => Promise<T>, deadline = performance.now() + this.#busyRetryMs): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
       try {
         return await work();

@@ -8,7 +8,7 @@ import {
   type JobState,
   WAITING_STATES,
 } from '../jobs/states.ts';
-import type { JobFilter, JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
+import type { EventFilter, JobFilter, JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
 import { type Database, isUniqueViolation } from './database.ts';
 import { type JobRow, newRow, patchColumns, toJob } from './job-row.ts';
 
@@ -170,7 +170,7 @@ export class KnexJobStore implements JobStore {
     return rows.map(toJob);
   }
 
-  async expired(logsBefore: number, artifactsBefore: number, limit: number): Promise<Job[]> {
+  async expired(logsBefore: number, artifactsBefore: number, limit: number, skip = 0): Promise<Job[]> {
     const rows = await this.#db.read((db) =>
       db<JobRow>('jobs')
         .whereIn('status', [...RESULT_STATES, 'cleaning'])
@@ -185,10 +185,37 @@ export class KnexJobStore implements JobStore {
               (inner) => void inner.whereNotNull('logs_deleted_at').whereNotNull('artifacts_deleted_at'),
             );
         })
-        .orderBy('completed_at')
-        .limit(limit),
+        .orderBy(['completed_at', 'position'])
+        .limit(limit)
+        .offset(skip),
     );
     return rows.map(toJob);
+  }
+
+  async finishedWithLogs(limit: number, skip = 0): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('status', [...RESULT_STATES, 'cleaning'])
+        .whereNull('logs_deleted_at')
+        .orderBy(['completed_at', 'position'])
+        .limit(limit)
+        .offset(skip),
+    );
+    return rows.map(toJob);
+  }
+
+  async remains(ids: readonly string[]): Promise<Map<string, { logs: boolean; artifacts: boolean }>> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('id', [...ids])
+        .select('id', 'logs_deleted_at', 'artifacts_deleted_at'),
+    );
+    return new Map(
+      rows.map((row) => [
+        row.id,
+        { logs: row.logs_deleted_at === null, artifacts: row.artifacts_deleted_at === null },
+      ]),
+    );
   }
 
   async countByState(): Promise<Record<string, number>> {
@@ -213,22 +240,31 @@ export class KnexJobStore implements JobStore {
     }));
   }
 
-  async events(filter: { jobId?: string; afterPosition?: number; limit: number }): Promise<JobEvent[]> {
-    const rows = (await this.#db.read((db) => {
-      const query = db('events').orderBy('position').limit(filter.limit);
-      if (filter.jobId !== undefined) void query.where('job_id', filter.jobId);
-      if (filter.afterPosition !== undefined) void query.where('position', '>', filter.afterPosition);
-      return query;
-    })) as EventRow[];
-    return rows.map((row) => ({
-      position: row.position,
-      jobId: row.job_id,
-      seq: row.seq,
-      type: row.type,
-      payload: JSON.parse(row.payload) as Record<string, unknown>,
-      actor: row.actor,
-      at: Number(row.at),
-    }));
+  async events(filter: EventFilter): Promise<JobEvent[]> {
+    return (await this.#db.read((db) => selectEvents(db, filter))).map(toEvent);
+  }
+
+  async journal(filter: EventFilter): Promise<{ event: JobEvent; job: Job }[]> {
+    return this.#db.read(async (db) => {
+      const events = (await selectEvents(db, filter)).map(toEvent);
+      const ids = [...new Set(events.map((event) => event.jobId))];
+      if (ids.length === 0) return [];
+      const jobs = new Map((await db<JobRow>('jobs').whereIn('id', ids)).map((row) => [row.id, toJob(row)]));
+      return events.flatMap((event) => {
+        const job = jobs.get(event.jobId);
+        return job ? [{ event, job }] : [];
+      });
+    });
+  }
+
+  async journalBounds(): Promise<{ oldest: number; newest: number }> {
+    // One aggregate a statement: SQLite answers each from an end of the index, and both in one by reading all.
+    type Row = { position: number | null } | undefined;
+    return this.#db.read(async (db) => {
+      const lowest = (await db('events').min({ position: 'position' }).first()) as Row;
+      const highest = (await db('events').max({ position: 'position' }).first()) as Row;
+      return { oldest: lowest?.position ?? 0, newest: highest?.position ?? 0 };
+    });
   }
 }
 
@@ -248,6 +284,23 @@ interface EventRow {
   actor: string;
   at: number;
 }
+
+async function selectEvents(db: Knex, filter: EventFilter): Promise<EventRow[]> {
+  const query = db<EventRow>('events').orderBy('position').limit(filter.limit);
+  if (filter.jobId !== undefined) void query.where('job_id', filter.jobId);
+  if (filter.afterPosition !== undefined) void query.where('position', '>', filter.afterPosition);
+  return await query;
+}
+
+const toEvent = (row: EventRow): JobEvent => ({
+  position: row.position,
+  jobId: row.job_id,
+  seq: row.seq,
+  type: row.type,
+  payload: JSON.parse(row.payload) as Record<string, unknown>,
+  actor: row.actor,
+  at: Number(row.at),
+});
 
 /** A collection that a crash interrupted is done again from the start: the last one counts. */
 async function replaceArtifacts(

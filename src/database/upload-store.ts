@@ -15,6 +15,7 @@ interface UploadRow {
   expires_at: number;
   finalized_at: number | null;
   files_deleted_at: number | null;
+  base_id: string | null;
 }
 
 const toUpload = (row: UploadRow): Upload => ({
@@ -29,6 +30,7 @@ const toUpload = (row: UploadRow): Upload => ({
   expiresAt: row.expires_at,
   finalizedAt: row.finalized_at,
   filesDeletedAt: row.files_deleted_at,
+  baseId: row.base_id,
 });
 
 /**
@@ -42,7 +44,12 @@ export class KnexUploadStore implements UploadStore {
     this.#db = database;
   }
 
-  async create(upload: { id: string; owner: string; expiresAt: number }): Promise<Upload> {
+  async create(upload: {
+    id: string;
+    owner: string;
+    expiresAt: number;
+    baseId?: string | null;
+  }): Promise<Upload> {
     try {
       return await this.#db.write(async (trx) => {
         const row = {
@@ -51,6 +58,7 @@ export class KnexUploadStore implements UploadStore {
           state: 'uploading' as const,
           created_at: Date.now(),
           expires_at: upload.expiresAt,
+          base_id: upload.baseId ?? null,
         };
         await trx<UploadRow>('uploads').insert(row);
         return toUpload({
@@ -130,10 +138,27 @@ export class KnexUploadStore implements UploadStore {
             .whereRaw('jobs.files_id = uploads.id')
             .whereNotIn('jobs.status', [...TERMINAL_STATES]);
         })
+        .whereNotExists(function () {
+          void this.select(db.raw('1'))
+            .from('uploads as later')
+            .whereRaw('later.base_id = uploads.id')
+            .where('later.state', 'uploading')
+            .where('later.expires_at', '>', now);
+        })
         .orderBy('created_at')
         .limit(limit),
     );
     return rows.map(toUpload);
+  }
+
+  async isBase(id: string, now: number): Promise<boolean> {
+    const row = await this.#db.read((db) =>
+      db<UploadRow>('uploads')
+        .where({ base_id: id, state: 'uploading' })
+        .where('expires_at', '>', now)
+        .first('id'),
+    );
+    return row !== undefined;
   }
 
   async markFilesDeleted(id: string): Promise<void> {

@@ -32,6 +32,8 @@ export interface JobQueue {
   announce(jobId: string, host: string | null): void;
   /** Calls `listener` whenever the job's row may have changed. Missed announcements are possible: poll as well. */
   subscribe(jobId: string, listener: () => void): () => void;
+  /** Calls `listener` with the id of whatever job's row may have changed. Missed announcements are possible as well. */
+  subscribeAll(listener: (jobId: string) => void): () => void;
   /** Place in the queue, 1 is next; null when the queue does not hold it. @throws when Redis is away */
   queuePosition(job: Job): Promise<number | null>;
   /** @throws when Redis is away */

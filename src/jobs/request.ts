@@ -8,21 +8,29 @@ import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { isUploadId } from '../ids.ts';
 import type { JobSpec, JobType } from './job.ts';
 
+// `meta` says in the OpenAPI document what a refinement checks, as far as JSON Schema can.
 const utf8Bytes = (max: number) =>
-  z.string().refine((value) => Buffer.byteLength(value) <= max, `must be at most ${max} bytes of UTF-8`);
+  z
+    .string()
+    .refine((value) => Buffer.byteLength(value) <= max, `must be at most ${max} bytes of UTF-8`)
+    .meta({ type: 'string', maxLength: max, description: `at most ${max} bytes of UTF-8` });
 // execve takes no NUL, and a lone surrogate can't be written as UTF-8: both would arrive changed.
 const plain = (max: number) =>
   utf8Bytes(max)
     .refine((value) => !value.includes('\0'), 'must not contain NUL bytes')
-    .refine((value) => value.isWellFormed(), 'must be valid Unicode');
-const filled = (max: number) => plain(max).refine((value) => value.trim() !== '', 'must not be empty');
+    .refine((value) => value.isWellFormed(), 'must be valid Unicode')
+    .meta({ type: 'string', maxLength: max, description: `at most ${max} bytes of UTF-8, without NUL` });
+const filled = (max: number) =>
+  plain(max)
+    .refine((value) => value.trim() !== '', 'must not be empty')
+    .meta({ minLength: 1, pattern: String.raw`\S` });
 const count = z.number().int('must be an integer').min(1, 'must be at least 1');
 
 const IMAGE =
   /^(?:[a-zA-Z0-9.-]+(?::\d{1,5})?\/)?[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?$/;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 const LABEL_KEY = /^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/;
-const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
+const UUID_V4 = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$/;
 
 /** One variable of a process may have 128 KiB (`MAX_ARG_STRLEN`); the block of all of them is kept well under 2 MB. */
 const ENV_VALUE_BYTES = 100_000;
@@ -36,7 +44,11 @@ export const createJobSchema = z.strictObject({
   context: plain(100_000).optional(),
   git_branch: filled(255).optional(),
   git_url: filled(2_048).optional(),
-  files_id: z.string().refine(isUploadId, 'must be the id of an upload').optional(),
+  files_id: z
+    .string()
+    .refine(isUploadId, 'must be the id of an upload')
+    .meta({ type: 'string', pattern: '^upload_[a-z0-9-]{12}$' })
+    .optional(),
   image: z.string().max(255).regex(IMAGE, 'must be an image reference').optional(),
   cpus: count.optional(),
   memory_gb: count.optional(),
@@ -51,6 +63,10 @@ export const createJobSchema = z.strictObject({
       (env) => Object.keys(env).every((name) => !name.startsWith('FLASHPODS_')),
       'must not set FLASHPODS_ variables',
     )
+    .meta({
+      propertyNames: { pattern: ENV_NAME.source },
+      description: `no name begins with \`FLASHPODS_\`; at most ${ENV_TOTAL_BYTES} bytes together`,
+    })
     .optional(),
   network: z.enum(['internet', 'none']).optional(),
   priority: z.number().int('must be an integer').min(1).max(10).optional(),
@@ -64,6 +80,7 @@ export const createJobSchema = z.strictObject({
       plain(255),
     )
     .refine((labels) => Object.keys(labels).length <= 32, 'must be at most 32')
+    .meta({ propertyNames: { pattern: LABEL_KEY.source }, maxProperties: 32 })
     .optional(),
 });
 

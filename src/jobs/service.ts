@@ -2,10 +2,10 @@
  * What can be done with jobs. The API, the MCP tools and the command line call these methods and decide nothing
  * themselves. Every method that takes an owner sees that owner's jobs only; `null` sees all.
  */
-import { FlashpodsError } from '../errors.ts';
+import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { newJobId } from '../ids.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { Job } from './job.ts';
+import type { Job, JobSpec } from './job.ts';
 import type { CapacityReport, HostRegistry, JobQueue, Resources } from './ports.ts';
 import { type JobLimits, hashSpec, parseCreateJob, toJobSpec } from './request.ts';
 import { isTerminal, isWaiting, WAITING_STATES } from './states.ts';
@@ -22,6 +22,8 @@ export interface JobServiceResources {
 const ACTOR = 'api';
 /** Announcements travel by pub/sub, which may lose them; a waiting caller looks by itself this often. */
 const LOOK_EVERY_MS = 1_000;
+/** What becomes of files that were there when a job was created. */
+const FILES_GONE: readonly ErrorCode[] = ['upload_not_found', 'upload_expired', 'upload_already_consumed'];
 
 export class JobService {
   readonly #r: JobServiceResources;
@@ -39,25 +41,47 @@ export class JobService {
     const request = parseCreateJob(body);
     const spec = toJobSpec(request, this.#r.limits);
     const requestHash = hashSpec(spec);
-    const wanted = { cpus: spec.cpus, memoryGb: spec.memoryGb };
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
 
     // A repeated creation is answered with its job, whatever has become of the hosts since.
     const earlier = clientJobId === null ? null : await this.#r.store.byClientJobId(owner, clientJobId);
     if (earlier) return { job: sameRequest(earlier, requestHash), created: false };
 
+    const { job, created } = await this.#accept(owner, spec, { clientJobId, requestHash });
+    return created ? { job, created } : { job: sameRequest(job, requestHash), created };
+  }
+
+  /**
+   * A new job like this one, in whatever state this one is: the same values in force, the same owner, no key.
+   * @throws FlashpodsError job_not_found, upload_already_consumed when its files are gone or were for that job only,
+   *   and whatever `create` throws for resources that are not there
+   */
+  async rerun(id: string, owner: string | null): Promise<Job> {
+    const job = await this.get(id, owner);
+    const spec = specOf(job);
+    try {
+      const key = { clientJobId: null, requestHash: hashSpec(spec) };
+      return (await this.#accept(job.owner, spec, key)).job;
+    } catch (error) {
+      if (!(error instanceof FlashpodsError) || !FILES_GONE.includes(error.code)) throw error;
+      throw new FlashpodsError(
+        'upload_already_consumed',
+        'The files of the job are gone; send them again and create a job.',
+        { cause: error, details: { files_id: job.filesId } },
+      );
+    }
+  }
+
+  async #accept(
+    owner: string,
+    spec: JobSpec,
+    key: { readonly clientJobId: string | null; readonly requestHash: string },
+  ): Promise<{ job: Job; created: boolean }> {
+    const wanted = { cpus: spec.cpus, memoryGb: spec.memoryGb };
     await this.#refuseUnsatisfiable(wanted);
     if (spec.whenBusy === 'reject') await this.#refuseBusy(wanted);
-
-    const { job, created } = await this.#r.store.create({
-      ...spec,
-      id: newJobId(),
-      owner,
-      clientJobId,
-      requestHash,
-    });
-    if (!created) return { job: sameRequest(job, requestHash), created };
-    return { job: await this.#enqueue(job), created };
+    const { job, created } = await this.#r.store.create({ ...spec, ...key, id: newJobId(), owner });
+    return { job: created ? await this.#enqueue(job) : job, created };
   }
 
   /** Puts a waiting job into the queue; for `create` and for reconciliation. Never throws for a queue that is away. */
@@ -177,6 +201,11 @@ export class JobService {
     }
   }
 
+  /** Calls whenever something about some job may have changed; may miss some. @returns what ends it */
+  onChange(listener: () => void): () => void {
+    return this.#r.queue.subscribeAll(() => listener());
+  }
+
   queuePosition(job: Job): Promise<number | null> {
     return isWaiting(job.status) ? this.#r.queue.queuePosition(job).catch(() => null) : Promise.resolve(null);
   }
@@ -229,6 +258,27 @@ export class JobService {
     });
   }
 }
+
+/** What was asked for, without what became of it. */
+const specOf = (job: Job): JobSpec => ({
+  type: job.type,
+  command: job.command,
+  task: job.task,
+  context: job.context,
+  gitBranch: job.gitBranch,
+  gitUrl: job.gitUrl,
+  filesId: job.filesId,
+  image: job.image,
+  cpus: job.cpus,
+  memoryGb: job.memoryGb,
+  timeoutMinutes: job.timeoutMinutes,
+  env: job.env,
+  network: job.network,
+  priority: job.priority,
+  whenBusy: job.whenBusy,
+  maxQueueSeconds: job.maxQueueSeconds,
+  labels: job.labels,
+});
 
 /** @throws FlashpodsError idempotency_key_reused */
 function sameRequest(job: Job, requestHash: string): Job {

@@ -59,6 +59,12 @@ export interface JobFilter {
   readonly beforePosition: number | null;
 }
 
+export interface EventFilter {
+  readonly jobId?: string;
+  readonly afterPosition?: number;
+  readonly limit: number;
+}
+
 export interface JobStore {
   /**
    * Inserts row and journal entry in one transaction, and claims `filesId` for the job in the same one.
@@ -90,12 +96,24 @@ export interface JobStore {
   hostedOn(host: string): Promise<Job[]>;
   /** Waiting rows in their order, after a position. */
   waiting(afterPosition: number, limit: number): Promise<Job[]>;
-  /** Terminal rows with logs or artifacts older than the times given. */
-  expired(logsBefore: number, artifactsBefore: number, limit: number): Promise<Job[]>;
+  /** Terminal rows with logs or artifacts older than the times given, those that ended first in front. */
+  expired(logsBefore: number, artifactsBefore: number, limit: number, skip?: number): Promise<Job[]>;
+  /** Terminal rows whose logs are not deleted, those that ended first in front. */
+  finishedWithLogs(limit: number, skip?: number): Promise<Job[]>;
+  /** What of these jobs is not recorded as deleted; no entry for a job that has no row. */
+  remains(ids: readonly string[]): Promise<ReadonlyMap<string, { logs: boolean; artifacts: boolean }>>;
   countByState(): Promise<Record<string, number>>;
 
   artifacts(id: string): Promise<ArtifactRecord[]>;
 
-  /** The journal, of one job or of all, after a position. */
-  events(filter: { jobId?: string; afterPosition?: number; limit: number }): Promise<JobEvent[]>;
+  /**
+   * The journal, of one job or of all, after a position, in its order. A position never becomes readable after a
+   * higher one has: SQLite has one writer at a time, so positions are committed in their order, and whoever reads on
+   * after the last one that it saw misses nothing. (On PostgreSQL sequences don't promise that.)
+   */
+  events(filter: EventFilter): Promise<JobEvent[]>;
+  /** The same, each entry with its job's row as it is now: it may have moved on since. */
+  journal(filter: EventFilter): Promise<{ event: JobEvent; job: Job }[]>;
+  /** The lowest and the highest position that the journal holds; 0 for an empty one. */
+  journalBounds(): Promise<{ oldest: number; newest: number }>;
 }

@@ -18,6 +18,11 @@ const CHUNK_BYTES = 512 * 1024;
 /** At most one read in this time for a job that prints line after line. */
 const COALESCE_MS = 5;
 const RETRY_MS = 500;
+/**
+ * A line that is unfinished for so long (a prompt, a progress bar) is written as far as it goes, at most a second
+ * later. Shorter would cut lines in two that are printed in several writes while the other stream prints as well.
+ */
+const UNFINISHED_MS = 500;
 /** With a full disk, `finish` tries so often, `RETRY_MS` apart. */
 const FINISH_ATTEMPTS = 4;
 /** How often the spool of a truncated log is emptied. */
@@ -95,6 +100,8 @@ class LogWriter {
   #logSize: number;
   #records: number;
   #lines: number;
+  /** A commit failed in the middle. */
+  #torn = false;
 
   private constructor(encoder: SpoolEncoder, log: FileHandle, index: FileHandle, records: number) {
     this.encoder = encoder;
@@ -137,8 +144,10 @@ class LogWriter {
   async commit(): Promise<boolean> {
     if (this.encoder.batchEmpty) return false;
     const { log, index } = this.encoder.batch;
+    this.#torn = true;
     await writeFully(this.#log, log, this.#logSize);
     await writeFully(this.#index, index, this.#records * RECORD_BYTES);
+    this.#torn = false;
     this.#logSize += log.length;
     this.#records += index.length / RECORD_BYTES;
     this.#lines = this.encoder.lines;
@@ -149,8 +158,11 @@ class LogWriter {
   /** Cuts off what a failed commit left, and closes. */
   async close(): Promise<void> {
     try {
-      await this.#index.truncate(this.#records * RECORD_BYTES);
-      await this.#log.truncate(this.#logSize);
+      // Only then: a successor may have written more already.
+      if (this.#torn) {
+        await this.#index.truncate(this.#records * RECORD_BYTES);
+        await this.#log.truncate(this.#logSize);
+      }
     } finally {
       await this.#log.close();
       await this.#index.close();
@@ -171,6 +183,8 @@ class Capture implements LogCapture {
   #stopping = false;
   #troubled = false;
   #loop: Promise<void> = Promise.resolve();
+  /** Lines that began before this offset of the spool were unfinished at this time of the monotonic clock. */
+  #unfinished: { readonly before: number; readonly sinceMs: number } | null = null;
   #hole: Promise<void> | null = null;
   #holeEnd = 0;
   #ending: Promise<LogResult> | null = null;
@@ -281,12 +295,22 @@ class Capture implements LogCapture {
     }
     await this.#commit(writer);
     if (this.#following || finishing) await this.#drainSpool(writer, finishing);
-    if (finishing) {
-      encoder.end();
-      await this.#commit(writer);
-    }
+    if (finishing) encoder.end();
+    else this.#flushUnfinished(encoder);
+    await this.#commit(writer);
     encoder.rest();
     this.#chunk = null;
+  }
+
+  #flushUnfinished(encoder: SpoolEncoder): void {
+    if (encoder.spoolDone === encoder.spoolOffset) {
+      this.#unfinished = null;
+      return;
+    }
+    this.#unfinished ??= { before: encoder.spoolOffset, sinceMs: performance.now() };
+    if (performance.now() - this.#unfinished.sinceMs < UNFINISHED_MS) return;
+    encoder.flushUnfinished(this.#unfinished.before);
+    this.#unfinished = null;
   }
 
   async #drainSpool(writer: LogWriter, finishing: boolean): Promise<void> {

@@ -1,8 +1,12 @@
-import { open, rm, stat } from 'node:fs/promises';
+import { open, readdir, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
+import { ifMissing } from '../trees/missing.ts';
 import { RECORD_BYTES, logEndAt, viewOf } from './log-index.ts';
+
+/** More at once only wait for libuv's threads. */
+const STATS_AT_ONCE = 32;
 
 export interface LogPaths {
   readonly log: string;
@@ -79,6 +83,38 @@ export const logSize = async (
       cause: error,
     });
   }
+};
+
+export interface StoredLog {
+  readonly jobId: string;
+  /** Log and index together. */
+  readonly diskBytes: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly changedAt: number;
+}
+
+/** Every log of the directory, in no order; none when there is no such directory. Other files are left out. */
+export const storedLogs = async (logsDir: string): Promise<StoredLog[]> => {
+  const logs = new Map<string, StoredLog>();
+  const names = await readdir(logsDir).catch(ifMissing([]));
+  for (let first = 0; first < names.length; first += STATS_AT_ONCE) {
+    await Promise.all(
+      names.slice(first, first + STATS_AT_ONCE).map(async (name) => {
+        const jobId = /^(\w[\w-]*)\.(?:log|idx)$/.exec(name)?.[1];
+        if (jobId === undefined) return;
+        // Deleted meanwhile: counted as nothing.
+        const stats = await stat(join(logsDir, name)).catch(ifMissing(null));
+        if (stats === null) return;
+        const { diskBytes = 0, changedAt = 0 } = logs.get(jobId) ?? {};
+        logs.set(jobId, {
+          jobId,
+          diskBytes: diskBytes + stats.size,
+          changedAt: Math.max(changedAt, stats.mtimeMs),
+        });
+      }),
+    );
+  }
+  return [...logs.values()];
 };
 
 /** Deletes a job's log and index. Deleting what is not there is no error. */

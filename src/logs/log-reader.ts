@@ -98,17 +98,18 @@ export const readFrom = (
   });
 
 /**
- * The same log as records, from byte `offset` on or for the last `tail` lines; as many as one answer holds.
- * @returns null when there is no log.
+ * The same log as records, from byte `offset` on or for the last `tail` lines; as many as one answer of `maxBytes` of
+ * the log holds, and at least one. @returns null when there is no log.
  */
 export const readRecords = (
   logsDir: string,
   jobId: string,
   from: { readonly offset: number } | { readonly tail: number },
+  maxBytes: number = MAX_ANSWER_BYTES,
 ): Promise<LogRecords | null> =>
   withLog(logsDir, jobId, async (log) => {
     const start = 'tail' in from ? (await log.tailStart(from.tail)).start : Math.max(0, from.offset);
-    return await log.recordsFrom(start);
+    return await log.recordsFrom(start, maxBytes);
   });
 
 class OpenLog {
@@ -169,9 +170,11 @@ class OpenLog {
     return { start, cut: false };
   }
 
-  async recordsFrom(offset: number): Promise<LogRecords> {
+  async recordsFrom(offset: number, maxBytes: number): Promise<LogRecords> {
     const first = await this.#recordAt(offset);
-    const count = Math.min(this.#records - first, MAX_ANSWER_RECORDS);
+    // Nearly every record has a prefix and a newline.
+    const most = Math.min(MAX_ANSWER_RECORDS, Math.ceil(maxBytes / (PREFIX_BYTES + 1)));
+    const count = Math.min(this.#records - first, most);
     if (count <= 0) return { ...this.answer(this.size), records: [] };
     const before = first === 0 ? 0 : 1;
     const view = await readIndex(this.#index, first - before, count + before);
@@ -179,7 +182,7 @@ class OpenLog {
     let previousFlags = before === 0 ? 0 : flagsAt(view, 0);
     let last = before;
     // One record is always answered; it is never larger than a chunk of the spool.
-    while (last + 1 < count + before && logEndAt(view, last + 1) - begin <= MAX_ANSWER_BYTES) last++;
+    while (last + 1 < count + before && logEndAt(view, last + 1) - begin <= maxBytes) last++;
     const bytes = await this.bytesFrom(begin, logEndAt(view, last) - begin);
     const base = begin;
     const records: LogRecord[] = [];

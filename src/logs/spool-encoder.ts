@@ -18,7 +18,7 @@ import type { IndexRecord, StreamNumber } from './log-index.ts';
 export const PIECE_BYTES = 64 * 1024;
 
 /**
- * An unfinished line of one stream waits in memory while the other stream prints this much of the spool, then
+ * An unfinished line of one stream that nobody has asked to flush waits in memory while the other stream prints this much of the spool, then
  * it is written as it is. It bounds what a resumed capture reads again, and how much spool must be kept.
  */
 export const PENDING_REACH_BYTES = 4 * 1024 * 1024;
@@ -53,8 +53,9 @@ export const truncationText = (maxBytes: number): string =>
 
 /**
  * Turns the runtime's spool (k8s-file: `<RFC3339Nano> stdout|stderr F|P <bytes>\n`) into log bytes and index
- * records. Pure: no input or output of its own, and what it makes depends on nothing but the spool's bytes,
- * the system lines and the options; therefore a capture that resumes at a record makes the same log.
+ * records. Pure: no input or output of its own, and what it makes depends on nothing but the spool's bytes, the
+ * calls and the options. A capture that resumes at a record makes a log with the same lines; where system lines and
+ * flushes of unfinished ones come in between is told by nothing but the calls.
  * An entry that is not of that form is kept whole as a line of stdout.
  */
 export class SpoolEncoder {
@@ -181,6 +182,21 @@ export class SpoolEncoder {
   /** Takes all of `chunk[0…length)` as one entry, cut short: one that no chunk can hold, or that a kill tore. */
   encodeTorn(chunk: Buffer, length: number): void {
     if (length > 0 && !this.#truncated) this.#entry(chunk, 0, length, true);
+  }
+
+  /**
+   * Writes what there is of unfinished lines that began before `startedBefore` of the spool; their rest will follow
+   * as further pieces.
+   */
+  flushUnfinished(startedBefore: number): void {
+    const [out, err] = this.#pending;
+    const errFirst = (err?.spoolStart ?? Infinity) < (out?.spoolStart ?? Infinity);
+    for (const stream of errFirst ? ([STDERR, STDOUT] as const) : ([STDOUT, STDERR] as const)) {
+      const own = this.#pending[stream];
+      if (own !== null && own.length > 0 && own.spoolStart < startedBefore) {
+        this.#flushPending(stream, true, this.#spoolOffset);
+      }
+    }
   }
 
   /** The spool is at its end: writes what is pending and ends the last line. May be called again. */
@@ -408,7 +424,13 @@ export class SpoolEncoder {
     let back = 0;
     if (partial) flags |= PARTIAL;
     const [out, err] = this.#pending;
-    if (out !== null) {
+    if (spoolEnd < this.#replayEnd) {
+      // It came while the replayed stream's unfinished line is still being read again.
+      const replayed = this.#replayed === STDERR ? err : out;
+      flags |= this.#replayed === STDERR ? PENDING_STDERR : PENDING_STDOUT;
+      back = this.#replayEnd - (replayed?.spoolStart ?? spoolEnd);
+      spoolEnd = this.#replayEnd;
+    } else if (out !== null) {
       flags |= PENDING_STDOUT;
       back = spoolEnd - out.spoolStart;
     } else if (err !== null) {

@@ -12,9 +12,13 @@ import { MAX_TREE_DEPTH, checkSymlink, isInTheWay, showName, symlinkProblem } fr
 
 const MAX_SEGMENT_BYTES = 255;
 const MAX_PATH_BYTES = 4000;
-const DEFAULT_MAX_FILES = 500_000;
+/** Entries of one upload. */
+export const MAX_FILES = 500_000;
 /** Two blocks of zeros end a tar; without them it may have been cut off between two entries. */
 const END_BYTES = 1024;
+/** What a tar may hold besides content: header, long name and pax fields of an entry; its end, padded to a record. */
+const OVERHEAD_ENTRY_BYTES = 8 * 1024;
+const OVERHEAD_BYTES = 1024 * 1024;
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 
 export interface ExtractLimits {
@@ -80,7 +84,7 @@ export const extractTar = async (
   });
   try {
     try {
-      await pipeline(stream, wholeTar, tar, signal === undefined ? {} : { signal });
+      await pipeline(stream, wholeTar(extraction), tar, signal === undefined ? {} : { signal });
     } finally {
       // Nothing goes on behind the caller's back.
       await working.catch(() => undefined);
@@ -117,20 +121,28 @@ const translate = (error: unknown, ofStream: boolean): unknown => {
   return error;
 };
 
-/** Passes a tar on and fails when it does not end as one. */
-async function* wholeTar(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let end: Buffer = Buffer.alloc(0);
-  for await (const chunk of source) {
-    end =
-      chunk.length >= END_BYTES
-        ? chunk.subarray(-END_BYTES)
-        : Buffer.concat([end, chunk]).subarray(-END_BYTES);
-    yield chunk;
-  }
-  if (end.length < END_BYTES || end.some((byte) => byte !== 0)) {
-    throw refusal('the body: not a whole tar stream (its end is missing)');
-  }
-}
+/**
+ * Passes a tar on and fails when it does not end as one, or is much longer than its entries: endless zeros after the
+ * end, and headers that would fill the memory.
+ */
+const wholeTar = (extraction: Extraction) =>
+  async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    let end: Buffer = Buffer.alloc(0);
+    let seen = 0;
+    for await (const chunk of source) {
+      end =
+        chunk.length >= END_BYTES
+          ? chunk.subarray(-END_BYTES)
+          : Buffer.concat([end, chunk]).subarray(-END_BYTES);
+      yield chunk;
+      // Checked when the next piece comes: what was passed on has been parsed by then.
+      if (seen > extraction.expectedBytes) throw refusal('the body: it is much longer than the tar in it');
+      seen += chunk.length;
+    }
+    if (end.length < END_BYTES || end.some((byte) => byte !== 0)) {
+      throw refusal('the body: not a whole tar stream (its end is missing)');
+    }
+  };
 
 interface LateDirectory {
   readonly path: readonly RawName[];
@@ -155,18 +167,26 @@ class Extraction {
   #entries = 0;
   #files = 0;
   #bytes = 0;
+  /** Content that the headers announced, in blocks of a tar. */
+  #announcedBytes = 0;
 
   constructor(root: Directory, limits: ExtractLimits) {
     this.#root = root;
     this.#maxBytes = limits.maxBytes;
-    this.#maxFiles = limits.maxFiles ?? DEFAULT_MAX_FILES;
+    this.#maxFiles = limits.maxFiles ?? MAX_FILES;
   }
 
   get extracted(): Extracted {
     return { files: this.#files, bytes: this.#bytes };
   }
 
+  /** Length of a tar with the entries so far, at most. */
+  get expectedBytes(): number {
+    return OVERHEAD_BYTES + this.#entries * OVERHEAD_ENTRY_BYTES + this.#announcedBytes;
+  }
+
   async entry(header: EntryHeader, content: Content): Promise<void> {
+    this.#announcedBytes += Math.ceil(header.size / 512) * 512;
     const path = segmentsOfEntry(entryText(header, 'name'), 'the name');
     try {
       await this.#make(path, header, content);

@@ -1,14 +1,18 @@
 /** What can be done with uploads: the states, the limits, and where their files lie. */
 import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { isUploadId, newUploadId } from '../ids.ts';
 import type { Logger } from '../observability/logger.ts';
-import { extractTar } from './extract.ts';
+import { deletionsOf } from './base.ts';
+import { extractTar, MAX_FILES } from './extract.ts';
+import { RsyncAccess, type RsyncCredentials } from './rsync-access.ts';
+import { type TransferRules, TransferWatch } from './transfer-watch.ts';
 import { type Encoding, TarIntake } from './tar-intake.ts';
 import { removeTree, type TreeFacts, type TreeOwner } from './tree.ts';
 import type { Upload, UploadStore } from './upload.ts';
-import { type Mark, UploadFiles } from './upload-files.ts';
+import { type Base, type Mark, UploadFiles } from './upload-files.ts';
 
 export { snapshotPath } from './upload-files.ts';
 
@@ -42,10 +46,19 @@ export interface UploadServiceResources {
   readonly limits: UploadLimits;
   /** Host uid and gid that snapshots are given to: root of the containers. Null: their files stay ours. */
   readonly idBase: number | null;
+  /** Directory of the rsync daemon of this machine, if there may be one. */
+  readonly rsyncPath?: string;
   readonly logger: Logger;
 }
 
+export interface RsyncTarget extends RsyncCredentials {
+  /** `HOST:PORT` at which the daemon listens. */
+  readonly address: string;
+}
+
 const SWEEP_BATCH = 100;
+/** Owner of an upload that somebody began by putting a directory where uploads lie. */
+const OWNER_OF_STRANGERS = 'default';
 
 /**
  * A row's state is the truth; a step that a crash interrupted is done again by whoever comes next. Streams are
@@ -56,6 +69,7 @@ export class UploadService {
   readonly #files: UploadFiles;
   /** Streams that are being unpacked, by upload: one at a time each. */
   readonly #writers = new Map<string, TarIntake>();
+  readonly #rsync: RsyncAccess | null;
   /** Finalizations and deletions under way, by upload. */
   readonly #closing = new Map<string, Promise<unknown>>();
   /** Bytes of the files in `incoming`, by upload. */
@@ -64,20 +78,77 @@ export class UploadService {
   constructor(resources: UploadServiceResources) {
     this.#r = resources;
     this.#files = new UploadFiles(resources.uploadsPath);
+    this.#rsync =
+      resources.rsyncPath === undefined ? null : new RsyncAccess(resources.rsyncPath, this.#owner());
   }
 
-  /** @param id the caller's own, checked already @throws FlashpodsError invalid_request when it is taken */
-  create(owner: string, id: string = newUploadId()): Promise<Upload> {
-    return this.#r.store.create({ id, owner, expiresAt: Date.now() + this.#r.limits.openMs });
+  /**
+   * @param options.id the caller's own, checked already
+   * @param options.baseId an upload of the same owner whose snapshot is still there
+   * @throws FlashpodsError invalid_request when the id is taken; upload_not_found, upload_not_finalized or
+   *   upload_expired for the base
+   */
+  async create(
+    owner: string,
+    options: { id?: string | undefined; baseId?: string | undefined } = {},
+  ): Promise<Upload> {
+    const { id = newUploadId(), baseId = null } = options;
+    if (baseId !== null) {
+      const base = await this.get(baseId, owner);
+      if (base.state === 'uploading') throw new FlashpodsError('upload_not_finalized');
+      if (base.state === 'expired' || base.filesDeletedAt !== null)
+        throw new FlashpodsError('upload_expired');
+    }
+    const expiresAt = Date.now() + this.#r.limits.openMs;
+    const upload = await this.#r.store.create({ id, owner, expiresAt, baseId });
+    this.#letIn(upload);
+    return upload;
+  }
+
+  /** Where and as whom rsync may write into an upload that takes files; null without a daemon. */
+  rsyncTarget(upload: Upload): RsyncTarget | null {
+    const address = this.#rsync?.address ?? null;
+    if (!this.#rsync || address === null || upload.state !== 'uploading') return null;
+    return { address, ...this.#rsync.credentialsOf(upload.id) };
+  }
+
+  /**
+   * Sees to the limits of what comes by rsync, until `stop`; no transfer begins without it. One process of the
+   * machine, which is the one that receives the tar streams.
+   */
+  watchTransfers(): { stop(): Promise<void> } {
+    if (!this.#rsync) return { stop: () => Promise.resolve() };
+    const rules: TransferRules = {
+      tree: (id) => this.#files.incoming(id),
+      admit: (id) => this.#admit(id),
+      look: (id, grownBytes) => this.#look(id, grownBytes),
+    };
+    const watch = new TransferWatch(this.#rsync, rules, this.#r.logger);
+    watch.start();
+    return watch;
   }
 
   /** @param viewer an owner, who sees only what is its own, or null @throws FlashpodsError upload_not_found */
   async get(id: string, viewer: string | null): Promise<Upload> {
-    const upload = isUploadId(id) ? await this.#r.store.get(id) : null;
+    const upload = isUploadId(id) ? ((await this.#r.store.get(id)) ?? (await this.#adopt(id, viewer))) : null;
     if (!upload || (viewer !== null && upload.owner !== viewer)) {
       throw new FlashpodsError('upload_not_found', `There is no upload ${JSON.stringify(id.slice(0, 64))}.`);
     }
     return isPast(upload) ? { ...upload, state: 'expired' } : upload;
+  }
+
+  /** A directory that appeared without a row gets one at first sight. */
+  async #adopt(id: string, viewer: string | null): Promise<Upload | null> {
+    if (!(await this.#files.incomingIds()).includes(id)) return null;
+    const expiresAt = Date.now() + this.#r.limits.openMs;
+    try {
+      const upload = await this.#r.store.create({ id, owner: viewer ?? OWNER_OF_STRANGERS, expiresAt });
+      this.#letIn(upload);
+      return upload;
+    } catch (error) {
+      if (!(error instanceof FlashpodsError) || error.code !== 'invalid_request') throw error;
+      return this.#r.store.get(id); // somebody else saw it first
+    }
   }
 
   /**
@@ -97,15 +168,18 @@ export class UploadService {
       await closing.catch(() => undefined);
       upload = await this.#open(id, viewer);
     }
-    if (this.#writers.has(id)) {
-      throw new FlashpodsError(
-        'quota_exceeded',
-        'Another stream is being stored in this upload; one at a time.',
-      );
-    }
+    const busy = (): FlashpodsError =>
+      new FlashpodsError('quota_exceeded', 'Another stream is being stored in this upload; one at a time.');
+    if (this.#writers.has(id)) throw busy();
     const intake = new TarIntake(body, encoding, this.#r.limits.idleMs);
     this.#writers.set(id, intake);
     try {
+      // A connection that comes after this look is refused for the stream that stands in the map. One whose client
+      // has all it wants ends by itself.
+      for (let looks = 0; this.#rsync?.isWriting(id) === true; looks++) {
+        if (looks === 50) throw busy();
+        await delay(20);
+      }
       return { upload, received: await this.#store(id, intake) };
     } finally {
       this.#writers.delete(id);
@@ -148,30 +222,49 @@ export class UploadService {
    * the row says `finalized`.
    * @throws FlashpodsError for the upload's state, insufficient_storage
    */
-  async finalize(id: string, viewer: string | null, options: { reusable: boolean }): Promise<Upload> {
-    await this.#open(id, viewer);
+  async finalize(
+    id: string,
+    viewer: string | null,
+    options: { reusable: boolean; delete?: readonly string[] },
+  ): Promise<Upload> {
+    const deletions = options.delete ?? [];
+    const { baseId } = await this.#open(id, viewer);
+    if (deletions.length > 0 && baseId === null) throw wrongDeletion('is for an upload with a `base`');
+    const base = baseId === null ? null : { id: baseId, deletions: deletionsOf(deletions) };
     return this.#exclusively(id, async () => {
       await this.#open(id, viewer);
       await this.#mend(id);
-      const facts = await this.#seal(id);
+      if (deletions.length > 0 && (await this.#files.isFull(id))) {
+        throw wrongDeletion('is for tar streams; rsync has deleted by itself with --delete');
+      }
+      const facts = await this.#seal(id, base);
       await this.#forgetSize(id);
       const upload = await this.#r.store.finalize(id, {
         ...facts,
         expiresAt: Date.now() + this.#r.limits.unusedMs,
         reusable: options.reusable,
       });
-      if (upload) return upload;
+      if (upload) {
+        await this.#files.sealed(id);
+        this.#rsync?.forget(id);
+        return upload;
+      }
       await this.#open(id, viewer);
       throw new Error(`upload ${id} is open and could not be finalized`);
     });
   }
 
   /** After a tree that may not become a snapshot the upload is open and empty again. */
-  async #seal(id: string): Promise<TreeFacts> {
+  async #seal(id: string, base: Base | null): Promise<TreeFacts> {
     try {
-      return await this.#files.seal(id, this.#owner());
+      const facts = await this.#files.seal(id, this.#owner(), { base, munged: this.#rsync?.munges ?? false });
+      if (facts.sizeBytes > this.#r.limits.oneBytes || facts.fileCount > MAX_FILES) throw overOne();
+      return facts;
     } catch (error) {
-      if (error instanceof FlashpodsError) await this.#files.removeSnapshot(id);
+      if (error instanceof FlashpodsError) {
+        await this.#files.removeSnapshot(id);
+        await this.#forgetSize(id);
+      }
       throw error;
     }
   }
@@ -183,8 +276,8 @@ export class UploadService {
       const upload = await this.get(id, viewer);
       if (upload.state === 'expired') throw new FlashpodsError('upload_expired');
       if (!(await this.#r.store.expire(id))) throw new FlashpodsError('upload_already_consumed');
-      // Jobs may still be using a shared one: the sweep takes its files when none is.
-      if (!upload.reusable) await this.#remove(id);
+      // Jobs may still be using a shared one, and uploads their base: the sweep takes the files when none is.
+      if (!upload.reusable && !(await this.#r.store.isBase(id, Date.now()))) await this.#remove(id);
     });
   }
 
@@ -193,10 +286,14 @@ export class UploadService {
   }
 
   /**
-   * Deletes the files of every upload that is over, and every directory that no row knows. What fails is left for the
-   * next time; what is interrupted is done again. @returns uploads and directories that went
+   * Deletes the files of every upload that is over, and every directory that no row knows and that is no upload
+   * either: one that could be gets a row. What fails is left for the next time; what is interrupted is done again.
+   * @returns uploads and directories that went
    */
   async sweep(): Promise<number> {
+    for (const id of await this.#files.incomingIds()) {
+      if (!(await this.#r.store.get(id))) await this.#adopt(id, null);
+    }
     return (await this.#sweepUploads()) + (await this.#sweepOrphans());
   }
 
@@ -212,7 +309,7 @@ export class UploadService {
         await this.#exclusively(id, async () => {
           // A job may have claimed it since the list was made; `expire` is where that is decided.
           const over = state === 'expired' || jobId !== null || (await this.#r.store.expire(id));
-          if (!over) return;
+          if (!over || (await this.#r.store.isBase(id, Date.now()))) return;
           await this.#remove(id);
           removed += 1;
         }).catch((error: unknown) => {
@@ -263,7 +360,14 @@ export class UploadService {
       await other.catch(() => undefined);
     const run = (async () => {
       await this.#writers.get(id)?.end();
-      return work();
+      await this.#rsync?.close(id, this.#files.incoming(id));
+      try {
+        return await work();
+      } catch (error) {
+        const upload = await this.#r.store.get(id);
+        if (upload) this.#letIn(upload);
+        throw error;
+      }
     })();
     this.#closing.set(id, run);
     try {
@@ -289,14 +393,75 @@ export class UploadService {
   async #discard(id: string, mark: Mark): Promise<void> {
     await this.#forgetSize(id);
     if (mark === 'more') await this.#r.store.expire(id);
+    await this.#rsync?.close(id, this.#files.incoming(id));
     await this.#files.removeIncoming(id);
-    if (mark === 'more') await this.#r.store.markFilesDeleted(id);
+    if (mark === 'more') {
+      this.#rsync?.forget(id);
+      await this.#r.store.markFilesDeleted(id);
+      return;
+    }
+    const upload = await this.#r.store.get(id);
+    if (upload) this.#letIn(upload);
   }
 
   async #remove(id: string): Promise<void> {
     await this.#files.remove(id);
     await this.#forgetSize(id);
+    this.#rsync?.forget(id);
     await this.#r.store.markFilesDeleted(id);
+  }
+
+  /** Opens the upload to rsync, if it takes files and there is a daemon. */
+  #letIn(upload: Upload): void {
+    if (!this.#rsync || upload.state !== 'uploading' || isPast(upload) || this.#rsync.address === null)
+      return;
+    const base = upload.baseId === null ? null : this.#files.snapshot(upload.baseId);
+    this.#rsync.open(upload.id, this.#files.incoming(upload.id), base);
+  }
+
+  /** What a new rsync connection is told: the bytes that a file of it may have, or why it is refused. */
+  async #admit(id: string): Promise<number | string> {
+    try {
+      const { baseId } = await this.#open(id, null);
+      if (this.#writers.has(id)) return 'A tar stream is being stored in this upload; one at a time.';
+      if (this.#closing.has(id)) return 'This upload is being closed.';
+      await this.#mend(id);
+      if (await this.#files.hasSnapshot(id)) return 'The finalization of this upload has begun.';
+      const bytes = await this.#incomingSizes();
+      const present = await this.#files.measureIncoming(id);
+      bytes.set(id, present);
+      const room = (await this.#room(bytes))() + present;
+      // The gate copies it before the transfer begins.
+      if (baseId !== null && !(await this.#files.isFull(id))) {
+        bytes.set(id, (await this.#r.store.get(baseId))?.sizeBytes ?? 0);
+      }
+      const largest = Math.min(this.#r.limits.oneBytes, room);
+      return largest > 0 ? largest : 'insufficient_storage: all uploads together have reached their limit.';
+    } catch (error) {
+      if (error instanceof FlashpodsError) return `${error.code}: ${error.message}`;
+      throw error;
+    }
+  }
+
+  /**
+   * Looks at an upload into which rsync writes, or wrote until now. Over a limit it is over, and its tree goes.
+   * @param grownBytes at most so much came since the last look; null: nobody knows, or the transfer has ended
+   * @returns whether it was measured
+   */
+  async #look(id: string, grownBytes: number | null): Promise<boolean> {
+    const bytes = await this.#incomingSizes();
+    const room = await this.#room(bytes);
+    const isOver = (grown: number): boolean =>
+      (bytes.get(id) ?? 0) + grown > this.#r.limits.oneBytes || room() < grown;
+    if (grownBytes !== null && !isOver(grownBytes)) return false;
+    if (this.#closing.has(id)) return true;
+    bytes.set(id, await this.#files.measureIncoming(id));
+    if (!isOver(0)) return true;
+    this.#r.logger.warn({ upload_id: id }, 'a transfer by rsync went over a limit; ending it');
+    await this.#exclusively(id, async () => {
+      if (await this.#r.store.expire(id)) await this.#remove(id);
+    });
+    return true;
   }
 
   /** Bytes that all uploads together may still take, asked anew for every piece that comes. */
@@ -326,7 +491,7 @@ export class UploadService {
     (await this.#incomingBytes)?.delete(id);
   }
 
-  /** Only root may give files away. */
+  /** Ids of the containers' root, if files can be given to it: only root may give files away. */
   #owner(): TreeOwner | null {
     const { idBase } = this.#r;
     return idBase === null || process.getuid?.() !== 0 ? null : { uid: idBase, gid: idBase };
@@ -339,18 +504,26 @@ const isPast = (upload: Upload): boolean =>
   upload.jobId === null &&
   upload.expiresAt <= Date.now();
 
+const overOne = (): FlashpodsError =>
+  new FlashpodsError('insufficient_storage', 'The upload is over its limit.');
+
+const wrongDeletion = (what: string): FlashpodsError =>
+  new FlashpodsError('invalid_request', `delete: ${what}`, { details: { field: 'delete' } });
+
 function translate(error: unknown): unknown {
   switch (systemCode(error)) {
     case 'ENOSPC':
     case 'EDQUOT':
       return new FlashpodsError('insufficient_storage', 'The disk of the server is full.', { cause: error });
-    case 'Z_DATA_ERROR':
-    case 'Z_BUF_ERROR':
-      return new FlashpodsError('invalid_request', 'the body: not valid gzip', {
-        cause: error,
-        details: { field: '' },
-      });
     default:
-      return error;
+      return isDecoderError(error)
+        ? new FlashpodsError('invalid_request', 'the body: not valid gzip or zstd', {
+            cause: error,
+            details: { field: '' },
+          })
+        : error;
   }
 }
+
+/** zlib's names: `Z_DATA_ERROR` and the like of gzip, `ZSTD_error_…` of zstd. */
+const isDecoderError = (error: unknown): boolean => /^Z(STD)?_/.test(systemCode(error) ?? '');

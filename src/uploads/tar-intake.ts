@@ -1,8 +1,12 @@
 import { type Readable, Transform } from 'node:stream';
-import { createGunzip } from 'node:zlib';
+import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { FlashpodsError } from '../errors.ts';
 
-export type Encoding = 'identity' | 'gzip';
+export const ENCODINGS = ['identity', 'gzip', 'zstd'] as const;
+export type Encoding = (typeof ENCODINGS)[number];
+
+export const isEncoding = (value: string): value is Encoding =>
+  (ENCODINGS as readonly string[]).includes(value);
 
 /**
  * A request's body on its way to be unpacked: decoded, counted, limited, watched for silence. Its source is never
@@ -32,7 +36,7 @@ export class TarIntake {
     });
     // Whoever unpacks may not be listening yet, or no longer, when it breaks off.
     this.tar.on('error', () => undefined);
-    this.#decoder = encoding === 'gzip' ? createGunzip() : null;
+    this.#decoder = decoderOf(encoding);
     this.#decoder?.on('error', (error) => this.#fail(error));
     source.on('error', this.#onSourceError).on('close', this.#onSourceClose);
     source.on('data', this.#onData).on('end', this.#onEnd);
@@ -114,3 +118,15 @@ export class TarIntake {
 
 const overTotal = (): FlashpodsError =>
   new FlashpodsError('insufficient_storage', 'All uploads together have reached their limit.');
+
+function decoderOf(encoding: Encoding): Transform | null {
+  switch (encoding) {
+    case 'identity':
+      return null;
+    case 'gzip':
+      return createGunzip();
+    case 'zstd':
+      // Refuses frames that want a window of more than 128 MiB by itself.
+      return createZstdDecompress();
+  }
+}

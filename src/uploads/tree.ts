@@ -29,10 +29,17 @@ export const showName = (path: readonly RawName[]): string => {
   return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
 };
 
-/** Measures a tree without following symlinks. @throws FlashpodsError invalid_request when it is too deep */
+/**
+ * Measures a tree without following symlinks. What goes while it is measured is left out; what is not there at all
+ * is empty. @throws FlashpodsError invalid_request when it is too deep
+ */
 export const measureTree = async (path: string): Promise<TreeFacts> => {
-  const walk = new TreeWalk(() => Promise.resolve());
-  await walkFrom(path, (root) => walk.directory(root, []));
+  const walk = new TreeWalk(() => Promise.resolve(), 'changing');
+  try {
+    await walkFrom(path, (root) => walk.directory(root, []));
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
   return walk.facts;
 };
 
@@ -46,8 +53,9 @@ export const measureTree = async (path: string): Promise<TreeFacts> => {
 export const settleTree = async (path: string, owner: TreeOwner | null): Promise<TreeFacts> =>
   walkFrom(path, async (root) => {
     const settling = new Settling(root, owner);
-    const walk = new TreeWalk((directory, parent, name, stats) =>
-      settling.entry(directory, parent, name, stats),
+    const walk = new TreeWalk(
+      (directory, parent, name, stats) => settling.entry(directory, parent, name, stats),
+      'quiet',
     );
     await settling.root();
     await walk.directory(root, []);
@@ -67,13 +75,21 @@ type Visit = (directory: Directory, path: readonly RawName[], name: RawName, sta
 
 class TreeWalk {
   readonly #visit: Visit;
+  readonly #isChanging: boolean;
   /** Files with several names that were counted. */
   readonly #linked = new Set<string>();
   #sizeBytes = 0;
   #fileCount = 0;
 
-  constructor(visit: Visit) {
+  constructor(visit: Visit, state: 'quiet' | 'changing') {
     this.#visit = visit;
+    this.#isChanging = state === 'changing';
+  }
+
+  /** @returns null when somebody took away or replaced what was to be looked at, and may do so */
+  #tolerate(error: unknown): null {
+    if (this.#isChanging && ['ENOENT', 'ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '')) return null;
+    throw error;
   }
 
   get facts(): TreeFacts {
@@ -84,7 +100,8 @@ class TreeWalk {
     const below: RawName[] = [];
     let batch: RawName[] = [];
     const one = async (name: RawName): Promise<void> => {
-      const stats = await directory.stat(name);
+      const stats = await directory.stat(name).catch((error: unknown) => this.#tolerate(error));
+      if (stats === null) return;
       await this.#visit(directory, path, name, stats);
       if (stats.isDirectory()) below.push(name);
       else this.#count(stats);
@@ -100,7 +117,8 @@ class TreeWalk {
       const here = [...path, name];
       if (here.length > MAX_TREE_DEPTH)
         throw refuse(here, `lies more than ${MAX_TREE_DEPTH} directories deep`);
-      const child = await directory.openDirectory(name);
+      const child = await directory.openDirectory(name).catch((error: unknown) => this.#tolerate(error));
+      if (child === null) continue;
       try {
         await this.directory(child, here);
       } finally {

@@ -14,6 +14,8 @@ export interface Upload {
   readonly expiresAt: number;
   readonly finalizedAt: number | null;
   readonly filesDeletedAt: number | null;
+  /** The upload whose snapshot this one begins with. */
+  readonly baseId: string | null;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface Upload {
  */
 export interface UploadStore {
   /** @throws FlashpodsError invalid_request when the id exists already */
-  create(upload: { id: string; owner: string; expiresAt: number }): Promise<Upload>;
+  create(upload: { id: string; owner: string; expiresAt: number; baseId?: string | null }): Promise<Upload>;
   get(id: string): Promise<Upload | null>;
   /** uploading → finalized; null when it was not `uploading`. */
   finalize(
@@ -31,8 +33,13 @@ export interface UploadStore {
   ): Promise<Upload | null>;
   /** uploading or unclaimed finalized → expired; false when a job has it or it is gone. */
   expire(id: string): Promise<boolean>;
-  /** Uploads whose files can go: past their time and unclaimed, or expired, or of a job that is terminal. */
+  /**
+   * Uploads whose files can go: past their time and unclaimed, or expired, or of a job that is terminal; not those
+   * that an open upload begins with.
+   */
   disposable(now: number, limit: number): Promise<Upload[]>;
+  /** Whether an upload that still takes files begins with this one. */
+  isBase(id: string, now: number): Promise<boolean>;
   markFilesDeleted(id: string): Promise<void>;
   /** Sum of the bytes of all uploads whose files are still there. */
   storedBytes(): Promise<number>;

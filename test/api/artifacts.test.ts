@@ -4,6 +4,8 @@ import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { eventually } from '../support/eventually.ts';
+import { openFilesBelow } from '../support/open-files.ts';
 import { makeCollecting, makeCompleted, makeRunning } from './job-states.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -113,6 +115,10 @@ describe('the artifacts of a job', () => {
     assert.equal(answer.headers.get('content-length'), '16');
     assert.equal(answer.headers.get('etag'), `"${sha256(CONTENT)}"`);
     assert.equal(await answer.text(), '');
+    // A range is defined for GET alone.
+    const whole = await get('report.txt', { range: 'bytes=0-3' }, 'HEAD');
+    assert.deepEqual([whole.status, whole.headers.get('content-length')], [200, '16']);
+    assert.equal((await get('report.txt', { 'if-none-match': '*' }, 'HEAD')).status, 304);
   });
 
   it('are sent in part', async () => {
@@ -122,6 +128,8 @@ describe('the artifacts of a job', () => {
       ['bytes=-4', 'cdef', 'bytes 12-15/16'],
       ['bytes=5-999', '56789abcdef', 'bytes 5-15/16'],
       ['bytes=-999', CONTENT, 'bytes 0-15/16'],
+      ['Bytes=15-15', 'f', 'bytes 15-15/16'],
+      [`bytes=14-${'9'.repeat(40)}`, 'ef', 'bytes 14-15/16'],
     ];
     for (const [range, text, header] of cases) {
       const answer = await get('report.txt', { range });
@@ -140,6 +148,7 @@ describe('the artifacts of a job', () => {
   it('say how long they are to a range beyond their end', async () => {
     for (const [name, range, size] of [
       ['report.txt', 'bytes=16-', 16],
+      ['report.txt', `bytes=${'9'.repeat(40)}-`, 16],
       ['report.txt', 'bytes=-0', 16],
       ['empty.bin', 'bytes=0-', 0],
     ] as const) {
@@ -159,7 +168,13 @@ describe('the artifacts of a job', () => {
     }
     assert.equal((await get('report.txt', { 'if-none-match': '"x"' })).status, 200);
     assert.equal((await get('report.txt', { range: 'bytes=0-0', 'if-range': tag })).status, 206);
-    assert.equal((await get('report.txt', { range: 'bytes=0-0', 'if-range': '"x"' })).status, 200);
+    for (const other of ['"x"', `W/${tag}`, 'Sat, 01 Jan 2022 00:00:00 GMT']) {
+      const answer = await get('report.txt', { range: 'bytes=0-0', 'if-range': other });
+      assert.equal(answer.status, 200, other);
+      assert.equal(await answer.text(), CONTENT);
+    }
+    // Where both are asked, whoever has it already is told that first.
+    assert.equal((await get('report.txt', { range: 'bytes=99-', 'if-none-match': tag })).status, 304);
   });
 
   it('refuse names that try tricks, and know no other files', async () => {
@@ -198,6 +213,27 @@ describe('the artifacts of a job', () => {
     const answer = await api.caller.fetch(`/jobs/${job}/artifacts/f`);
     assert.equal(answer.status, 410);
     assert.equal(await codeOf(answer), 'artifacts_deleted');
+  });
+
+  it('are not begun to be sent when they are not what was recorded', async () => {
+    const job = await complete({ f: 'four' });
+    await writeFile(join(api.dir, 'artifacts', job, 'f'), 'longer');
+    const answer = await api.caller.fetch(`/jobs/${job}/artifacts/f`);
+    assert.equal(answer.status, 500);
+    assert.equal(await codeOf(answer), 'internal_error');
+  });
+
+  it('are closed again when their reader goes away in the middle', async () => {
+    const job = await complete({ big: 'x'.repeat(20_000_000) });
+    const leaving = new AbortController();
+    const answer = await api.caller.fetch(`/jobs/${job}/artifacts/big`, { signal: leaving.signal });
+    assert.equal(answer.status, 200);
+    assert.equal((await openFilesBelow(join(api.dir, 'artifacts'))).length, 1);
+    leaving.abort();
+    await eventually(
+      'no artifact is open',
+      async () => (await openFilesBelow(join(api.dir, 'artifacts'))).length === 0,
+    );
   });
 
   it('are there after the job has ended and its files were collected, until they are deleted', async () => {

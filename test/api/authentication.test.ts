@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { digestOf, type Principal, type TokenVerifier } from '../../api/tokens.ts';
+import type { Principal, TokenVerifier } from '../../src/identity/principal.ts';
+import { digestOf } from '../../src/identity/token.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
 const ALICE = 'alice-token-0123456789';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { type Principal, type TokenVerifier } from '../../api/tokens.ts';
+import type { Principal, TokenVerifier } from '../../src/identity/principal.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
 describe('the board', () => {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { after, before, describe, it } from 'mocha';
 import { pino } from 'pino';
-import { digestOf } from '../../api/tokens.ts';
+import { digestOf } from '../../src/identity/token.ts';
 import { type ErrorCode, ERRORS } from '../../src/errors.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { raw } from './raw-http.ts';

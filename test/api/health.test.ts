@@ -21,7 +21,7 @@ describe('health', () => {
       healthChecks: [
         { name: 'redis', matters: true, probe: () => (redisUp ? Promise.resolve() : fail()) },
         { name: 'podman', matters: false, probe: () => (podmanUp ? Promise.resolve() : fail()) },
-        diskCheck('/', 1),
+        diskCheck(['/'], 1),
       ],
     });
     const look = async (): Promise<{ status: number; body: HealthAnswer }> => {
@@ -88,7 +88,27 @@ describe('health', () => {
   });
 
   it('calls a disk down that has less left than it should', async () => {
-    const check = diskCheck('/', Number.MAX_SAFE_INTEGER);
+    const check = diskCheck(['/'], Number.MAX_SAFE_INTEGER);
     await assert.rejects(check.probe());
+  });
+
+  it('calls a disk down that is gone', async () => {
+    await assert.rejects(diskCheck(['/', '/nowhere/at/all'], 0).probe());
+    await diskCheck(['/'], 0).probe();
+  });
+
+  it('never shows a result that is older than it may be', async () => {
+    let up = true;
+    const health = new Health(
+      [{ name: 'redis', matters: true, probe: () => (up ? Promise.resolve() : Promise.reject(new Error())) }],
+      silent,
+    );
+    assert.equal((await health.report()).status, 'healthy');
+    up = false;
+    const begun = performance.now();
+    await eventually('it is told', async () => (await health.report()).status === 'unhealthy', {
+      everyMs: 5,
+    });
+    assert.ok(performance.now() - begun < 400, `${performance.now() - begun} ms`);
   });
 });

@@ -4,16 +4,23 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createApp } from '../../api/app.ts';
 import type { HealthCheck } from '../../api/health.ts';
-import { ProcessRateLimiter } from '../../api/rate-limiter.ts';
+import type { ApiResources } from '../../api/resources.ts';
+import { ProcessRateLimiter, type RateLimiter } from '../../api/rate-limiter.ts';
 import { type ApiServer, startApiServer } from '../../api/server.ts';
-import { SingleToken, type TokenVerifier } from '../../api/tokens.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexSessionStore } from '../../src/database/session-store.ts';
+import { KnexTokenStore } from '../../src/database/token-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import type { TokenVerifier } from '../../src/identity/principal.ts';
+import { SingleToken } from '../../src/identity/single-token.ts';
+import { Tokens } from '../../src/identity/tokens.ts';
+import type { JobQueue } from '../../src/jobs/ports.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import type { Logger } from '../../src/observability/logger.ts';
+import { type RsyncDaemon, startRsyncDaemon } from '../../src/uploads/rsync-daemon.ts';
 import { type UploadLimits, UploadService } from '../../src/uploads/service.ts';
 import { Caller } from '../support/http.ts';
 import { LIMITS } from '../support/jobs.ts';
@@ -28,12 +35,21 @@ export const GENEROUS: UploadLimits = {
   idleMs: 10_000,
 };
 
+const ID_BASE = 1_000_000;
+
 export interface ApiOptions {
   readonly rate?: { perSecond: number; burst: number };
+  /** Instead of buckets of its own with that rate. */
+  readonly rateLimiter?: (queues: QueueResources) => RateLimiter;
   readonly limits?: Partial<UploadLimits>;
   readonly healthChecks?: readonly HealthCheck[];
   readonly tokens?: (own: TokenVerifier) => TokenVerifier;
+  /** What the API's own routes read of the database, and what its jobs go through. */
+  readonly store?: (own: KnexJobStore) => ApiResources['store'];
+  readonly queue?: (own: JobQueue) => JobQueue;
   readonly stopTimeoutMs?: number;
+  /** With an rsync daemon, whose files belong to the containers' root. */
+  readonly rsync?: boolean;
   readonly logger?: Logger;
 }
 
@@ -49,6 +65,8 @@ export interface RunningApi {
   readonly uploads: UploadService;
   readonly uploadStore: KnexUploadStore;
   readonly queues: QueueResources;
+  readonly redis: TestRedis;
+  readonly rsync: RsyncDaemon | null;
   stop(): Promise<void>;
 }
 
@@ -64,26 +82,51 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
   if (queues.connection.status !== 'ready') {
     await new Promise((ready) => queues.connection.once('ready', ready));
   }
+  const rsyncPath = join(directory.path, 'rsync');
+  const owner = { uid: ID_BASE, gid: ID_BASE };
+  const rsync =
+    options.rsync === true
+      ? await startRsyncDaemon({
+          directory: rsyncPath,
+          host: '127.0.0.1',
+          port: 0,
+          hostsAllow: '127.0.0.1',
+          owner,
+          logger,
+        })
+      : null;
   const uploads = new UploadService({
     store: uploadStore,
     uploadsPath: join(directory.path, 'uploads'),
     limits: { ...GENEROUS, ...options.limits },
-    idBase: null,
+    idBase: rsync ? ID_BASE : null,
+    ...(rsync ? { rsyncPath } : {}),
     logger,
   });
+  const transfers = uploads.watchTransfers();
   const token = randomBytes(24).toString('hex');
-  const own = new SingleToken(token);
+  const own = new Tokens({ store: new KnexTokenStore(database), first: new SingleToken(token), logger });
   const app = createApp({
-    jobs: new JobService({ store, queue: queues.queue, hosts, limits: LIMITS, logger }),
+    jobs: new JobService({
+      store,
+      queue: options.queue?.(queues.queue) ?? queues.queue,
+      hosts,
+      limits: LIMITS,
+      logger,
+    }),
     uploads,
-    store,
+    store: options.store?.(store) ?? store,
     config: {
       logsPath: join(directory.path, 'logs'),
       artifactsPath: join(directory.path, 'artifacts'),
       artifactRetentionHours: 1,
     },
     tokens: options.tokens?.(own) ?? own,
-    rateLimiter: new ProcessRateLimiter(options.rate ?? { perSecond: 100_000, burst: 100_000 }),
+    namedTokens: own,
+    sessions: new KnexSessionStore(database),
+    rateLimiter:
+      options.rateLimiter?.(queues) ??
+      new ProcessRateLimiter(options.rate ?? { perSecond: 100_000, burst: 100_000 }),
     healthChecks: options.healthChecks ?? [
       { name: 'database', matters: true, probe: () => database.ping() },
       { name: 'redis', matters: true, probe: () => queues.ping() },
@@ -109,8 +152,12 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     uploads,
     uploadStore,
     queues,
+    redis,
+    rsync,
     async stop() {
       await server.stop();
+      await transfers.stop();
+      await rsync?.stop();
       await queues.close();
       await database.close();
       await redis.stop();

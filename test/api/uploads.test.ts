@@ -5,7 +5,7 @@ import { lstat, mkdir, readdir, readFile, readlink, rename, stat, writeFile } fr
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { UploadService } from '../../src/uploads/service.ts';
 import { eventually } from '../support/eventually.ts';
@@ -161,6 +161,21 @@ describe('uploads', () => {
     assert.ok(!existsSync(path('incoming', other)));
   });
 
+  it('take zstd', async () => {
+    const id = await open();
+    const tar = await tarOf({ name: 'a', content: 'small' });
+    assert.equal((await put(id, zstdCompressSync(tar), { 'content-encoding': 'zstd' })).status, 200);
+    await finalize(id);
+    assert.equal(await readFile(path('snapshots', id, 'a'), 'utf8'), 'small');
+    const other = await open();
+    for (const broken of [tar, zstdCompressSync(tar).subarray(0, -8), gzipSync(tar)]) {
+      const { status, body } = await put(other, broken, { 'content-encoding': 'zstd' });
+      assert.equal(status, 400);
+      assert.match(body.message, /zstd/);
+      assert.ok(!existsSync(path('incoming', other)));
+    }
+  });
+
   it('are refused under another type or encoding', async () => {
     const id = await open();
     const tar = await tarOf({ name: 'a', content: '1' });
@@ -300,6 +315,120 @@ describe('uploads', () => {
     assert.ok(!existsSync(path('incoming', id)));
   });
 
+  it('refuse endless zeros, and headers that would fill the memory, soon', async () => {
+    await start({ limits: { oneBytes: 2 ** 40, totalBytes: 2 ** 40 } });
+    const id = await open();
+    const zeros = Buffer.alloc(64 * 2 ** 20);
+    const tar = await tarOf({ name: 'a', content: '1' });
+    const endless = zstdCompressSync(Buffer.concat([tar, zeros]));
+    assert.ok(endless.length < 10_000);
+    const refused = await put(id, endless, { 'content-encoding': 'zstd' });
+    assert.equal(refused.status, 400);
+    assert.match(refused.body.message, /much longer/);
+    const header = tar.subarray(0, 512);
+    // A long name of 64 MB.
+    header.write('L', 156);
+    header.write((64 * 2 ** 20).toString(8).padStart(11, '0'), 124);
+    header.fill(' ', 148, 156);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    const long = await put(id, gzipSync(Buffer.concat([header, zeros, tar])), { 'content-encoding': 'gzip' });
+    assert.equal(long.status, 400);
+    assert.ok(!existsSync(path('incoming', id)));
+  });
+
+  it('begin with an earlier one, and hold only what changed beside it', async () => {
+    const first = await open();
+    await put(
+      first,
+      await tarOf(
+        { name: 'kept/a', content: 'a' },
+        { name: 'kept/link', type: 'symlink', linkname: 'a' },
+        { name: 'changed', content: 'old' },
+        { name: 'gone', content: 'x' },
+        { name: 'old/b', content: 'b' },
+        { name: 'swapped/c', content: 'c' },
+        { name: 'empty/', type: 'directory', mode: 0o750 },
+      ),
+    );
+    await finalize(first, { reusable: true });
+    const opened = await call('POST', '/uploads', { base: first });
+    assert.equal(opened.status, 201);
+    const id = opened.body.upload_id;
+    const sent = await put(
+      id,
+      await tarOf(
+        { name: 'changed', content: 'newer' },
+        { name: 'kept/new', content: 'n' },
+        { name: 'swapped', content: 'a file now' },
+      ),
+    );
+    assert.equal(sent.status, 200);
+    const { status, body } = await finalize(id, { delete: ['gone', 'old/'] });
+    assert.equal(status, 200, JSON.stringify(body));
+    assert.equal(body.file_count, 5);
+    const file = (upload: string, ...name: string[]) => path('snapshots', upload, ...name);
+    assert.deepEqual((await readdir(file(id))).sort(), ['changed', 'empty', 'kept', 'swapped']);
+    assert.deepEqual((await readdir(file(id, 'kept'))).sort(), ['a', 'link', 'new']);
+    assert.equal(await readFile(file(id, 'changed'), 'utf8'), 'newer');
+    assert.equal(await readFile(file(first, 'changed'), 'utf8'), 'old');
+    assert.equal((await stat(file(id, 'kept', 'a'))).ino, (await stat(file(first, 'kept', 'a'))).ino);
+    assert.equal((await stat(file(id, 'empty'))).mode & 0o777, 0o750);
+    assert.deepEqual((await readdir(path('snapshots'))).sort(), [first, id].sort());
+    // The base may go: what is shared stays.
+    assert.equal((await api.caller.fetch(`/uploads/${first}`, { method: 'DELETE' })).status, 204);
+    assert.equal(await api.uploads.sweep(), 1);
+    assert.equal(await readFile(file(id, 'kept', 'a'), 'utf8'), 'a');
+  });
+
+  it('keep their base while they take files', async () => {
+    const first = await open();
+    await put(first, await tarOf({ name: 'a', content: '1' }));
+    await finalize(first);
+    const { upload_id: id } = (await call('POST', '/uploads', { base: first })).body;
+    assert.equal((await api.caller.fetch(`/uploads/${first}`, { method: 'DELETE' })).status, 204);
+    assert.equal(await api.uploads.sweep(), 0);
+    assert.equal((await finalize(id)).body.file_count, 1);
+    assert.equal(await api.uploads.sweep(), 1);
+    assert.deepEqual(await readdir(path('snapshots')), [id]);
+    assert.equal(await readFile(path('snapshots', id, 'a'), 'utf8'), '1');
+  });
+
+  it('refuse a base that is not there, and deletions that make no sense', async () => {
+    const begun = await open();
+    assert.equal((await call('POST', '/uploads', { base: begun })).body.error, 'upload_not_finalized');
+    for (const base of ['upload_aaaaaaaaaaaa', '../x']) {
+      assert.equal((await call('POST', '/uploads', { base })).body.error, 'upload_not_found');
+    }
+    await put(begun, await tarOf({ name: 'a', content: '1' }));
+    const without = await finalize(begun, { delete: ['a'] });
+    assert.equal(without.status, 400);
+    assert.equal(without.body.details.field, 'delete');
+    await finalize(begun, { reusable: true });
+    const { upload_id: id } = (await call('POST', '/uploads', { base: begun })).body;
+    for (const wrong of ['../a', '/etc', 'a/../b', './a', '\0']) {
+      const refused = await finalize(id, { delete: [wrong] });
+      assert.equal(refused.status, 400, wrong);
+      assert.equal(refused.body.details.field, 'delete.0');
+    }
+    assert.equal((await finalize(id)).body.file_count, 1);
+    await api.caller.fetch(`/uploads/${begun}`, { method: 'DELETE' });
+    await api.uploads.sweep();
+    assert.equal((await call('POST', '/uploads', { base: begun })).body.error, 'upload_expired');
+  });
+
+  it('begin where a directory appears without anybody asking, and expire like all others', async () => {
+    const id = 'upload_stranger-002';
+    await mkdir(path('incoming', id), { recursive: true });
+    await writeFile(path('incoming', id, 'f'), 'x');
+    const seen = await call('GET', `/uploads/${id}`);
+    assert.equal(seen.status, 200);
+    assert.equal(seen.body.state, 'uploading');
+    assert.ok(Date.parse(seen.body.expires_at) > Date.now());
+    assert.equal((await finalize(id)).body.file_count, 1);
+    assert.equal(await readFile(path('snapshots', id, 'f'), 'utf8'), 'x');
+  });
+
   it('count all together, also those that are not finalized, also after a restart', async () => {
     await start({ limits: { totalBytes: 30_000 } });
     const tar = await tarOf({ name: 'a', content: 'x'.repeat(10_000) });
@@ -355,14 +484,17 @@ describe('uploads', () => {
     const other = await open();
     await put(other, await tarOf({ name: 'a', content: '1' }));
     assert.equal((await finalize(other)).status, 200);
-    await mkdir(path('incoming', 'upload_stranger-001'), { recursive: true });
-    await writeFile(path('incoming', 'upload_stranger-001', 'f'), 'x');
+    await mkdir(path('incoming', 'no-upload'), { recursive: true });
+    await writeFile(path('incoming', 'no-upload', 'f'), 'x');
+    const stranger = 'upload_stranger-001';
+    await mkdir(path('incoming', stranger));
     const kept = await open();
     await put(kept, await tarOf({ name: 'a', content: '1' }));
     assert.equal(await eventually('it is past its time', () => api.uploads.sweep()), 2);
     assert.equal(await api.uploads.sweep(), 0);
     assert.deepEqual(await readdir(path('snapshots')), []);
-    assert.deepEqual(await readdir(path('incoming')), [kept]);
+    assert.deepEqual((await readdir(path('incoming'))).sort(), [kept, stranger].sort());
+    assert.equal((await api.uploadStore.get(stranger))?.state, 'uploading');
     assert.equal(await api.uploadStore.storedBytes(), 0);
   });
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { fork } from 'node:child_process';
+import { fork, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
@@ -70,14 +70,25 @@ describe('collecting artifacts', () => {
       source,
       `mkdir -p d/e; echo -n in > d/f; ln d/f hard
        ln -s d/f direct; ln -s direct chain; ln -s ../f d/e/up; ln -s /artifacts/d/f absolute
-       ln -s ../artifacts/d/f around; ln -s d/e/../f through; ln -s e d/dirlink; ln -s d/dirlink/up via
+       ln -s ../artifacts/d/f around; ln -s d/e/../f through; ln -s e d/dirlink; ln -s d/dirlink/up via; ln -s absolute via-absolute
        ln -s ../secret out; ln -s ${directory.path}/secret abs-out; ln -s /etc/shadow shadow
-       ln -s /artifacts/../etc/shadow sneaky; ln -s d/e/../../../secret deep-out; ln -s out out-chain
+       ln -s /artifacts/../etc/shadow sneaky; ln -s d/e/../../../secret deep-out; ln -s out out-chain; ln -s abs-out abs-chain
        ln -s loop loop; ln -s ping pong; ln -s pong ping; ln -s nothing dangling; ln -s d to-directory
        ln -s d/f/x below-a-file; ln -s /proc/self/environ proc; ln -s "$(printf 'a/%.0s' {1..1500})" endless`,
     );
     const { artifacts, warnings } = await collect();
-    const good = ['absolute', 'around', 'chain', 'd/e/up', 'd/f', 'direct', 'hard', 'through', 'via'];
+    const good = [
+      'absolute',
+      'around',
+      'chain',
+      'd/e/up',
+      'd/f',
+      'direct',
+      'hard',
+      'through',
+      'via',
+      'via-absolute',
+    ];
     assert.deepEqual(
       artifacts,
       good.map((name) => ({ name, size_bytes: 2, sha256: sha256('in') })),
@@ -86,6 +97,7 @@ describe('collecting artifacts', () => {
       /^"([^"]*)" was left out: a symlink (.*)$/.exec(warning)?.slice(1),
     );
     assert.deepEqual(reasons, [
+      ['abs-chain', 'that leads out of /artifacts'],
       ['abs-out', 'that leads out of /artifacts'],
       ['below-a-file', 'that leads nowhere'],
       ['d/dirlink', 'to a directory'],
@@ -103,6 +115,12 @@ describe('collecting artifacts', () => {
       ['to-directory', 'to a directory'],
     ]);
     assert.ok((await look(destination)).every((line) => !line.includes('|l|')));
+  });
+
+  it('follows as many symlinks in a row as the kernel', async () => {
+    await make(source, 'echo x > l0; for ((i = 1; i <= 45; i++)); do ln -s l$((i - 1)) l$i; done');
+    const readable = await make(source, 'for i in l*; do if cat $i > /dev/null 2>&1; then echo $i; fi; done');
+    assert.deepEqual((await names()).sort(), readable.trim().split('\n').sort());
   });
 
   it('leaves out what is no file, without waiting for it', async () => {
@@ -160,7 +178,7 @@ describe('collecting artifacts', () => {
     await make(
       source,
       `for ((i = 0; i < 10000; i++)); do : > f$i; done
-       for ((i = 0; i < 2000; i++)); do ln -s nowhere l$i; done
+       perl -e 'symlink "nowhere", "l$_" for 0..1999'
        d=.; for ((i = 0; i < 300; i++)); do d=$d/d; done; mkdir -p $d; echo x > $d/x`,
     );
     const { artifacts, warnings } = await collect();
@@ -170,18 +188,102 @@ describe('collecting artifacts', () => {
     assert.ok(warnings.every((warning) => warning.length < 400));
   });
 
+  it('keeps names as long as a file system takes them', async () => {
+    const longest = 'n'.repeat(255);
+    await make(source, `mkdir ${longest}; echo x > ${longest}/${longest}; mkfifo ${longest}/f`);
+    const { artifacts, warnings } = await collect();
+    assert.deepEqual(
+      artifacts.map(({ name }) => name),
+      [`${longest}/${longest}`],
+    );
+    assert.equal(warnings.length, 1);
+    assert.ok((warnings[0]?.length ?? Infinity) < 260, warnings[0]);
+    assert.equal(await readFile(join(destination, longest, longest), 'utf8'), 'x\n');
+  });
+
+  /** A script that goes on changing the source until `work` is done. */
+  const whileChanging = async (perl: string, work: () => Promise<void>): Promise<void> => {
+    const child = spawn('perl', ['-e', `$| = 1; print "go\n"; while (1) { ${perl} }`], { cwd: source });
+    const exited = once(child, 'exit');
+    try {
+      await once(child.stdout, 'data');
+      await work();
+    } finally {
+      child.kill('SIGKILL');
+      await exited;
+    }
+  };
+
+  it('ends although a file grows all the time, and records what it has stored', async () => {
+    await make(source, 'head -c 4000000 /dev/urandom > grows; echo x > z');
+    const grow = 'open F, ">>grows"; print F "x" x 100000; close F; select undef, undef, undef, 0.0005';
+    await whileChanging(grow, async () => {
+      const { artifacts } = await collect();
+      assert.deepEqual(
+        artifacts.map(({ name }) => name),
+        ['grows', 'z'],
+      );
+      const stored = await readFile(join(destination, 'grows'));
+      assert.ok((await stat(join(source, 'grows'))).size > stored.length);
+      assert.equal(artifacts[0]?.size_bytes, stored.length);
+      assert.equal(artifacts[0].sha256, sha256(stored));
+    });
+  });
+
+  /** Collects again and again while the script runs: each time all is `fine`, or the collection is refused. */
+  const collectWhile = async (perl: string): Promise<void> => {
+    await make(directory.path, 'mkdir secret; echo SECRET > secret/f; echo SECRET > secret/g');
+    let kept = 0;
+    await whileChanging(perl, async () => {
+      const deadline = performance.now() + 2_500;
+      while (performance.now() < deadline) {
+        try {
+          for (const { name } of (await collect()).artifacts) {
+            assert.equal(await readFile(join(destination, name), 'utf8'), 'fine\n', name);
+            kept++;
+          }
+        } catch (error) {
+          if (!(error instanceof FlashpodsError)) throw error;
+        }
+        await deleteArtifacts(artifactsDir, 'job_1');
+      }
+    });
+    assert.ok(kept > 0);
+    assert.deepEqual(await look(join(directory.path, 'secret')), ['f|f|644|7|', 'g|f|644|7|']);
+  };
+
+  it('reads nothing outside while directories become symlinks under its hands', async () => {
+    await make(
+      source,
+      'mkdir d; echo fine > d/f; echo fine > d/g; for i in {1..9}; do echo fine > d/f$i; done',
+    );
+    const pause = (seconds: number): string => `select undef, undef, undef, ${seconds};`;
+    await collectWhile(
+      `rename "d", "x"; symlink "../secret", "d"; ${pause(0.002)} unlink "d"; rename "x", "d"; ${pause(0.02)}`,
+    );
+  });
+
+  it('reads nothing outside and waits for nothing while files become symlinks and FIFOs under its hands', async () => {
+    await make(directory.path, 'echo fine > 0; ln -s ../secret/f 1; mkfifo 2');
+    await make(source, 'for i in {1..20}; do echo fine > f$i; done');
+    // Replaced at one blow, so that every name leads somewhere at any moment.
+    await collectWhile(
+      'for $n (1..20) { for $i (1, 0, 2, 0) { link "../$i", "../t"; rename "../t", "f$n" } }',
+    );
+  });
+
   it('copies a sparse file of 1 GB without taking the disk for it', async () => {
     await make(
       source,
       'truncate -s 1G sparse; printf end | dd of=sparse bs=1 seek=5000000 conv=notrunc status=none',
     );
-    const expected = (await make(source, 'sha256sum sparse')).split(' ')[0];
     const { artifacts } = await collect();
+    const expected = (await make(destination, 'sha256sum sparse')).split(' ')[0];
     assert.deepEqual(artifacts, [{ name: 'sparse', size_bytes: 2 ** 30, sha256: expected }]);
     const { size, blocks } = await stat(join(destination, 'sparse'));
     assert.equal(size, 2 ** 30);
     assert.ok(blocks * 512 < 2 ** 20);
-    await make(directory.path, 'cmp source/sparse artifacts/job_1/sparse');
+    assert.equal(await make(destination, 'tail -c +5000001 sparse | head -c 3'), 'end');
   });
 
   it('answers what was collected once it is complete, even when the source is gone', async () => {

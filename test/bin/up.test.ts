@@ -3,6 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { isAlive, parseProcessId, type ProcessId } from '../../src/lifecycle/process-id.ts';
 import { eventually } from '../support/eventually.ts';
@@ -90,6 +91,34 @@ describe('flashpods up', () => {
     assert.deepEqual([job.status, job.exit_code], ['failed', 3]);
     const { body } = await caller().json('GET', `/jobs/${job.id}`);
     assert.equal(body['image'], 'localhost/flashpods/base:latest');
+  });
+
+  it('keeps an rsync daemon, and starts it again at its address when it dies', async () => {
+    await start();
+    const daemon = (): { address: string; daemon: ProcessId } =>
+      json(data('run', 'rsync', 'daemon.json')) as { address: string; daemon: ProcessId };
+    const before = daemon();
+    const opened = (await caller().json('POST', '/uploads', {})).body;
+    assert.ok(String(opened['rsync_url']).includes(before.address));
+    process.kill(before.daemon.pid, 'SIGKILL');
+    await eventually(
+      'it runs again',
+      () => daemon().daemon.pid !== before.daemon.pid && isAlive(daemon().daemon),
+    );
+    assert.equal(daemon().address, before.address);
+    const again = daemon().daemon;
+    const { stdout } = await execa(
+      'rsync',
+      ['-a', `${import.meta.dirname}/fixtures/`, String(opened['rsync_url'])],
+      {
+        env: { RSYNC_PASSWORD: String(opened['rsync_password']) },
+      },
+    );
+    assert.equal(stdout, '');
+    const sealed = await caller().json('POST', `/uploads/${String(opened['upload_id'])}/finalize`, {});
+    assert.equal(sealed.body['file_count'], 1);
+    await running?.end();
+    assert.ok(!isAlive(again));
   });
 
   it('ends everything in order at SIGTERM, with exit code 0', async () => {

@@ -80,6 +80,28 @@ describe('log capture', () => {
     assert.ok((waits.at(-2) ?? Infinity) < 100, `took ${waits.map(Math.round).join(', ')} ms`);
   });
 
+  it('shows a line that stays unfinished, and goes on with it', async () => {
+    const one = await capture();
+    one.follow();
+    await print(entry('stdout', 'F', 'before'), entry('stdout', 'P', 'Continue? '));
+    const tail = async (): Promise<string> =>
+      textOf((await readTail(logsDir, 'job_1', 2))?.output ?? Buffer.of());
+    await eventually('the line before is written', async () => (await tail()).startsWith('before\n'));
+    await eventually('the prompt is shown', async () => (await tail()) === 'before\nContinue? ', {
+      timeoutMs: 3000,
+    });
+    // Whoever follows by offsets gets whole lines.
+    const page = await readFrom(logsDir, 'job_1', 0);
+    assert.equal(textOf(page?.output ?? Buffer.of()), 'before\n');
+    await print(entry('stdout', 'P', 'y'), entry('stdout', 'F', ''), entry('stderr', 'P', '10 %\r'));
+    await eventually('the progress bar is shown', async () => (await tail()).endsWith('Continue? y\n10 %\r'));
+    await print(entry('stdout', 'F', 'other'), entry('stderr', 'P', '20 %\r'));
+    await one.close();
+    const second = await capture();
+    await second.finish();
+    assert.equal(await log(), 'before\nContinue? y\n10 %\r\nother\n20 %\r\n');
+  });
+
   it('goes on after a detach without losing or repeating, unfinished lines of both streams included', async () => {
     await print(entry('stdout', 'F', 'one'), entry('stdout', 'P', 'tw'), entry('stderr', 'F', 'err'));
     const first = await capture();

@@ -4,9 +4,12 @@ import { describe, it } from 'mocha';
 import {
   PARTIAL,
   RECORD_BYTES,
+  STREAM_NAMES,
   TRUNCATED,
   breaksLine,
+  continuesLine,
   readRecord,
+  streamOf,
   viewOf,
 } from '../../src/logs/log-index.ts';
 import type { IndexRecord } from '../../src/logs/log-index.ts';
@@ -59,6 +62,73 @@ const killedAfter = (whole: Encoded, count: number): Encoded => {
   }
   return { log, records, lines, truncated: false };
 };
+
+/** A capture of a whole spool, one step at a time, that may be killed with any of its records on disk. */
+class SteppedCapture {
+  readonly #spool: Buffer;
+  #encoder = new SpoolEncoder({ maxBytes: Infinity });
+  #log = Buffer.alloc(0);
+  #records: IndexRecord[] = [];
+
+  constructor(spool: Buffer) {
+    this.#spool = spool;
+  }
+
+  read(bytes: number): void {
+    const { spoolOffset } = this.#encoder;
+    const chunk = this.#spool.subarray(spoolOffset, spoolOffset + bytes);
+    this.#encoder.encode(chunk, chunk.length);
+    this.#commit();
+  }
+
+  flush(): void {
+    this.#encoder.flushUnfinished(Infinity);
+    this.#commit();
+  }
+
+  system(): void {
+    this.#encoder.system('of ours', 0);
+    this.#commit();
+  }
+
+  kill(keep: number): void {
+    const whole = { log: this.#log, records: this.#records, lines: 0, truncated: false };
+    const { log, records, lines } = killedAfter(whole, keep % (this.#records.length + 1));
+    const last = records.at(-1);
+    this.#log = Buffer.from(log);
+    this.#records = [...records];
+    this.#encoder = new SpoolEncoder({ maxBytes: Infinity, resume: last && { last, lines } });
+  }
+
+  end(): void {
+    this.read(this.#spool.length);
+    this.#encoder.end();
+    this.#commit();
+  }
+
+  /** All that the log holds of a stream, with a newline where a line of it ended. */
+  textOf(stream: 'stdout' | 'stderr'): string {
+    let text = '';
+    let begin = 0;
+    let previous = 0;
+    for (const { logEnd, flags } of this.#records) {
+      if (STREAM_NAMES[streamOf(flags)] === stream) {
+        const skipped = (breaksLine(flags, previous) ? 1 : 0) + (continuesLine(flags, previous) ? 0 : 15);
+        text += this.#log.toString('latin1', begin + skipped, logEnd);
+      }
+      begin = logEnd;
+      previous = flags;
+    }
+    return text;
+  }
+
+  #commit(): void {
+    const { log, index } = this.#encoder.batch;
+    this.#log = Buffer.concat([this.#log, log]);
+    for (let i = 0; i < index.length / RECORD_BYTES; i++) this.#records.push(readRecord(viewOf(index), i));
+    this.#encoder.committed();
+  }
+}
 
 const text = fc.oneof(
   { weight: 8, arbitrary: fc.stringMatching(/^[a-z \r\0é€]{0,30}$/) },
@@ -119,6 +189,42 @@ describe('spool encoder', () => {
         },
       ),
       { numRuns: 300 },
+    );
+  });
+
+  it('loses and repeats nothing of any stream, whenever it is flushed, interrupted and killed', () => {
+    const step = fc.oneof(
+      fc.record({ do: fc.constant('read' as const), bytes: fc.integer({ min: 1, max: 600 }) }),
+      fc.record({ do: fc.constantFrom('flush' as const, 'system' as const) }),
+      fc.record({ do: fc.constant('kill' as const), keep: fc.nat() }),
+    );
+    const piece = fc.record({
+      stream: fc.constantFrom('stdout' as const, 'stderr' as const),
+      tag: fc.constantFrom('F' as const, 'P' as const),
+      text: fc.stringMatching(/^[a-z]{0,3}$/).map((value) => Buffer.from(value)),
+    });
+    const short = fc.array(piece, { maxLength: 40, size: 'max' });
+    fc.assert(
+      fc.property(short, fc.array(step, { maxLength: 40, size: 'max' }), (all, steps) => {
+        const spool = spoolOf(all);
+        const capture = new SteppedCapture(spool);
+        for (const one of steps) {
+          if (one.do === 'read') capture.read(one.bytes);
+          else if (one.do === 'kill') capture.kill(one.keep);
+          else capture[one.do]();
+        }
+        capture.end();
+        for (const stream of ['stdout', 'stderr'] as const) {
+          const printed = all
+            .filter((one) => one.stream === stream)
+            .map(({ text: bytes, tag }) => bytes.toString('latin1') + (tag === 'F' ? '\n' : ''))
+            .join('');
+          // The end of the spool may end the last line.
+          const written = capture.textOf(stream);
+          assert.equal(written, written === `${printed}\n` ? `${printed}\n` : printed);
+        }
+      }),
+      { numRuns: 1000 },
     );
   });
 

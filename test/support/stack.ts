@@ -22,6 +22,7 @@ export interface Stack {
   readonly dir: string;
   readonly api: RoleProcess;
   readonly caller: Caller;
+  /** The newest one. */
   readonly redis: EmbeddedRedis;
   readonly podman: PodmanService;
   readonly queues: QueueResources;
@@ -30,6 +31,8 @@ export interface Stack {
   /** Starts a worker under a name that has none running, and waits until its host is up. */
   startWorker(size: WorkerSize): Promise<RoleProcess>;
   startApi(): Promise<Caller>;
+  /** Starts Redis anew, on the data of the one that is gone. */
+  startRedis(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -42,11 +45,9 @@ export async function startStack(options: {
   const run = join(dir, 'run');
   await mkdir(run, { recursive: true, mode: 0o700 });
   const logger = createLogger({ level: 'silent', role: 'test' });
-  const redis = await startEmbeddedRedis({
-    dir: join(dir, 'redis'),
-    socketPath: join(run, 'redis.sock'),
-    logger,
-  });
+  const embedded = (): Promise<EmbeddedRedis> =>
+    startEmbeddedRedis({ dir: join(dir, 'redis'), socketPath: join(run, 'redis.sock'), logger });
+  let redis = await embedded();
   const podman = await startPodmanService({
     runDir: join(run, 'podman'),
     logger,
@@ -127,7 +128,9 @@ export async function startStack(options: {
     get caller() {
       return caller;
     },
-    redis,
+    get redis() {
+      return redis;
+    },
     podman,
     queues,
     env,
@@ -138,6 +141,10 @@ export async function startStack(options: {
     },
     startWorker,
     startApi,
+    async startRedis() {
+      await redis.stop();
+      redis = await embedded();
+    },
     async stop() {
       await Promise.all([api.end(), ...[...workers.values()].map((worker) => worker.end())]);
       await queues.close();

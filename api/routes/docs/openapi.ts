@@ -3,53 +3,63 @@ import { OpenAPIRegistry, OpenApiGeneratorV31, type ResponseConfig } from '@aste
 import type { z } from 'zod';
 import { type ErrorCode, ERRORS } from '../../../src/errors.ts';
 import { VERSION } from '../../../src/version.ts';
+import { SESSION_COOKIE } from '../../middleware/authentication.ts';
 import { type Answer, documentPath, type Operation } from '../../operation.ts';
+import { problemSchema, errorSchema, type SchemaObject, shapeOf } from './error-schema.ts';
 
-const EVERYWHERE: readonly ErrorCode[] = ['rate_limited', 'internal_error', 'database_error'];
-const WITH_TOKEN: readonly ErrorCode[] = [
-  'missing_authorization',
-  'malformed_authorization',
-  'invalid_token',
-  'insufficient_scope',
-];
+const TAGS: Readonly<Record<Operation['tag'], string>> = {
+  jobs: 'Create, watch, cancel and repeat jobs.',
+  events: 'What happens, as it happens.',
+  'logs and artifacts': 'What a job printed and what it left.',
+  uploads: 'Files for jobs.',
+  tokens: 'Who may do what.',
+  server: 'The service itself.',
+};
+
+const DESCRIPTION = `Runs jobs in containers. \`Authorization: Bearer <token>\` on everything that names a scope.
+
+Errors have one shape (\`Error\`), or that of RFC 9457 (\`Problem\`) for \`Accept: application/problem+json\`.
+Whatever answers GET also answers HEAD, without the body.
+
+Besides what is listed with each operation: a path that is not here is answered with 404 \`not_found\`; a method that a
+path does not take with 405 \`method_not_allowed\` and \`Allow\` (both only to callers with a token); what can't be read
+as HTTP with 400, 408 or 431, all \`invalid_request\`.`;
 
 export type OpenApiDocument = ReturnType<OpenApiGeneratorV31['generateDocument']>;
 
 export function openApiDocument(operations: readonly Operation[]): OpenApiDocument {
   const registry = new OpenAPIRegistry();
   registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
-  registry.registerComponent('schemas', 'Error', {
-    type: 'object',
-    required: ['error', 'message', 'details', 'request_id', 'retryable'],
-    properties: {
-      error: { type: 'string', enum: Object.keys(ERRORS).filter((code) => statusOf(code as ErrorCode) > 0) },
-      message: { type: 'string', description: 'for a person' },
-      details: { type: 'object', additionalProperties: true },
-      request_id: { type: 'string' },
-      retryable: { type: 'boolean' },
-    },
+  registry.registerComponent('securitySchemes', 'session', {
+    type: 'apiKey',
+    in: 'cookie',
+    name: SESSION_COOKIE,
+    description: 'of a browser that signed in with `POST /session`, for the pages of this server',
   });
+  registry.registerComponent('schemas', 'Error', errorSchema);
+  registry.registerComponent('schemas', 'Problem', problemSchema);
   for (const operation of operations) registry.registerPath(pathOf(operation));
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({
     openapi: '3.1.0',
     info: {
       title: 'Flashpods',
       version: VERSION,
-      description:
-        'Runs jobs in containers. `Authorization: Bearer <token>` on everything that names a scope.',
+      description: DESCRIPTION,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
     servers: [{ url: '/' }],
-    tags: [...new Set(operations.map((operation) => operation.tag))].map((name) => ({ name })),
+    tags: [...new Set(operations.map((operation) => operation.tag))].map((name) => ({
+      name,
+      description: TAGS[name],
+    })),
   });
 }
-
-const statusOf = (code: ErrorCode): number => ERRORS[code].status;
 
 function pathOf(operation: Operation): Parameters<OpenAPIRegistry['registerPath']>[0] {
   const request = {
     ...(operation.params ? { params: operation.params } : {}),
     ...(operation.query ? { query: operation.query } : {}),
+    ...(operation.headers ? { headers: operation.headers } : {}),
     ...(operation.body
       ? {
           body: {
@@ -64,7 +74,7 @@ function pathOf(operation: Operation): Parameters<OpenAPIRegistry['registerPath'
         }
       : {}),
   };
-  const scope = operation.scope === 'public' || operation.scope === 'body' ? null : operation.scope;
+  const scope = scopeOf(operation);
   return {
     operationId: operation.id,
     tags: [operation.tag],
@@ -72,52 +82,118 @@ function pathOf(operation: Operation): Parameters<OpenAPIRegistry['registerPath'
     path: documentPath(operation.path),
     summary: operation.summary,
     description: [operation.description, scope ? `Scope: \`${scope}\`.` : null].filter(Boolean).join('\n\n'),
-    security: scope ? [{ bearer: [] }] : [],
+    security: scope ? [{ bearer: [] }, ...(operation.browsers ? [{ session: [] }] : [])] : [],
     request,
-    responses: {
-      ...Object.fromEntries(
-        Object.entries(operation.answers).map(([status, answer]) => [status, responseOf(answer)]),
-      ),
-      ...errorResponses(operation, scope !== null),
-    },
+    responses: { ...successResponses(operation), ...errorResponses(operation) },
   };
 }
+
+const scopeOf = ({ scope }: Operation): string | null =>
+  scope === 'public' || scope === 'body' ? null : scope;
 
 function schemaOf(content: z.ZodType | 'binary' | 'text'): z.ZodType | { type: 'string' } {
   return typeof content === 'string' ? { type: 'string' } : content;
 }
 
-function responseOf(answer: Answer): ResponseConfig {
+const headerOf = (description: string, required = false) => ({
+  description,
+  ...(required ? { required } : {}),
+  schema: { type: 'string' as const },
+});
+
+const REQUEST_ID = headerOf('what the log calls the request; the caller’s own, if that is harmless', true);
+const RATE_HEADERS = {
+  'X-RateLimit-Limit': headerOf('requests at once', true),
+  'X-RateLimit-Remaining': headerOf('requests left', true),
+  'X-RateLimit-Reset': headerOf('when all are left again, seconds since the Unix epoch', true),
+};
+const STATUS_HEADERS: Readonly<Record<number, Readonly<Record<string, ReturnType<typeof headerOf>>>>> = {
+  401: { 'WWW-Authenticate': headerOf('`Bearer`', true) },
+  429: { 'Retry-After': headerOf('seconds; left out where nobody knows') },
+  503: { 'Retry-After': headerOf('seconds') },
+};
+
+function successResponses(operation: Operation): Record<string, ResponseConfig> {
+  return Object.fromEntries(
+    Object.entries(operation.answers).map(([status, answer]) => [status, responseOf(Number(status), answer)]),
+  );
+}
+
+function responseOf(status: number, answer: Answer): ResponseConfig {
+  // A status that the catalogue of errors lacks, such as 416, has the shape of errors all the same.
+  if (status >= 400 && !answer.content) {
+    return errorResponse(status, answer.description, ['invalid_request']);
+  }
   const content = Object.entries(answer.content ?? {});
   return {
     description: answer.description,
+    headers: {
+      'X-Request-Id': REQUEST_ID,
+      ...RATE_HEADERS,
+      ...Object.fromEntries(
+        Object.entries(answer.headers ?? {}).map(([name, description]) => [name, headerOf(description)]),
+      ),
+    },
     ...(content.length > 0
       ? { content: Object.fromEntries(content.map(([type, schema]) => [type, { schema: schemaOf(schema) }])) }
-      : {}),
-    ...(answer.headers
-      ? {
-          headers: Object.fromEntries(
-            Object.entries(answer.headers).map(([name, description]) => [
-              name,
-              { description, schema: { type: 'string' as const } },
-            ]),
-          ),
-        }
       : {}),
   };
 }
 
-/** One response a status, with the codes that come with it. */
-function errorResponses(operation: Operation, authenticated: boolean): Record<string, ResponseConfig> {
-  const codes = new Set([...operation.errors, ...EVERYWHERE, ...(authenticated ? WITH_TOKEN : [])]);
-  const byStatus = Map.groupBy(codes, statusOf);
-  const schema = { $ref: '#/components/schemas/Error' };
-  const responses = [...byStatus].map(([status, group]): [string, ResponseConfig] => [
-    String(status),
-    {
-      description: group.map((code) => `\`${code}\`: ${ERRORS[code].meaning}`).join('\n\n'),
-      content: { 'application/json': { schema }, 'application/problem+json': { schema: { type: 'object' } } },
-    },
+/** Every code that the operation may answer: its own, and those that follow from what it declares. */
+export function errorCodesOf(operation: Operation): ReadonlySet<ErrorCode> {
+  const types = Object.keys(operation.body?.content ?? {});
+  const database: ErrorCode[] = ['internal_error', 'database_error'];
+  return new Set<ErrorCode>([
+    ...operation.errors,
+    ...(scopeOf(operation) === null
+      ? []
+      : ([
+          'missing_authorization',
+          'malformed_authorization',
+          'invalid_token',
+          'insufficient_scope',
+        ] as const)),
+    ...(operation.uncounted ? [] : (['rate_limited'] as const)),
+    ...(operation.query ? (['invalid_request'] as const) : []),
+    ...(types.length > 0 ? (['invalid_request', 'unsupported_media_type'] as const) : []),
+    ...(types.includes('application/json') ? (['payload_too_large'] as const) : []),
+    ...database,
   ]);
-  return Object.fromEntries(responses.filter(([status]) => operation.answers[Number(status)] === undefined));
+}
+
+/** One response a status, with the codes that come with it. */
+function errorResponses(operation: Operation): Record<string, ResponseConfig> {
+  const byStatus = Map.groupBy(errorCodesOf(operation), (code) => ERRORS[code].status);
+  return Object.fromEntries(
+    [...byStatus]
+      .filter(([status]) => operation.answers[status] === undefined)
+      .map(([status, codes]) => [
+        String(status),
+        errorResponse(
+          status,
+          codes.map((code) => `\`${code}\`: ${ERRORS[code].meaning}`).join('\n\n'),
+          codes,
+        ),
+      ]),
+  );
+}
+
+function errorResponse(status: number, description: string, codes: readonly ErrorCode[]): ResponseConfig {
+  const narrowed = (name: 'Error' | 'Problem', field: string): { schema: SchemaObject } => ({
+    schema: {
+      allOf: [
+        { $ref: `#/components/schemas/${name}` },
+        shapeOf({ [field]: { type: 'string', enum: [...codes] } }, []),
+      ],
+    },
+  });
+  return {
+    description,
+    headers: { 'X-Request-Id': REQUEST_ID, ...STATUS_HEADERS[status] },
+    content: {
+      'application/json': narrowed('Error', 'error'),
+      'application/problem+json': narrowed('Problem', 'code'),
+    },
+  };
 }

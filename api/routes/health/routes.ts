@@ -15,9 +15,11 @@ export const healthOperations = (health: Health): readonly Operation[] => [
     description:
       'Answers within a second, whatever hangs. `degraded`: something is away that jobs can wait for.',
     scope: 'public',
+    uncounted: true,
     answers: {
       200: { description: '`healthy` or `degraded`.', content },
       503: { description: '`unhealthy`.', content },
+      400: { description: 'The request can’t be read as HTTP.' },
     },
     errors: [],
     async handle(ctx) {

@@ -1,4 +1,7 @@
+import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
+import { Readable } from 'node:stream';
+import { archiveArtifacts } from '../../../src/artifacts/archive.ts';
 import { openArtifact } from '../../../src/artifacts/artifact-files.ts';
 import { parseArtifactName } from '../../../src/artifacts/artifact-name.ts';
 import { FlashpodsError } from '../../../src/errors.ts';
@@ -10,7 +13,13 @@ import type { Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { type ByteRange, entityTagMatches, parseRange } from './byte-range.ts';
 import { presentArtifacts } from './present.ts';
-import { artifactListSchema, artifactParams, jobIdParams } from './schema.ts';
+import {
+  archiveHeaders,
+  artifactHeaders,
+  artifactListSchema,
+  artifactParams,
+  jobIdParams,
+} from './schema.ts';
 
 const STATE_ERRORS = [
   'job_not_found',
@@ -50,6 +59,7 @@ export const artifactOperations = ({
     description: '`Range` (one range), `If-Range` and `If-None-Match` are honoured; the ETag is the SHA-256.',
     scope: 'jobs:read',
     params: artifactParams,
+    headers: artifactHeaders,
     answers: {
       200: { description: 'The artifact.', content: { 'application/octet-stream': 'binary' } },
       206: { description: 'The range asked for.', content: { 'application/octet-stream': 'binary' } },
@@ -64,6 +74,40 @@ export const artifactOperations = ({
       const artifact = (await store.artifacts(job.id)).find((candidate) => candidate.name === name);
       if (!artifact) throw new FlashpodsError('artifact_not_found');
       await answerWithFile(ctx, artifact, () => openArtifact(config.artifactsPath, job.id, artifact.name));
+    },
+  },
+  {
+    id: 'getArtifactArchive',
+    tag: 'logs and artifacts',
+    method: 'get',
+    path: '/jobs/{id}/artifacts.tar.gz',
+    summary: 'All artifacts in one archive',
+    description:
+      'A gzipped tar, made while it is sent: there is no `Content-Length` and no `Range`. ' +
+      'One that could not be completed breaks off without the end of chunked transfer. `If-None-Match` is honoured.',
+    scope: 'jobs:read',
+    params: jobIdParams,
+    headers: archiveHeaders,
+    answers: {
+      200: { description: 'The archive.', content: { 'application/gzip': 'binary' } },
+      304: { description: 'The caller has it already.' },
+    },
+    errors: STATE_ERRORS,
+    async handle(ctx) {
+      const job = assertCollected(await jobs.get(ctx.params['id'] ?? '', viewOf(ctx)));
+      const artifacts = await store.artifacts(job.id);
+      ctx.set('Accept-Ranges', 'none');
+      if (answeredAsKnown(ctx, archiveTag(artifacts))) return;
+      ctx.attachment(`${job.id}-artifacts.tar.gz`);
+      ctx.type = 'application/gzip';
+      ctx.status = 200;
+      if (ctx.method === 'HEAD') {
+        // Not an empty text, whose length would be told as the archive's.
+        ctx.body = Readable.from([]);
+        return;
+      }
+      await assertThere(config.artifactsPath, job.id, artifacts[0]);
+      ctx.body = archiveArtifacts(config.artifactsPath, job.id, artifacts);
     },
   },
 ];
@@ -82,17 +126,13 @@ async function answerWithFile(
   openFile: () => ReturnType<typeof openArtifact>,
 ): Promise<void> {
   const tag = `"${artifact.sha256}"`;
-  ctx.set('ETag', tag);
   ctx.set('Accept-Ranges', 'bytes');
-  ctx.set('Cache-Control', 'private, no-cache');
-  const known = ctx.get('If-None-Match');
-  if (known !== '' && entityTagMatches(known, tag)) {
-    ctx.status = 304;
-    return;
-  }
+  if (answeredAsKnown(ctx, tag)) return;
   const size = artifact.sizeBytes;
   const ifRange = ctx.get('If-Range');
-  const range = ifRange === '' || ifRange === tag ? parseRange(ctx.get('Range'), size) : null;
+  // Ranges are defined for GET alone; a weak tag, a date or another tag in If-Range means the whole.
+  const wanted = ctx.method === 'GET' && (ifRange === '' || ifRange === tag);
+  const range = wanted ? parseRange(ctx.get('Range'), size) : null;
   if (range === 'unsatisfiable') {
     ctx.set('Content-Range', `bytes */${size}`);
     const message = `\`Range\`: begins beyond the end of ${size} bytes`;
@@ -110,7 +150,39 @@ async function answerWithFile(
     const file = await openFile();
     // Deleted between the look at the row and now.
     if (!file) throw new FlashpodsError('artifacts_deleted');
+    if (file.size !== size) {
+      await file.handle.close();
+      throw new Error(`artifact ${JSON.stringify(artifact.name)} has ${file.size} bytes instead of ${size}`);
+    }
     ctx.body = file.handle.createReadStream({ start: first, end: last });
   }
   ctx.set('Content-Length', String(last - first + 1));
+}
+
+/** Sets the validator; answers 304 if the caller has this already. @returns whether it did */
+function answeredAsKnown(ctx: RouteContext, tag: string): boolean {
+  ctx.set('ETag', tag);
+  ctx.set('Cache-Control', 'private, no-cache');
+  const known = ctx.get('If-None-Match');
+  if (known === '' || !entityTagMatches(known, tag)) return false;
+  ctx.status = 304;
+  return true;
+}
+
+/** Weak: the same files, but how they are compressed may differ from one version to the next. */
+const archiveTag = (artifacts: readonly ArtifactRecord[]): string => {
+  const content = JSON.stringify(artifacts.map(({ name, sha256 }) => [name, sha256]));
+  return `W/"${createHash('sha256').update(content).digest('hex')}"`;
+};
+
+/** @throws FlashpodsError artifacts_deleted when the files went between the look at the row and now */
+async function assertThere(
+  artifactsPath: string,
+  jobId: string,
+  artifact: ArtifactRecord | undefined,
+): Promise<void> {
+  if (!artifact) return;
+  const file = await openArtifact(artifactsPath, jobId, artifact.name);
+  if (!file) throw new FlashpodsError('artifacts_deleted');
+  await file.handle.close();
 }

@@ -9,7 +9,7 @@ export interface ByteRange {
  * @returns null for none, a malformed one, another unit or several ranges, all of which are answered in full
  */
 export function parseRange(header: string, size: number): ByteRange | 'unsatisfiable' | null {
-  const match = /^bytes=\s*(\d{0,15})-(\d{0,15})\s*$/.exec(header);
+  const match = /^bytes=\s*(\d*)-(\d*)\s*$/i.exec(header);
   if (!match) return null;
   const [, from = '', to = ''] = match;
   if (from === '' && to === '') return null;
@@ -24,7 +24,8 @@ export function parseRange(header: string, size: number): ByteRange | 'unsatisfi
   return { first, last: to === '' ? size - 1 : Math.min(Number(to), size - 1) };
 }
 
-/** `If-None-Match` by weak comparison (RFC 9110, 13.1.2). */
+const opaque = (tag: string): string => tag.trim().replace(/^W\//, '');
+
+/** `If-None-Match` by weak comparison (RFC 9110, 13.1.2). `tag` holds no comma. */
 export const entityTagMatches = (header: string, tag: string): boolean =>
-  header.trim() === '*' ||
-  header.split(',').some((candidate) => candidate.trim().replace(/^W\//, '') === tag);
+  header.trim() === '*' || header.split(',').some((candidate) => opaque(candidate) === opaque(tag));

@@ -60,8 +60,12 @@ export function presentJobSummary(
   };
 }
 
-export const presentJob = (job: Job, queuePosition: number | null): z.infer<typeof jobSchema> => ({
-  ...presentJobSummary(job, queuePosition),
+export const presentJob = (
+  job: Job,
+  queuePosition: number | null,
+  now = Date.now(),
+): z.infer<typeof jobSchema> => ({
+  ...presentJobSummary(job, queuePosition, now),
   ...(job.type === 'agent' ? { context: job.context } : {}),
 });
 

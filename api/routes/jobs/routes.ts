@@ -178,6 +178,34 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       ctx.body = { job_id: job.id, status: 'cancelled', message: 'Job termination initiated' };
     },
   },
+  {
+    id: 'rerunJob',
+    tag: 'jobs',
+    method: 'post',
+    path: '/jobs/{id}/rerun',
+    summary: 'Create a job like this one',
+    description:
+      'The same values in force and the same owner, without the `client_job_id`. Files that were sent for the one job ' +
+      'only are gone with it; a `reusable` upload serves again.',
+    scope: 'jobs:write',
+    params: jobIdParams,
+    answers: {
+      201: { description: 'The job is created.', content: { 'application/json': createdJobSchema } },
+    },
+    errors: [
+      'job_not_found',
+      'upload_already_consumed',
+      'unsatisfiable_resources',
+      'insufficient_resources',
+      'service_unavailable',
+    ],
+    async handle(ctx) {
+      const job = await jobs.rerun(ctx.params['id'] ?? '', viewOf(ctx));
+      ctx.status = 201;
+      ctx.set('Location', `/jobs/${job.id}`);
+      ctx.body = presentCreated({ job, created: true }, await jobs.queuePosition(job));
+    },
+  },
 ];
 
 const statesOf = (status: 'all' | 'active' | JobState): readonly JobState[] | null =>

@@ -23,7 +23,7 @@ const label = z
     const colon = value.indexOf(':');
     return [value.slice(0, colon), value.slice(colon + 1)];
   })
-  .meta({ type: 'string', description: '`key:value`' });
+  .meta({ type: 'string', pattern: '^[^:]+:', description: '`key:value`' });
 
 const cursor = z
   .string()
@@ -31,7 +31,19 @@ const cursor = z
   .regex(/^[A-Za-z0-9_-]+$/, 'must be a `next_cursor` of an earlier answer')
   .transform((value) => Number(/^p(\d{1,15})$/.exec(Buffer.from(value, 'base64url').toString())?.[1]))
   .refine((position) => Number.isSafeInteger(position), 'must be a `next_cursor` of an earlier answer')
-  .meta({ type: 'string', description: '`next_cursor` of an earlier answer' });
+  .meta({
+    type: 'string',
+    pattern: '^[A-Za-z0-9_-]+$',
+    maxLength: 32,
+    description: '`next_cursor` of an earlier answer',
+  });
+
+export const artifactHeaders = z.object({
+  Range: z.string().optional().describe('`bytes=…`, one range'),
+  'If-Range': z.string().optional().describe('the ETag that the range is of'),
+  'If-None-Match': z.string().optional().describe('ETags that the caller has'),
+});
+export const archiveHeaders = artifactHeaders.pick({ 'If-None-Match': true });
 
 /** The reverse of what the `cursor` of a query takes. */
 export const cursorAfter = (position: number): string => Buffer.from(`p${position}`).toString('base64url');

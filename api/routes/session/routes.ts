@@ -1,9 +1,10 @@
 import { FlashpodsError } from '../../../src/errors.ts';
+import type { TokenVerifier } from '../../../src/identity/principal.ts';
+import { digestOf } from '../../../src/identity/token.ts';
 import { requireSameOrigin, SESSION_COOKIE } from '../../middleware/authentication.ts';
 import { check, readJson } from '../../middleware/body.ts';
 import type { Operation } from '../../operation.ts';
 import { SESSION_LIFETIME_MS, type Sessions } from '../../sessions.ts';
-import { digestOf, type TokenVerifier } from '../../tokens.ts';
 import { openSessionSchema } from './schema.ts';
 
 const cookieOptions = { httpOnly: true, sameSite: 'strict', path: '/', overwrite: true } as const;
@@ -37,7 +38,7 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
       const { token } = check(openSessionSchema, await readJson(ctx));
       const digest = digestOf(token);
       if (!(await tokens.find(digest))) throw new FlashpodsError('invalid_token');
-      ctx.cookies.set(SESSION_COOKIE, sessions.open(digest, ctx.host), {
+      ctx.cookies.set(SESSION_COOKIE, await sessions.open(digest, ctx.host), {
         ...cookieOptions,
         maxAge: SESSION_LIFETIME_MS,
       });
@@ -53,10 +54,10 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
     scope: 'body',
     answers: { 204: { description: 'The cookie is worth nothing any longer.' } },
     errors: ['insufficient_scope'],
-    handle(ctx) {
+    async handle(ctx) {
       requireSameOrigin(ctx);
       const secret = ctx.cookies.get(SESSION_COOKIE);
-      if (secret !== undefined) sessions.close(secret);
+      if (secret !== undefined) await sessions.close(secret);
       ctx.cookies.set(SESSION_COOKIE, null, cookieOptions);
       ctx.status = 204;
     },

@@ -1,10 +1,12 @@
 import { FlashpodsError } from '../../../src/errors.ts';
+import { isEncoding } from '../../../src/uploads/tar-intake.ts';
 import { principalOf, viewOf } from '../../context.ts';
 import { check, contentTypeOf, readJson } from '../../middleware/body.ts';
 import type { Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
-import { presentUpload } from './present.ts';
+import { presentCreated, presentUpload } from './present.ts';
 import {
+  createdUploadSchema,
   createUploadSchema,
   finalizeUploadSchema,
   receivedSchema,
@@ -21,16 +23,31 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     method: 'post',
     path: '/uploads',
     summary: 'Open an upload',
+    description:
+      'Files come as tar streams (`PUT /uploads/{id}/files`) or by rsync, as often as you like, until it is finalized. ' +
+      'With a `base`, send only what changed: the rest is taken from there, and stored once.',
     scope: 'uploads:write',
     body: { required: false, content: { 'application/json': createUploadSchema } },
-    answers: { 201: { description: 'It takes files now.', content: json(uploadSchema) } },
-    errors: ['invalid_request', 'payload_too_large', 'unsupported_media_type'],
+    answers: {
+      201: { description: 'It takes files now.', content: { 'application/json': createdUploadSchema } },
+    },
+    errors: [
+      'invalid_request',
+      'payload_too_large',
+      'unsupported_media_type',
+      'upload_not_found',
+      'upload_not_finalized',
+      'upload_expired',
+    ],
     async handle(ctx) {
-      const { upload_id: id } = check(createUploadSchema, (await readJson(ctx, { optional: true })) ?? {});
-      const upload = await uploads.create(principalOf(ctx).owner, id);
+      const { upload_id: id, base: baseId } = check(
+        createUploadSchema,
+        (await readJson(ctx, { optional: true })) ?? {},
+      );
+      const upload = await uploads.create(principalOf(ctx).owner, { id, baseId });
       ctx.status = 201;
       ctx.set('Location', `/uploads/${upload.id}`);
-      ctx.body = presentUpload(upload);
+      ctx.body = presentCreated(upload, uploads.rsyncTarget(upload), ctx.hostname);
     },
   },
   {
@@ -64,10 +81,10 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
         );
       }
       const encoding = ctx.get('Content-Encoding').toLowerCase() || 'identity';
-      if (encoding !== 'identity' && encoding !== 'gzip') {
+      if (!isEncoding(encoding)) {
         throw new FlashpodsError(
           'unsupported_media_type',
-          'A tar stream is taken as it is or with `Content-Encoding: gzip`.',
+          'A tar stream is taken as it is or with `Content-Encoding: gzip` or `zstd`.',
         );
       }
       const { upload, received } = await uploads.receive(

@@ -116,6 +116,10 @@ function userNamespace(host: ContainerHost): CreateBody {
 const networkMode = (network: ContainerSpec['network'], host: ContainerHost): string =>
   network === 'none' ? 'none' : host.rootless ? 'slirp4netns' : 'bridge';
 
+/** Whether the job sees its files through a layer of its own, see work.ts. */
+export const hasOwnWork = (spec: Pick<ContainerSpec, 'workDir' | 'workReadOnly'>): boolean =>
+  spec.workDir !== null && !spec.workReadOnly;
+
 function mounts(spec: ContainerSpec, host: ContainerHost, paths: SandboxPaths): CreateBody[] {
   // A label shared by all containers for the snapshot, which may be bound by others; private ones for the rest.
   const bind = (source: string, destination: string, access: 'ro' | 'rw', label: 'z' | 'Z'): CreateBody => ({
@@ -124,9 +128,10 @@ function mounts(spec: ContainerSpec, host: ContainerHost, paths: SandboxPaths): 
     destination,
     options: ['rbind', 'rprivate', 'nosuid', 'nodev', access, ...(host.selinux ? [label] : [])],
   });
-  const readOnly = spec.workDir === null || spec.workReadOnly;
   return [
-    bind(spec.workDir ?? paths.emptyWork, '/work', readOnly ? 'ro' : 'rw', 'z'),
+    hasOwnWork(spec)
+      ? bind(paths.work, '/work', 'rw', 'Z')
+      : bind(spec.workDir ?? paths.emptyWork, '/work', 'ro', 'z'),
     bind(paths.artifacts, '/artifacts', 'rw', 'Z'),
     bind(paths.home, HOME, 'rw', 'Z'),
     bind(paths.tmp, '/tmp', 'rw', 'Z'),

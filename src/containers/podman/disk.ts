@@ -40,6 +40,9 @@ export function makeJobDirectories(paths: SandboxPaths, { idBase }: DiskOwner): 
     [paths.home, 0o777],
     [paths.tmp, 0o1777],
     [paths.varTmp, 0o1777],
+    [paths.work, 0o755],
+    [paths.workChanges, 0o755],
+    [paths.workOverlay, 0o700],
     [paths.emptyWork, 0o755],
   ] as const) {
     mkdirSync(directory, { recursive: true });

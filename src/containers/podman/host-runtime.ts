@@ -13,7 +13,7 @@ import type {
   Verdict,
 } from '../runtime.ts';
 import type { Cgroups } from './cgroups.ts';
-import { type ContainerHost, LABELS, createBody } from './create-spec.ts';
+import { type ContainerHost, LABELS, createBody, hasOwnWork } from './create-spec.ts';
 import type { JobDisk } from './disk.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
 import { ExitWatch } from './exit-watch.ts';
@@ -24,6 +24,7 @@ import { type Sandboxes, assertSandboxName, readJson, writeJson } from './sandbo
 import { startProblem } from './start-problem.ts';
 import { inspectedState, listedStates } from './state.ts';
 import { beginTermination } from './termination.ts';
+import { layWork, planWork, removeWork } from './work.ts';
 
 const CREATE_TIMEOUT_MS = 60_000;
 const START_TIMEOUT_MS = 120_000;
@@ -109,6 +110,7 @@ export class HostRuntime implements ContainerRuntime {
     if (image === null)
       throw new FlashpodsError('container_start_failed', `the image ${spec.image} is not on this host`);
     const paths = sandboxes.paths(spec.name);
+    if (spec.workDir !== null && hasOwnWork(spec)) planWork(paths, spec.workDir);
     const body = createBody(spec, image, { host, paths, cgroupParent: cgroups.parent(spec.name) });
     try {
       const answer = await podman.call('POST', '/containers/create', { body, timeoutMs: CREATE_TIMEOUT_MS });
@@ -128,7 +130,8 @@ export class HostRuntime implements ContainerRuntime {
   }
 
   async start(name: string): Promise<void> {
-    await this.#diskReady(name).catch((error: unknown) => {
+    const ready = this.#diskReady(name).then(() => layWork(this.#parts.sandboxes.paths(name)));
+    await ready.catch((error: unknown) => {
       throw new FlashpodsError(
         'container_start_failed',
         `could not make the job's disk: ${messageOf(error)}`,
@@ -275,6 +278,7 @@ export class HostRuntime implements ContainerRuntime {
     if (!this.#removed.has(name)) await this.remove(name);
     clearInterval(this.#terminations.get(name));
     this.#terminations.delete(name);
+    await removeWork(paths);
     await this.#disk.remove(paths);
     for (let tries = 0; !cgroups.remove(name); tries += 1) {
       if (tries === CGROUP_REMOVE_TRIES) throw new Error(`${name}: its cgroup is still busy`);
@@ -379,8 +383,8 @@ export class HostRuntime implements ContainerRuntime {
   }
 
   async #overfull(name: string): Promise<void> {
-    this.#look(name);
     try {
+      this.#look(name);
       await this.kill(name);
     } catch (error) {
       this.#parts.logger.warn(

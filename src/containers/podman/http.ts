@@ -92,8 +92,10 @@ export class PodmanClient {
     try {
       return await this.#sendOnce(method, path, options);
     } catch (error) {
-      // A kept connection of a Podman that has ended since: the request never reached anybody.
       if (!(error instanceof StaleConnection)) throw error;
+      // A kept connection of a Podman that has ended, most likely before it read the request. But it may have begun:
+      // a start that is repeated without a look runs a short job twice.
+      if (method === 'POST') throw noAnswer(path, error.cause);
       return await this.#sendOnce(method, path, options);
     }
   }

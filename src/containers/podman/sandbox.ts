@@ -22,6 +22,11 @@ export interface SandboxPaths {
   readonly home: string;
   readonly tmp: string;
   readonly varTmp: string;
+  /** A `/work` that the job may change, what it changed there, the overlay's own directory, and its plan. */
+  readonly work: string;
+  readonly workPlan: string;
+  readonly workChanges: string;
+  readonly workOverlay: string;
   /** Bound to `/work` when the job has no files. */
   readonly emptyWork: string;
 }
@@ -59,6 +64,10 @@ export class Sandboxes {
       home: join(disk, 'home'),
       tmp: join(disk, 'tmp'),
       varTmp: join(disk, 'var-tmp'),
+      work: join(disk, 'work'),
+      workPlan: join(directory, 'work.json'),
+      workChanges: join(disk, 'work-changes'),
+      workOverlay: join(disk, 'work-overlay'),
       emptyWork: join(directory, 'work'),
     };
   }

@@ -1,0 +1,95 @@
+import type { TokenAnswer } from '../../client/answers.ts';
+import { ClientError } from '../../client/client-error.ts';
+import type { CliContext } from '../context.ts';
+import { ExitCode } from '../exit-code.ts';
+import { table } from '../table.ts';
+import { sanitize } from '../terminal.ts';
+
+export interface CreateTokenOptions {
+  readonly owner: string;
+  readonly scope?: readonly string[];
+  /** Milliseconds since the Unix epoch. */
+  readonly expires?: number;
+}
+
+/** Everything that working with jobs of one's own takes, and nothing more. */
+const DEFAULT_SCOPES = ['jobs:read', 'jobs:write', 'uploads:write'] as const;
+
+const COLUMNS = [
+  { title: 'NAME' },
+  { title: 'OWNER' },
+  { title: 'SCOPES' },
+  { title: 'CREATED' },
+  { title: 'EXPIRES' },
+];
+
+/** Makes a token. Standard output gets the token and nothing else, so that it can be piped to where it belongs. */
+export async function createToken(
+  name: string,
+  options: CreateTokenOptions,
+  context: CliContext,
+): Promise<number> {
+  const client = await context.client();
+  const created = await client.createToken(
+    {
+      name,
+      owner: options.owner,
+      scopes: options.scope ?? DEFAULT_SCOPES,
+      ...(options.expires === undefined ? {} : { expires_at: new Date(options.expires).toISOString() }),
+    },
+    context.untilInterrupted(),
+  );
+  if (context.json) {
+    await context.out.json(created);
+    return ExitCode.fine;
+  }
+  await context.out.line(sanitize(created.token));
+  context.notice(
+    `token ${sanitize(name)} of ${sanitize(created.owner)} may ${created.scopes.map(sanitize).join(', ')}; it is shown this once.`,
+  );
+  return ExitCode.fine;
+}
+
+/** Lists the tokens, never what opens anything. */
+export async function listTokens(context: CliContext): Promise<number> {
+  const client = await context.client();
+  const tokens = await client.listTokens(context.untilInterrupted());
+  if (context.json) {
+    await context.out.json({ tokens });
+    return ExitCode.fine;
+  }
+  await context.out.write(`${table(COLUMNS, tokens.map(row)).join('\n')}\n`);
+  if (tokens.length === 0 && context.err.isTTY)
+    context.notice('no tokens but the one of the server’s configuration');
+  return ExitCode.fine;
+}
+
+/** Revokes a token: within a second nobody takes it any longer. */
+export async function revokeToken(name: string, context: CliContext): Promise<number> {
+  const client = await context.client();
+  try {
+    await client.revokeToken(name, context.untilInterrupted());
+  } catch (error) {
+    if (!(error instanceof ClientError) || error.code !== 'not_found') throw error;
+    const { code, message, status, requestId } = error;
+    throw new ClientError(code, message, {
+      status: status ?? undefined,
+      requestId: requestId ?? undefined,
+      advice: '`flashpods token list` lists the tokens.',
+      cause: error,
+    });
+  }
+  if (context.json) await context.out.json({ revoked: name });
+  else await context.out.line(`${sanitize(name)} revoked`);
+  return ExitCode.fine;
+}
+
+const day = (time: string): string => sanitize(time.slice(0, 10));
+
+const row = (token: TokenAnswer): readonly string[] => [
+  sanitize(token.name),
+  sanitize(token.owner),
+  token.scopes.map(sanitize).join(' '),
+  day(token.created_at),
+  token.expires_at === null ? 'never' : token.expired ? 'expired' : day(token.expires_at),
+];

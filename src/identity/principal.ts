@@ -1,0 +1,18 @@
+/** Who asks, and what they may do. */
+
+export const SCOPES = ['jobs:read', 'jobs:write', 'uploads:write', 'admin'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** `admin` includes every other scope and sees every owner's things. */
+export interface Principal {
+  /** Names the token without revealing it; the rate limit counts by it. */
+  readonly tokenId: string;
+  readonly owner: string;
+  readonly scopes: ReadonlySet<Scope>;
+}
+
+/** Knows tokens by their digest only (see {@link digestOf}), so that nothing it keeps opens a door. */
+export interface TokenVerifier {
+  /** The holder of the token with this digest, now; null when there is none (any more). */
+  find(digest: Buffer): Promise<Principal | null>;
+}

@@ -1,0 +1,68 @@
+/** A journal entry together with the job as it was when the entry was written. */
+import type { ArtifactRecord, Job, JobEvent } from './job.ts';
+import { isHosted, isTerminal, isWaiting, type EndingReason, type JobState } from './states.ts';
+
+export interface EventEntry {
+  readonly event: JobEvent;
+  readonly job: Job;
+  /** Whether `job` is the row as it stands: nothing has happened to it since the entry. */
+  readonly current: boolean;
+  /** What the job left, with the entry that ended it; else none. */
+  readonly artifacts: readonly ArtifactRecord[];
+  /** When it was read, `performance.now()`: what the job did before the entry was done by then. */
+  readonly readAt: number;
+  /** Place in the queue, if the job waits and anybody knows. */
+  readonly queuePosition: number | null;
+}
+
+/** States with which a job's result is written, once each job. */
+const RESULT_STATES: readonly JobState[] = ['completed', 'failed', 'timed_out', 'cancelled'];
+
+/** Whether this is the entry that gave the job its result, artifacts included. */
+export const bringsResult = ({ type }: JobEvent, { status }: Job): boolean =>
+  type === 'state' && RESULT_STATES.includes(status);
+
+/**
+ * The journal keeps what happened, not a copy of the row; so what came later than the entry is taken out of the row
+ * again. Exact in everything but what a later dispatch has overwritten (host and times of an earlier one: null).
+ */
+export function jobAt(row: Job, event: JobEvent): Job {
+  const status = statusAt(row, event);
+  const reason = event.type === 'ending' ? (event.payload['reason'] as EndingReason) : null;
+  // Only the cleaner works on a job that has its result, and it changes nothing that is shown.
+  if (isTerminal(status)) return row.status === status ? row : { ...row, status };
+  if (row.status === status && row.endingReason === reason) return row;
+  const epoch = event.payload['epoch'];
+  const sameDispatch = isHosted(status) && (epoch === undefined || epoch === row.epoch);
+  const running = sameDispatch && status === 'running';
+  return {
+    ...row,
+    status,
+    endingReason: reason,
+    cancelRequestedAt: reason === 'cancel' ? row.cancelRequestedAt : null,
+    error: null,
+    errorMessage: null,
+    host: sameDispatch ? row.host : null,
+    startingAt: sameDispatch ? row.startingAt : null,
+    startedAt: running ? row.startedAt : null,
+    imageDigest: running ? row.imageDigest : null,
+    queuedAt: status === 'pending' ? null : row.queuedAt,
+    waitingReason: isWaiting(row.status) ? row.waitingReason : null,
+    endedAt: reason === 'exit' ? row.endedAt : null,
+    completedAt: null,
+    exitCode: null,
+    usage: null,
+    warnings: [],
+    artifactWarnings: [],
+    logTruncated: false,
+  };
+}
+
+function statusAt(row: Job, { payload }: JobEvent): JobState {
+  const { status } = payload;
+  if (status !== undefined) return status as JobState;
+  // An ending is decided while a host holds the job, and a job that was ending never began to run afterwards.
+  return isHosted(row.status) || row.startedAt === null ? hosted(row.status) : 'running';
+}
+
+const hosted = (status: JobState): JobState => (isHosted(status) ? status : 'starting');

@@ -1,0 +1,205 @@
+/**
+ * The journal for many listeners at once. One loop reads what is new for all of them, woken by announcements and each
+ * second in any case, and keeps the last entries; a listener that is further behind reads the database by itself, at
+ * its own pace. So a slow one holds up nobody, and nothing is kept for it.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from '../observability/logger.ts';
+import { bringsResult, type EventEntry, jobAt } from './events-entry.ts';
+import type { Job, JobEvent } from './job.ts';
+import { isWaiting } from './states.ts';
+import type { JobStore } from './store.ts';
+
+export interface EventsFeedResources {
+  readonly store: Pick<JobStore, 'journal' | 'journalBounds' | 'artifacts'>;
+  /** Calls whenever there may be something new; may miss some. @returns what ends it */
+  readonly onChange: (listener: () => void) => () => void;
+  readonly queuePosition: (job: Job) => Promise<number | null>;
+  readonly logger: Logger;
+}
+
+/** Announcements may be lost; the loop looks by itself this often. */
+const LOOK_EVERY_MS = 1_000;
+/** Announcements come in crowds: one look serves all that come within this time. */
+const GATHER_MS = 5;
+/** Entries of one read of the database. */
+const BATCH = 64;
+/** What a listener gets at once, and with it the most that a stalled one keeps alive; at least one entry. */
+const HANDED_BYTES = 256 * 1024;
+/** The last entries, kept for listeners that are about up to date. */
+const KEPT_ENTRIES = 512;
+const KEPT_BYTES = 8 * 1024 * 1024;
+/** The queue's answer only decorates an event, so an absent Redis may not hold the event up for longer. */
+const QUEUE_PATIENCE_MS = 100;
+
+interface Listener {
+  readonly jobId: string | null;
+  readonly wake: () => void;
+}
+
+export class EventsFeed {
+  readonly #r: EventsFeedResources;
+  readonly #listeners = new Set<Listener>();
+  #running = false;
+  /** Null until the loop knows where the journal ends. */
+  #head: number | null = null;
+  /** Every entry after `#keptAfter`, up to `#head`. */
+  #kept: EventEntry[] = [];
+  #keptBytes = 0;
+  #keptAfter = 0;
+  #failing = false;
+
+  constructor(resources: EventsFeedResources) {
+    this.#r = resources;
+  }
+
+  /** Calls `wake` when {@link read} may have more: of one job, or of any (null). @returns what ends it */
+  listen(jobId: string | null, wake: () => void): () => void {
+    const listener = { jobId, wake };
+    this.#listeners.add(listener);
+    if (!this.#running) void this.#run();
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Some of the entries after a position, in their order. Go on after `seen`; when it is no further than `after`,
+   * there is nothing more at the moment. Misses nothing, whatever is written meanwhile.
+   * @throws FlashpodsError database_error
+   */
+  async read(after: number, jobId: string | null): Promise<{ entries: readonly EventEntry[]; seen: number }> {
+    const head = this.#head;
+    if (head !== null && after >= this.#keptAfter) {
+      const entries = this.#kept.filter(
+        ({ event }) => event.position > after && (jobId === null || event.jobId === jobId),
+      );
+      return handOver(entries, Math.max(after, head));
+    }
+    const found = await this.#r.store.journal({
+      afterPosition: after,
+      limit: BATCH,
+      ...(jobId === null ? {} : { jobId }),
+    });
+    const last = found.at(-1)?.event.position ?? after;
+    const entries = await this.#complete(found);
+    // A full page may not be the last one; after any other, all that the loop knew of before was seen.
+    return handOver(entries, found.length === BATCH ? last : Math.max(last, head ?? 0));
+  }
+
+  /** Runs as long as anybody listens. */
+  async #run(): Promise<void> {
+    this.#running = true;
+    let announced: () => void = () => undefined;
+    let announcement = new Promise<void>((resolve) => (announced = resolve));
+    const unsubscribe = this.#r.onChange(() => announced());
+    while (this.#listeners.size > 0) {
+      if (await this.#look()) continue;
+      await orLater(announcement, LOOK_EVERY_MS);
+      await delay(GATHER_MS);
+      announcement = new Promise<void>((resolve) => (announced = resolve));
+    }
+    unsubscribe();
+    this.#running = false;
+    this.#head = null;
+    this.#kept = [];
+    this.#keptBytes = 0;
+  }
+
+  /** @returns whether there is more to read at once */
+  async #look(): Promise<boolean> {
+    try {
+      const head = this.#head;
+      if (head === null) {
+        this.#head = this.#keptAfter = (await this.#r.store.journalBounds()).newest;
+        // Whoever read before may have stopped just short of it.
+        for (const { wake } of this.#listeners) wake();
+        return false;
+      }
+      const found = await this.#r.store.journal({ afterPosition: head, limit: BATCH });
+      this.#keep(await this.#complete(found));
+      this.#failing = false;
+      return found.length === BATCH;
+    } catch (error) {
+      if (!this.#failing) this.#r.logger.warn({ err: error }, 'the journal can not be read; trying again');
+      this.#failing = true;
+      return false;
+    }
+  }
+
+  #keep(entries: readonly EventEntry[]): void {
+    const last = entries.at(-1);
+    if (!last) return;
+    this.#kept.push(...entries);
+    for (const entry of entries) this.#keptBytes += weightOf(entry);
+    this.#head = last.event.position;
+    let dropped = 0;
+    while (this.#kept.length - dropped > KEPT_ENTRIES || this.#keptBytes > KEPT_BYTES) {
+      const oldest = this.#kept[dropped];
+      if (!oldest) break;
+      this.#keptBytes -= weightOf(oldest);
+      this.#keptAfter = oldest.event.position;
+      dropped += 1;
+    }
+    if (dropped > 0) this.#kept.splice(0, dropped);
+    const concerned = new Set(entries.map(({ event }) => event.jobId));
+    for (const { jobId, wake } of this.#listeners) if (jobId === null || concerned.has(jobId)) wake();
+  }
+
+  #complete(found: readonly { event: JobEvent; job: Job }[]): Promise<EventEntry[]> {
+    const readAt = performance.now();
+    const newest = new Map(found.map(({ event }) => [event.jobId, event.seq]));
+    return Promise.all(
+      found.map(async ({ event, job: row }) => {
+        const job = jobAt(row, event);
+        const current = job === row && newest.get(event.jobId) === event.seq;
+        const left = bringsResult(event, job) && row.artifactsDeletedAt === null;
+        return {
+          event,
+          job,
+          current,
+          readAt,
+          artifacts: left ? await this.#r.store.artifacts(job.id) : [],
+          queuePosition: current && isWaiting(job.status) ? await this.#queuePosition(job) : null,
+        };
+      }),
+    );
+  }
+
+  #queuePosition(job: Job): Promise<number | null> {
+    return orLater(this.#r.queuePosition(job), QUEUE_PATIENCE_MS);
+  }
+}
+
+/** What is promised, or null if that takes longer. */
+async function orLater<T>(promise: Promise<T>, ms: number): Promise<T | null> {
+  const timer = new AbortController();
+  const late = delay(ms, null, { signal: timer.signal }).catch(() => null);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** About what an entry takes in memory and on the wire, bytes. */
+const weightOf = ({ job, artifacts }: EventEntry): number =>
+  2_000 +
+  (job.command?.length ?? 0) +
+  (job.task?.length ?? 0) +
+  (job.context?.length ?? 0) +
+  artifacts.length * 500;
+
+/** As many of the entries as one listener gets at once. */
+function handOver(
+  entries: readonly EventEntry[],
+  seen: number,
+): { entries: readonly EventEntry[]; seen: number } {
+  let bytes = 0;
+  for (const [index, entry] of entries.entries()) {
+    bytes += weightOf(entry);
+    const previous = entries[index - 1];
+    if (bytes > HANDED_BYTES && previous) {
+      return { entries: entries.slice(0, index), seen: previous.event.position };
+    }
+  }
+  return { entries, seen };
+}

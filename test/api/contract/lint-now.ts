@@ -1,0 +1,11 @@
+import { createConfig, lintFromString } from '@redocly/openapi-core';
+import { startApi } from '../running-api.ts';
+import { writeFileSync } from 'node:fs';
+const api = await startApi();
+const text = await (await fetch(`${api.server.url}/openapi.json`)).text();
+await api.stop();
+writeFileSync('/tmp/openapi.json', JSON.stringify(JSON.parse(text), null, 1));
+const config = await createConfig({ extends: ['recommended'] });
+const problems = await lintFromString({ source: text, absoluteRef: 'openapi.json', config });
+for (const p of problems) console.log(p.severity, p.ruleId, p.message, p.location[0]?.pointer);
+process.exit(0);

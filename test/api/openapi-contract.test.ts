@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'mocha';
+import { WireClient } from './contract/client.ts';
+import { Document, type DocumentedOperation } from './contract/document.ts';
+import { Driver } from './contract/driver.ts';
+import { createWorld, type World } from './contract/world.ts';
+
+const REQUESTS = 20_000;
+const CONCURRENCY = 24;
+const TIME_LIMIT_MS = 75_000;
+/** The requests of a failed run come again with `FLASHPODS_TEST_SEED`; how they interleave does not. */
+const SEED = Number(process.env['FLASHPODS_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+
+/** Documented statuses that no request and no outage brings about, and why. */
+const UNREACHABLE: Readonly<Record<string, string>> = {
+  'getOpenApi 500': 'is answered from memory; nothing behind it can fail',
+  'getDocs 500': 'is answered from memory; nothing behind it can fail',
+  'getCapacity 500': 'reads Redis alone, and answers 503 for whatever fails there',
+  'getHealth 500': 'whatever fails behind it is what it reports, as 503',
+};
+
+/** The running server, driven by a program that has its OpenAPI document and nothing else. */
+describe('the contract in /openapi.json', () => {
+  let world: World;
+  let document: Document;
+  let client: WireClient;
+  let driver: Driver;
+
+  before(async () => {
+    world = await createWorld();
+    document = new Document(await (await fetch(`${world.api.server.url}/openapi.json`)).text());
+    client = new WireClient(world.api.port);
+    driver = new Driver(document, world, client, SEED);
+  });
+  after(async () => {
+    client.close();
+    await world.api.stop();
+  });
+
+  const operation = (id: string): DocumentedOperation => {
+    const found = document.operations.find(({ operationId }) => operationId === id);
+    assert.ok(found, id);
+    return found;
+  };
+  const assertNoFailures = (): void => {
+    const failures = driver.failures.splice(0);
+    const shown = failures.slice(0, 8).map((failure) => JSON.stringify(failure, null, 2));
+    assert.equal(failures.length, 0, `seed ${SEED}\n${shown.join('\n')}`);
+  };
+
+  it(`holds for ${REQUESTS} generated requests, of which at least 30 % succeed`, async function () {
+    this.timeout(TIME_LIMIT_MS * 3);
+    const begun = performance.now();
+    await driver.run(REQUESTS, CONCURRENCY);
+    const seconds = (performance.now() - begun) / 1_000;
+    const share = driver.succeeded / driver.sent;
+    console.log(
+      `      seed ${SEED}: ${driver.sent} requests in ${seconds.toFixed(1)} s, ${(share * 100).toFixed(1)} % answered 2xx`,
+    );
+    assertNoFailures();
+    assert.ok(driver.sent >= REQUESTS);
+    assert.ok(share >= 0.3, `${share}`);
+  });
+
+  it('holds for what only a certain moment brings about', async () => {
+    await driver.send(operation('getHealth'), 'noise');
+    await driver.send(operation('finalizeUpload'), 'valid', {}, world.tooLarge);
+    for (let n = 0; n < 1_200 && !driver.reached.has('createToken 409'); n += 1) {
+      await driver.send(operation('createToken'), 'valid', {
+        name: `n${n}`,
+        owner: 'o',
+        scopes: ['jobs:read'],
+      });
+    }
+    assertNoFailures();
+  });
+
+  it('holds while Redis is away', async () => {
+    await world.api.redis.halt();
+    driver.tolerated = [503];
+    const rejecting = { type: 'worker', command: 'true', cpus: 1, memory_gb: 1, when_busy: 'reject' };
+    await driver.send(operation('createJob'), 'valid', rejecting);
+    for (const each of document.operations) {
+      if (each.responses['503'])
+        await Promise.all(Array.from({ length: 40 }, () => driver.send(each, 'valid')));
+    }
+    assertNoFailures();
+  });
+
+  it('holds while the database is away', async () => {
+    await world.api.database.close();
+    driver.tolerated = [500, 503];
+    for (const each of document.operations) {
+      for (const kind of ['valid', 'headers'] as const) {
+        await Promise.all(Array.from({ length: 20 }, () => driver.send(each, kind)));
+      }
+    }
+    assertNoFailures();
+  });
+
+  it('leaves no documented status unreached, but for those that nothing can bring about', () => {
+    const documented = document.operations.flatMap(({ operationId, responses }) =>
+      Object.keys(responses).map((status) => `${operationId} ${status}`),
+    );
+    const unreached = documented.filter((each) => !driver.reached.has(each));
+    assert.deepEqual(unreached.sort(), Object.keys(UNREACHABLE).sort(), `seed ${SEED}`);
+  });
+});

@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { PodmanClient } from '../../src/containers/podman/http.ts';
+import { FlashpodsError } from '../../src/errors.ts';
+import { sandboxName } from '../../src/ids.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Farm, startFarm } from '../support/farm.ts';
+import { texts } from '../support/http.ts';
+import { temporaryDirectory } from '../support/scratch.ts';
+import { type Stack, startStack } from '../support/stack.ts';
+
+/** Faults between two steps of a supervision: each is made to happen at exactly that step. */
+describe('a supervision', () => {
+  let farm: Farm;
+  before(async () => {
+    farm = await startFarm({ minuteMs: 1_000, config: { graceSeconds: 1, jobDiskMb: 64 } });
+  });
+  after(async () => {
+    await farm.stop();
+  });
+
+  it('that dies after a failed start, its reservation given back and the row not written, is finished by the next', async () => {
+    const { store } = farm;
+    const real = store.transition.bind(store);
+    let refused = 0;
+    store.transition = async (id, transition) => {
+      if (transition.to !== 'failed') return real(id, transition);
+      refused += 1;
+      throw new Error('the database is locked');
+    };
+    try {
+      const { id } = await farm.submit({ command: 'true', image: 'localhost/flashpods/no-such-image:1' });
+      await eventually(
+        'the job is about to fail, without a reservation',
+        async () => refused > 0 && (await farm.queues.semaphore.snapshot()).reservations.length === 0,
+      );
+      await farm.replaceWorker();
+      store.transition = real;
+      const job = await farm.ended(id);
+      assert.deepEqual([job.status, job.error, job.host], ['failed', 'image_pull_failed', 'farm']);
+    } finally {
+      store.transition = real;
+    }
+  });
+
+  for (const step of ['ensureImage', 'create', 'start'] as const) {
+    it(`goes on when Podman did not answer though it did what was asked: ${step}`, async () => {
+      const runtime = farm.runtime as unknown as Record<string, (...given: unknown[]) => Promise<unknown>>;
+      const real = farm.runtime[step].bind(farm.runtime) as (...given: unknown[]) => Promise<unknown>;
+      let asked = 0;
+      runtime[step] = async (...given) => {
+        const answer = await real(...given);
+        asked += 1;
+        if (asked === 1) throw new FlashpodsError('container_error', 'Podman did not answer');
+        return answer;
+      };
+      try {
+        const job = await farm.run({ command: 'echo once; exit 5' });
+        assert.deepEqual([job.exitCode, asked], [5, 2]);
+        assert.deepEqual(await farm.texts(job.id), ['once']);
+      } finally {
+        runtime[step] = real;
+      }
+    });
+  }
+
+  it('counts the timeout from the start of the container, though it died before it could write it down', async () => {
+    const { runtime } = farm;
+    const [start, waitForExit] = [runtime.start.bind(runtime), runtime.waitForExit.bind(runtime)];
+    let detach: AbortSignal | undefined;
+    runtime.waitForExit = (name, signal) => {
+      detach = signal;
+      return waitForExit(name, signal);
+    };
+    const other = await farm.submit({ command: 'sleep 60' });
+    await eventually('another job is followed', () => detach);
+    const answered = Promise.withResolvers<void>();
+    runtime.start = async (name) => {
+      await start(name);
+      await answered.promise;
+    };
+    try {
+      const { id } = await farm.submit({ command: 'sleep 60', timeout_minutes: 4 });
+      const startedAt = await eventually('three of its four minutes are over', async () => {
+        const state = await runtime.inspect(sandboxName(id, 1));
+        return state?.startedAt && Date.now() - state.startedAt > 3_000 ? state.startedAt : null;
+      });
+      const replaced = farm.replaceWorker();
+      await eventually('the worker lets go', () => detach?.aborted);
+      runtime.start = start;
+      answered.resolve();
+      await replaced;
+      const job = await farm.ended(id);
+      assert.equal(job.status, 'timed_out');
+      assert.ok((job.endedAt ?? 0) - startedAt < 6_000, `${(job.endedAt ?? 0) - startedAt} ms`);
+    } finally {
+      Object.assign(runtime, { start, waitForExit });
+      answered.resolve();
+      await farm.jobs.cancel(other.id, null);
+    }
+  });
+
+  it('never repeats a request to start that Podman may have begun', async () => {
+    const dir = await temporaryDirectory();
+    const seen: string[] = [];
+    const podman = createServer((request, response) => {
+      seen.push(request.method ?? '');
+      if (request.method === 'POST') request.socket.destroy();
+      else response.end('{}');
+    });
+    const socket = join(dir.path, 'podman.sock');
+    await new Promise<void>((resolve) => podman.listen(socket, resolve));
+    const client = new PodmanClient(socket);
+    try {
+      await client.call('GET', '/containers/x/json'); // so that the next one goes over a kept connection
+      await assert.rejects(client.call('POST', '/containers/x/start'), { code: 'container_error' });
+      assert.deepEqual(seen, ['GET', 'POST']);
+    } finally {
+      client.close();
+      podman.close();
+      await dir.remove();
+    }
+  });
+});
+
+/** A second process under the name of a host whose first one lives. */
+describe('a worker that is replaced while it lives', () => {
+  const HOST = { name: 'replaced', cpus: 4, memoryGb: 8 };
+  let stack: Stack;
+  before(async () => {
+    stack = await startStack({
+      workers: [HOST],
+      // Nobody may have to wait for a heartbeat.
+      env: { FLASHPODS_HEARTBEAT_SECONDS: '20', FLASHPODS_LEASE_SECONDS: '60' },
+    });
+  });
+  after(async () => {
+    await (stack as Stack | undefined)?.stop();
+  });
+
+  const printed = async (id: string): Promise<string[]> => texts(await stack.caller.output(id));
+  const lines = (count: number): string[] => Array.from({ length: count }, (_, index) => `line ${index + 1}`);
+  /** Prints fast, so that whoever reads is always a little behind, and leaves many artifacts. */
+  const command = (count: number): string =>
+    `mkdir /artifacts/d; for i in $(seq 1 200); do echo x > /artifacts/d/$i; done
+     i=0; while [ $i -lt ${count} ]; do i=$((i+1)); echo line $i; [ $((i%5)) = 0 ] && sleep 0.005; done; true`;
+
+  it('lets go at once, and every job is settled once: its log whole, its artifacts collected', async () => {
+    const ids = await Promise.all([1, 2, 3].map(() => stack.caller.submit(command(6_000))));
+    for (const id of ids) await eventually(`${id} prints`, async () => (await printed(id)).length > 5);
+    const old = stack.worker(HOST.name);
+    await stack.startWorker(HOST);
+    assert.equal((await old.exited).code, 4);
+    for (const id of ids) {
+      const job = await stack.caller.ended(id);
+      assert.deepEqual([job.status, job.error], ['completed', null]);
+      assert.deepEqual(await printed(id), lines(6_000));
+      const { body } = await stack.caller.json<{ artifacts: unknown[] }>('GET', `/jobs/${id}/artifacts`);
+      assert.equal(body.artifacts.length, 200);
+    }
+  });
+
+  it('and was stopped meanwhile, changes nothing of what its successor has finished', async () => {
+    const id = await stack.caller.submit(command(500));
+    await eventually('it prints', async () => (await printed(id)).length > 5);
+    const old = stack.worker(HOST.name);
+    old.kill('SIGSTOP');
+    try {
+      await stack.startWorker(HOST);
+      assert.equal((await stack.caller.ended(id)).status, 'completed');
+    } finally {
+      old.kill('SIGCONT');
+    }
+    assert.equal((await old.exited).code, 4);
+    assert.deepEqual(await printed(id), lines(500));
+    assert.equal((await stack.caller.job(id)).status, 'completed');
+  });
+
+  it('leaves nothing reserved', async () => {
+    await eventually(
+      'nothing is reserved',
+      async () => (await stack.queues.semaphore.snapshot()).reservations.length === 0,
+    );
+    assert.deepEqual(await stack.queues.semaphore.audit(), []);
+  });
+});
