@@ -158,11 +158,24 @@ export class JobRun {
       if (stop.aborted) throw new StartAbandoned('the start was abandoned', { cause: stop.reason });
     };
     try {
-      this.#log = await this.#openLog();
-      if (from === 'launch') await this.#prepare(stop, check);
+      const opening = this.#openLog().then((log) => (this.#log = log));
+      await settleAll([
+        opening,
+        from === 'launch'
+          ? this.#prepare(
+              stop,
+              check,
+              (line) =>
+                void opening.then(
+                  (log) => log.system(line),
+                  () => undefined,
+                ),
+            )
+          : undefined,
+      ]);
       check();
       // Before the start: the first line is often there before Podman has answered.
-      this.#log.follow();
+      this.#log?.follow();
       await this.#answered(stop, () => this.#r.inTurn(() => this.#r.runtime.start(this.#name)));
     } catch (error) {
       this.#detach.throwIfAborted();
@@ -188,7 +201,6 @@ export class JobRun {
       startedAt,
       startedUptimeMs: readUptimeMs(),
     };
-    this.#log.follow();
     // Timeout, cancellation and exit hold from now on, also while disk or database take nothing.
     const recorded = Promise.all([
       this.#ask('writing the journal', () => this.#r.journal.write(started)),
@@ -197,7 +209,7 @@ export class JobRun {
     return this.#follow(started, startedAt, recorded);
   }
 
-  async #prepare(stop: AbortSignal, check: () => void): Promise<void> {
+  async #prepare(stop: AbortSignal, check: () => void, tell: (line: string) => void): Promise<void> {
     const { runtime, config } = this.#r;
     const job = this.#job;
     const limits = {
@@ -207,7 +219,7 @@ export class JobRun {
       pidsLimit: config.jobPidsLimit,
     };
     const [digest] = await settleAll([
-      this.#answered(stop, () => runtime.ensureImage(job.image, (line) => this.#log?.system(line), stop)),
+      this.#answered(stop, () => runtime.ensureImage(job.image, tell, stop)),
       runtime.provision({ ...limits, diskBytes: config.jobDiskMb * 2 ** 20 }),
     ]);
     check();
@@ -541,7 +553,7 @@ const endOf = (container: ContainerState | null, job: Job): number =>
   Math.max(container?.finishedAt ?? Date.now(), job.startedAt ?? 0);
 
 /** Like `Promise.all`, but leaves nothing running behind when one of them fails. */
-async function settleAll<A, B>(work: readonly [Promise<A>, Promise<B>]): Promise<[A, B]> {
+async function settleAll<A, B>(work: readonly [A, B]): Promise<[Awaited<A>, Awaited<B>]> {
   await Promise.allSettled(work);
   return Promise.all(work);
 }

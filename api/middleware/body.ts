@@ -21,12 +21,12 @@ const hasBody = (ctx: ApiContext): boolean =>
   ctx.get('Transfer-Encoding') !== '' || Number(ctx.get('Content-Length') || '0') > 0;
 
 /**
- * The body as JSON; `undefined` when there is none and it may be left out.
+ * The body as JSON; an empty object when there is none and it may be left out.
  * @throws FlashpodsError payload_too_large, unsupported_media_type, invalid_request
  */
 export async function readJson(ctx: ApiContext, options: { optional?: boolean } = {}): Promise<unknown> {
   if (!hasBody(ctx)) {
-    if (options.optional) return undefined;
+    if (options.optional) return {};
     throw new FlashpodsError('invalid_request', 'the body: a JSON object is missing', {
       details: { field: '' },
     });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { WireClient } from './contract/client.ts';
 import { Document, type DocumentedOperation } from './contract/document.ts';
@@ -62,15 +63,21 @@ describe('the contract in /openapi.json', () => {
     assert.ok(share >= 0.3, `${share}`);
   });
 
-  it('holds for what only a certain moment brings about', async () => {
+  it('holds for what needs a certain moment, or more luck', async () => {
     await driver.send(operation('getHealth'), 'noise');
+    for (const each of document.operations) {
+      if (each.responses['413']) await driver.send(each, 'large');
+    }
+    const again = { type: 'worker', command: 'true', client_job_id: randomUUID() };
+    for (let n = 0; n < 2; n += 1) await driver.send(operation('createJob'), 'valid', again);
     await driver.send(operation('finalizeUpload'), 'valid', {}, world.tooLarge);
     for (let n = 0; n < 1_200 && !driver.reached.has('createToken 409'); n += 1) {
-      await driver.send(operation('createToken'), 'valid', {
-        name: `n${n}`,
-        owner: 'o',
-        scopes: ['jobs:read'],
-      });
+      const token = { name: `n${n}`, owner: 'o', scopes: ['jobs:read'] };
+      await driver.send(operation('createToken'), 'valid', token);
+    }
+    for (const each of document.operations) {
+      const statuses = Object.keys(each.responses).filter((status) => !['500', '503'].includes(status));
+      for (const status of statuses) await driver.search(each, status);
     }
     assertNoFailures();
   });
@@ -80,10 +87,7 @@ describe('the contract in /openapi.json', () => {
     driver.tolerated = [503];
     const rejecting = { type: 'worker', command: 'true', cpus: 1, memory_gb: 1, when_busy: 'reject' };
     await driver.send(operation('createJob'), 'valid', rejecting);
-    for (const each of document.operations) {
-      if (each.responses['503'])
-        await Promise.all(Array.from({ length: 40 }, () => driver.send(each, 'valid')));
-    }
+    for (const each of document.operations) if (each.responses['503']) await driver.search(each, '503');
     assertNoFailures();
   });
 
@@ -91,18 +95,17 @@ describe('the contract in /openapi.json', () => {
     await world.api.database.close();
     driver.tolerated = [500, 503];
     for (const each of document.operations) {
-      for (const kind of ['valid', 'headers'] as const) {
-        await Promise.all(Array.from({ length: 20 }, () => driver.send(each, kind)));
-      }
+      if (UNREACHABLE[`${each.operationId} 500`] === undefined) await driver.search(each, '500');
     }
     assertNoFailures();
   });
 
   it('leaves no documented status unreached, but for those that nothing can bring about', () => {
-    const documented = document.operations.flatMap(({ operationId, responses }) =>
-      Object.keys(responses).map((status) => `${operationId} ${status}`),
-    );
-    const unreached = documented.filter((each) => !driver.reached.has(each));
+    const unreached = document.operations
+      .flatMap(({ operationId, responses }) =>
+        Object.keys(responses).map((status) => `${operationId} ${status}`),
+      )
+      .filter((each) => !driver.reached.has(each));
     assert.deepEqual(unreached.sort(), Object.keys(UNREACHABLE).sort(), `seed ${SEED}`);
   });
 });

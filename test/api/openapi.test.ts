@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { createContext, runInContext } from 'node:vm';
+import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { after, before, describe, it } from 'mocha';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -31,6 +34,17 @@ describe('the OpenAPI document', () => {
     const ids = operations().map(([path, method]) => document.paths[path]?.[method]?.operationId);
     assert.equal(new Set(ids).size, ids.length);
     assert.ok(ids.every(Boolean));
+  });
+
+  it('has nothing that the recommended rules of a public linter find', async () => {
+    const source = JSON.stringify(document);
+    const config = await createConfig({ extends: ['recommended'] });
+    const lint = async (text: string): Promise<string[]> =>
+      (await lintFromString({ source: text, absoluteRef: 'openapi.json', config })).map(
+        ({ ruleId, message, location }) => `${ruleId}: ${message} ${location[0]?.pointer}`,
+      );
+    assert.deepEqual(await lint(source), []);
+    assert.notDeepEqual(await lint(source.replace('"summary"', '"sumary"')), []);
   });
 
   it('names what the specification asks for', () => {
@@ -101,5 +115,74 @@ describe('the OpenAPI document', () => {
     const html = await answer.text();
     for (const [path] of operations()) assert.ok(html.includes(path), path);
     assert.ok(!/(src|href)="(https?:)?\/\//.test(html));
+  });
+
+  describe('as a page', () => {
+    type Listener = (event: { target: unknown; preventDefault: () => void }) => unknown;
+
+    /** Runs the script of the page as a browser would, with one form filled in. @returns what the form shows then */
+    async function trying(id: string, fields: Record<string, string>, token: string): Promise<string> {
+      const answer = await fetch(`${api.server.url}/docs`);
+      const html = await answer.text();
+      const script = /<script>([\s\S]*)<\/script>/.exec(html)?.[1] ?? '';
+      const hash = createHash('sha256').update(script).digest('base64');
+      const policy = answer.headers.get('content-security-policy') ?? '';
+      assert.ok(
+        policy.includes(`script-src 'sha256-${hash}'`) && policy.includes("connect-src 'self'"),
+        policy,
+      );
+
+      const section = html.slice(html.indexOf(`<h3 id="${id}">`));
+      const form =
+        /<form data-method="(\w+)" data-path="([^"]+)" data-type="([^"]*)">([\s\S]*?)<\/form>/.exec(section);
+      assert.ok(form);
+      const [, method, path, type, inputs = ''] = form;
+      for (const name of Object.keys(fields)) assert.ok(inputs.includes(`name="${name}"`), name);
+      const output = { textContent: '' };
+      const listeners: Record<string, Listener> = {};
+      const globals = createContext({
+        document: {
+          addEventListener: (name: string, listener: Listener) => void (listeners[name] = listener),
+          querySelector: () => ({ value: token }),
+        },
+        FormData: class {
+          *[Symbol.iterator](): Iterator<[string, string]> {
+            yield* Object.entries(fields);
+          }
+        },
+        fetch: (target: string, init: RequestInit) => fetch(new URL(target, api.server.url), init),
+        File,
+        Headers,
+        URLSearchParams,
+        AbortController,
+        TextDecoder,
+      });
+      runInContext(script, globals);
+      const target = { dataset: { method, path, type }, querySelector: () => output };
+      await listeners['submit']?.({ target, preventDefault: () => undefined });
+      return output.textContent;
+    }
+
+    it('sends a body with the token, and shows the answer', async () => {
+      const request = { 'body:json': JSON.stringify({ type: 'worker', command: 'true' }) };
+      const shown = await trying('createJob', request, api.token);
+      assert.match(shown, /^201 Created\n/);
+      assert.match(shown, /"job_id": "job_/);
+    });
+
+    it('sends what belongs into the path and the query', async () => {
+      const id = await api.caller.submit('true', { labels: { of: 'docs' } });
+      assert.match(await trying('getJob', { 'path:id': id }, api.token), new RegExp(`"id": "${id}"`));
+      const none = await trying('listJobs', { 'query:label': 'of:nobody', 'query:limit': '' }, api.token);
+      assert.match(none, /"total": 0/);
+      assert.match(
+        await trying('getJob', { 'path:id': '../health' }, api.token),
+        /^404 .*\n[\s\S]*job_not_found/,
+      );
+    });
+
+    it('shows a refusal without a token', async () => {
+      assert.match(await trying('listJobs', {}, ''), /^401 [\s\S]*missing_authorization/);
+    });
   });
 });

@@ -13,11 +13,12 @@ export const escapeHtml = (text: string): string =>
 const STYLE = `
   :root { color-scheme: light dark }
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem }
-  code, pre, input { font: 0.9em ui-monospace, monospace }
+  code, pre, input, textarea { font: 0.9em ui-monospace, monospace }
   h2 { margin-top: 2.5rem } h3 { margin-bottom: 0 }
   table { border-collapse: collapse; width: 100% }
   td, th { text-align: left; vertical-align: top; padding: 0.25rem 0.75rem 0.25rem 0; border-bottom: 1px solid #8884 }
-  input { width: 100%; padding: 0.5rem; box-sizing: border-box } button { padding: 0.5rem 1rem; margin-top: 0.5rem }
+  pre { overflow: auto; max-height: 30rem } details { margin: 0.5rem 0 } label { display: block; margin-top: 0.5rem }
+  input, textarea { width: 100%; padding: 0.5rem; box-sizing: border-box } button { padding: 0.5rem 1rem; margin-top: 0.5rem }
 `;
 
 /** A page that loads nothing from anywhere. `title` is text; `body` is HTML. */

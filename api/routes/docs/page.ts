@@ -1,6 +1,8 @@
 import { type ErrorCode, ERRORS } from '../../../src/errors.ts';
 import { documentPath, type Operation } from '../../operation.ts';
 import { escapeHtml, page } from './html.ts';
+import { errorCodesOf } from './openapi.ts';
+import { SCRIPT_ELEMENT, TOKEN_FIELD, tryForm } from './try.ts';
 
 /** Text with `code` between backticks → HTML. */
 const prose = (text: string): string => escapeHtml(text).replaceAll(/`([^`]+)`/g, '<code>$1</code>');
@@ -14,7 +16,7 @@ export function docsPage(operations: readonly Operation[]): string {
     'Flashpods API',
     `<h1>Flashpods API</h1><p>The whole contract, with every field: <a href="/openapi.json"><code>/openapi.json</code></a> (OpenAPI 3.1).
      Requests carry <code>Authorization: Bearer &lt;token&gt;</code> unless they say otherwise. The queues: <a href="/queues"><code>/queues</code></a>.</p>
-     ${sections.join('')}<h2>errors</h2>${errorTable()}`,
+     ${TOKEN_FIELD}${sections.join('')}<h2>errors</h2>${errorTable()}${SCRIPT_ELEMENT}`,
   );
 }
 
@@ -29,20 +31,16 @@ function section(operation: Operation): string {
       status,
       prose(description),
     ]),
-    ...(operation.errors.length > 0
-      ? [
-          [
-            'errors',
-            operation.errors.map((code) => `<a href="#${code}"><code>${code}</code></a>`).join(' '),
-          ] as [string, string],
-        ]
-      : []),
+    [
+      'errors',
+      [...errorCodesOf(operation)].map((code) => `<a href="#${code}"><code>${code}</code></a>`).join(' '),
+    ],
   ];
   const scope = operation.scope === 'public' || operation.scope === 'body' ? 'no token' : operation.scope;
   return (
     `<h3 id="${operation.id}"><code>${operation.method.toUpperCase()} ${escapeHtml(documentPath(operation.path))}</code></h3>` +
     `<p>${prose(operation.summary)}. <small>${escapeHtml(scope)}</small>${operation.description ? `<br>${prose(operation.description)}` : ''}</p>` +
-    `<table>${rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${value}</td></tr>`).join('')}</table>`
+    `<table>${rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${value}</td></tr>`).join('')}</table>${tryForm(operation)}`
   );
 }
 

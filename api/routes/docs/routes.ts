@@ -3,6 +3,7 @@ import type { Operation } from '../../operation.ts';
 import { contentSecurityPolicy } from './html.ts';
 import { openApiDocument } from './openapi.ts';
 import { docsPage } from './page.ts';
+import { SCRIPT_HASH } from './try.ts';
 
 /** The two descriptions of `described`, and of themselves. */
 export function docsOperations(described: readonly Operation[]): readonly Operation[] {
@@ -31,12 +32,12 @@ export function docsOperations(described: readonly Operation[]): readonly Operat
       tag: 'server',
       method: 'get',
       path: '/docs',
-      summary: 'The API as a page to read',
+      summary: 'The API as a page to read and try',
       scope: 'public',
       answers: { 200: { description: 'The page.', content: { 'text/html': 'text' } } },
       errors: [],
       handle(ctx) {
-        ctx.set('Content-Security-Policy', contentSecurityPolicy());
+        ctx.set('Content-Security-Policy', contentSecurityPolicy([SCRIPT_HASH]));
         ctx.body = html;
         ctx.set('Content-Type', 'text/html; charset=utf-8');
       },

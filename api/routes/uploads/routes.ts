@@ -42,7 +42,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     async handle(ctx) {
       const { upload_id: id, base: baseId } = check(
         createUploadSchema,
-        (await readJson(ctx, { optional: true })) ?? {},
+        await readJson(ctx, { optional: true }),
       );
       const upload = await uploads.create(principalOf(ctx).owner, { id, baseId });
       ctx.status = 201;
@@ -117,7 +117,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'insufficient_storage',
     ],
     async handle(ctx) {
-      const options = check(finalizeUploadSchema, (await readJson(ctx, { optional: true })) ?? {});
+      const options = check(finalizeUploadSchema, await readJson(ctx, { optional: true }));
       ctx.body = presentUpload(await uploads.finalize(ctx.params['id'] ?? '', viewOf(ctx), options));
     },
   },

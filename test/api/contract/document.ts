@@ -82,7 +82,7 @@ export class Document {
 
   /** Whether the schema of the operation's JSON body takes this value. */
   takes(operation: DocumentedOperation, body: unknown): boolean {
-    return this.#at(operation, ['requestBody', 'content', 'application/json', 'schema'])(body) as boolean;
+    return this.#at(operation, ['requestBody', 'content', 'application/json', 'schema'])(body) === true;
   }
 
   /** What is wrong with an answer of this operation, or null. */

@@ -29,7 +29,8 @@ export interface World {
   /** Bodies of `application/x-tar`. */
   readonly tars: readonly Buffer[];
   readonly clientJobIds: readonly string[];
-  readonly eventIds: string[];
+  /** The beginning, one that is not kept, and one that never was. */
+  readonly eventIds: readonly string[];
   readonly artifactNames: readonly string[];
 }
 
