@@ -3,10 +3,8 @@
  * Begun anew after a crash it looks at what is there ({@link decide}) and goes on from that point, so every step can
  * be the last one of a process and the first one of the next.
  */
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { collectArtifacts } from '../src/artifacts/collector.ts';
-import type { ContainerSpec, ContainerState, Verdict } from '../src/containers/runtime.ts';
+import type { ContainerState, Verdict } from '../src/containers/runtime.ts';
 import { FlashpodsError } from '../src/errors.ts';
 import { sandboxName } from '../src/ids.ts';
 import type { ArtifactRecord, Job } from '../src/jobs/job.ts';
@@ -17,19 +15,16 @@ import type { Logger } from '../src/observability/logger.ts';
 import { readUptimeMs } from './host-facts.ts';
 import type { JournalEntry } from './host-journal.ts';
 import { type Outcome, outcomeOf } from './outcome.ts';
-import { persist } from './persist.ts';
+import { persist, settleAll, untilAnswered } from './persist.ts';
 import { decide } from './recovery.ts';
-import { jobEnvironment, type SupervisionResources } from './resources.ts';
+import type { SupervisionResources } from './resources.ts';
+import { collect, type Collected, type Failure } from './stages/collect.ts';
+import { prepare } from './stages/prepare.ts';
 
 /** How a run came out: `done` with its exit code, or `void`: nothing exists and nothing may be started. */
 export type RunResult =
   | { readonly kind: 'done'; readonly exitCode: number | null }
   | { readonly kind: 'void'; readonly why: 'no_reservation' | 'fenced' };
-
-interface Failure {
-  readonly code: string;
-  readonly message: string;
-}
 
 const NO_VERDICT: Verdict = {
   usage: { peak_memory_bytes: null, cpu_seconds: null, bytes_written: null, max_processes: null },
@@ -37,9 +32,6 @@ const NO_VERDICT: Verdict = {
   diskFull: false,
   pidsExhausted: false,
 };
-
-/** Thrown inside a start that an ending has overtaken. */
-class StartAbandoned extends Error {}
 
 export class JobRun {
   readonly #r: SupervisionResources;
@@ -154,29 +146,21 @@ export class JobRun {
   async #start(from: 'launch' | 'start'): Promise<RunResult> {
     const deadline = AbortSignal.timeout(this.#r.config.startTimeoutSeconds * 1000);
     const stop = AbortSignal.any([this.#detach, deadline, this.#endingDecided.signal]);
-    const check = (): void => {
-      if (stop.aborted) throw new StartAbandoned('the start was abandoned', { cause: stop.reason });
-    };
     try {
       const opening = this.#openLog().then((log) => (this.#log = log));
-      await settleAll([
+      const tell = (line: string): void =>
+        void opening.then((log) => log.system(line)).catch(() => undefined);
+      const [, digest] = await settleAll([
         opening,
         from === 'launch'
-          ? this.#prepare(
-              stop,
-              check,
-              (line) =>
-                void opening.then(
-                  (log) => log.system(line),
-                  () => undefined,
-                ),
-            )
-          : undefined,
+          ? prepare(this.#r, this.#job, { stop, tell, logger: this.#logger })
+          : this.#imageDigest,
       ]);
-      check();
+      this.#imageDigest = digest;
+      stop.throwIfAborted();
       // Before the start: the first line is often there before Podman has answered.
       this.#log?.follow();
-      await this.#answered(stop, () => this.#r.inTurn(() => this.#r.runtime.start(this.#name)));
+      await untilAnswered(this.#logger, stop, () => this.#r.inTurn(() => this.#r.runtime.start(this.#name)));
     } catch (error) {
       this.#detach.throwIfAborted();
       if (await this.#endedElsewhere()) return { kind: 'void', why: 'fenced' };
@@ -207,56 +191,6 @@ export class JobRun {
       this.#markRunning(startedAt),
     ]);
     return this.#follow(started, startedAt, recorded);
-  }
-
-  async #prepare(stop: AbortSignal, check: () => void, tell: (line: string) => void): Promise<void> {
-    const { runtime, config } = this.#r;
-    const job = this.#job;
-    const limits = {
-      name: this.#name,
-      cpus: job.cpus,
-      memoryBytes: job.memoryGb * 2 ** 30,
-      pidsLimit: config.jobPidsLimit,
-    };
-    const [digest] = await settleAll([
-      this.#answered(stop, () => runtime.ensureImage(job.image, tell, stop)),
-      runtime.provision({ ...limits, diskBytes: config.jobDiskMb * 2 ** 20 }),
-    ]);
-    check();
-    const spec: ContainerSpec = {
-      ...limits,
-      jobId: job.id,
-      epoch: job.epoch,
-      jobType: job.type,
-      image: job.image,
-      command: job.command === null ? [] : ['/bin/sh', '-c', job.command],
-      env: jobEnvironment(job),
-      network: job.network,
-      workDir: job.filesId === null ? null : this.#r.snapshotPath(job.filesId),
-      workReadOnly: job.type === 'worker',
-    };
-    await this.#answered(stop, () => runtime.create(spec));
-    await this.#r.journal.write({
-      jobId: job.id,
-      epoch: job.epoch,
-      phase: 'created',
-      bootId: this.#r.bootId,
-    });
-    this.#imageDigest = digest;
-  }
-
-  /** Asks Podman again while it does not answer: it may be starting anew, and no job is given up for that. */
-  async #answered<T>(stop: AbortSignal, work: () => Promise<T>): Promise<T> {
-    for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2_000)) {
-      try {
-        return await work();
-      } catch (error) {
-        const silent = error instanceof FlashpodsError && error.code === 'container_error';
-        if (!silent || stop.aborted) throw error;
-        this.#logger.warn({ err: error }, `Podman did not answer; trying again in ${waitMs} ms`);
-        await delay(waitMs, undefined, { signal: stop }).catch(() => undefined);
-      }
-    }
   }
 
   /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
@@ -371,50 +305,11 @@ export class JobRun {
   async #finish(end: NonNullable<JournalEntry['end']> | null): Promise<RunResult> {
     await this.#ask('removing the container', () => this.#r.inTurn(() => this.#r.runtime.remove(this.#name)));
     this.#release();
-    const collected = await this.#collect();
+    const collected = await collect(this.#r, this.#job, this.#detach, this.#logger);
     return this.#conclude(end, collected);
   }
 
-  async #collect(): Promise<{
-    artifacts: readonly ArtifactRecord[];
-    warnings: readonly string[];
-    failure: Failure | null;
-  }> {
-    const { config, runtime } = this.#r;
-    try {
-      const result = await collectArtifacts({
-        source: await runtime.artifactsPath(this.#name),
-        destination: join(config.artifactsPath, this.#job.id),
-        limits: {
-          maxFileBytes: config.artifactMaxFileMb * 2 ** 20,
-          maxTotalBytes: config.artifactMaxTotalMb * 2 ** 20,
-          maxFiles: config.artifactMaxFiles,
-        },
-        signal: this.#detach,
-      });
-      const createdAt = Date.now();
-      const artifacts = result.artifacts.map(({ name, size_bytes: sizeBytes, sha256 }) => ({
-        name,
-        sizeBytes,
-        sha256,
-        createdAt,
-      }));
-      return { artifacts, warnings: result.warnings, failure: null };
-    } catch (error) {
-      this.#detach.throwIfAborted();
-      this.#logger.error({ err: error }, 'the artifacts could not be collected');
-      const failure =
-        error instanceof FlashpodsError
-          ? { code: error.code, message: error.message }
-          : { code: 'artifact_copy_failed', message: 'The artifacts could not be collected.' };
-      return { artifacts: [], warnings: [], failure };
-    }
-  }
-
-  async #conclude(
-    end: JournalEntry['end'] | null,
-    collected: { artifacts: readonly ArtifactRecord[]; warnings: readonly string[]; failure: Failure | null },
-  ): Promise<RunResult> {
+  async #conclude(end: JournalEntry['end'] | null, collected: Collected): Promise<RunResult> {
     const reason = await this.#decide('exit');
     const verdict = end?.verdict ?? NO_VERDICT;
     const outcome = outcomeOf(reason, end?.exitCode ?? null, verdict, collected.failure);
@@ -459,7 +354,9 @@ export class JobRun {
     const log = await this.#ask('finishing the log', () => this.#log?.finish() ?? Promise.resolve(null));
     // What a lost job had left already is still on its disk.
     const { artifacts, warnings } =
-      reason === 'lost' ? await this.#collect() : { artifacts: [], warnings: [] };
+      reason === 'lost'
+        ? await collect(this.#r, this.#job, this.#detach, this.#logger)
+        : { artifacts: [], warnings: [] };
     await this.#toTerminal(outcomeOf(decided, null, NO_VERDICT, failure), {
       exitCode: null,
       usage: null,
@@ -551,12 +448,6 @@ export class JobRun {
 /** When it ended, though nobody watched; by the engine's clock, but not before the start that the job shows. */
 const endOf = (container: ContainerState | null, job: Job): number =>
   Math.max(container?.finishedAt ?? Date.now(), job.startedAt ?? 0);
-
-/** Like `Promise.all`, but leaves nothing running behind when one of them fails. */
-async function settleAll<A, B>(work: readonly [A, B]): Promise<[Awaited<A>, Awaited<B>]> {
-  await Promise.allSettled(work);
-  return Promise.all(work);
-}
 
 /** Resolves when `signal` is aborted. @throws when `stop` is aborted first */
 function aborted(signal: AbortSignal, stop: AbortSignal): Promise<void> {

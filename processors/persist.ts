@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { FlashpodsError } from '../src/errors.ts';
 import type { Logger } from '../src/observability/logger.ts';
 
 /**
@@ -22,4 +23,28 @@ export async function persist<T>(
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
   }
+}
+
+/** Asks Podman again while it does not answer: it may be starting anew, and no job is given up for that. */
+export async function untilAnswered<T>(
+  logger: Logger,
+  stop: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
+  for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 2_000)) {
+    try {
+      return await work();
+    } catch (error) {
+      const silent = error instanceof FlashpodsError && error.code === 'container_error';
+      if (!silent || stop.aborted) throw error;
+      logger.warn({ err: error }, `Podman did not answer; trying again in ${waitMs} ms`);
+      await delay(waitMs, undefined, { signal: stop }).catch(() => undefined);
+    }
+  }
+}
+
+/** Like `Promise.all`, but leaves nothing running behind when one of them fails. */
+export async function settleAll<A, B>(work: readonly [A, B]): Promise<[Awaited<A>, Awaited<B>]> {
+  await Promise.allSettled(work);
+  return Promise.all(work);
 }

@@ -1,0 +1,57 @@
+/** The stage after the container: what the job left under `/artifacts` becomes artifacts. */
+import { join } from 'node:path';
+import { collectArtifacts } from '../../src/artifacts/collector.ts';
+import { FlashpodsError } from '../../src/errors.ts';
+import { sandboxName } from '../../src/ids.ts';
+import type { ArtifactRecord, Job } from '../../src/jobs/job.ts';
+import type { Logger } from '../../src/observability/logger.ts';
+import type { SupervisionResources } from '../resources.ts';
+
+/** What a stage of ours could not do: a catalogue code and a sentence. */
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface Collected {
+  readonly artifacts: readonly ArtifactRecord[];
+  readonly warnings: readonly string[];
+  readonly failure: Failure | null;
+}
+
+/** Again after a crash it gives the same. @throws the signal's reason once it is aborted; failures are in the result */
+export async function collect(
+  { config, runtime }: Pick<SupervisionResources, 'config' | 'runtime'>,
+  job: Job,
+  signal: AbortSignal,
+  logger: Logger,
+): Promise<Collected> {
+  try {
+    const result = await collectArtifacts({
+      source: await runtime.artifactsPath(sandboxName(job.id, job.epoch)),
+      destination: join(config.artifactsPath, job.id),
+      limits: {
+        maxFileBytes: config.artifactMaxFileMb * 2 ** 20,
+        maxTotalBytes: config.artifactMaxTotalMb * 2 ** 20,
+        maxFiles: config.artifactMaxFiles,
+      },
+      signal,
+    });
+    const createdAt = Date.now();
+    const artifacts = result.artifacts.map(({ name, size_bytes: sizeBytes, sha256 }) => ({
+      name,
+      sizeBytes,
+      sha256,
+      createdAt,
+    }));
+    return { artifacts, warnings: result.warnings, failure: null };
+  } catch (error) {
+    signal.throwIfAborted();
+    logger.error({ err: error }, 'the artifacts could not be collected');
+    const failure =
+      error instanceof FlashpodsError
+        ? { code: error.code, message: error.message }
+        : { code: 'artifact_copy_failed', message: 'The artifacts could not be collected.' };
+    return { artifacts: [], warnings: [], failure };
+  }
+}

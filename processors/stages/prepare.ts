@@ -1,0 +1,46 @@
+/** The stage before the start: image, sandbox and container of a job, and the journal's word that they exist. */
+import { sandboxName } from '../../src/ids.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import type { Logger } from '../../src/observability/logger.ts';
+import { settleAll, untilAnswered } from '../persist.ts';
+import { jobEnvironment, type SupervisionResources } from '../resources.ts';
+
+/**
+ * @param tell gets lines for the job's log, such as the progress of a pull
+ * @returns the image's digest
+ * @throws FlashpodsError image_pull_failed, container_start_failed; the reason of `stop` once it is aborted
+ */
+export async function prepare(
+  resources: Pick<SupervisionResources, 'config' | 'runtime' | 'journal' | 'bootId' | 'snapshotPath'>,
+  job: Job,
+  { stop, tell, logger }: { stop: AbortSignal; tell: (line: string) => void; logger: Logger },
+): Promise<string> {
+  const { runtime, config, journal, bootId } = resources;
+  const limits = {
+    name: sandboxName(job.id, job.epoch),
+    cpus: job.cpus,
+    memoryBytes: job.memoryGb * 2 ** 30,
+    pidsLimit: config.jobPidsLimit,
+  };
+  const [digest] = await settleAll([
+    untilAnswered(logger, stop, () => runtime.ensureImage(job.image, tell, stop)),
+    runtime.provision({ ...limits, diskBytes: config.jobDiskMb * 2 ** 20 }),
+  ]);
+  stop.throwIfAborted();
+  await untilAnswered(logger, stop, () =>
+    runtime.create({
+      ...limits,
+      jobId: job.id,
+      epoch: job.epoch,
+      jobType: job.type,
+      image: job.image,
+      command: job.command === null ? [] : ['/bin/sh', '-c', job.command],
+      env: jobEnvironment(job),
+      network: job.network,
+      workDir: job.filesId === null ? null : resources.snapshotPath(job.filesId),
+      workReadOnly: job.type === 'worker',
+    }),
+  );
+  await journal.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId });
+  return digest;
+}
