@@ -1,5 +1,5 @@
 /** Images on this host: which are here, and pulling those that are not. */
-import { FlashpodsError, messageOf } from '../../errors.ts';
+import { FlashpodsError } from '../../errors.ts';
 import { PodmanApiError, type PodmanClient, isRecord } from './http.ts';
 
 /** No pull of a sane image takes longer; it is only there so that nothing waits for ever. */
@@ -34,13 +34,7 @@ export class Images {
 
   /** The name under which the image is here now, or null. A short name means a local image before a registry's. */
   async local(image: string): Promise<string | null> {
-    for (const name of new Set([image, qualified(image)]))
-      if (await this.#exists(name)) {
-        this.#names.set(image, name);
-        return name;
-      }
-    this.#names.delete(image);
-    return null;
+    return (await this.#find(image))?.name ?? null;
   }
 
   /** What {@link local} last said, for those who can bear that it is no longer so. */
@@ -53,12 +47,12 @@ export class Images {
   }
 
   async ensure(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {
-    const here = await this.local(image).catch((error: unknown) => {
+    const here = await this.#find(image).catch((error: unknown) => {
       // What Podman takes for no name at all.
       if (!(error instanceof PodmanApiError)) throw error;
       throw new FlashpodsError('image_pull_failed', `${image}: ${error.message}`, { cause: error });
     });
-    if (here !== null) return await this.#digest(here);
+    if (here !== null) return here.digest;
     const full = qualified(image);
     if (full.startsWith('localhost/'))
       throw new FlashpodsError(
@@ -125,31 +119,33 @@ export class Images {
     // A failed pull is a stream that began with 200 and has an error in it.
     if (complaint !== undefined)
       throw new FlashpodsError('image_pull_failed', `could not pull ${image}: ${rootCause(complaint)}`);
-    return await this.#digest(image);
+    const digest = await this.#digest(image);
+    if (digest === null) throw new FlashpodsError('image_pull_failed', `${image} was pulled and is not here`);
+    return digest;
   }
 
-  async #exists(image: string): Promise<boolean> {
-    try {
-      await this.#podman.call('GET', `/images/${pathOf(image)}/exists`);
-      return true;
-    } catch (error) {
-      if (error instanceof PodmanApiError && error.status === 404) return false;
-      throw error;
+  async #find(image: string): Promise<{ name: string; digest: string } | null> {
+    for (const name of new Set([image, qualified(image)])) {
+      const digest = await this.#digest(name);
+      if (digest === null) continue;
+      this.#names.set(image, name);
+      return { name, digest };
     }
+    this.#names.delete(image);
+    return null;
   }
 
-  async #digest(image: string): Promise<string> {
+  /** One question for both, whether it is here and which it is: each costs a start a millisecond and more. */
+  async #digest(image: string): Promise<string | null> {
     try {
       const { body } = await this.#podman.call('GET', `/images/${pathOf(image)}/json`);
       const digest = isRecord(body) ? body['Digest'] : undefined;
       if (typeof digest === 'string' && digest) return digest;
-      throw new Error('Podman gave no digest');
     } catch (error) {
-      if (error instanceof FlashpodsError) throw error;
-      throw new FlashpodsError('image_pull_failed', `could not inspect ${image}: ${messageOf(error)}`, {
-        cause: error,
-      });
+      if (error instanceof PodmanApiError && error.status === 404) return null;
+      throw error;
     }
+    throw new FlashpodsError('image_pull_failed', `Podman gave no digest of ${image}`);
   }
 }
 
