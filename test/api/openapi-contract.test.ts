@@ -75,6 +75,9 @@ describe('the contract in /openapi.json', () => {
       const token = { name: `n${n}`, owner: 'o', scopes: ['jobs:read'] };
       await driver.send(operation('createToken'), 'valid', token);
     }
+    for (let n = 0; n < 500 && !driver.reached.has('getArtifact 206'); n += 1) {
+      await driver.send(operation('getArtifact'), 'valid', undefined, undefined, { Range: 'bytes=0-3' });
+    }
     for (const each of document.operations) {
       const statuses = Object.keys(each.responses).filter((status) => !['500', '503'].includes(status));
       for (const status of statuses) await driver.search(each, status);

@@ -86,9 +86,15 @@ export class Driver {
     for (let tries = 0; tries < 60 && !this.reached.has(key); tries += 1) await this.run(24, 24, [operation]);
   }
 
-  /** @param body, id instead of generated ones */
-  async send(operation: DocumentedOperation, kind: Kind, body?: unknown, id?: string): Promise<void> {
-    const plan = this.#plan(operation, kind, body, id);
+  /** @param body, id, headers instead of generated ones */
+  async send(
+    operation: DocumentedOperation,
+    kind: Kind,
+    body?: unknown,
+    id?: string,
+    headers?: Record<string, string>,
+  ): Promise<void> {
+    const plan = this.#plan(operation, kind, body, id, headers);
     this.sent += 1;
     let answer: WireAnswer;
     try {
@@ -187,10 +193,16 @@ export class Driver {
     }
   }
 
-  #plan(operation: DocumentedOperation, kind: Kind, given?: unknown, id?: string): Plan {
+  #plan(
+    operation: DocumentedOperation,
+    kind: Kind,
+    given?: unknown,
+    id?: string,
+    fixed?: Record<string, string>,
+  ): Plan {
     const { random } = this.#generator;
     const { tokens } = this.#world;
-    const headers: Record<string, string> = {};
+    const headers: Record<string, string> = { ...fixed };
     let token: string | null = operation.scope === null ? null : tokens.admin;
     let from = '127.0.0.1';
     let method = operation.method === 'GET' && random.chance(0.04) ? 'HEAD' : operation.method;
@@ -198,7 +210,7 @@ export class Driver {
     let foreign = false;
     const refused = (status: number): boolean => status >= 400 && status < 500;
 
-    for (const parameter of parametersIn(operation, 'header')) {
+    for (const parameter of fixed ? [] : parametersIn(operation, 'header')) {
       if (random.chance(0.3))
         headers[parameter.name] = String(this.#generator.valid(parameter.schema, parameter.name)).replaceAll(
           /[^\x20-\x7e]/g,
