@@ -23,7 +23,7 @@ export interface StreamResources {
 /** A read that failed is tried again after this time. */
 const RETRY_MS = 1_000;
 /** How often the log of a job that a host holds is looked at: while it does not exist yet, and as a fallback. */
-const LOG_ABSENT_MS = 100;
+const LOG_ABSENT_MS = 20;
 const LOG_FALLBACK_MS = 2_000;
 
 type Events = AsyncGenerator<string, void, void>;
