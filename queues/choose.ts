@@ -1,23 +1,46 @@
 /**
  * Which waiting job starts on which host now. A pure function; Redis only checks and reserves what it chose.
  *
- * Order is priority, then position. The first job that fits nowhere gets a promise: the host where it can start
- * soonest, by the latest ends of what runs there. Later jobs may start on other hosts, or on that one if they must
- * have ended by then or leave room for it (EASY backfill). So a large job is not starved by small ones, and the
- * promise only ever moves forward, because jobs end at their latest end or sooner.
+ * Between owners: the one that holds the least goes first, by its dominant share (the larger of its parts of all cpus
+ * and of all memory, divided by its weight; Ghodsi et al., "Dominant Resource Fairness", NSDI 2011), and every start
+ * counts for the next choice. Of equal shares the one that was served longest ago goes first: when a host was emptied for
+ * a large job, its owner and the one with 10,000 older jobs both hold nothing. Within an owner: by `key`, then position;
+ * see {@link WaitingJob}.
+ *
+ * The first job that has room nowhere gets a promise: the host where it can start soonest, by the latest ends of what
+ * runs there. Later jobs may start on other hosts, or on that one if they must have ended by then or leave room for it
+ * (EASY backfill; Lifka, "The ANL/IBM SP Scheduling System", 1995). So a large job is not starved by small ones, and
+ * the promise only ever moves forward, because jobs end at their latest end or sooner.
+ *
+ * Jobs of other owners respect a promise at once, jobs of the same owner when it is firm: when the job has waited
+ * {@link WORTH} times as long as its room will stand idle for it. A host that is emptied for a large job costs its
+ * owner's small ones more than they gain from it; several large ones that have waited go one after the other for one
+ * such price. (Selective reservations: Srinivasan, Kettimuthu, Subramani, Sadayappan, "Selective Reservation Strategies
+ * for Backfill Job Scheduling", 2002.) `bench/fairness.ts` shows what that does.
+ *
+ * A job that waits for an image, or for a limit of its owner, is passed by and gets no promise: nothing stays idle for
+ * what other jobs' ends can't bring.
  */
 import type { Amount } from './semaphore/semaphore.ts';
+import { type Held, type Tenant, type Terms, Turns } from './turns.ts';
+
+export type { Held, Terms };
 
 export interface WaitingJob extends Amount {
   readonly jobId: string;
-  /** 1 highest … 10 lowest. */
-  readonly priority: number;
+  readonly owner: string;
+  readonly image: string;
+  /** Place among its owner's jobs: when it began to wait, and later the lower its priority. Ties go by position. */
+  readonly key: number;
   readonly position: number;
+  /** When it began to wait, ms since the Unix epoch. */
+  readonly since: number;
   /** Longest time that it may hold its resources, ms. */
   readonly runMs: number;
 }
 
 export interface RunningJob extends Amount {
+  readonly owner: string;
   /** Latest end, ms since the Unix epoch; null when unknown. */
   readonly endsBy: number | null;
 }
@@ -27,6 +50,23 @@ export interface OpenHost {
   readonly name: string;
   readonly capacity: Amount;
   readonly running: readonly RunningJob[];
+  /** Images that it is known not to have. Whatever is not in here is taken to be there. */
+  readonly lacks: ReadonlySet<string>;
+}
+
+export interface Fairness {
+  /** By owner; one that is not in here holds nothing. Left out: what runs on the open hosts. */
+  readonly held?: ReadonlyMap<string, Held>;
+  /** When each owner last got something, ms since the Unix epoch; one that is not in here never did. */
+  readonly served?: ReadonlyMap<string, number>;
+  /** Left out: everybody weighs the same and nobody has limits. */
+  readonly terms?: (owner: string) => Terms;
+  /**
+   * Once a job has waited so long, ms, its owner's later jobs no longer delay it: a promise is firm in any case, and
+   * without one they do not pass it. Otherwise they could keep the owner's share above everybody's, and its turn away,
+   * for ever. Left out: no such bound.
+   */
+  readonly patienceMs?: number;
 }
 
 export interface Start {
@@ -35,12 +75,23 @@ export interface Start {
   readonly endsBy: number;
 }
 
-/** The first job that has to wait, and what is kept for it. */
+/** The first job that has to wait for room, and what is kept for it. */
 export interface Promised {
   readonly jobId: string;
   readonly host: string;
   /** It can start by then, ms since the Unix epoch; null when something there has no known end. */
   readonly at: number | null;
+  /** False: jobs of the same owner may still start in its way. */
+  readonly firm: boolean;
+}
+
+/** An image that a host ought to get, so that the job can start there. */
+export interface Pull {
+  readonly jobId: string;
+  readonly host: string;
+  readonly image: string;
+  /** What the pull is at, a few words; nothing before it has begun. */
+  readonly step?: string;
 }
 
 export interface Choice {
@@ -49,14 +100,31 @@ export interface Choice {
   readonly promised: Promised | null;
   /** Jobs that don't start now though they were looked at, in order, and why. */
   readonly waiting: readonly { readonly jobId: string; readonly why: Why }[];
+  /** One for each job that waits for its `image`. */
+  readonly pulls: readonly Pull[];
 }
 
 /**
  * `too_large`: no open host is that large. `no_room`: none has that much free. `held_back`: there is room, and it is
- * kept for a job ahead that would otherwise have to wait longer.
+ * kept for a job ahead that would otherwise have to wait longer. `image`: its image has to come first. `limit`: its
+ * owner holds as much as it may.
  */
-export type Why = 'too_large' | 'no_room' | 'held_back';
+export type Why = 'too_large' | 'no_room' | 'held_back' | 'image' | 'limit';
 
+export const UNLIMITED: Terms = {
+  weight: 1,
+  maxJobs: Infinity,
+  maxCpusMilli: Infinity,
+  maxMemoryMib: Infinity,
+};
+
+/** What other jobs' ends bring. */
+const WAITS_FOR_OTHERS = ['no_room', 'held_back', 'limit'] as const satisfies readonly Why[];
+
+/** How much longer than its room will stand idle for it a job must have waited, for its promise to be firm. */
+const WORTH = 16;
+
+const NOTHING: Amount = { cpusMilli: 0, memoryMib: 0 };
 const fits = (free: Amount, wanted: Amount): boolean =>
   wanted.cpusMilli <= free.cpusMilli && wanted.memoryMib <= free.memoryMib;
 const minus = (a: Amount, b: Amount): Amount => ({
@@ -71,102 +139,211 @@ const plus = (a: Amount, b: Amount): Amount => ({
 interface Room {
   readonly name: string;
   readonly capacity: Amount;
+  readonly lacks: ReadonlySet<string>;
   free: Amount;
-  running: RunningJob[];
+  running: { readonly cpusMilli: number; readonly memoryMib: number; readonly endsBy: number | null }[];
 }
 
 interface Shadow extends Promised {
+  readonly job: WaitingJob;
   /** What will be left beside the promised job when it starts. */
   spare: Amount;
 }
 
-export function choose(now: number, jobs: readonly WaitingJob[], hosts: readonly OpenHost[]): Choice {
+export function choose(
+  now: number,
+  jobs: readonly WaitingJob[],
+  hosts: readonly OpenHost[],
+  fairness: Fairness = {},
+): Choice {
+  const {
+    held = heldOn(hosts),
+    terms = () => UNLIMITED,
+    served = new Map(),
+    patienceMs = Infinity,
+  } = fairness;
   const rooms = hosts.map(toRoom);
+  const farm = rooms.reduce<Amount>((sum, room) => plus(sum, room.capacity), NOTHING);
+  const turns = new Turns(jobs, farm, held, terms, served);
   const starts: Start[] = [];
   const waiting: { jobId: string; why: Why }[] = [];
+  const pulls: Pull[] = [];
   let promised = null as Shadow | null;
 
-  for (const job of [...jobs].sort(inOrder)) {
+  for (let turn = turns.next(); turn; turn = turns.next()) {
+    const { job, tenant } = turn;
     const endsBy = now + job.runMs;
-    const roomy = rooms
-      .filter((room) => fits(room.free, job))
-      .sort((a, b) => tightness(a, job) - tightness(b, job));
-    const allowed = roomy.find((room) => !promised || keeps(promised, room, job, endsBy));
-    if (allowed) {
-      if (promised && allowed.name === promised.host && !endsInTime(promised, endsBy)) {
-        promised.spare = minus(promised.spare, job);
+    const verdict = judge(job, endsBy, tenant, rooms, promised);
+    if ('start' in verdict) {
+      const room = verdict.start;
+      room.free = minus(room.free, job);
+      room.running.push({ cpusMilli: job.cpusMilli, memoryMib: job.memoryMib, endsBy });
+      if (promised && room.name === promised.host && !endsInTime(promised, endsBy)) {
+        if (fits(promised.spare, job)) promised.spare = minus(promised.spare, job);
+        else promised = soonest(now, promised.job, rooms.filter(has(promised.job.image)), promised.firm);
       }
-      allowed.free = minus(allowed.free, job);
-      allowed.running.push({ cpusMilli: job.cpusMilli, memoryMib: job.memoryMib, endsBy });
-      starts.push({ jobId: job.jobId, host: allowed.name, endsBy });
+      starts.push({ jobId: job.jobId, host: room.name, endsBy });
+      turns.started(tenant, job);
       continue;
     }
-    const why: Why =
-      roomy.length > 0
-        ? 'held_back'
-        : rooms.some((room) => fits(room.capacity, job))
-          ? 'no_room'
-          : 'too_large';
-    waiting.push({ jobId: job.jobId, why });
-    if (why !== 'too_large') promised ??= soonest(now, job, rooms);
+    waiting.push({ jobId: job.jobId, why: verdict.why });
+    if (verdict.why === 'image') {
+      const host = verdict.pullOn ?? soonest(now, job, rooms, null)?.host;
+      if (host !== undefined) pulls.push({ jobId: job.jobId, host, image: job.image });
+    }
+    const patient = now - job.since < patienceMs;
+    if (verdict.why === 'no_room' && !promised)
+      promised = soonest(now, job, rooms.filter(has(job.image)), patient ? null : true);
+    else if (
+      !patient &&
+      promised?.job.owner !== job.owner &&
+      (WAITS_FOR_OTHERS as readonly Why[]).includes(verdict.why)
+    )
+      tenant.passing = false;
+    turns.waits(tenant);
   }
   return {
     starts,
-    promised: promised && { jobId: promised.jobId, host: promised.host, at: promised.at },
+    promised: promised && {
+      jobId: promised.jobId,
+      host: promised.host,
+      at: promised.at,
+      firm: promised.firm,
+    },
     waiting,
+    pulls,
   };
 }
 
-const inOrder = (a: WaitingJob, b: WaitingJob): number => a.priority - b.priority || a.position - b.position;
+type Verdict =
+  | { readonly start: Room }
+  | { readonly why: Why; /** where the image is all that is missing */ readonly pullOn?: string };
+
+function judge(
+  job: WaitingJob,
+  endsBy: number,
+  tenant: Tenant,
+  rooms: readonly Room[],
+  promised: Shadow | null,
+): Verdict {
+  if (!tenant.passing) return { why: 'held_back' };
+  if (!withinLimits(tenant, job)) return { why: 'limit' };
+  const roomy = rooms.filter((room) => fits(room.free, job));
+  const allowed = promised ? roomy.filter((room) => keeps(promised, room, job, endsBy)) : roomy;
+  const start = tightest(allowed.filter(has(job.image)), job);
+  if (start) return { start };
+  const without = tightest(allowed, job);
+  if (without) return { why: 'image', pullOn: without.name };
+  if (roomy.length > 0) return { why: 'held_back' };
+  const able = rooms.filter((room) => fits(room.capacity, job));
+  if (able.length === 0) return { why: 'too_large' };
+  return { why: able.some(has(job.image)) ? 'no_room' : 'image' };
+}
+
+const has =
+  (image: string) =>
+  (room: Room): boolean =>
+    !room.lacks.has(image);
+
+const withinLimits = ({ held, terms }: Tenant, job: Amount): boolean =>
+  held.jobs < terms.maxJobs &&
+  held.cpusMilli + job.cpusMilli <= terms.maxCpusMilli &&
+  held.memoryMib + job.memoryMib <= terms.maxMemoryMib;
+
+/** What each owner holds on these hosts. */
+export function heldOn(hosts: readonly { readonly running: readonly RunningJob[] }[]): Map<string, Held> {
+  const held = new Map<string, Held>();
+  for (const host of hosts) for (const running of host.running) addHeld(held, running);
+  return held;
+}
+
+export function addHeld(held: Map<string, Held>, running: Amount & { readonly owner: string }): void {
+  const before = held.get(running.owner);
+  held.set(running.owner, { ...plus(before ?? NOTHING, running), jobs: (before?.jobs ?? 0) + 1 });
+}
 
 function toRoom(host: OpenHost): Room {
-  const used = host.running.reduce<Amount>(plus, { cpusMilli: 0, memoryMib: 0 });
+  const used = host.running.reduce<Amount>(plus, NOTHING);
   return {
     name: host.name,
     capacity: host.capacity,
+    lacks: host.lacks,
     free: minus(host.capacity, used),
     running: [...host.running],
   };
 }
 
-/** How much of the host would be left idle beside the job: the fullest host is taken first, so that gaps stay large. */
-function tightness(room: Room, job: Amount): number {
-  const left = minus(room.free, job);
-  return left.cpusMilli / room.capacity.cpusMilli + left.memoryMib / room.capacity.memoryMib;
+/** The room that is fullest with the job in it, so that gaps stay large; of equals the first. */
+function tightest(rooms: readonly Room[], job: Amount): Room | undefined {
+  let best: Room | undefined;
+  let least = Infinity;
+  for (const room of rooms) {
+    const left = minus(room.free, job);
+    const idle = left.cpusMilli / room.capacity.cpusMilli + left.memoryMib / room.capacity.memoryMib;
+    if (best && idle >= least) continue;
+    best = room;
+    least = idle;
+  }
+  return best;
 }
 
 const endsInTime = (promised: Shadow, endsBy: number): boolean =>
   promised.at !== null && endsBy <= promised.at;
 
-const keeps = (promised: Shadow, room: Room, job: Amount, endsBy: number): boolean =>
-  room.name !== promised.host || endsInTime(promised, endsBy) || fits(promised.spare, job);
+const keeps = (promised: Shadow, room: Room, job: WaitingJob, endsBy: number): boolean =>
+  room.name !== promised.host ||
+  (!promised.firm && promised.job.owner === job.owner) ||
+  endsInTime(promised, endsBy) ||
+  fits(promised.spare, job);
 
-/** The host where the job can start soonest; among equals the one with most to spare then. */
-function soonest(now: number, job: WaitingJob, rooms: readonly Room[]): Shadow | null {
-  let best: Shadow | null = null;
+/**
+ * The host where the job can start soonest; among equals the first.
+ * @param firm null: that depends on what it costs
+ */
+function soonest(now: number, job: WaitingJob, rooms: readonly Room[], firm: boolean | null): Shadow | null {
+  let best: { room: Room; at: number | null; free: Amount; idleMs: number } | null = null;
   for (const room of rooms) {
     if (!fits(room.capacity, job)) continue;
-    const { at, free } = whenItFits(now, job, room);
-    const option = { jobId: job.jobId, host: room.name, at, spare: minus(free, job) };
-    if (!best || (at ?? Infinity) < (best.at ?? Infinity)) best = option;
+    const option = { room, ...whenItFits(now, job, room) };
+    if (!best || (option.at ?? Infinity) < (best.at ?? Infinity)) best = option;
   }
-  return best;
+  return (
+    best && {
+      jobId: job.jobId,
+      job,
+      host: best.room.name,
+      at: best.at,
+      spare: minus(best.free, job),
+      firm: firm ?? (best.at === null || now - job.since >= WORTH * best.idleMs),
+    }
+  );
 }
 
-/** Lets the running jobs end at their latest ends until the job fits. What has no known end goes last, at no time. */
-function whenItFits(now: number, job: Amount, room: Room): { at: number | null; free: Amount } {
-  let free = room.free;
+/**
+ * Lets the running jobs end at their latest ends until the job fits. What has no known end goes last, at no time.
+ * `idleMs`: how long the job's room stands idle until then, parts of it in proportion.
+ */
+function whenItFits(
+  now: number,
+  job: Amount,
+  room: Room,
+): { at: number | null; free: Amount; idleMs: number } {
+  let { free } = room;
+  let [at, idleMs] = [now, 0];
   const ends = [...room.running].sort((a, b) => (a.endsBy ?? Infinity) - (b.endsBy ?? Infinity));
   for (let index = 0; index < ends.length; index += 1) {
     const running = ends[index];
     if (!running) break;
+    // Overdue: it is being ended, and that is not now yet.
+    const end = Math.max(running.endsBy ?? Infinity, now + 1);
+    const part = Math.min(free.cpusMilli / job.cpusMilli, free.memoryMib / job.memoryMib);
+    idleMs += part > 0 ? part * (end - at) : 0;
+    at = end;
     free = plus(free, running);
     // All that end at the same moment count for what will be to spare.
     const next = ends[index + 1];
     if (next && next.endsBy === running.endsBy) continue;
-    // Overdue: it is being ended, and that is not now yet.
-    if (fits(free, job))
-      return { at: running.endsBy === null ? null : Math.max(running.endsBy, now + 1), free };
+    if (fits(free, job)) return { at: running.endsBy === null ? null : at, free, idleMs };
   }
-  return { at: null, free };
+  return { at: null, free, idleMs };
 }

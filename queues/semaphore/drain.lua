@@ -11,6 +11,7 @@
 -- @include codes
 -- @include keys
 if redis.call('EXISTS', hostKey(ARGV[1])) == 0 then return UNKNOWN_HOST end
+if redis.call('HGET', hostKey(ARGV[1]), 'draining') == ARGV[2] then return 1 end
 redis.call('HSET', hostKey(ARGV[1]), 'draining', ARGV[2])
 redis.call('PUBLISH', WAKE, '')
 return 1

@@ -11,6 +11,8 @@ export const REFUSALS = {
   [-9]: 'not_reserved',
   [-10]: 'already_claimed',
   [-11]: 'data_lost',
+  [-12]: 'over_limit',
+  [-13]: 'lease_live',
 } as const;
 
 export type RefusalReason = (typeof REFUSALS)[keyof typeof REFUSALS];

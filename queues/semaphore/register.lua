@@ -7,6 +7,8 @@
   ARGV[3]  capacity, MiB
   ARGV[4]  lease, ms
   ARGV[5]  generation that this process holds already, or '' to take the name over
+  ARGV[6]  1 it is being drained, where Redis does not know it: the database says so
+  ARGV[7]  1 its process gets images that dispatch wishes for
 
   Result   generation (> 0)
   -2       FENCED: a newer process has taken the name over
@@ -27,10 +29,12 @@ else
 end
 redis.call('SADD', HOSTS, name)
 redis.call('HSET', hostKey(name), 'cpus', ARGV[2], 'memory', ARGV[3], 'leaseMs', ARGV[4],
-  'generation', int(generation), 'beatAt', int(now), 'synchronised', '0', 'lost', '0')
+  'generation', int(generation), 'beatAt', int(now), 'synchronised', '0', 'lost', '0',
+  'pulls', ARGV[7])
 -- The process that had the name lets go at its next heartbeat, which is now: two must not end the same jobs.
 if ARGV[5] == '' then redis.call('PUBLISH', hostChannel(name), '') end
-for _, counter in ipairs({ 'usedCpus', 'usedMemory', 'held', 'draining' }) do
+for _, counter in ipairs({ 'usedCpus', 'usedMemory', 'held' }) do
   redis.call('HSETNX', hostKey(name), counter, '0')
 end
+redis.call('HSETNX', hostKey(name), 'draining', ARGV[6])
 return generation

@@ -1,6 +1,6 @@
 --[[
   Reserves cpus and memory of a host for one dispatch of a waiting job. The only way into the sums that looks at
-  capacity first.
+  capacity, and at the limits of the job's owner, first.
 
   KEYS[1]  prefix
   ARGV[1]  job id
@@ -10,10 +10,13 @@
   ARGV[5]  MiB
   ARGV[6]  latest end, ms since the Unix epoch, or '' when unknown
   ARGV[7]  ticket: tells this reservation from a later one of the same epoch
+  ARGV[8]  owner
+  ARGV[9]  most jobs, ARGV[10] most milli-cpus, ARGV[11] most MiB that the owner may hold; '' for no limit
 
   Result   1
   -11 DATA_LOST  -1 UNKNOWN_HOST  -3 LEASE_ENDED  -4 DRAINING  -5 NOT_SYNCHRONISED
   -6 NOT_WAITING: the job has left the queue  -7 ALREADY_RESERVED  -8 NO_ROOM
+  -12 OVER_LIMIT: of the owner
 ]]
 -- @include codes
 -- @include host
@@ -31,5 +34,12 @@ if redis.call('EXISTS', waitingKey(jobId)) == 0 then return NOT_WAITING end
 if redis.call('EXISTS', reservationKey(jobId)) == 1 then return ALREADY_RESERVED end
 if tonumber(host[3]) + tonumber(cpus) > tonumber(host[1]) then return NO_ROOM end
 if tonumber(host[4]) + tonumber(memory) > tonumber(host[2]) then return NO_ROOM end
-enter(jobId, epoch, name, cpus, memory, '0', now, ARGV[6], ARGV[7])
+local owner = ARGV[8]
+local function exceeds(key, amount, limit)
+  return limit ~= '' and tonumber(redis.call('HGET', key, owner) or '0') + tonumber(amount) > tonumber(limit)
+end
+if exceeds(HELD_JOBS, 1, ARGV[9]) or exceeds(HELD_CPUS, cpus, ARGV[10]) or exceeds(HELD_MEMORY, memory, ARGV[11]) then
+  return OVER_LIMIT
+end
+enter(jobId, epoch, name, owner, cpus, memory, '0', now, ARGV[6], ARGV[7])
 return 1

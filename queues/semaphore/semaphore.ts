@@ -15,6 +15,7 @@ const SCRIPTS = {
   expect: script('expect'),
   beat: script('beat'),
   drain: script('drain'),
+  forget: script('forget'),
   reserve: script('reserve'),
   claim: script('claim'),
   bound: script('bound'),
@@ -38,6 +39,7 @@ export interface Reservation extends Amount {
   readonly jobId: string;
   readonly epoch: number;
   readonly host: string;
+  readonly owner: string;
   readonly claimed: boolean;
   readonly reservedAt: number;
   /** Latest end, ms since the Unix epoch; null when unknown. */
@@ -56,6 +58,8 @@ export interface HostEntry {
   readonly leaseLive: boolean;
   readonly synchronised: boolean;
   readonly draining: boolean;
+  /** Its worker gets images before anything is reserved. */
+  readonly pulls: boolean;
   /** Given up; it must register again. */
   readonly lost: boolean;
 }
@@ -73,8 +77,18 @@ export interface Snapshot {
 export interface Hold extends Amount {
   readonly jobId: string;
   readonly epoch: number;
+  readonly owner: string;
   readonly endsBy: number | null;
 }
+
+/** What all reservations of an owner may add up to; null is no limit. */
+export interface HoldLimits {
+  readonly jobs: number | null;
+  readonly cpusMilli: number | null;
+  readonly memoryMib: number | null;
+}
+
+const NO_LIMITS: HoldLimits = { jobs: null, cpusMilli: null, memoryMib: null };
 
 /** A host gets work: yes (`ok`), after `sync`, after `register` and `sync`. */
 export type BeatAnswer = 'ok' | 'synchronise' | 'register';
@@ -96,22 +110,33 @@ export class Semaphore {
   /**
    * Makes this process the owner of a host name.
    * @param generation what an earlier call returned, to register again after `beat` asked for it; null takes the name over
+   * @param how.draining what the database says; used where Redis knows nothing
+   * @param how.pulls whether the process gets images that dispatch wishes for
    * @returns the generation for all further calls
    * @throws SemaphoreRefusal fenced
    */
-  register(host: string, capacity: Amount, leaseMs: number, generation: number | null): Promise<number> {
+  register(
+    host: string,
+    capacity: Amount,
+    leaseMs: number,
+    generation: number | null,
+    how: { readonly draining?: boolean; readonly pulls?: boolean } = {},
+  ): Promise<number> {
     return this.#run('register', host, [
       host,
       capacity.cpusMilli,
       capacity.memoryMib,
       leaseMs,
       orEmpty(generation),
+      how.draining === true ? 1 : 0,
+      how.pulls === true ? 1 : 0,
     ]);
   }
 
   /** Enters a host that the database knows and Redis does not, without a lease. */
-  async expect(host: string, capacity: Amount): Promise<boolean> {
-    return (await this.#run('expect', host, [host, capacity.cpusMilli, capacity.memoryMib])) === 1;
+  async expect(host: string, capacity: Amount, draining = false): Promise<boolean> {
+    const args = [host, capacity.cpusMilli, capacity.memoryMib, draining ? 1 : 0];
+    return (await this.#run('expect', host, args)) === 1;
   }
 
   /** Renews the lease. @throws SemaphoreRefusal fenced: a newer process owns the name; stop */
@@ -124,19 +149,39 @@ export class Semaphore {
     }
   }
 
+  /** @throws SemaphoreRefusal unknown_host, lease_live: its worker lives */
+  async forget(host: string): Promise<void> {
+    await this.#run('forget', host, [host]);
+  }
+
   /** @throws SemaphoreRefusal unknown_host */
   async drain(host: string, draining: boolean): Promise<void> {
     await this.#run('drain', host, [host, draining ? 1 : 0]);
   }
 
   /**
-   * Reserves for one dispatch of a job that waits.
+   * Reserves for one dispatch of a job that waits. Here, and nowhere else, an owner's limits hold, however many
+   * dispatchers there are.
    * @throws SemaphoreRefusal data_lost, unknown_host, lease_ended, draining, not_synchronised, not_waiting,
-   * already_reserved, no_room
+   * already_reserved, no_room, over_limit
    */
-  async reserve(request: Hold & { readonly host: string; readonly ticket: string }): Promise<void> {
-    const { jobId, epoch, host, cpusMilli, memoryMib, endsBy, ticket } = request;
-    await this.#run('reserve', jobId, [jobId, epoch, host, cpusMilli, memoryMib, orEmpty(endsBy), ticket]);
+  async reserve(
+    request: Hold & { readonly host: string; readonly ticket: string; readonly limits?: HoldLimits },
+  ): Promise<void> {
+    const { jobId, epoch, host, owner, cpusMilli, memoryMib, endsBy, ticket, limits = NO_LIMITS } = request;
+    await this.#run('reserve', jobId, [
+      jobId,
+      epoch,
+      host,
+      cpusMilli,
+      memoryMib,
+      orEmpty(endsBy),
+      ticket,
+      owner,
+      orEmpty(limits.jobs),
+      orEmpty(limits.cpusMilli),
+      orEmpty(limits.memoryMib),
+    ]);
   }
 
   /**
@@ -180,6 +225,7 @@ export class Semaphore {
     const holds = (await list()).map((hold) => ({
       jobId: hold.jobId,
       epoch: String(hold.epoch),
+      owner: hold.owner,
       cpus: String(hold.cpusMilli),
       memory: String(hold.memoryMib),
       endsBy: String(orEmpty(hold.endsBy)),
@@ -211,6 +257,23 @@ export class Semaphore {
   /** Declares that everything is in Redis again. @returns false when the data were lost again since {@link restoring} */
   async found(token: string): Promise<boolean> {
     return (await this.#run('found', 'Redis', [token, await this.#runId()])) === 1;
+  }
+
+  /** What the reservations of each owner add up to. */
+  async heldByOwner(): Promise<Map<string, Amount & { readonly jobs: number }>> {
+    const [jobs, cpus, memory] = await ask(this.#connection, 'held', () =>
+      Promise.all([
+        this.#connection.hgetall(`${this.#prefix}:held:jobs`),
+        this.#connection.hgetall(`${this.#prefix}:held:cpus`),
+        this.#connection.hgetall(`${this.#prefix}:held:memory`),
+      ]),
+    );
+    return new Map(
+      Object.entries(jobs).map(([owner, count]) => [
+        owner,
+        { jobs: Number(count), cpusMilli: Number(cpus[owner] ?? 0), memoryMib: Number(memory[owner] ?? 0) },
+      ]),
+    );
   }
 
   async snapshot(): Promise<Snapshot> {
@@ -286,6 +349,7 @@ function toHost(flat: readonly string[], now: number): HostEntry {
     leaseLive: now - number('beatAt') <= number('leaseMs'),
     synchronised: text('synchronised') === '1',
     draining: text('draining') === '1',
+    pulls: text('pulls') === '1',
     lost: text('lost') === '1',
   };
 }
@@ -296,6 +360,7 @@ function toReservation(flat: readonly string[]): Reservation {
     jobId: id,
     epoch: number('epoch'),
     host: text('host'),
+    owner: text('owner'),
     cpusMilli: number('cpus'),
     memoryMib: number('memory'),
     claimed: text('claimed') === '1',

@@ -9,7 +9,7 @@
   ARGV[1]  host
   ARGV[2]  generation
   ARGV[3]  time at which the making of the list began, ms
-  ARGV[4]  JSON: [{jobId, epoch, cpus, memory, endsBy}], all of them strings
+  ARGV[4]  JSON: [{jobId, epoch, owner, cpus, memory, endsBy}], all of them strings
 
   Result   job ids that belong to a newer dispatch and were not entered
   -1 UNKNOWN_HOST  -2 FENCED
@@ -29,7 +29,7 @@ for _, hold in ipairs(cjson.decode(ARGV[4])) do
     table.insert(refused, hold.jobId)
   elseif redis.call('GET', releasedKey(hold.jobId)) ~= hold.epoch then
     drop(hold.jobId)
-    enter(hold.jobId, hold.epoch, name, hold.cpus, hold.memory, '1', now, hold.endsBy, held[3] or '')
+    enter(hold.jobId, hold.epoch, name, hold.owner, hold.cpus, hold.memory, '1', now, hold.endsBy, held[3] or '')
     if held[2] and held[2] ~= '0' then
       redis.call('HSET', reservationKey(hold.jobId), 'claimedAt', held[2])
     end

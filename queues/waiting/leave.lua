@@ -8,12 +8,16 @@
 ]]
 -- @include waiting
 local jobId = ARGV[1]
-local entry = redis.call('HMGET', waitingKey(jobId), 'priority', 'owner')
 redis.call('ZREM', DEADLINES, jobId)
-if not entry[1] then return 0 end
-local priority, owner = entry[1], entry[2]
+redis.call('ZREM', ALL, jobId)
+local known = redis.call('GET', waitingKey(jobId))
+if not known then return 0 end
+local entry = cjson.decode(known)
 redis.call('DEL', waitingKey(jobId))
-redis.call('ZREM', priorityKey(priority), jobId)
-redis.call('ZREM', laneKey(priority, owner), jobId)
-if redis.call('EXISTS', laneKey(priority, owner)) == 0 then redis.call('SREM', ownersKey(priority), owner) end
+if redis.call('ZREM', ownerKey(entry.owner), memberOf(entry.position, jobId)) == 1 then
+  if redis.call('HINCRBY', COUNTS, entry.owner, -1) == 0 then
+    redis.call('HDEL', COUNTS, entry.owner)
+    redis.call('ZREM', OWNERS, entry.owner)
+  end
+end
 return 1

@@ -14,9 +14,14 @@ const OVERVIEW = script('overview');
 export interface Candidate {
   readonly jobId: string;
   readonly owner: string;
+  readonly image: string;
   /** 1 highest … 10 lowest. */
   readonly priority: number;
+  /** Its place among its owner's jobs, see {@link keyOf}. */
+  readonly key: number;
   readonly position: number;
+  /** When it began to wait, ms since the Unix epoch. */
+  readonly since: number;
   readonly cpusMilli: number;
   readonly memoryMib: number;
   /** Longest time that it may hold its resources, ms. */
@@ -25,9 +30,19 @@ export interface Candidate {
   readonly epoch: number;
 }
 
-/** Waiting jobs that one look takes in, shared among the lanes, and of one lane at most. */
-const LOOK_AT = 512;
-const LOOK_AT_OF_LANE = 64;
+/** Waiting jobs that one look takes in, shared among the owners, and of one owner at most; one of each owner at least. */
+const LOOK_AT = 256;
+const LOOK_AT_OF_OWNER = 64;
+/** With more owners than this, several looks take them in turns. */
+const OWNERS = 1_024;
+
+/**
+ * Where a job stands among its owner's: as if a job of the next lower priority had come `ageingMs` later. So an older
+ * job is passed by one of a higher priority, but by none that came that much later for each step between the two;
+ * and because all age alike the order of two jobs never changes while they wait.
+ */
+export const keyOf = (job: Pick<Job, 'orderedAt' | 'priority'>, ageingMs: number): number =>
+  job.orderedAt + (job.priority - 1) * ageingMs;
 
 export const needsOf = (job: Pick<Job, 'cpus' | 'memoryGb'>): { cpusMilli: number; memoryMib: number } => ({
   cpusMilli: job.cpus * 1_000,
@@ -37,30 +52,39 @@ export const needsOf = (job: Pick<Job, 'cpus' | 'memoryGb'>): { cpusMilli: numbe
 export class WaitingIndex {
   readonly #connection: Redis;
   readonly #prefix: string;
+  readonly #ageingMs: number;
+  /** The owner after which the next look begins. */
+  #lastOwner = '';
+  /** How many of an owner's first jobs the next look leaves out. */
+  readonly #skipped = new Map<string, number>();
+  /** How many jobs of each owner the last look took. */
+  #each = 0;
 
-  constructor(connection: Redis, prefix: string) {
+  /** @param ageingMs how much later a job may come and still pass one whose priority is one step lower */
+  constructor(connection: Redis, prefix: string, ageingMs: number) {
     this.#connection = connection;
     this.#prefix = prefix;
+    this.#ageingMs = ageingMs;
   }
 
   /** @param overheadMs what a start and a grace period may add to the timeout */
   async enter(job: Job, overheadMs: number): Promise<void> {
-    const { cpusMilli, memoryMib } = needsOf(job);
+    const entry: Omit<Candidate, 'jobId'> = {
+      owner: job.owner,
+      image: job.image,
+      priority: job.priority,
+      key: keyOf(job, this.#ageingMs),
+      position: job.position,
+      since: job.orderedAt,
+      ...needsOf(job),
+      runMs: job.timeoutMinutes * 60_000 + overheadMs,
+      epoch: job.epoch,
+    };
+    const deadline = job.maxQueueSeconds === null ? '' : job.createdAt + job.maxQueueSeconds * 1_000;
     await ENTER.run(
       this.#connection,
       [this.#prefix],
-      [
-        job.id,
-        job.owner,
-        job.priority,
-        job.position,
-        cpusMilli,
-        memoryMib,
-        job.timeoutMinutes * 60_000 + overheadMs,
-        job.epoch,
-        job.createdAt,
-        job.maxQueueSeconds === null ? '' : job.createdAt + job.maxQueueSeconds * 1_000,
-      ],
+      [job.id, JSON.stringify(entry), job.createdAt, deadline],
     );
   }
 
@@ -68,19 +92,60 @@ export class WaitingIndex {
     await LEAVE.run(this.#connection, [this.#prefix], [jobId]);
   }
 
+  /** The first jobs of every owner; with more than {@link OWNERS} owners, of the next ones of them. */
   async candidates(): Promise<Candidate[]> {
-    const rows = await CANDIDATES.run(this.#connection, [this.#prefix], [LOOK_AT, LOOK_AT_OF_LANE]);
-    return (rows as string[][]).map(([jobId = '', owner = '', ...numbers]) => {
-      const [priority = 0, position = 0, cpusMilli = 0, memoryMib = 0, runMs = 0, epoch = 0] =
-        numbers.map(Number);
-      return { jobId, owner, priority, position, cpusMilli, memoryMib, runMs, epoch };
-    });
+    const [last = '', each = '0', ...flat] = (await CANDIDATES.run(
+      this.#connection,
+      [this.#prefix],
+      [LOOK_AT, LOOK_AT_OF_OWNER, OWNERS, this.#lastOwner, JSON.stringify(Object.fromEntries(this.#skipped))],
+    )) as string[];
+    this.#lastOwner = last;
+    this.#each = Number(each);
+    const candidates: Candidate[] = [];
+    for (let index = 0; index + 1 < flat.length; index += 2) {
+      const entry = JSON.parse(flat[index + 1] ?? '') as Omit<Candidate, 'jobId'>;
+      candidates.push({ jobId: flat[index] ?? '', ...entry });
+    }
+    return candidates;
+  }
+
+  /**
+   * Tells what the last look found to wait for what may never come (an image, a larger host). Owners whose jobs all
+   * did, and filled what one look takes of them, are looked at further down the next time, and so on to their end.
+   */
+  noteStuck(candidates: readonly Candidate[], stuck: ReadonlySet<string>): void {
+    const before = new Map(this.#skipped);
+    this.#skipped.clear();
+    for (const [owner, own] of Map.groupBy(candidates, (candidate) => candidate.owner)) {
+      if (own.length >= this.#each && own.every(({ jobId }) => stuck.has(jobId)))
+        this.#skipped.set(owner, (before.get(owner) ?? 0) + own.length);
+    }
   }
 
   /** @returns 1 for the next one, null when the index does not hold the job */
   async place(jobId: string): Promise<number | null> {
-    const place = Number(await PLACE.run(this.#connection, [this.#prefix], [jobId]));
-    return place === 0 ? null : place;
+    return (await this.places([jobId]))[0] ?? null;
+  }
+
+  /** What {@link place} goes by, for owners whose weight is not 1. */
+  async setWeights(weights: ReadonlyMap<string, number>): Promise<void> {
+    const key = `${this.#prefix}:weights`;
+    const writing = this.#connection.multi().del(key);
+    if (weights.size > 0) writing.hset(key, Object.fromEntries(weights));
+    await writing.exec();
+  }
+
+  /** {@link place} of several at the cost of little more than one. */
+  async places(jobIds: readonly string[]): Promise<(number | null)[]> {
+    if (jobIds.length === 0) return [];
+    const places = (await PLACE.run(this.#connection, [this.#prefix], jobIds)) as number[];
+    return places.map((place) => (place === 0 ? null : place));
+  }
+
+  /** How many jobs of each owner wait. */
+  async counts(): Promise<Map<string, number>> {
+    const counts = await this.#connection.hgetall(`${this.#prefix}:waiting:counts`);
+    return new Map(Object.entries(counts).map(([owner, count]) => [owner, Number(count)]));
   }
 
   async overview(): Promise<{ length: number; oldestCreatedAt: number | null }> {
@@ -104,7 +169,7 @@ export class WaitingIndex {
   async missing(jobIds: readonly string[]): Promise<string[]> {
     if (jobIds.length === 0) return [];
     const pipeline = this.#connection.pipeline();
-    for (const jobId of jobIds) pipeline.exists(`${this.#prefix}:waiting:job:${jobId}`);
+    for (const jobId of jobIds) pipeline.exists(`${this.#prefix}:waiting:entry:${jobId}`);
     const results = (await pipeline.exec()) ?? [];
     return jobIds.filter((_, index) => {
       const [error, exists] = results[index] ?? [new Error('no answer'), null];

@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { choose, type OpenHost, type WaitingJob } from '../../queues/choose.ts';
+import { choose, type OpenHost, UNLIMITED, type WaitingJob } from '../../queues/choose.ts';
 
 const NOW = 1_000_000;
 const size = (cpus: number, memory = cpus) => ({ cpusMilli: cpus * 1_000, memoryMib: memory * 1_024 });
 const job = (jobId: string, cpus: number, rest: Partial<WaitingJob> = {}): WaitingJob => ({
   jobId,
-  priority: 5,
+  owner: 'o',
+  image: 'i',
+  key: 0,
   position: Number(/\d+/.exec(jobId)?.[0] ?? 0),
+  since: 0,
   runMs: 60_000,
   ...size(cpus),
   ...rest,
@@ -17,13 +20,16 @@ const host = (
   name: string,
   cpus: number,
   running: readonly (readonly [cpus: number, endsIn: number | null])[] = [],
+  memory = cpus,
 ): OpenHost => ({
   name,
-  capacity: size(cpus),
+  capacity: size(cpus, memory),
   running: running.map(([used, endsIn]) => ({
     ...size(used),
+    owner: 'o',
     endsBy: endsIn === null ? null : NOW + endsIn,
   })),
+  lacks: new Set(),
 });
 const startsOf = (...args: Parameters<typeof choose>) =>
   choose(...args).starts.map((start) => `${start.jobId}@${start.host}`);
@@ -35,8 +41,8 @@ describe('the choice of job and host', () => {
       'j2@a',
     ]);
   });
-  it('prefers the higher priority, then the earlier', () => {
-    const jobs = [job('j1', 4), job('j2', 4, { priority: 1 }), job('j3', 4, { priority: 1 })];
+  it('prefers the lower key, then the earlier', () => {
+    const jobs = [job('j1', 4), job('j2', 4, { key: -1 }), job('j3', 4, { key: -1 })];
     assert.deepEqual(startsOf(NOW, jobs, [host('a', 4)]), ['j2@a']);
   });
   it('fills the fullest host first, so that gaps stay large', () => {
@@ -47,7 +53,7 @@ describe('the choice of job and host', () => {
   });
   it('keeps the host where the first large job can start soonest', () => {
     const choice = choose(NOW, [job('j1', 4)], [host('a', 4, [[1, 90_000]]), host('b', 4, [[1, 30_000]])]);
-    assert.deepEqual(choice.promised, { jobId: 'j1', host: 'b', at: NOW + 30_000 });
+    assert.deepEqual(choice.promised, { jobId: 'j1', host: 'b', at: NOW + 30_000, firm: true });
     assert.deepEqual(choice.waiting, [{ jobId: 'j1', why: 'no_room' }]);
   });
   it('does not let a small job delay the large one', () => {
@@ -87,6 +93,122 @@ describe('the choice of job and host', () => {
     assert.deepEqual(startsOf(NOW, [job('j1', 1)], [host('a', 2, [[3, 10]])]), []);
   });
 
+  it('has a promise kept by other owners at once, and by the same owner when it has waited long enough', () => {
+    // Three of four cpus are idle for 30 s until the large one starts: 22.5 s of its room, and 16 times that.
+    const large = (waited: number) => job('j1', 4, { since: NOW - waited });
+    const small = (owner: string) => job('j2', 1, { owner, runMs: 30_001 });
+    const busy = [host('a', 4, [[1, 30_000]])];
+    assert.deepEqual(startsOf(NOW, [large(0), small('o')], busy), ['j2@a']);
+    assert.deepEqual(startsOf(NOW, [large(359_999), small('o')], busy), ['j2@a']);
+    assert.deepEqual(startsOf(NOW, [large(360_000), small('o')], busy), []);
+    const others = choose(NOW, [large(0), small('other')], busy, {
+      held: new Map([['other', { ...size(1), jobs: 1 }]]),
+    });
+    assert.deepEqual(others.starts, []);
+    assert.deepEqual(others.promised, { jobId: 'j1', host: 'a', at: NOW + 30_000, firm: false });
+    const impatient = choose(NOW, [large(0), small('o')], busy, { patienceMs: 0 });
+    assert.deepEqual(impatient.starts, []);
+  });
+
+  describe('between owners', () => {
+    const busy = (held: Record<string, number>) =>
+      new Map(Object.entries(held).map(([owner, cpus]) => [owner, { ...size(cpus), jobs: 1 }]));
+    const flood = (owner: string, count: number, cpus = 1) =>
+      Array.from({ length: count }, (_, index) =>
+        job(`j${index + 1}`, cpus, { jobId: `${owner}${index}`, owner }),
+      );
+
+    it('takes the one that holds least first, whatever priorities say', () => {
+      const jobs = [job('j1', 1, { owner: 'a', key: -1e9 }), job('j2', 1, { owner: 'b' })];
+      assert.deepEqual(startsOf(NOW, jobs, [host('h', 2, [[1, 60]])], { held: busy({ a: 1 }) }), ['j2@h']);
+    });
+    it('goes by order where both hold the same', () => {
+      const jobs = [job('j2', 1, { owner: 'a' }), job('j1', 1, { owner: 'b' })];
+      assert.deepEqual(startsOf(NOW, jobs, [host('h', 1)]), ['j1@h']);
+    });
+    it('shares in turns, and by weight', () => {
+      const jobs = [...flood('a', 12), ...flood('b', 12)];
+      const ofA = (weight: number) => {
+        const terms = (owner: string) => ({ ...UNLIMITED, weight: owner === 'a' ? weight : 1 });
+        return startsOf(NOW, jobs, [host('h', 12)], { terms }).filter((start) => start.startsWith('a'))
+          .length;
+      };
+      assert.deepEqual([ofA(1), ofA(2), ofA(3), ofA(0.5)], [6, 8, 9, 4]);
+    });
+    it('counts the resource of which an owner has the larger part', () => {
+      const memoryHeavy = flood('a', 4).map((one) => ({ ...one, ...size(1, 6) }));
+      const light = flood('b', 4).map((one) => ({ ...one, ...size(1, 1), position: one.position + 4 }));
+      const cpuHeavy = flood('c', 4).map((one) => ({ ...one, ...size(2, 1), position: one.position + 8 }));
+      const { starts } = choose(NOW, [...memoryHeavy, ...light, ...cpuHeavy], [host('h', 12, [], 24)]);
+      // A quarter of the memory, a twelfth of the cpus, a sixth of the cpus.
+      assert.deepEqual(
+        starts.slice(0, 6).map(({ jobId }) => jobId),
+        ['a0', 'b0', 'c0', 'b1', 'b2', 'c1'],
+      );
+    });
+    it('keeps nobody’s limits but their own', () => {
+      const jobs = [...flood('a', 5, 2), ...flood('b', 2)];
+      const limits = [{ maxJobs: 2 }, { maxCpusMilli: 5_000 }, { maxMemoryMib: 4_096 }];
+      for (const limit of limits) {
+        const terms = (owner: string) => (owner === 'a' ? { ...UNLIMITED, ...limit } : UNLIMITED);
+        const choice = choose(NOW, jobs, [host('h', 16)], { terms });
+        assert.deepEqual(
+          choice.starts.map((start) => start.jobId).sort(),
+          ['a0', 'a1', 'b0', 'b1'],
+          JSON.stringify(limit),
+        );
+        assert.deepEqual(new Set(choice.waiting.map(({ why }) => why)), new Set(['limit']));
+        assert.equal(choice.promised, null);
+      }
+    });
+    it('counts what an owner holds on hosts that take no work against its limits', () => {
+      const terms = () => ({ ...UNLIMITED, maxCpusMilli: 4_000 });
+      const choice = choose(NOW, [job('j1', 1)], [host('h', 4)], { held: busy({ o: 4 }), terms });
+      assert.deepEqual(choice.waiting, [{ jobId: 'j1', why: 'limit' }]);
+    });
+    it('lets an owner’s later jobs pass one that is at a limit, until it has waited for too long', () => {
+      const jobs = (since: number) => [job('j1', 4, { since }), job('j2', 1, { since: NOW })];
+      const terms = () => ({ ...UNLIMITED, maxCpusMilli: 5_000 });
+      const fairness = { held: busy({ o: 3 }), terms, patienceMs: 1_000 };
+      assert.deepEqual(startsOf(NOW, jobs(NOW - 999), [host('h', 8)], fairness), ['j2@h']);
+      assert.deepEqual(startsOf(NOW, jobs(NOW - 1_000), [host('h', 8)], fairness), []);
+    });
+  });
+
+  describe('a job whose image is missing', () => {
+    const lacking = (
+      name: string,
+      cpus: number,
+      ...rest: [(readonly [number, number | null])[]?]
+    ): OpenHost => ({
+      ...host(name, cpus, ...rest),
+      lacks: new Set(['i']),
+    });
+    it('starts where it is, though another host is fuller', () => {
+      assert.deepEqual(startsOf(NOW, [job('j1', 1)], [lacking('a', 2), host('b', 8)]), ['j1@b']);
+    });
+    it('asks for it where it has room, and leaves the room to others meanwhile', () => {
+      const jobs = [job('j1', 4), job('j2', 4, { image: 'other' })];
+      const choice = choose(NOW, jobs, [lacking('a', 4), host('b', 4, [[1, 60]])]);
+      assert.deepEqual(choice.pulls, [{ jobId: 'j1', host: 'a', image: 'i' }]);
+      assert.deepEqual(choice.waiting, [{ jobId: 'j1', why: 'image' }]);
+      assert.deepEqual(
+        choice.starts.map((start) => start.jobId),
+        ['j2'],
+      );
+      assert.equal(choice.promised, null);
+    });
+    it('asks for it before there is room when no host that could run it has it', () => {
+      const choice = choose(NOW, [job('j1', 4)], [lacking('a', 4, [[4, 60]]), host('b', 2)]);
+      assert.deepEqual(choice.pulls, [{ jobId: 'j1', host: 'a', image: 'i' }]);
+      assert.equal(choice.promised, null);
+    });
+    it('is promised room where it is', () => {
+      const hosts = [lacking('a', 4, [[4, 60]]), host('b', 4, [[4, 90]])];
+      assert.equal(choose(NOW, [job('j1', 4)], hosts).promised?.host, 'b');
+    });
+  });
+
   const amounts = fc.record({ cpus: fc.integer({ min: 1, max: 8 }), memory: fc.integer({ min: 1, max: 8 }) });
   const jobs = fc
     .array(
@@ -99,7 +221,7 @@ describe('the choice of job and host', () => {
     )
     .map((list) =>
       list.map(({ amount, priority, runMs }, index) =>
-        job(`j${index}`, amount.cpus, { ...size(amount.cpus, amount.memory), priority, runMs }),
+        job(`j${index}`, amount.cpus, { ...size(amount.cpus, amount.memory), key: priority, runMs }),
       ),
     );
   const hosts = fc
@@ -122,9 +244,9 @@ describe('the choice of job and host', () => {
           if (wanted.cpusMilli > left.cpusMilli || wanted.memoryMib > left.memoryMib) return [];
           left.cpusMilli -= wanted.cpusMilli;
           left.memoryMib -= wanted.memoryMib;
-          return [{ ...wanted, endsBy: NOW + one.endsIn }];
+          return [{ ...wanted, owner: 'o', endsBy: NOW + one.endsIn }];
         });
-        return { name: `h${index}`, capacity, running: held };
+        return { name: `h${index}`, capacity, running: held, lacks: new Set() };
       }),
     );
   const sum = (list: readonly { cpusMilli: number; memoryMib: number }[]) =>
@@ -182,7 +304,7 @@ describe('the choice of job and host', () => {
             (one) =>
               !started.has(one.jobId) &&
               one.position < later.position &&
-              one.priority === later.priority &&
+              one.key === later.key &&
               one.cpusMilli === later.cpusMilli &&
               one.memoryMib === later.memoryMib &&
               one.runMs === later.runMs,

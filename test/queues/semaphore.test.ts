@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis';
 import { connect, disconnect } from '../../queues/connection.ts';
 import { createKeys, type Keys } from '../../queues/keys.ts';
 import { isRefusal, type RefusalReason } from '../../queues/semaphore/refusal.ts';
-import { type Hold, type HostEntry, Semaphore } from '../../queues/semaphore/semaphore.ts';
+import { type Hold, type HoldLimits, type HostEntry, Semaphore } from '../../queues/semaphore/semaphore.ts';
 import { eventually } from '../support/eventually.ts';
 import { ownPrefix, silent, TestRedis } from '../support/redis.ts';
 
@@ -40,10 +40,23 @@ describe('the semaphore', () => {
     await semaphore.sync(name, generation, async () => []);
     return generation;
   };
-  const wait = (jobId: string) => connection.hset(keys.waitingJob(jobId), 'epoch', 0);
-  const reserve = async (jobId: string, options: Partial<Hold> & { host?: string; ticket?: string } = {}) => {
+  const wait = (jobId: string) => connection.set(keys.waitingJob(jobId), '{}');
+  const reserve = async (
+    jobId: string,
+    options: Partial<Hold> & { host?: string; ticket?: string; limits?: HoldLimits } = {},
+  ) => {
     await wait(jobId);
-    await semaphore.reserve({ jobId, epoch: 1, host: 'a', ...ONE, endsBy: null, ticket: 't1', ...options });
+    const request = {
+      jobId,
+      epoch: 1,
+      owner: 'o',
+      host: 'a',
+      ...ONE,
+      endsBy: null,
+      ticket: 't1',
+      ...options,
+    };
+    await semaphore.reserve(request);
   };
   const refused = (work: Promise<unknown>, reason: RefusalReason) =>
     assert.rejects(work, (error) => isRefusal(error, reason), `expected a refusal: ${reason}`);
@@ -94,7 +107,7 @@ describe('the semaphore', () => {
     });
     it('refuses a job that has left the queue', async () => {
       await openHost();
-      const request = { jobId: 'gone', epoch: 1, host: 'a', ...ONE, endsBy: null, ticket: 't' };
+      const request = { jobId: 'gone', epoch: 1, owner: 'o', host: 'a', ...ONE, endsBy: null, ticket: 't' };
       await refused(semaphore.reserve(request), 'not_waiting');
     });
     it('refuses a second reservation of one job', async () => {
@@ -110,6 +123,35 @@ describe('the semaphore', () => {
       await reserve('j', SIZE);
       await refused(reserve('k', { cpusMilli: 1, memoryMib: 0 }), 'no_room');
       await refused(reserve('k', { cpusMilli: 0, memoryMib: 1 }), 'no_room');
+    });
+    it('refuses what goes beyond a limit of the owner, and counts every host', async () => {
+      await openHost();
+      await openHost('b');
+      const none = { jobs: null, cpusMilli: null, memoryMib: null };
+      await reserve('j');
+      for (const limit of [{ jobs: 1 }, { cpusMilli: 1_999 }, { memoryMib: 2_047 }]) {
+        const limits = { ...none, ...limit };
+        await refused(reserve('k', { host: 'b', limits }), 'over_limit');
+        await reserve('l', { host: 'b', owner: 'other', limits });
+        await semaphore.release('l', 1);
+      }
+      await reserve('k', { host: 'b', limits: { jobs: 2, cpusMilli: 2_000, memoryMib: 2_048 } });
+      await semaphore.release('j', 1);
+      await semaphore.release('k', 1);
+      await reserve('m', { limits: { ...none, jobs: 1 } });
+      assert.deepEqual(await semaphore.audit(), []);
+    });
+    it('lets an owner’s limit through and no more of twenty at the same moment', async () => {
+      await openHost();
+      const limits = { jobs: 3, cpusMilli: null, memoryMib: null };
+      const results = await Promise.allSettled(
+        Array.from({ length: 20 }, (_, index) => reserve(`j${index}`, { limits })),
+      );
+      assert.equal(results.filter((result) => result.status === 'fulfilled').length, 3);
+      assert.deepEqual(
+        await semaphore.heldByOwner(),
+        new Map([['o', { cpusMilli: 3_000, memoryMib: 3_072, jobs: 3 }]]),
+      );
     });
     it('lets four of twenty at the same moment onto a host for four', async () => {
       await openHost();
@@ -239,7 +281,13 @@ describe('the semaphore', () => {
   });
 
   describe('sync', () => {
-    const hold = (jobId: string, amount = ONE): Hold => ({ jobId, epoch: 1, ...amount, endsBy: 99 });
+    const hold = (jobId: string, amount = ONE): Hold => ({
+      jobId,
+      epoch: 1,
+      owner: 'o',
+      ...amount,
+      endsBy: 99,
+    });
 
     it('enters what runs, even over capacity, and then nothing else fits', async () => {
       const generation = await openHost();
@@ -385,6 +433,7 @@ describe('the semaphore', () => {
                         jobId: action.jobId,
                         epoch: action.epoch,
                         host: action.host,
+                        owner: `owner of ${action.jobId}`,
                         cpusMilli: action.cpus * 1_000,
                         memoryMib: action.memory * 1_024,
                         endsBy: null,

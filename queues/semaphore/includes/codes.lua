@@ -10,3 +10,5 @@ local NO_ROOM = -8
 local NOT_RESERVED = -9
 local ALREADY_CLAIMED = -10
 local DATA_LOST = -11
+local OVER_LIMIT = -12
+local LEASE_LIVE = -13

@@ -1,13 +1,20 @@
--- Names of the index of waiting jobs. A lane is one owner's jobs of one priority.
+-- Names of the index of waiting jobs. A member is a job's position in ten digits and its id, so that jobs of equal
+-- key stand in the order of their positions.
 --
--- waiting:job:<job>                 hash  owner, priority, position, cpus, memory, runMs, epoch, createdAt
--- waiting:priority:<n>              zset  job ids by position: places in the queue
--- waiting:owners:<n>                set   owners with a lane of that priority
--- waiting:lane:<n>:<owner>          zset  job ids by position
--- waiting:deadlines                 zset  job ids by the time at which they have waited too long
+-- waiting:entry:<job>    string  JSON: {owner, image, priority, key, position, since, cpusMilli, memoryMib, runMs, epoch}
+-- waiting:all            zset    job ids by the time at which they were created
+-- waiting:owner:<owner>  zset    members by key
+-- waiting:owners         zset    owners with jobs, by name
+-- waiting:counts         hash    owner: number of its jobs
+-- waiting:deadlines      zset    job ids by the time at which they have waited too long
+-- weights                hash    owner: weight, where it is not 1
 -- @include keys
-local LOWEST_PRIORITY = 10
-local function priorityKey(priority) return PREFIX .. ':waiting:priority:' .. priority end
-local function ownersKey(priority) return PREFIX .. ':waiting:owners:' .. priority end
-local function laneKey(priority, owner) return PREFIX .. ':waiting:lane:' .. priority .. ':' .. owner end
+local ALL = PREFIX .. ':waiting:all'
+local OWNERS = PREFIX .. ':waiting:owners'
+local COUNTS = PREFIX .. ':waiting:counts'
 local DEADLINES = PREFIX .. ':waiting:deadlines'
+local WEIGHTS = PREFIX .. ':weights'
+local POSITION_DIGITS = 10
+local function ownerKey(owner) return PREFIX .. ':waiting:owner:' .. owner end
+local function memberOf(position, jobId) return string.format('%0' .. POSITION_DIGITS .. '.0f', position) .. jobId end
+local function jobOf(member) return string.sub(member, POSITION_DIGITS + 1) end

@@ -2,10 +2,16 @@ import type { Knex } from 'knex';
 import { up as first } from './0001-first.ts';
 import { up as tokens } from './0002-tokens.ts';
 import { up as uploadBases } from './0003-upload-bases.ts';
+import { up as tenants } from './0004-tenants.ts';
+import { up as hosts } from './0005-hosts.ts';
+import { up as lists } from './0006-lists.ts';
 
 /** Applied in this order, once each. An applied migration never changes; its name is what the database remembers. */
 export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise<void> }[] = [
   { name: '0001-first', up: first },
   { name: '0002-tokens', up: tokens },
   { name: '0003-upload-bases', up: uploadBases },
+  { name: '0004-tenants', up: tenants },
+  { name: '0005-hosts', up: hosts },
+  { name: '0006-lists', up: lists },
 ];

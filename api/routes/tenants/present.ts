@@ -1,0 +1,36 @@
+import type { z } from 'zod';
+import type { OwnerUsage } from '../../../src/jobs/ports.ts';
+import type { Tenant, TenantLimits } from '../../../src/tenants/tenant.ts';
+import type { setTenantSchema, tenantSchema } from './schema.ts';
+
+export const presentTenant = (
+  { owner, weight, limits }: Tenant,
+  used: OwnerUsage | undefined,
+  overridden: boolean,
+): z.infer<typeof tenantSchema> => ({
+  owner,
+  weight,
+  limits: {
+    running_jobs: limits.runningJobs,
+    cpus: limits.cpus,
+    memory_gb: limits.memoryGb,
+    queued_jobs: limits.queuedJobs,
+  },
+  used: {
+    running_jobs: used?.runningJobs ?? 0,
+    cpus: used?.cpus ?? 0,
+    memory_gb: used?.memoryGb ?? 0,
+    queued_jobs: used?.queuedJobs ?? 0,
+  },
+  overridden,
+});
+
+/** Only what was given: what is left out stays the default of the settings. */
+export function readLimits(given: z.infer<typeof setTenantSchema>['limits']): Partial<TenantLimits> {
+  return {
+    ...(given.running_jobs === undefined ? {} : { runningJobs: given.running_jobs }),
+    ...(given.cpus === undefined ? {} : { cpus: given.cpus }),
+    ...(given.memory_gb === undefined ? {} : { memoryGb: given.memory_gb }),
+    ...(given.queued_jobs === undefined ? {} : { queuedJobs: given.queued_jobs }),
+  };
+}

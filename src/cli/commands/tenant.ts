@@ -1,0 +1,87 @@
+import type { TenantAmounts, TenantAnswer } from '../../client/answers.ts';
+import type { CliContext } from '../context.ts';
+import { ExitCode } from '../exit-code.ts';
+import { table } from '../table.ts';
+import { sanitize } from '../terminal.ts';
+
+/** Infinity: no limit. What is left out is the server's default. */
+export interface SetTenantOptions {
+  readonly weight?: number;
+  readonly runningJobs?: number;
+  readonly cpus?: number;
+  readonly memoryGb?: number;
+  readonly queuedJobs?: number;
+}
+
+const COLUMNS = [
+  { title: 'OWNER' },
+  { title: 'WEIGHT', right: true },
+  { title: 'RUNNING', right: true },
+  { title: 'CPUS', right: true },
+  { title: 'MEMORY GB', right: true },
+  { title: 'QUEUED', right: true },
+];
+
+/** What each owner has, of what it may have. */
+export async function listTenants(context: CliContext): Promise<number> {
+  const client = await context.client();
+  const tenants = await client.listTenants(context.untilInterrupted());
+  if (context.json) {
+    await context.out.json({ tenants });
+    return ExitCode.fine;
+  }
+  await context.out.write(`${table(COLUMNS, tenants.map(row)).join('\n')}\n`);
+  if (tenants.length === 0 && context.err.isTTY)
+    context.notice('nobody has jobs, and nothing is set for anybody');
+  return ExitCode.fine;
+}
+
+export async function showTenant(owner: string, context: CliContext): Promise<number> {
+  const client = await context.client();
+  return await show(await client.getTenant(owner, context.untilInterrupted()), context);
+}
+
+export async function setTenant(
+  owner: string,
+  options: SetTenantOptions,
+  context: CliContext,
+): Promise<number> {
+  const { weight, runningJobs, cpus, memoryGb, queuedJobs } = options;
+  const limits: Partial<TenantAmounts<number | null>> = {
+    ...(runningJobs === undefined ? {} : { running_jobs: orNone(runningJobs) }),
+    ...(cpus === undefined ? {} : { cpus: orNone(cpus) }),
+    ...(memoryGb === undefined ? {} : { memory_gb: orNone(memoryGb) }),
+    ...(queuedJobs === undefined ? {} : { queued_jobs: orNone(queuedJobs) }),
+  };
+  const client = await context.client();
+  const request = { ...(weight === undefined ? {} : { weight }), limits };
+  return await show(await client.setTenant(owner, request, context.untilInterrupted()), context);
+}
+
+export async function unsetTenant(owner: string, context: CliContext): Promise<number> {
+  const client = await context.client();
+  await client.unsetTenant(owner, context.untilInterrupted());
+  if (context.json) await context.out.json({ unset: owner });
+  else await context.out.line(`${sanitize(owner)} has the defaults`);
+  return ExitCode.fine;
+}
+
+const orNone = (limit: number): number | null => (limit === Infinity ? null : limit);
+
+async function show(tenant: TenantAnswer, context: CliContext): Promise<number> {
+  if (context.json) await context.out.json(tenant);
+  else await context.out.write(`${table(COLUMNS, [row(tenant)]).join('\n')}\n`);
+  return ExitCode.fine;
+}
+
+const row = ({ owner, weight, used, limits }: TenantAnswer): readonly string[] => {
+  const of = (name: keyof TenantAmounts<number>): string => `${used[name]}/${limits[name] ?? '∞'}`;
+  return [
+    sanitize(owner),
+    String(weight),
+    of('running_jobs'),
+    of('cpus'),
+    of('memory_gb'),
+    of('queued_jobs'),
+  ];
+};
