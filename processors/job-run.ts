@@ -26,6 +26,9 @@ export type RunResult =
   | { readonly kind: 'done'; readonly exitCode: number | null }
   | { readonly kind: 'void'; readonly why: 'no_reservation' | 'fenced' };
 
+/** A newer process of this host goes on with the job. */
+class Fenced extends Error {}
+
 const NO_VERDICT: Verdict = {
   usage: { peak_memory_bytes: null, cpu_seconds: null, bytes_written: null, max_processes: null },
   oomKilled: false,
@@ -150,6 +153,7 @@ export class JobRun {
       const opening = this.#openLog().then((log) => (this.#log = log));
       const tell = (line: string): void =>
         void opening.then((log) => log.system(line)).catch(() => undefined);
+      if (from === 'launch') for (const line of this.#pullLines()) tell(line);
       const [, digest] = await settleAll([
         opening,
         from === 'launch'
@@ -160,8 +164,15 @@ export class JobRun {
       stop.throwIfAborted();
       // Before the start: the first line is often there before Podman has answered.
       this.#log?.follow();
-      await untilAnswered(this.#logger, stop, () => this.#r.inTurn(() => this.#r.runtime.start(this.#name)));
+      await untilAnswered(this.#logger, stop, () =>
+        this.#r.inTurn(async () => {
+          // A process that slept since its claim may have a successor that has run the job already.
+          if (!(await this.#r.owns())) throw new Fenced();
+          await this.#r.runtime.start(this.#name);
+        }),
+      );
     } catch (error) {
+      if (error instanceof Fenced) return { kind: 'void', why: 'fenced' };
       this.#detach.throwIfAborted();
       if (await this.#endedElsewhere()) return { kind: 'void', why: 'fenced' };
       if (this.#reason !== null) return this.#abandonStart();
@@ -191,6 +202,12 @@ export class JobRun {
       this.#markRunning(startedAt),
     ]);
     return this.#follow(started, startedAt, recorded);
+  }
+
+  /** The pull that this job waited for in the queue, as it would stand in its log had it been done here. */
+  #pullLines(): readonly string[] {
+    const pulled = this.#r.pulled(this.#job.image);
+    return pulled && pulled.endedAt >= this.#job.createdAt ? pulled.lines : [];
   }
 
   /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */

@@ -1,11 +1,13 @@
+import { AssertionError } from 'node:assert';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FlashpodsError } from '../src/errors.ts';
+import { TransitionError } from '../src/jobs/states.ts';
 import type { Logger } from '../src/observability/logger.ts';
 
 /**
  * Tries `work` until it succeeds: for steps whose only possible failure is that database, Podman or disk is away for
  * a while, and which must not be given up while a container lives.
- * @throws the signal's reason once it is aborted; nothing else
+ * @throws the signal's reason once it is aborted, and what only a mistake of ours throws: trying again would hide it
  */
 export async function persist<T>(
   what: string,
@@ -19,11 +21,20 @@ export async function persist<T>(
       return await work();
     } catch (error) {
       signal.throwIfAborted();
+      if (isMistake(error)) throw error;
       logger.warn({ err: error }, `${what} failed; trying again in ${waitMs} ms`);
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
     }
   }
 }
+
+/** Errors that stay however often it is tried. */
+const isMistake = (error: unknown): boolean =>
+  error instanceof TypeError ||
+  error instanceof RangeError ||
+  error instanceof ReferenceError ||
+  error instanceof AssertionError ||
+  error instanceof TransitionError;
 
 /** Asks Podman again while it does not answer: it may be starting anew, and no job is given up for that. */
 export async function untilAnswered<T>(

@@ -5,6 +5,7 @@ import type { JobQueue } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { HostJournal } from './host-journal.ts';
+import type { PulledImage } from './image-pulls.ts';
 
 /** Everything long-lived that supervising a job needs; made once by `startWorker`. */
 export interface SupervisionResources {
@@ -23,6 +24,13 @@ export interface SupervisionResources {
    * host. `fenced`: a newer worker owns the host's name. @throws when Redis is away
    */
   claim(jobId: string, epoch: number): Promise<'first' | 'again' | 'no_reservation' | 'fenced'>;
+  /**
+   * Whether this process may still start containers of its host; asked right before each start. False: a newer one has
+   * taken the name over. Never throws, and takes no longer than Redis.
+   */
+  owns(): Promise<boolean>;
+  /** What there is to tell of an image that was pulled for waiting jobs. */
+  pulled(image: string): PulledImage | null;
   /** Gives the capacity back; never throws, tries again while Redis is away. */
   release(jobId: string, epoch: number): void;
   announce: JobQueue['announce'];
@@ -37,9 +45,24 @@ export interface SupervisionResources {
   readonly minuteMs: number;
 }
 
-/** What a job is given besides its own request. */
+/**
+ * What a job is told in variables. Linux takes no value of 128 KiB and more; task and context have 100,000 bytes at
+ * most, so they are always here whole.
+ */
 export const jobEnvironment = (job: Job): Record<string, string> => ({
   ...job.env,
   FLASHPODS_JOB_ID: job.id,
   FLASHPODS_JOB_TYPE: job.type,
+  ...(job.type === 'agent'
+    ? {
+        FLASHPODS_TASK: job.task ?? '',
+        FLASHPODS_CONTEXT: job.context ?? '',
+        FLASHPODS_GIT_BRANCH: job.gitBranch ?? '',
+        ...(job.gitUrl === null ? {} : { FLASHPODS_GIT_URL: job.gitUrl }),
+      }
+    : {}),
 });
+
+/** What a job is told in files of `/run/flashpods`. */
+export const jobFiles = (job: Job): Record<string, string> =>
+  job.type === 'agent' ? { task: job.task ?? '', context: job.context ?? '' } : {};

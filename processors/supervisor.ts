@@ -82,8 +82,11 @@ export class Supervisor {
     const wanted = new Set(rows.map((row) => dispatchId(row.id, row.epoch)));
 
     for (const row of rows) {
-      if (row.status === 'starting' && row.startingAt !== null && Date.now() - row.startingAt < settledMs)
-        continue;
+      if (row.status === 'starting' && row.startingAt !== null) {
+        const ageMs = Date.now() - row.startingAt;
+        // One from the future was dispatched before the clock was set back: nobody knows when.
+        if (ageMs >= 0 && ageMs < settledMs) continue;
+      }
       this.#superviseQuietly(row.id, row.epoch);
     }
     const found = new Set([
@@ -137,8 +140,10 @@ export class Supervisor {
 
   /** The reservation was revoked, or Redis lost it, before anything existed: back to its old place in the queue. */
   async #giveBack(job: Job): Promise<void> {
-    await persist('giving the job back', this.#r.logger, this.#detach.signal, async () => {
-      const row = await this.#r.store.transition(job.id, {
+    const { logger } = this.#r;
+    const { signal } = this.#detach;
+    const row = await persist('giving the job back', logger, signal, async () => {
+      const queued = await this.#r.store.transition(job.id, {
         from: ['starting'],
         to: 'queued',
         epoch: job.epoch,
@@ -147,9 +152,11 @@ export class Supervisor {
         actor: `host:${this.#r.host}`,
         payload: { reason: 'no_reservation' },
       });
-      if (row) await this.#r.requeue(row);
-      else await this.#endUnstarted(job);
+      if (!queued) await this.#endUnstarted(job);
+      return queued;
     });
+    // A step of its own: tried together again, the row would wait already, and nobody would put it into the queue.
+    if (row) await persist('putting the job back into the queue', logger, signal, () => this.#r.requeue(row));
     this.#r.announce(job.id, null);
   }
 

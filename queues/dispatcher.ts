@@ -12,23 +12,35 @@ import { dispatchId } from '../src/ids.ts';
 import { isWaiting } from '../src/jobs/states.ts';
 import type { HostRegistry } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
+import type { Tenant } from '../src/tenants/tenant.ts';
+import type { Entitlements, TenantRegistry } from '../src/tenants/tenants.ts';
 import { once } from '../src/lifecycle/once.ts';
 import type { Logger } from '../src/observability/logger.ts';
-import { choose, type Choice, type OpenHost, type Start } from './choose.ts';
+import {
+  addHeld,
+  choose,
+  type Choice,
+  type Fairness,
+  type Held,
+  type OpenHost,
+  type Start,
+} from './choose.ts';
+import { Pulls, type PullsOptions } from './images/pulls.ts';
 import { stateOf } from './intake.ts';
 import { Leadership } from './leadership/leadership.ts';
 import { Reconciler } from './reconciler.ts';
 import type { QueueResources } from './resources.ts';
 import { isRefusal } from './semaphore/refusal.ts';
-import type { Snapshot } from './semaphore/semaphore.ts';
+import type { HoldLimits, Snapshot } from './semaphore/semaphore.ts';
 import { Sweeper } from './sweeper.ts';
-import { WaitingReasons } from './waiting/waiting-reasons.ts';
+import { WaitingNotes } from './waiting/waiting-notes.ts';
 import type { Candidate } from './waiting/waiting-index.ts';
 
 export interface DispatcherOptions {
   readonly resources: QueueResources;
   readonly store: JobStore;
   readonly hosts: HostRegistry;
+  readonly tenants: TenantRegistry;
   /** Name of the host in whose worker process this runs. */
   readonly host: string;
   readonly logger: Logger;
@@ -38,6 +50,9 @@ export interface DispatcherOptions {
   readonly leaseMs: number;
   /** Time between two reconciliations, ms. */
   readonly reconcileMs: number;
+  /** A job that has waited so long is no longer delayed by later jobs of its owner, ms. Default 3,600,000. */
+  readonly passingMs?: number;
+  readonly tell?: PullsOptions['tell'];
 }
 
 /** Announcements wake the dispatcher at once; this is for those that were lost, and for what only time brings. */
@@ -45,6 +60,7 @@ const TICK_MS = 1_000;
 /** Between two looks: a burst of 1,000 submissions a second is 200 looks, not 1,000. */
 const PAUSE_MS = 4;
 const AT_ONCE = 16;
+const PASSING_MS = 3_600_000;
 
 const ACTOR = 'dispatcher';
 
@@ -53,12 +69,15 @@ export class Dispatcher {
   readonly #leadership: Leadership;
   readonly #sweeper: Sweeper;
   readonly #reconciler: Reconciler;
-  readonly #reasons: WaitingReasons;
+  readonly #notes: WaitingNotes;
+  readonly #pulls: Pulls;
   #stopping = false;
   #woken = false;
   #wake: () => void = () => undefined;
   #unsubscribe: () => void = () => undefined;
   #loop: Promise<void> | undefined;
+  /** When this dispatcher last started something of an owner; one that takes the lead over begins anew. */
+  readonly #served = new Map<string, number>();
   #lastTick = -Infinity;
   #lastReconciliation = -Infinity;
   #failing = false;
@@ -74,7 +93,8 @@ export class Dispatcher {
     this.#leadership = new Leadership(resources.connection, resources.keys.prefix, options.host);
     this.#sweeper = new Sweeper(options);
     this.#reconciler = new Reconciler(options);
-    this.#reasons = new WaitingReasons(options.store);
+    this.#notes = new WaitingNotes(options);
+    this.#pulls = new Pulls(options);
   }
 
   start(): void {
@@ -93,6 +113,7 @@ export class Dispatcher {
     this.#unsubscribe();
     this.#wakeUp();
     await this.#loop;
+    await this.#notes.settled();
     this.#o.resources.connection.off('close', this.#noteOutage);
     await this.#leadership.resign().catch(() => undefined); // it expires by itself
   });
@@ -131,7 +152,10 @@ export class Dispatcher {
     const whole =
       (await this.#o.resources.semaphore.verify()) ||
       (await this.#reconciler.restore(() => this.#leadership.lead()));
-    if (!whole) this.#verified = false;
+    if (!whole) {
+      this.#verified = false;
+      await this.#notes.noteRecovery(await this.#o.resources.semaphore.snapshot());
+    }
     return this.#verified;
   }
 
@@ -145,6 +169,7 @@ export class Dispatcher {
       this.#verified = false;
       return;
     }
+    await this.#o.resources.waiting.setWeights((await this.#o.tenants.inForce()).weights);
     const thorough = now - this.#lastReconciliation >= this.#o.reconcileMs;
     await this.#sweeper.sweep(snapshot, thorough);
     if (!thorough) return;
@@ -160,22 +185,38 @@ export class Dispatcher {
       ]);
       if (!snapshot.whole) this.#verified = false;
       if (!this.#verified || this.#stopping) return;
-      const hosts = openHosts(snapshot);
-      const choice = choose(snapshot.now, candidates, hosts);
-      if ((await this.#startAll(choice, candidates)) > 0) continue;
-      await this.#reasons.note(choice, candidates, hosts);
+      const lacking = await this.#pulls.lacking(
+        snapshot.hosts.filter((host) => host.pulls && stateOf(host) === 'up'),
+        candidates,
+      );
+      const hosts = openHosts(snapshot, lacking);
+      const entitlements = await this.#o.tenants.inForce();
+      const fairness = {
+        ...fairnessOf(snapshot, entitlements),
+        served: this.#served,
+        patienceMs: this.#o.passingMs ?? PASSING_MS,
+      };
+      const chosen = choose(snapshot.now, candidates, hosts, fairness);
+      const choice = await this.#pulls.carryOut(chosen, lacking, candidates);
+      if ((await this.#startAll(choice, candidates, entitlements)) > 0) continue;
+      this.#o.resources.waiting.noteStuck(candidates, stuckIn(choice));
+      this.#notes.note({ snapshot, candidates, hosts, choice, fairness });
       return;
     }
   }
 
-  async #startAll(choice: Choice, candidates: readonly Candidate[]): Promise<number> {
+  async #startAll(
+    choice: Choice,
+    candidates: readonly Candidate[],
+    entitlements: Entitlements,
+  ): Promise<number> {
     const byId = new Map(candidates.map((candidate) => [candidate.jobId, candidate]));
     let started = 0;
     const queue = [...choice.starts];
     const lane = async (): Promise<void> => {
       for (let next = queue.shift(); next && !this.#stopping && this.#verified; next = queue.shift()) {
         const candidate = byId.get(next.jobId);
-        if (candidate && (await this.#start(candidate, next))) started += 1;
+        if (candidate && (await this.#start(candidate, next, entitlements.of(candidate.owner)))) started += 1;
       }
     };
     const lanes = await Promise.allSettled(Array.from({ length: AT_ONCE }, lane));
@@ -185,13 +226,23 @@ export class Dispatcher {
   }
 
   /** @returns whether the job is on its way to the host. An error in between leaves the rest to the sweeper. */
-  async #start(candidate: Candidate, { host, endsBy }: Start): Promise<boolean> {
+  async #start(candidate: Candidate, { host, endsBy }: Start, tenant: Tenant): Promise<boolean> {
     const { resources, logger } = this.#o;
-    const { jobId, cpusMilli, memoryMib } = candidate;
+    const { jobId, owner, cpusMilli, memoryMib } = candidate;
     const epoch = candidate.epoch + 1;
     const ticket = randomUUID();
     try {
-      await resources.semaphore.reserve({ jobId, epoch, host, cpusMilli, memoryMib, endsBy, ticket });
+      await resources.semaphore.reserve({
+        jobId,
+        epoch,
+        host,
+        owner,
+        cpusMilli,
+        memoryMib,
+        endsBy,
+        ticket,
+        limits: holdLimits(tenant),
+      });
     } catch (error) {
       if (isRefusal(error, 'already_reserved')) await this.#correct(candidate);
       if (isRefusal(error)) return false;
@@ -205,6 +256,7 @@ export class Dispatcher {
     await resources.queue.withdraw(jobId);
     await resources.queues.run(host).add('dispatch', { jobId, epoch }, { jobId: dispatchId(jobId, epoch) });
     resources.queue.announce(jobId, host);
+    this.#served.set(owner, Date.now());
     logger.debug({ job_id: jobId, epoch, host }, 'dispatched');
     return true;
   }
@@ -264,13 +316,47 @@ export class Dispatcher {
   }
 }
 
+const NO_IMAGES: ReadonlySet<string> = new Set();
+type ImagesByHost = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** Jobs that wait for what other jobs' ends can't bring. */
+const stuckIn = ({ waiting }: Choice): ReadonlySet<string> =>
+  new Set(waiting.filter(({ why }) => why === 'too_large' || why === 'image').map(({ jobId }) => jobId));
+
+/** In the units of the semaphore. */
+const holdLimits = ({ limits }: Tenant): HoldLimits => ({
+  jobs: limits.runningJobs,
+  cpusMilli: limits.cpus === null ? null : limits.cpus * 1_000,
+  memoryMib: limits.memoryGb === null ? null : limits.memoryGb * 1_024,
+});
+
+/** What each owner holds, also on hosts that take no work, and may hold. */
+function fairnessOf(snapshot: Snapshot, entitlements: Entitlements): Fairness {
+  const held = new Map<string, Held>();
+  for (const reservation of snapshot.reservations) addHeld(held, reservation);
+  return {
+    held,
+    terms: (owner) => {
+      const tenant = entitlements.of(owner);
+      const { jobs, cpusMilli, memoryMib } = holdLimits(tenant);
+      return {
+        weight: tenant.weight,
+        maxJobs: jobs ?? Infinity,
+        maxCpusMilli: cpusMilli ?? Infinity,
+        maxMemoryMib: memoryMib ?? Infinity,
+      };
+    },
+  };
+}
+
 /** Hosts that take work now, with what each of them holds. */
-function openHosts(snapshot: Snapshot): OpenHost[] {
+function openHosts(snapshot: Snapshot, lacking: ImagesByHost): OpenHost[] {
   return snapshot.hosts
     .filter((host) => stateOf(host) === 'up')
     .map((host) => ({
       name: host.name,
       capacity: host.capacity,
       running: snapshot.reservations.filter((reservation) => reservation.host === host.name),
+      lacks: lacking.get(host.name) ?? NO_IMAGES,
     }));
 }

@@ -3,7 +3,7 @@ import { sandboxName } from '../../src/ids.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { settleAll, untilAnswered } from '../persist.ts';
-import { jobEnvironment, type SupervisionResources } from '../resources.ts';
+import { jobEnvironment, jobFiles, type SupervisionResources } from '../resources.ts';
 
 /**
  * @param tell gets lines for the job's log, such as the progress of a pull
@@ -39,6 +39,7 @@ export async function prepare(
       network: job.network,
       workDir: job.filesId === null ? null : resources.snapshotPath(job.filesId),
       workReadOnly: job.type === 'worker',
+      runFiles: jobFiles(job),
     }),
   );
   await journal.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId });

@@ -1,0 +1,70 @@
+import type { Operation } from '../../operation.ts';
+import type { ApiResources } from '../../resources.ts';
+import { presentHost } from './present.ts';
+import { hostNameParams, hostSchema } from './schema.ts';
+
+const asItIs = { 200: { description: 'As it is now.', content: { 'application/json': hostSchema } } };
+
+export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly Operation[] => [
+  {
+    id: 'getHost',
+    tag: 'server',
+    method: 'get',
+    path: '/hosts/{name}',
+    summary: 'One host, and what it still runs',
+    scope: 'admin',
+    params: hostNameParams,
+    answers: asItIs,
+    errors: ['host_not_found'],
+    async handle(ctx) {
+      ctx.body = presentHost(await hosts.get(ctx.params['name'] ?? ''));
+    },
+  },
+  {
+    id: 'drainHost',
+    tag: 'server',
+    method: 'post',
+    path: '/hosts/{name}/drain',
+    summary: 'Let a host run empty',
+    description:
+      'It gets nothing new, over restarts of its worker and of Redis, until it is undrained; what runs there goes on. It is safe to repeat, and the answer says whether the host is empty.',
+    scope: 'admin',
+    params: hostNameParams,
+    answers: asItIs,
+    errors: ['host_not_found'],
+    async handle(ctx) {
+      ctx.body = presentHost(await hosts.drain(ctx.params['name'] ?? ''));
+    },
+  },
+  {
+    id: 'undrainHost',
+    tag: 'server',
+    method: 'post',
+    path: '/hosts/{name}/undrain',
+    summary: 'Let a host take work again',
+    scope: 'admin',
+    params: hostNameParams,
+    answers: asItIs,
+    errors: ['host_not_found', 'service_unavailable'],
+    async handle(ctx) {
+      ctx.body = presentHost(await hosts.undrain(ctx.params['name'] ?? ''));
+    },
+  },
+  {
+    id: 'removeHost',
+    tag: 'server',
+    method: 'delete',
+    path: '/hosts/{name}',
+    summary: 'Forget a host that will not come back',
+    description:
+      'Refused while its worker lives or its jobs are not over. A worker that registers under the name makes it known again.',
+    scope: 'admin',
+    params: hostNameParams,
+    answers: { 204: { description: 'It is forgotten.' } },
+    errors: ['host_not_found', 'host_in_use', 'service_unavailable'],
+    async handle(ctx) {
+      await hosts.remove(ctx.params['name'] ?? '');
+      ctx.status = 204;
+    },
+  },
+];

@@ -1,0 +1,150 @@
+/** The worker's half of "pull before reserve": gets what dispatch wishes for, and says how that goes. */
+import pLimit from 'p-limit';
+import type { ImageBoard, ImageWord } from '../queues/images/image-board.ts';
+import type { ContainerRuntime } from '../src/containers/runtime.ts';
+import { FlashpodsError } from '../src/errors.ts';
+import type { Logger } from '../src/observability/logger.ts';
+import { untilAnswered } from './persist.ts';
+
+export interface ImagePullsOptions {
+  readonly runtime: Pick<ContainerRuntime, 'ensureImage'>;
+  readonly board: ImageBoard;
+  readonly host: string;
+  /** A pull that takes longer fails, ms. */
+  readonly limitMs: number;
+  readonly logger: Logger;
+}
+
+/** What was told of a pull that is over. */
+export interface PulledImage {
+  readonly endedAt: number;
+  readonly lines: readonly string[];
+}
+
+/** More at once would only share the line to the registry. */
+const AT_ONCE = 3;
+/** A wish that was not renewed for so long is nobody's any more. A new dispatcher needs some seconds to take over. */
+const ABANDONED_MS = 15_000;
+/** What was said is forgotten after so long without a wish; whoever wants it then asks again. */
+const SAID_MS = 300_000;
+const SAY_EVERY_MS = 1_000;
+const KEPT_LINES = 200;
+
+interface Wish {
+  renewal: string;
+  renewedAt: number;
+  readonly abandoned: AbortController;
+  going: boolean;
+}
+
+export class ImagePulls {
+  readonly #o: ImagePullsOptions;
+  readonly #wishes = new Map<string, Wish>();
+  readonly #said = new Map<string, number>();
+  readonly #pulled = new Map<string, PulledImage>();
+  readonly #inTurn = pLimit(AT_ONCE);
+  readonly #stopping = new AbortController();
+  readonly #work = new Set<Promise<void>>();
+
+  constructor(options: ImagePullsOptions) {
+    this.#o = options;
+  }
+
+  /** Looks what is wished for; call when something may have been, and every second. @throws when Redis is away */
+  async look(generation: number): Promise<void> {
+    const { board, host } = this.#o;
+    const wishes = await board.wishes(host);
+    const now = performance.now();
+    for (const [image, renewal] of wishes) {
+      const wish = this.#wishes.get(image);
+      if (!wish) this.#begin(image, renewal, generation);
+      else if (wish.renewal !== renewal) Object.assign(wish, { renewal, renewedAt: now });
+      else if (now - wish.renewedAt > ABANDONED_MS) {
+        wish.abandoned.abort(new Error('nobody waits for this image any more'));
+        if (!wish.going) this.#wishes.delete(image);
+        await board.forgetWish(host, image);
+      }
+    }
+    for (const [image, at] of this.#said) {
+      if (now - at < SAID_MS || wishes.has(image)) continue;
+      this.#said.delete(image);
+      this.#pulled.delete(image);
+      await board.unsay(host, image);
+    }
+  }
+
+  /** What there is to tell a job that waited for its image. */
+  pulled(image: string): PulledImage | null {
+    return this.#pulled.get(image) ?? null;
+  }
+
+  /** Ends the pulls: the next worker of this host begins them anew, and the layers that are here stay. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new Error('the worker stops'));
+    await Promise.allSettled(this.#work);
+  }
+
+  #begin(image: string, renewal: string, generation: number): void {
+    const wish: Wish = {
+      renewal,
+      renewedAt: performance.now(),
+      abandoned: new AbortController(),
+      going: true,
+    };
+    this.#wishes.set(image, wish);
+    const work = this.#inTurn(() => this.#get(image, wish, generation))
+      .catch((error: unknown) => {
+        if (!this.#stopping.signal.aborted)
+          this.#o.logger.warn({ err: error, image }, 'it could not be said what became of an image');
+      })
+      .finally(() => {
+        this.#wishes.delete(image);
+        this.#work.delete(work);
+      });
+    this.#work.add(work);
+  }
+
+  async #get(image: string, wish: Wish, generation: number): Promise<void> {
+    const { runtime, board, host, limitMs, logger } = this.#o;
+    const limit = AbortSignal.timeout(limitMs);
+    const stop = AbortSignal.any([limit, wish.abandoned.signal, this.#stopping.signal]);
+    const lines: string[] = [];
+    let saidAt = -Infinity;
+    const say = (word: Pick<ImageWord, 'state' | 'step' | 'error'>): Promise<void> =>
+      board.say(host, image, { ...word, generation, at: Date.now() });
+    const onProgress = (line: string): void => {
+      if (lines.length < KEPT_LINES) lines.push(line);
+      if (performance.now() - saidAt < SAY_EVERY_MS) return;
+      saidAt = performance.now();
+      void say({ state: 'pulling', step: stepOf(lines) }).catch(() => undefined); // the next line tries again
+    };
+    try {
+      await untilAnswered(logger, stop, () => runtime.ensureImage(image, onProgress, stop));
+    } catch (error) {
+      if (wish.abandoned.signal.aborted) return await board.unsay(host, image);
+      this.#stopping.signal.throwIfAborted();
+      const why = limit.aborted
+        ? `Pulling ${image} took longer than ${Math.round(limitMs / 1000)} seconds.`
+        : error instanceof FlashpodsError
+          ? error.message
+          : `${image} could not be pulled.`;
+      logger.warn({ err: error, image }, 'an image could not be pulled');
+      return await this.#settle(image, () => say({ state: 'failed', error: why }));
+    }
+    if (lines.length > 0) this.#pulled.set(image, { endedAt: Date.now(), lines });
+    await this.#settle(image, () => say({ state: 'present' }));
+  }
+
+  /** The wish goes first: one that comes now is for somebody who came later. */
+  async #settle(image: string, say: () => Promise<void>): Promise<void> {
+    this.#said.set(image, performance.now());
+    await this.#o.board.forgetWish(this.#o.host, image);
+    await say();
+  }
+}
+
+/** Podman names blobs as it begins them; how many there will be it does not say. */
+function stepOf(lines: readonly string[]): string {
+  const blobs = lines.filter((line) => line.startsWith('Copying blob')).length;
+  return blobs === 0 ? 'asking the registry' : `layer ${blobs}`;
+}

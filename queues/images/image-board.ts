@@ -1,0 +1,72 @@
+/**
+ * How dispatch and hosts agree on images before anything is reserved: dispatch wishes an image onto a host, and the
+ * host's worker says what it knows of it. Wishes are renewed while somebody waits, so that a pull nobody needs ends.
+ */
+import type { Redis } from 'ioredis';
+import { ask } from '../connection.ts';
+import type { Keys } from '../keys.ts';
+
+/** What a worker says of an image. Times by its clock, ms since the Unix epoch. */
+export interface ImageWord {
+  readonly state: 'present' | 'pulling' | 'failed';
+  /** Of the worker that says so; what an earlier one said counts for nothing. */
+  readonly generation: number;
+  readonly at: number;
+  /** What the pull is at, a few words. */
+  readonly step?: string;
+  /** Why it failed, a sentence. */
+  readonly error?: string;
+}
+
+export class ImageBoard {
+  readonly #connection: Redis;
+  readonly #keys: Keys;
+
+  constructor(connection: Redis, keys: Keys) {
+    this.#connection = connection;
+    this.#keys = keys;
+  }
+
+  /** Wishes for, or goes on wishing for an image on a host. @throws FlashpodsError service_unavailable, as all here */
+  async wish(host: string, image: string): Promise<void> {
+    await ask(this.#connection, 'wish', async () => {
+      const times = await this.#connection.hincrby(this.#keys.hostWishes(host), image, 1);
+      if (times === 1) await this.#connection.publish(this.#keys.imagesChannel(host), '');
+    });
+  }
+
+  /** The images that are wished for on a host, each with a number that changes with every renewal. */
+  async wishes(host: string): Promise<ReadonlyMap<string, string>> {
+    const wishes = await ask(this.#connection, 'wishes', () =>
+      this.#connection.hgetall(this.#keys.hostWishes(host)),
+    );
+    return new Map(Object.entries(wishes));
+  }
+
+  async forgetWish(host: string, image: string): Promise<void> {
+    await ask(this.#connection, 'forgetWish', () =>
+      this.#connection.hdel(this.#keys.hostWishes(host), image),
+    );
+  }
+
+  /** The worker's word; dispatch looks at it at once. */
+  async say(host: string, image: string, word: ImageWord): Promise<void> {
+    await ask(this.#connection, 'say', async () => {
+      await this.#connection.hset(this.#keys.hostImages(host), image, JSON.stringify(word));
+      await this.#connection.publish(this.#keys.wakeChannel, '');
+    });
+  }
+
+  async unsay(host: string, image: string): Promise<void> {
+    await ask(this.#connection, 'unsay', () => this.#connection.hdel(this.#keys.hostImages(host), image));
+  }
+
+  /** What was said of these images on a host, in their order; null where nothing was. */
+  async words(host: string, images: readonly string[]): Promise<(ImageWord | null)[]> {
+    if (images.length === 0) return [];
+    const words = await ask(this.#connection, 'words', () =>
+      this.#connection.hmget(this.#keys.hostImages(host), ...images),
+    );
+    return words.map((word) => (word === null ? null : (JSON.parse(word) as ImageWord)));
+  }
+}
