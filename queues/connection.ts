@@ -2,6 +2,7 @@
  * Connections to Redis. Losing it is an everyday event: every connection reconnects for ever, and none of them
  * throws into the process.
  */
+import type { Socket } from 'node:net';
 import { Redis, type RedisOptions } from 'ioredis';
 import { FlashpodsError } from '../src/errors.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -29,7 +30,28 @@ export function connect(url: string, kind: ConnectionKind, logger: Logger): Redi
   const path = /^unix:\/\/(\/.+)$/.exec(url)?.[1];
   const connection = path === undefined ? new Redis(url, options) : new Redis({ ...options, path });
   reportOutages(connection, kind, logger);
+  connection.on('connect', () => gatherWrites(connection.stream));
   return connection;
+}
+
+/**
+ * All commands of one turn of the event loop go to the kernel together: a request sends six, and a system call for
+ * each of them was a sixth of what it costs.
+ */
+function gatherWrites(stream: Socket): void {
+  const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
+  let gathering = false;
+  stream.write = (...args: unknown[]): boolean => {
+    if (!gathering) {
+      gathering = true;
+      stream.cork();
+      setImmediate(() => {
+        gathering = false;
+        stream.uncork();
+      });
+    }
+    return write(...args);
+  };
 }
 
 /** One line for each outage and one for its end, however often the connection is tried in between. */

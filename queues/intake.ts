@@ -1,13 +1,25 @@
 /** {@link JobQueue} on BullMQ and Redis: where the API puts jobs, and how everybody hears of their changes. */
 import type { Redis } from 'ioredis';
 import type { Job } from '../src/jobs/job.ts';
-import type { CapacityReport, HostCapacity, HostState, JobQueue, Resources } from '../src/jobs/ports.ts';
+import type {
+  CapacityReport,
+  HostCapacity,
+  HostState,
+  HostControl,
+  JobQueue,
+  OwnerUsage,
+  Resources,
+} from '../src/jobs/ports.ts';
+import type { Wait } from '../src/jobs/wait.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import { ask } from './connection.ts';
 import type { Keys } from './keys.ts';
 import type { Queues } from './queues.ts';
+import { isRefusal } from './semaphore/refusal.ts';
 import type { Amount, HostEntry, Semaphore } from './semaphore/semaphore.ts';
+import type { OutlookBoard } from './waiting/outlook.ts';
 import type { WaitingIndex } from './waiting/waiting-index.ts';
+import { waitOf } from './waiting/waiting-reasons.ts';
 
 export interface RedisJobQueueParts {
   /** Producer connection: fails at once when Redis is away. */
@@ -17,6 +29,7 @@ export interface RedisJobQueueParts {
   readonly keys: Keys;
   readonly queues: Queues;
   readonly waiting: WaitingIndex;
+  readonly outlook: OutlookBoard;
   readonly semaphore: Semaphore;
   readonly logger: Logger;
   /** What a start and a grace period may add to a job's timeout, ms. */
@@ -25,7 +38,7 @@ export interface RedisJobQueueParts {
 
 type Listener = (payload: string) => void;
 
-export class RedisJobQueue implements JobQueue {
+export class RedisJobQueue implements JobQueue, HostControl {
   readonly #p: RedisJobQueueParts;
   readonly #listeners = new Map<string, Set<Listener>>();
   readonly #jobListeners = new Map<string, Set<() => void>>();
@@ -98,13 +111,22 @@ export class RedisJobQueue implements JobQueue {
     return this.#listen(this.#p.keys.hostChannel(host), (payload) => listener(payload));
   }
 
+  /** Calls when an image may have been wished for on this host. */
+  subscribeImages(host: string, listener: () => void): () => void {
+    return this.#listen(this.#p.keys.imagesChannel(host), () => listener());
+  }
+
   /** Calls whenever room or work may have come up; `vacancy` when the dispatcher that led has gone. */
   subscribeWake(listener: (vacancy: boolean) => void): () => void {
     return this.#listen(this.#p.keys.wakeChannel, (payload) => listener(payload === 'vacancy'));
   }
 
-  queuePosition(job: Job): Promise<number | null> {
-    return ask(this.#p.connection, 'queuePosition', () => this.#p.waiting.place(job.id));
+  waits(jobs: readonly Job[]): Promise<Wait[]> {
+    const { connection, outlook, waiting } = this.#p;
+    return ask(connection, 'waits', async () => {
+      const [places, view] = await Promise.all([waiting.places(jobs.map(({ id }) => id)), outlook.read()]);
+      return jobs.map((job, index) => waitOf(job, places[index] ?? null, view));
+    });
   }
 
   async capacity(): Promise<CapacityReport> {
@@ -114,6 +136,37 @@ export class RedisJobQueue implements JobQueue {
     const oldestWaitSeconds =
       oldestCreatedAt === null ? 0 : Math.max(0, Math.round((now - oldestCreatedAt) / 1_000));
     return { hosts: hosts.map(present), queue: { length, oldestWaitSeconds } };
+  }
+
+  async usage(): Promise<ReadonlyMap<string, OwnerUsage>> {
+    const { connection, semaphore, waiting } = this.#p;
+    const [held, counts] = await ask(connection, 'usage', () =>
+      Promise.all([semaphore.heldByOwner(), waiting.counts()]),
+    );
+    const owners = new Set([...held.keys(), ...counts.keys()]);
+    return new Map(
+      [...owners].map((owner) => {
+        const { jobs, ...amount } = held.get(owner) ?? { jobs: 0, cpusMilli: 0, memoryMib: 0 };
+        return [owner, { ...wholeGb(amount), runningJobs: jobs, queuedJobs: counts.get(owner) ?? 0 }];
+      }),
+    );
+  }
+
+  async drainHost(name: string, draining: boolean): Promise<void> {
+    await this.#p.semaphore.drain(name, draining).catch((error: unknown) => {
+      if (!isRefusal(error, 'unknown_host')) throw error;
+    });
+  }
+
+  async forgetHost(name: string): Promise<boolean> {
+    try {
+      await this.#p.semaphore.forget(name);
+    } catch (error) {
+      if (isRefusal(error, 'lease_live')) return false;
+      if (!isRefusal(error, 'unknown_host')) throw error;
+    }
+    await ask(this.#p.connection, 'forgetHost', () => this.#p.queues.drop(name));
+    return true;
   }
 
   readonly #onLook: Listener = (jobId) => {

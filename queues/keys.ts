@@ -18,6 +18,8 @@ export interface Keys {
   readonly leader: string;
   /** Hash: `nonce` (missing: Redis lost its data) and `run` (the Redis process that was last verified). */
   readonly server: string;
+  /** String: how things stand for waiting jobs, as JSON; expires. See `waiting/outlook.ts`. */
+  readonly outlook: string;
   /** Pub/sub: the payload is the id of a job whose row may have changed. */
   readonly lookChannel: string;
   /** Pub/sub: something that a dispatcher may have waited for has happened. */
@@ -26,9 +28,15 @@ export interface Keys {
   hostChannel(host: string): string;
   /** Hash of one host, see `semaphore/includes/keys.lua`. */
   host(name: string): string;
+  /** Hash: what a host's worker says of images. */
+  hostImages(name: string): string;
+  /** Hash: which images are wished for on a host. */
+  hostWishes(name: string): string;
+  /** Pub/sub: an image is wished for on the host. */
+  imagesChannel(host: string): string;
   /** Hash of one reservation. */
   reservation(jobId: string): string;
-  /** Hash of one waiting job. */
+  /** String of one waiting job. */
   waitingJob(jobId: string): string;
   /** String of one bucket of the API's rate limit, see `rate-limit/take.lua`. */
   rateLimit(bucket: string): string;
@@ -41,12 +49,16 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     prefix,
     leader: `${prefix}:leader`,
     server: `${prefix}:server`,
+    outlook: `${prefix}:outlook`,
     lookChannel: `${prefix}:look`,
     wakeChannel: `${prefix}:wake`,
     hostChannel: (host) => `${prefix}:look:${host}`,
     host: (name) => `${prefix}:host:${name}`,
+    hostImages: (name) => `${prefix}:host:${name}:images`,
+    hostWishes: (name) => `${prefix}:host:${name}:wishes`,
+    imagesChannel: (host) => `${prefix}:images:${host}`,
     reservation: (jobId) => `${prefix}:reservation:${jobId}`,
-    waitingJob: (jobId) => `${prefix}:waiting:job:${jobId}`,
+    waitingJob: (jobId) => `${prefix}:waiting:entry:${jobId}`,
     rateLimit: (bucket) => `${prefix}:rate:${bucket}`,
   };
 }

@@ -49,6 +49,14 @@ export class Queues {
     return queue;
   }
 
+  /** Takes a host's queue away with all that is in it: the rows say what becomes of its jobs. */
+  async drop(host: string): Promise<void> {
+    const queue = this.run(host);
+    await queue.obliterate({ force: true });
+    this.#run.delete(host);
+    await queue.close();
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.intake, ...this.#run.values()].map((queue) => queue.close()));
   }

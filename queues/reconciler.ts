@@ -37,7 +37,9 @@ export class Reconciler {
 
   /** One round: all rows that never reached the queue, and one page each of the waiting rows and of the entries. */
   async reconcile(): Promise<void> {
+    await this.#redrain();
     await this.#enqueuePending();
+    await this.#putBack(await this.#o.store.givenBack(PAGE));
     const rows = await this.#o.store.waiting(this.#afterPosition, PAGE);
     this.#afterPosition = rows.length < PAGE ? 0 : (rows.at(-1)?.position ?? 0);
     await this.#putBack(rows.filter((row) => row.status === 'queued'));
@@ -56,15 +58,22 @@ export class Reconciler {
     if (!this.#restoration) {
       this.#restoration = { token: randomUUID(), since: performance.now(), filled: false };
       await resources.semaphore.restoring(this.#restoration.token);
-      if (known.length > 0)
-        logger.warn('Redis holds no data of this installation; writing them anew from the database');
+      // Where there never was a job, nothing can have been lost: it is the first start.
+      const { newest } = await this.#o.store.journalBounds();
+      logger[newest > 0 ? 'warn' : 'info'](
+        'Redis holds no data of this installation; writing them anew from the database',
+      );
     }
     const restoration = this.#restoration;
-    for (const { name, capacity } of known) {
-      await resources.semaphore.expect(name, {
-        cpusMilli: capacity.cpus * 1_000,
-        memoryMib: capacity.memoryGb * 1_024,
-      });
+    for (const { name, capacity, draining } of known) {
+      await resources.semaphore.expect(
+        name,
+        {
+          cpusMilli: capacity.cpus * 1_000,
+          memoryMib: capacity.memoryGb * 1_024,
+        },
+        draining,
+      );
     }
     if (!restoration.filled && !(await this.#fill(keepLead))) return false;
     restoration.filled = true;
@@ -90,6 +99,12 @@ export class Reconciler {
     }
   }
 
+  /** A host that was drained while Redis was away, or that Redis knows from before. */
+  async #redrain(): Promise<void> {
+    for (const { name, draining } of await this.#o.hosts.known())
+      if (draining) await this.#o.resources.queue.drainHost(name, true);
+  }
+
   async #enqueuePending(): Promise<void> {
     let beforePosition: number | null = null;
     for (let page = 0; page < PENDING_PAGES; page += 1) {
@@ -101,7 +116,9 @@ export class Reconciler {
         limit: PAGE,
         beforePosition,
       });
-      const settled = jobs.filter((job) => Date.now() - job.createdAt > SETTLED_MS);
+      const now = Date.now();
+      // A row from the future: the clock was set back, or the API's is ahead of ours.
+      const settled = jobs.filter((job) => job.createdAt > now || now - job.createdAt > SETTLED_MS);
       await inBatches(settled, (job) => this.#enqueue(job));
       const last = jobs.at(-1);
       if (!last || jobs.length < PAGE) return;

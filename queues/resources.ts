@@ -4,10 +4,12 @@ import { once } from '../src/lifecycle/once.ts';
 import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import { connect, disconnect } from './connection.ts';
+import { ImageBoard } from './images/image-board.ts';
 import { RedisJobQueue } from './intake.ts';
 import { createKeys, type Keys } from './keys.ts';
 import { Queues } from './queues.ts';
 import { Semaphore } from './semaphore/semaphore.ts';
+import { OutlookBoard } from './waiting/outlook.ts';
 import { WaitingIndex } from './waiting/waiting-index.ts';
 
 export interface QueueResourcesOptions {
@@ -20,6 +22,8 @@ export interface QueueResourcesOptions {
   readonly startAllowanceMs?: number;
   /** Time between SIGTERM and SIGKILL, ms. Default 10,000. */
   readonly graceMs?: number;
+  /** How much later a job may come and still pass one whose priority is one step lower, ms. Default 600,000. */
+  readonly priorityAgeingMs?: number;
 }
 
 export interface QueueResources {
@@ -29,6 +33,8 @@ export interface QueueResources {
   readonly queues: Queues;
   readonly semaphore: Semaphore;
   readonly waiting: WaitingIndex;
+  readonly images: ImageBoard;
+  readonly outlook: OutlookBoard;
   readonly queue: RedisJobQueue;
   /** Whether Redis answers, within 2 s; for health. */
   ping(): Promise<void>;
@@ -43,7 +49,9 @@ export function createQueueResources(options: QueueResourcesOptions): QueueResou
   const subscriber = connect(redisUrl, 'worker', logger);
   const queues = new Queues(connection, keys.prefix, logger);
   const semaphore = new Semaphore(connection, keys.prefix);
-  const waiting = new WaitingIndex(connection, keys.prefix);
+  const waiting = new WaitingIndex(connection, keys.prefix, options.priorityAgeingMs ?? 600_000);
+  const outlook = new OutlookBoard(connection, keys);
+  const images = new ImageBoard(connection, keys);
   const overheadMs = (options.startAllowanceMs ?? 30_000) + (options.graceMs ?? 10_000);
   const queue = new RedisJobQueue({
     connection,
@@ -51,6 +59,7 @@ export function createQueueResources(options: QueueResourcesOptions): QueueResou
     keys,
     queues,
     waiting,
+    outlook,
     semaphore,
     logger,
     overheadMs,
@@ -66,5 +75,5 @@ export function createQueueResources(options: QueueResourcesOptions): QueueResou
     ),
   );
   const ping = async (): Promise<void> => void (await connection.ping());
-  return { redisUrl, connection, keys, queues, semaphore, waiting, queue, ping, close };
+  return { redisUrl, connection, keys, queues, semaphore, waiting, images, outlook, queue, ping, close };
 }

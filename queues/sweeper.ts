@@ -4,10 +4,11 @@
  */
 import { dispatchId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
-import { HOSTED_STATES, isHosted, isTerminal, isWaiting, WAITING_STATES } from '../src/jobs/states.ts';
+import { HOSTED_STATES, isHosted, isTerminal } from '../src/jobs/states.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { QueueResources } from './resources.ts';
+import { QueueTimeouts } from './queue-timeouts.ts';
 import { isRefusal } from './semaphore/refusal.ts';
 import type { HostEntry, Reservation, Snapshot } from './semaphore/semaphore.ts';
 
@@ -16,34 +17,54 @@ export interface SweeperOptions {
   readonly store: JobStore;
   readonly logger: Logger;
   readonly hostLostMs: number;
+  /** A host that lives is heard of within this time, ms. */
+  readonly leaseMs: number;
 }
 
 /** A dispatch needs some 5 ms for all of its steps; what has not moved for so long was left behind. */
 const LEFT_BEHIND_MS = 2_000;
-const OVERDUE_AT_ONCE = 100;
+/** Sweeps come each second; a longer gap means that Redis was away, or this process stood still or did not lead. */
+const GAP_MS = 3_000;
 const ACTOR = 'sweeper';
 
 export class Sweeper {
   readonly #o: SweeperOptions;
+  readonly #queueTimeouts: QueueTimeouts;
+  /** `performance.now()` of the last sweep, and since when there was no gap between two. */
+  #lastSweep = -Infinity;
+  #listeningSince = 0;
 
   constructor(options: SweeperOptions) {
     this.#o = options;
+    this.#queueTimeouts = new QueueTimeouts(options);
   }
 
   /** @param thorough also asks the database for rows that lost hosts still answer for */
   async sweep(snapshot: Snapshot, thorough: boolean): Promise<void> {
-    await this.#endOverdue();
+    await this.#queueTimeouts.end();
     const hosts = new Map(snapshot.hosts.map((host) => [host.name, host]));
     for (const reservation of snapshot.reservations) {
-      if (reservation.claimed || snapshot.now - reservation.reservedAt < LEFT_BEHIND_MS) continue;
+      const ageMs = snapshot.now - reservation.reservedAt;
+      // One from the future was made before Redis's clock was set back: nobody knows when, so it is looked at now.
+      if (reservation.claimed || (ageMs >= 0 && ageMs < LEFT_BEHIND_MS)) continue;
       const host = hosts.get(reservation.host);
       // Before a host has said what it holds, a claim may be missing that a restarted Redis has lost.
       if (host?.synchronised) await this.#finish(reservation, host);
     }
+    // Nobody is silent who could not be heard: after an outage of Redis the hosts that live get the time to say so.
+    const heardOut = this.#listenedForMs() >= this.#o.leaseMs;
     for (const host of snapshot.hosts) {
-      const silent = snapshot.now - host.beatAt > this.#o.hostLostMs;
+      const silent = heardOut && snapshot.now - host.beatAt > this.#o.hostLostMs;
       if (host.lost ? thorough : silent) await this.#lose(host);
     }
+  }
+
+  /** For how long there has been no gap between sweeps, ms. */
+  #listenedForMs(): number {
+    const now = performance.now();
+    if (now - this.#lastSweep > GAP_MS) this.#listeningSince = now;
+    this.#lastSweep = now;
+    return now - this.#listeningSince;
   }
 
   /** Finishes a dispatch that nobody has claimed, or takes it back. */
@@ -132,29 +153,5 @@ export class Sweeper {
       to: 'failed',
       patch: { ...failure, completedAt },
     });
-  }
-
-  async #endOverdue(): Promise<void> {
-    const { resources, store } = this.#o;
-    const now = Date.now();
-    for (const jobId of await resources.waiting.overdue(now, OVERDUE_AT_ONCE)) {
-      const row = await store.get(jobId);
-      if (row && isWaiting(row.status)) {
-        await store.transition(jobId, {
-          from: WAITING_STATES,
-          to: 'failed',
-          endingReason: null,
-          patch: {
-            error: 'queue_timeout',
-            errorMessage: `The job did not start within ${row.maxQueueSeconds} seconds.`,
-            completedAt: now,
-            waitingReason: null,
-          },
-          actor: ACTOR,
-        });
-        resources.queue.announce(jobId, null);
-      }
-      await resources.queue.withdraw(jobId);
-    }
   }
 }

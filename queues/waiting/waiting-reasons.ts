@@ -1,75 +1,128 @@
-/** Why a job waits, as one plain sentence in its row. It says nothing of anybody else's job but how many are ahead. */
-import type { JobStore } from '../../src/jobs/store.ts';
-import type { Choice, OpenHost, Why } from '../choose.ts';
+/** Why a job waits, as plain sentences. They say nothing of anybody else's jobs but how many are ahead. */
+import type { Job } from '../../src/jobs/job.ts';
+import type { Wait } from '../../src/jobs/wait.ts';
+import { startOfPosition } from '../estimate.ts';
 import type { Amount } from '../semaphore/semaphore.ts';
-import type { Candidate } from './waiting-index.ts';
+import type { HostOutlook, JobOutlook, Outlook } from './outlook.ts';
+import { needsOf } from './waiting-index.ts';
 
-/** Rows further down the queue are not written: that would cost more the longer it is. */
-const HEAD = 5;
-/** A busy queue changes its sentences with every start; nobody reads faster than this. */
-const REWRITE_MS = 1_000;
-
-export class WaitingReasons {
-  readonly #store: JobStore;
-  #written = new Map<string, { sentence: string; at: number }>();
-
-  constructor(store: JobStore) {
-    this.#store = store;
-  }
-
-  /** Writes what has changed for the head of the queue. */
-  async note(choice: Choice, candidates: readonly Candidate[], hosts: readonly OpenHost[]): Promise<void> {
-    const now = performance.now();
-    const byId = new Map(candidates.map((candidate) => [candidate.jobId, candidate]));
-    const written = new Map<string, { sentence: string; at: number }>();
-    for (const [ahead, { jobId, why }] of choice.waiting.slice(0, HEAD).entries()) {
-      const candidate = byId.get(jobId);
-      if (!candidate) continue;
-      const sentence = waitingReason(why, candidate, ahead, hosts);
-      const before = this.#written.get(jobId);
-      if (before && (before.sentence === sentence || now - before.at < REWRITE_MS)) {
-        written.set(jobId, before);
-        continue;
-      }
-      await this.#store.patch(jobId, candidate.epoch, { waitingReason: sentence });
-      written.set(jobId, { sentence, at: now });
-    }
-    this.#written = written;
-  }
+/**
+ * How a waiting job stands.
+ * @param position its place in the queue, null when that does not hold it
+ * @param outlook null when no dispatcher is at work
+ */
+export function waitOf(job: Job, position: number | null, outlook: Outlook | null, now = Date.now()): Wait {
+  const known = outlook?.jobs[job.id];
+  const reason = reasonOf(job, position, outlook);
+  const starts = startOf(position, outlook, known, needsOf(job));
+  return { position, reason, estimatedStart: starts === null ? null : Math.max(starts, now) };
 }
 
-export function waitingReason(why: Why, wanted: Amount, ahead: number, hosts: readonly OpenHost[]): string {
-  const turn = ahead === 0 ? 'It is next.' : ahead === 1 ? '1 job is ahead.' : `${ahead} jobs are ahead.`;
-  if (hosts.length === 0) return `No host takes work at the moment. ${turn}`;
-  switch (why) {
-    case 'too_large':
-      return `No host that takes work now has ${amount(wanted)}. ${turn}`;
+function startOf(
+  position: number | null,
+  outlook: Outlook | null,
+  known: JobOutlook | undefined,
+  wanted: Amount,
+): number | null {
+  if (known) return known.startsAt;
+  if (!outlook?.plan || position === null) return null;
+  const open = outlook.hosts.filter(({ state }) => state === 'up');
+  if (!open.some(({ capacity }) => fits(capacity, wanted))) return null;
+  if (outlook.plan.offsets.length > 0) return startOfPosition(outlook.plan, position);
+  // Nobody waited when the dispatcher last looked.
+  return position === 1 && open.some(({ free }) => fits(free, wanted)) ? outlook.at : null;
+}
+
+function reasonOf(job: Job, position: number | null, outlook: Outlook | null): string {
+  const turn = turnOf(position);
+  if (outlook?.recovering === true) return `${recovering(outlook.hosts)}${turn}`;
+  if (position === null) {
+    return job.status === 'pending'
+      ? 'The job is accepted, and is about to enter the queue.'
+      : 'It is being handed to a host.';
+  }
+  if (!outlook) return `No worker is up, so nothing starts at the moment.${turn}`;
+  const open = outlook.hosts.filter(({ state }) => state === 'up');
+  if (open.length === 0) return `${noHost(outlook.hosts)}${turn}`;
+
+  const wanted = needsOf(job);
+  const known = outlook.jobs[job.id];
+  const able = open.filter(({ capacity }) => fits(capacity, wanted));
+  if (known?.why === 'too_large' || able.length === 0) {
+    return `No host that takes work now has ${amount(wanted)}.${turn}`;
+  }
+  switch (known?.why) {
     case 'held_back':
-      return `There is room, and it is kept for a larger job ahead, which this one would delay. ${turn}`;
-    case 'no_room': {
-      const able = hosts.filter(
-        ({ capacity }) => capacity.cpusMilli >= wanted.cpusMilli && capacity.memoryMib >= wanted.memoryMib,
-      );
-      const free = able
-        .map((host) => ({ name: host.name, left: freeOf(host) }))
-        .sort((a, b) => b.left.cpusMilli - a.left.cpusMilli);
-      const [best] = free;
-      const most = best
-        ? `${able.length === 1 ? '' : 'of the hosts that could run it, '}${best.name} has ${amount(best.left)} free`
-        : '';
-      return `Waiting for ${amount(wanted)}: ${most}. ${turn}`;
+      return `There is room, and it is kept for a larger job ahead, which this one would delay.${turn}`;
+    case 'limit':
+      return `Its owner holds as much as its limits allow; it starts when one of the owner’s own jobs has ended.${turn}`;
+    case 'image':
+      return `${pulling(job.image, known)}${turn}`;
+    case 'no_room':
+      return `${noRoom(wanted, able)}${turn}`;
+    case undefined: {
+      const roomy = able.find(({ free }) => fits(free, wanted));
+      if (!roomy) return `${noRoom(wanted, able)}${turn}`;
+      return position === 1
+        ? 'It is next, and starts in a moment.'
+        : `${roomy.name} has room, and others have their turn first.${turn}`;
     }
   }
 }
 
-function freeOf(host: OpenHost): Amount {
-  return host.running.reduce<Amount>(
-    (left, running) => ({
-      cpusMilli: Math.max(0, left.cpusMilli - running.cpusMilli),
-      memoryMib: Math.max(0, left.memoryMib - running.memoryMib),
-    }),
-    host.capacity,
+function turnOf(position: number | null): string {
+  if (position === null) return '';
+  if (position === 1) return ' It is next.';
+  return position === 2 ? ' 1 job is ahead.' : ` ${(position - 1).toLocaleString('en')} jobs are ahead.`;
+}
+
+function recovering(hosts: readonly HostOutlook[]): string {
+  const silent = hosts.filter(({ state }) => state === 'suspect').map(({ name }) => name);
+  const when =
+    silent.length === 0
+      ? 'in a moment'
+      : `once ${list(silent)} ${silent.length === 1 ? 'has' : 'have'} said what runs there`;
+  return `The queue is being restored after an outage of Redis; starts go on ${when}.`;
+}
+
+function noHost(hosts: readonly HostOutlook[]): string {
+  const words = {
+    up: 'is up',
+    draining: 'is draining',
+    suspect: 'does not answer',
+    lost: 'is lost',
+  } as const;
+  if (hosts.length === 0) return 'No host is up.';
+  return `No host takes work at the moment: ${list(hosts.map(({ name, state }) => `${name} ${words[state]}`))}.`;
+}
+
+function noRoom(wanted: Amount, able: readonly HostOutlook[]): string {
+  const [best] = [...able].sort((a, b) => missing(wanted, a.free) - missing(wanted, b.free));
+  if (!best) return `Waiting for ${amount(wanted)}.`;
+  const among = able.length === 1 ? '' : 'of the hosts that could run it, ';
+  return `Waiting for ${amount(wanted)}: ${among}${best.name} has ${amount(best.free)} free.`;
+}
+
+/** The larger of the parts of what is wanted that is not there. */
+const missing = (wanted: Amount, free: Amount): number =>
+  Math.max(
+    (wanted.cpusMilli - free.cpusMilli) / wanted.cpusMilli,
+    (wanted.memoryMib - free.memoryMib) / wanted.memoryMib,
   );
+
+const fits = (room: Amount, wanted: Amount): boolean =>
+  wanted.cpusMilli <= room.cpusMilli && wanted.memoryMib <= room.memoryMib;
+
+function pulling(image: string, { pullOn, pullStep }: JobOutlook): string {
+  if (pullOn === undefined) return `No host has its image ${image} yet.`;
+  return `Pulling ${image} on ${pullOn}${pullStep === undefined ? '' : ` (${pullStep})`}.`;
+}
+
+/** A farm's hosts in one sentence: the first three and how many more. */
+function list(names: readonly string[]): string {
+  const shown = names.length > 3 ? [...names.slice(0, 3), `${names.length - 3} more`] : names;
+  const last = shown.at(-1) ?? '';
+  return shown.length < 2 ? last : `${shown.slice(0, -1).join(', ')} and ${last}`;
 }
 
 function amount({ cpusMilli, memoryMib }: Amount): string {

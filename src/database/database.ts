@@ -7,6 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import knex, { type Knex } from 'knex';
 import { FlashpodsError, messageOf, systemCode } from '../errors.ts';
 import { MIGRATIONS } from './migrations/index.ts';
+import { cacheStatements } from './statement-cache.ts';
+import { WriteQueue } from './write-queue.ts';
 
 export interface DatabaseOptions {
   readonly path: string;
@@ -26,14 +28,18 @@ export class Database {
   readonly knex: Knex;
   readonly #busyRetryMs: number;
   readonly #path: string;
+  readonly #writes: WriteQueue;
   #inode = 0;
-  /** Settles when the last write that was asked for is over. */
-  #lastWrite: Promise<void> = Promise.resolve();
 
   private constructor(connection: Knex, path: string, busyRetryMs: number) {
     this.knex = connection;
     this.#path = path;
     this.#busyRetryMs = busyRetryMs;
+    this.#writes = new WriteQueue({
+      transact: (work) => connection.transaction(work),
+      isBusy,
+      translate: translated,
+    });
   }
 
   /** @throws Error when the file is newer than this program or is no database */
@@ -47,7 +53,7 @@ export class Database {
         min: 1,
         max: 1,
         afterCreate(
-          raw: { pragma(text: string): unknown },
+          raw: { pragma(text: string): unknown; prepare(sql: string): object },
           done: (error: Error | null, raw: unknown) => void,
         ) {
           try {
@@ -56,6 +62,7 @@ export class Database {
             // FULL: a row that was answered for survives a power cut, or a job could run twice. 0.2 ms here.
             raw.pragma('synchronous = FULL');
             raw.pragma('foreign_keys = ON');
+            cacheStatements(raw);
             done(null, raw);
           } catch (error) {
             done(error as Error, raw);
@@ -75,22 +82,15 @@ export class Database {
   }
 
   /**
-   * Runs `work` in a transaction, again from the start while another process holds the write lock. One at a time:
-   * each try stops the event loop for up to {@link BUSY_TIMEOUT_MS}, and a crowd that tries in turns would stop it for
-   * as long as the lock is held. `work` writes before it reads: a read first would make SQLite refuse the upgrade
-   * instead of waiting. @throws FlashpodsError database_error when the lock was not to be had in time, or on any other SQLite error
+   * Runs `work` in a transaction that it may share with others (see {@link WriteQueue}), again from the start while
+   * another process holds the write lock. One transaction at a time: each try stops the event loop for up to
+   * {@link BUSY_TIMEOUT_MS}, and a crowd that tries in turns would stop it for as long as the lock is held. `work`
+   * writes before it reads: a read first would make SQLite refuse the upgrade instead of waiting. It may run more than
+   * once, and has no effect outside the transaction.
+   * @throws FlashpodsError database_error when the lock was not to be had in time, or on any other SQLite error
    */
-  async write<T>(work: (trx: Knex.Transaction) => Promise<T>): Promise<T> {
-    const deadline = performance.now() + this.#busyRetryMs;
-    const turn = this.#lastWrite;
-    let done: () => void = () => undefined;
-    this.#lastWrite = new Promise((resolve) => (done = resolve));
-    try {
-      await turn;
-      return await this.#patiently(() => this.knex.transaction(work), deadline);
-    } finally {
-      done();
-    }
+  write<T>(work: (trx: Knex.Transaction) => Promise<T>): Promise<T> {
+    return this.#writes.write(work, this.#busyRetryMs);
   }
 
   /** Runs a query that changes nothing. Same errors as {@link write}. */
@@ -159,19 +159,25 @@ export class Database {
       try {
         return await work();
       } catch (error) {
-        const code = systemCode(error);
-        if (code?.startsWith('SQLITE_BUSY') && performance.now() < deadline) {
-          await delay(Math.min(5 + attempt * 5, 50) * (0.5 + Math.random()));
-        } else if (code?.startsWith('SQLITE_') && !code.startsWith('SQLITE_CONSTRAINT')) {
-          throw new FlashpodsError('database_error', undefined, { cause: error, details: {} });
-        } else if (error instanceof Error && error.name === 'KnexTimeoutError') {
-          throw new FlashpodsError('database_error', undefined, { cause: error });
-        } else {
-          throw error;
-        }
+        if (!isBusy(error) || performance.now() >= deadline) throw translated(error);
+        await delay(Math.min(5 + attempt * 5, 50) * (0.5 + Math.random()));
       }
     }
   }
+}
+
+const isBusy = (error: unknown): boolean => systemCode(error)?.startsWith('SQLITE_BUSY') === true;
+
+/** What knex, its pool and better-sqlite3 say, without a code, about a connection that is closed or not to be had. */
+const UNCONNECTED = /^(Unable to acquire a connection|The database connection is not open|aborted)$/;
+
+/** SQLite's own errors in our words; a violated constraint and whatever the work itself throws as they are. */
+function translated(error: unknown): unknown {
+  const code = systemCode(error);
+  const ofSqlite = code?.startsWith('SQLITE_') === true && !code.startsWith('SQLITE_CONSTRAINT');
+  const ofPool =
+    error instanceof Error && (error.name === 'KnexTimeoutError' || UNCONNECTED.test(error.message));
+  return ofSqlite || ofPool ? new FlashpodsError('database_error', undefined, { cause: error }) : error;
 }
 
 export const isUniqueViolation = (error: unknown): boolean =>

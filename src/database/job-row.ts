@@ -43,6 +43,7 @@ export interface JobRow {
   log_truncated: number;
   waiting_reason: string | null;
   created_at: number;
+  ordered_at: number | null;
   queued_at: number | null;
   starting_at: number | null;
   started_at: number | null;
@@ -57,6 +58,7 @@ export function toJob(row: JobRow): Job {
   return {
     position: row.position,
     id: row.id,
+    orderedAt: row.ordered_at ?? row.created_at,
     owner: row.owner,
     clientJobId: row.client_job_id,
     requestHash: row.request_hash,
@@ -128,6 +130,7 @@ export function newRow(job: NewJob, createdAt: number): Partial<JobRow> {
     labels: JSON.stringify(job.labels),
     status: 'pending',
     created_at: createdAt,
+    ordered_at: createdAt,
     events: 1,
   };
 }

@@ -9,12 +9,17 @@ import {
   WAITING_STATES,
 } from '../jobs/states.ts';
 import type { EventFilter, JobFilter, JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
+import { quotaExceeded } from '../tenants/tenant.ts';
 import { type Database, isUniqueViolation } from './database.ts';
 import { type JobRow, newRow, patchColumns, toJob } from './job-row.ts';
 
 const RESULT_STATES: readonly JobState[] = ['completed', 'failed', 'timed_out', 'cancelled'];
 
-/** {@link JobStore} on knex. Each write is one transaction that holds the row's change and its journal entry. */
+/**
+ * {@link JobStore} on knex. Each write is one transaction that holds the row's change and its journal entry. What has
+ * at most one row by a unique key is asked for without `first`: SQLite compiles a statement with `limit ?` anew at
+ * each run, 50 µs for a row as wide as a job's.
+ */
 export class KnexJobStore implements JobStore {
   readonly #db: Database;
 
@@ -22,18 +27,19 @@ export class KnexJobStore implements JobStore {
     this.#db = database;
   }
 
-  async create(job: NewJob): Promise<{ job: Job; created: boolean }> {
+  async create(job: NewJob, maxWaiting: number | null = null): Promise<{ job: Job; created: boolean }> {
     try {
       return await this.#db.write(async (trx) => {
         // The claim of the upload comes first, so that the transaction begins with a write.
         if (job.filesId !== null) await claimUpload(trx, job.filesId, job);
         const createdAt = Date.now();
-        await trx('jobs').insert(newRow(job, createdAt));
+        const [row] = await trx<JobRow>('jobs').insert(newRow(job, createdAt)).returning('*');
+        if (!row) throw new Error(`row of ${job.id} was not inserted`);
+        row.ordered_at = await keepOrder(trx, row);
+        if (maxWaiting !== null) await refuseMore(trx, job.owner, maxWaiting);
         const labels = Object.entries(job.labels).map(([key, value]) => ({ job_id: job.id, key, value }));
         if (labels.length > 0) await trx('job_labels').insert(labels);
         await appendEvent(trx, job.id, 1, 'created', { status: 'pending', type: job.type }, 'api', createdAt);
-        const row = await trx<JobRow>('jobs').where({ id: job.id }).first();
-        if (!row) throw new Error(`row of ${job.id} vanished inside its own transaction`);
         return { job: toJob(row), created: true };
       });
     } catch (error) {
@@ -49,13 +55,13 @@ export class KnexJobStore implements JobStore {
   }
 
   async get(id: string): Promise<Job | null> {
-    const row = await this.#db.read((db) => db<JobRow>('jobs').where({ id }).first());
+    const [row] = await this.#db.read((db) => db<JobRow>('jobs').where({ id }));
     return row ? toJob(row) : null;
   }
 
   async byClientJobId(owner: string, clientJobId: string): Promise<Job | null> {
-    const row = await this.#db.read((db) =>
-      db<JobRow>('jobs').where({ owner, idempotency_key: clientJobId }).first(),
+    const [row] = await this.#db.read((db) =>
+      db<JobRow>('jobs').where({ owner, idempotency_key: clientJobId }),
     );
     return row ? toJob(row) : null;
   }
@@ -64,18 +70,21 @@ export class KnexJobStore implements JobStore {
     return this.#db.read(async (db) => {
       const matching = db<JobRow>('jobs').modify((query) => {
         if (filter.owner !== null) void query.where('owner', filter.owner);
-        if (filter.states !== null) void query.whereIn('status', [...filter.states]);
         if (filter.type !== null) void query.where('type', filter.type);
         if (filter.label !== null) {
           const [key, value] = filter.label;
           void query.whereIn('id', db('job_labels').where({ key, value }).select('job_id'));
         }
       });
-      const counted = await matching.clone().count({ total: '*' }).first<{ total: number | string }>();
-      const page = matching.clone().orderBy('position', 'desc').limit(filter.limit);
+      const all = matching.clone().modify((query) => {
+        if (filter.states !== null) void query.whereIn('status', [...filter.states]);
+      });
+      const [counted] = await all.count<{ total: number | string }[]>({ total: '*' });
+      const page = matching.clone().orderBy('position', 'desc').limit(filter.limit) as Page;
       if (filter.beforePosition !== null) void page.where('position', '<', filter.beforePosition);
-      const rows = (await page) as JobRow[];
-      return { jobs: rows.map(toJob), total: Number(counted.total) };
+      const rows = await inEachState(page, filter.states);
+      rows.sort((a, b) => b.position - a.position);
+      return { jobs: rows.slice(0, filter.limit).map(toJob), total: Number(counted?.total ?? 0) };
     });
   }
 
@@ -89,7 +98,7 @@ export class KnexJobStore implements JobStore {
       };
       // From here on the key may be used anew (promise 4 of the spec): logs and artifacts are gone.
       if (transition.to === 'cleaned') changes['idempotency_key'] = null;
-      const changed = await trx<JobRow>('jobs')
+      const updated: unknown = await trx('jobs')
         .where({ id })
         .whereIn('status', [...transition.from])
         .modify((query) => {
@@ -97,10 +106,10 @@ export class KnexJobStore implements JobStore {
           if (transition.endingReason === null) void query.whereNull('ending_reason');
           else if (transition.endingReason) void query.whereIn('ending_reason', [...transition.endingReason]);
         })
-        .update(changes);
-      if (changed === 0) return null;
-      const row = await trx<JobRow>('jobs').where({ id }).first();
-      if (!row) throw new Error(`row of ${id} vanished inside its own transaction`);
+        .update(changes)
+        .returning('*');
+      const [row] = updated as JobRow[];
+      if (!row) return null;
       if (transition.artifacts) await replaceArtifacts(trx, id, transition.artifacts);
       const payload = { ...transition.payload, status: transition.to, epoch: row.epoch };
       await appendEvent(trx, id, row.events, 'state', payload, transition.actor, Date.now());
@@ -121,7 +130,7 @@ export class KnexJobStore implements JobStore {
   ): Promise<boolean> {
     return this.#db.write(async (trx) => {
       const at = Date.now();
-      const changed = await trx<JobRow>('jobs')
+      const updated: unknown = await trx('jobs')
         .where({ id })
         .whereNull('ending_reason')
         .whereIn('status', [...HOSTED_STATES])
@@ -131,12 +140,12 @@ export class KnexJobStore implements JobStore {
         .update({
           ...patchColumns(options.patch ?? {}),
           ending_reason: reason,
-          events: trx.raw('events + 1') as unknown as number,
+          events: trx.raw('events + 1'),
           ...(reason === 'cancel' ? { cancel_requested_at: at } : {}),
-        });
-      if (changed === 0) return false;
-      const row = await trx<JobRow>('jobs').where({ id }).first('events', 'epoch');
-      if (!row) throw new Error(`row of ${id} vanished inside its own transaction`);
+        })
+        .returning(['events', 'epoch']);
+      const [row] = updated as Pick<JobRow, 'events' | 'epoch'>[];
+      if (!row) return false;
       await appendEvent(trx, id, row.events, 'ending', { reason, epoch: row.epoch }, actor, at);
       return true;
     });
@@ -147,6 +156,24 @@ export class KnexJobStore implements JobStore {
       trx<JobRow>('jobs').where({ id, epoch }).update(patchColumns(patch)),
     );
     return changed > 0;
+  }
+
+  async noteWaiting(id: string, epoch: number, reason: string, why: string | null): Promise<boolean> {
+    return this.#db.write(async (trx) => {
+      const [row] = await trx<JobRow>('jobs')
+        .where({ id, epoch })
+        .whereIn('status', [...WAITING_STATES])
+        .update({
+          waiting_reason: reason,
+          ...(why === null ? {} : { events: trx.raw('events + 1') as unknown as number }),
+        })
+        .returning(['events', 'status']);
+      if (!row) return false;
+      if (why === null) return true;
+      const payload = { status: row.status, epoch, why, reason };
+      await appendEvent(trx, id, row.events, 'waiting', payload, 'dispatcher', Date.now());
+      return true;
+    });
   }
 
   async hostedOn(host: string): Promise<Job[]> {
@@ -160,12 +187,18 @@ export class KnexJobStore implements JobStore {
   }
 
   async waiting(afterPosition: number, limit: number): Promise<Job[]> {
+    return this.#db.read(async (db) => {
+      const page = db<JobRow>('jobs').where('position', '>', afterPosition).orderBy('position').limit(limit);
+      const rows = await inEachState(page, WAITING_STATES);
+      rows.sort((a, b) => a.position - b.position);
+      return rows.slice(0, limit).map(toJob);
+    });
+  }
+
+  async givenBack(limit: number): Promise<Job[]> {
+    // As in the index of 0005-hosts, so that it is used.
     const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs')
-        .whereIn('status', [...WAITING_STATES])
-        .where('position', '>', afterPosition)
-        .orderBy('position')
-        .limit(limit),
+      db<JobRow>('jobs').whereRaw(`status = 'queued' and epoch > 0`).orderBy('position').limit(limit),
     );
     return rows.map(toJob);
   }
@@ -268,6 +301,22 @@ export class KnexJobStore implements JobStore {
   }
 }
 
+type Page = Knex.QueryBuilder<JobRow, JobRow[]>;
+
+/**
+ * The page of each state by itself: asked for several states at once, SQLite reads and sorts all rows that are in them,
+ * 50 ms with 100,000 of them, and otherwise walks along an index that has the order.
+ */
+async function inEachState(page: Page, states: readonly JobState[] | null): Promise<JobRow[]> {
+  if (states === null) return page;
+  const rows: JobRow[] = [];
+  for (const status of states) {
+    const some: JobRow[] = await page.clone().where({ status });
+    rows.push(...some);
+  }
+  return rows;
+}
+
 interface ArtifactRow {
   name: string;
   size_bytes: number;
@@ -301,6 +350,40 @@ const toEvent = (row: EventRow): JobEvent => ({
   actor: row.actor,
   at: Number(row.at),
 });
+
+/**
+ * The row of the job that is being created is in already, and SQLite has one writer at a time: of many creations at
+ * once as many succeed as there is room for. @throws FlashpodsError quota_exceeded, which takes the row back
+ */
+async function refuseMore(trx: Knex.Transaction, owner: string, maxWaiting: number): Promise<void> {
+  const waiting = await countWaiting(trx, owner, maxWaiting + 1);
+  if (waiting <= maxWaiting) return;
+  throw quotaExceeded('queued_jobs', { limit: maxWaiting, used: waiting - 1, requested: 1 });
+}
+
+/** The condition is written out as in the partial index `jobs_owner_waiting_index`, or the index would not be used. */
+async function countWaiting(db: Knex, owner: string, most: number): Promise<number> {
+  const some = db('jobs').select('owner').where({ owner }).whereRaw("status in ('pending', 'queued')");
+  const counted = await db
+    .from(some.limit(most).as('some'))
+    .count({ count: '*' })
+    .first<{ count: number | string }>();
+  return Number(counted.count);
+}
+
+/**
+ * Puts nobody in front of those who came before because a clock was set back. Positions have no gaps: SQLite counts
+ * what is rolled back anew. @returns `ordered_at` of the row
+ */
+async function keepOrder(trx: Knex.Transaction, { id, position, created_at }: JobRow): Promise<number> {
+  const [before] = await trx<JobRow>('jobs')
+    .where({ position: position - 1 })
+    .select('ordered_at', 'created_at');
+  const earliest = before?.ordered_at ?? before?.created_at ?? 0;
+  if (earliest <= created_at) return created_at;
+  await trx<JobRow>('jobs').where({ id }).update({ ordered_at: earliest });
+  return earliest;
+}
 
 /** A collection that a crash interrupted is done again from the start: the last one counts. */
 async function replaceArtifacts(

@@ -1,6 +1,7 @@
 /** A journal entry together with the job as it was when the entry was written. */
 import type { ArtifactRecord, Job, JobEvent } from './job.ts';
 import { isHosted, isTerminal, isWaiting, type EndingReason, type JobState } from './states.ts';
+import type { Wait } from './wait.ts';
 
 export interface EventEntry {
   readonly event: JobEvent;
@@ -11,8 +12,8 @@ export interface EventEntry {
   readonly artifacts: readonly ArtifactRecord[];
   /** When it was read, `performance.now()`: what the job did before the entry was done by then. */
   readonly readAt: number;
-  /** Place in the queue, if the job waits and anybody knows. */
-  readonly queuePosition: number | null;
+  /** How it stands, if the job waits and anybody knows. */
+  readonly wait: Wait | null;
 }
 
 /** States with which a job's result is written, once each job. */

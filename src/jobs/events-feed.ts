@@ -9,12 +9,13 @@ import { bringsResult, type EventEntry, jobAt } from './events-entry.ts';
 import type { Job, JobEvent } from './job.ts';
 import { isWaiting } from './states.ts';
 import type { JobStore } from './store.ts';
+import type { Wait } from './wait.ts';
 
 export interface EventsFeedResources {
   readonly store: Pick<JobStore, 'journal' | 'journalBounds' | 'artifacts'>;
   /** Calls whenever there may be something new; may miss some. @returns what ends it */
   readonly onChange: (listener: () => void) => () => void;
-  readonly queuePosition: (job: Job) => Promise<number | null>;
+  readonly wait: (job: Job) => Promise<Wait | null>;
   readonly logger: Logger;
 }
 
@@ -158,14 +159,14 @@ export class EventsFeed {
           current,
           readAt,
           artifacts: left ? await this.#r.store.artifacts(job.id) : [],
-          queuePosition: current && isWaiting(job.status) ? await this.#queuePosition(job) : null,
+          wait: current && isWaiting(job.status) ? await this.#wait(job) : null,
         };
       }),
     );
   }
 
-  #queuePosition(job: Job): Promise<number | null> {
-    return orLater(this.#r.queuePosition(job), QUEUE_PATIENCE_MS);
+  #wait(job: Job): Promise<Wait | null> {
+    return orLater(this.#r.wait(job), QUEUE_PATIENCE_MS);
   }
 }
 

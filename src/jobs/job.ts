@@ -31,6 +31,8 @@ export interface Job extends JobSpec {
   readonly id: string;
   /** Grows with every job: the order among equals. A job that is put back keeps it. */
   readonly position: number;
+  /** `createdAt`, but never before that of an earlier position: a clock that is set back changes nobody's turn. */
+  readonly orderedAt: number;
   readonly owner: string;
   readonly clientJobId: string | null;
   /** SHA-256 of the canonical request, to tell a repeated creation from a reused key. */

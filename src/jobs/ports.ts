@@ -1,5 +1,6 @@
 /** What the job service needs of the queue, without knowing which transport it is. Implemented in `queues/`. */
 import type { Job } from './job.ts';
+import type { Wait } from './wait.ts';
 
 export interface Resources {
   readonly cpus: number;
@@ -23,6 +24,12 @@ export interface CapacityReport {
   readonly queue: { readonly length: number; readonly oldestWaitSeconds: number };
 }
 
+/** What an owner's jobs hold, on whatever host, and how many wait. */
+export interface OwnerUsage extends Resources {
+  readonly runningJobs: number;
+  readonly queuedJobs: number;
+}
+
 export interface JobQueue {
   /** Puts a waiting job into the queue, in the place its position gives it; again is harmless. @throws when Redis is away */
   enqueue(job: Job): Promise<void>;
@@ -34,13 +41,39 @@ export interface JobQueue {
   subscribe(jobId: string, listener: () => void): () => void;
   /** Calls `listener` with the id of whatever job's row may have changed. Missed announcements are possible as well. */
   subscribeAll(listener: (jobId: string) => void): () => void;
-  /** Place in the queue, 1 is next; null when the queue does not hold it. @throws when Redis is away */
-  queuePosition(job: Job): Promise<number | null>;
+  /** How each of these waiting jobs stands; costs little more than for one. @throws when Redis is away */
+  waits(jobs: readonly Job[]): Promise<readonly Wait[]>;
+  /** @throws when Redis is away */
+  capacity(): Promise<CapacityReport>;
+  /** Of the owners that have jobs in the queue or on a host. @throws when Redis is away */
+  usage(): Promise<ReadonlyMap<string, OwnerUsage>>;
+}
+
+export interface HostControl {
+  /** Harmless for a host that Redis does not know. @throws when Redis is away */
+  drainHost(name: string, draining: boolean): Promise<void>;
+  /** @returns false when its worker lives; true also for a host that Redis does not know. @throws when Redis is away */
+  forgetHost(name: string): Promise<boolean>;
   /** @throws when Redis is away */
   capacity(): Promise<CapacityReport>;
 }
 
-/** Hosts that were ever registered and not removed, with all that each has. */
+export interface KnownHost {
+  readonly name: string;
+  /** All that it has. */
+  readonly capacity: Resources;
+  /** Somebody said that it takes nothing new; what Redis says follows this. */
+  readonly draining: boolean;
+}
+
+/** Hosts that were ever registered and not removed. */
 export interface HostRegistry {
-  known(): Promise<readonly { readonly name: string; readonly capacity: Resources }[]>;
+  /** By name; as much as a second old. */
+  known(): Promise<readonly KnownHost[]>;
+  /** As it is now. */
+  get(name: string): Promise<KnownHost | null>;
+  /** @returns whether there is such a host */
+  setDraining(name: string, draining: boolean): Promise<boolean>;
+  /** @returns whether there was one */
+  remove(name: string): Promise<boolean>;
 }

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { isUploadId } from '../ids.ts';
+import { BRANCH_PATTERN, GIT_URL_PATTERN, isBranchName, isGitUrl } from './git.ts';
 import type { JobSpec, JobType } from './job.ts';
 
 // `meta` says in the OpenAPI document what a refinement checks, as far as JSON Schema can.
@@ -35,15 +36,32 @@ const UUID_V4 = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA
 /** One variable of a process may have 128 KiB (`MAX_ARG_STRLEN`); the block of all of them is kept well under 2 MB. */
 const ENV_VALUE_BYTES = 100_000;
 const ENV_TOTAL_BYTES = 500_000;
+/** Each is the value of one variable as well. */
+const AGENT_TEXT_BYTES = 100_000;
 
 export const createJobSchema = z.strictObject({
   client_job_id: z.string().regex(UUID_V4, 'must be a UUID v4').optional(),
   type: z.enum(['worker', 'agent']),
   command: filled(10_000).optional(),
-  task: filled(100_000).optional(),
-  context: plain(100_000).optional(),
-  git_branch: filled(255).optional(),
-  git_url: filled(2_048).optional(),
+  task: filled(AGENT_TEXT_BYTES).optional(),
+  context: plain(AGENT_TEXT_BYTES).optional(),
+  git_branch: filled(255)
+    .refine(isBranchName, 'must be a name that git takes for a branch')
+    .meta({
+      pattern: BRANCH_PATTERN,
+      description: 'of an agent: a name that git takes for a branch',
+    })
+    .optional(),
+  git_url: filled(2_048)
+    .refine(
+      isGitUrl,
+      'must be https://…, http://…, git://…, ssh://… or user@host:path, without a user name or a password in an http address',
+    )
+    .meta({
+      pattern: GIT_URL_PATTERN,
+      description: 'of an agent: http, https, git, ssh, or user@host:path; no credentials',
+    })
+    .optional(),
   files_id: z
     .string()
     .refine(isUploadId, 'must be the id of an upload')

@@ -6,16 +6,20 @@ import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { newJobId } from '../ids.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Job, JobSpec } from './job.ts';
-import type { CapacityReport, HostRegistry, JobQueue, Resources } from './ports.ts';
+import type { CapacityReport, HostRegistry, JobQueue, OwnerUsage, Resources } from './ports.ts';
 import { type JobLimits, hashSpec, parseCreateJob, toJobSpec } from './request.ts';
 import { isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import type { JobFilter, JobStore } from './store.ts';
+import { refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
+import type { TenantRegistry } from '../tenants/tenants.ts';
+import { type Wait, waitUnknown } from './wait.ts';
 
 export interface JobServiceResources {
   readonly store: JobStore;
   readonly queue: JobQueue;
   readonly hosts: HostRegistry;
   readonly limits: JobLimits;
+  readonly tenants: TenantRegistry;
   readonly logger: Logger;
 }
 
@@ -35,7 +39,8 @@ export class JobService {
   /**
    * Accepts a job: row and journal entry first, then the queue. When Redis is away the job is accepted all the same
    * and stays `pending` until reconciliation enqueues it.
-   * @throws FlashpodsError for a wrong request, a reused key, resources that no host has, no room with `reject`
+   * @throws FlashpodsError for a wrong request, a reused key, resources that no host has, a limit of the owner, no room
+   *   with `reject`
    */
   async create(owner: string, body: unknown): Promise<{ job: Job; created: boolean }> {
     const request = parseCreateJob(body);
@@ -79,8 +84,15 @@ export class JobService {
   ): Promise<{ job: Job; created: boolean }> {
     const wanted = { cpus: spec.cpus, memoryGb: spec.memoryGb };
     await this.#refuseUnsatisfiable(wanted);
-    if (spec.whenBusy === 'reject') await this.#refuseBusy(wanted);
-    const { job, created } = await this.#r.store.create({ ...spec, ...key, id: newJobId(), owner });
+    const { limits } = (await this.#r.tenants.inForce()).of(owner);
+    // What one job alone goes beyond it would wait for in vain.
+    refuseBeyond({ ...limits, runningJobs: null }, { jobs: 0, cpus: 0, memoryGb: 0 }, wanted);
+    if (spec.whenBusy === 'reject') {
+      await this.#refuseHolding(owner, limits, wanted);
+      await this.#refuseBusy(wanted);
+    }
+    const row = { ...spec, ...key, id: newJobId(), owner };
+    const { job, created } = await this.#r.store.create(row, limits.queuedJobs);
     return { job: created ? await this.#enqueue(job) : job, created };
   }
 
@@ -206,12 +218,26 @@ export class JobService {
     return this.#r.queue.subscribeAll(() => listener());
   }
 
-  queuePosition(job: Job): Promise<number | null> {
-    return isWaiting(job.status) ? this.#r.queue.queuePosition(job).catch(() => null) : Promise.resolve(null);
+  /** How a job stands if it waits, else null. Never throws: without the queue it says so. */
+  async wait(job: Job): Promise<Wait | null> {
+    return (await this.waits([job]))[0] ?? null;
+  }
+
+  /** {@link wait} of each, at the cost of little more than one. */
+  async waits(jobs: readonly Job[]): Promise<(Wait | null)[]> {
+    const waiting = jobs.filter((job) => isWaiting(job.status));
+    if (waiting.length === 0) return jobs.map(() => null);
+    const waits = await this.#r.queue.waits(waiting).catch(() => waiting.map(waitUnknown));
+    const byId = new Map(waiting.map((job, index) => [job.id, waits[index] ?? null]));
+    return jobs.map((job) => byId.get(job.id) ?? null);
   }
 
   capacity(): Promise<CapacityReport> {
     return this.#r.queue.capacity();
+  }
+
+  usage(): Promise<ReadonlyMap<string, OwnerUsage>> {
+    return this.#r.queue.usage();
   }
 
   async #refuseUnsatisfiable(wanted: Resources): Promise<void> {
@@ -232,14 +258,16 @@ export class JobService {
     );
   }
 
+  /** @throws FlashpodsError quota_exceeded when the job could not start beside what its owner's others hold */
+  async #refuseHolding(owner: string, limits: TenantLimits, wanted: Resources): Promise<void> {
+    if (limits.runningJobs === null && limits.cpus === null && limits.memoryGb === null) return;
+    const used = (await this.#r.queue.usage().catch(queueAway)).get(owner);
+    const { runningJobs: jobs = 0, cpus = 0, memoryGb = 0 } = used ?? {};
+    refuseBeyond(limits, { jobs, cpus, memoryGb }, wanted);
+  }
+
   async #refuseBusy(wanted: Resources): Promise<void> {
-    const report = await this.#r.queue.capacity().catch((cause: unknown) => {
-      throw new FlashpodsError(
-        'service_unavailable',
-        'The queue is away, so nobody can say whether there is room.',
-        { cause },
-      );
-    });
+    const report = await this.#r.queue.capacity().catch(queueAway);
     const up = report.hosts.filter((host) => host.state === 'up');
     const fits = up.some(({ free }) => free.cpus >= wanted.cpus && free.memoryGb >= wanted.memoryGb);
     if (fits && report.queue.length === 0) return;
@@ -257,6 +285,11 @@ export class JobService {
       },
     });
   }
+}
+
+function queueAway(cause: unknown): never {
+  const message = 'The queue is away, so nobody can say whether there is room.';
+  throw new FlashpodsError('service_unavailable', message, { cause });
 }
 
 /** What was asked for, without what became of it. */

@@ -56,9 +56,14 @@ export const isHosted = member(HOSTED_STATES);
 export const isJobState = (value: string): value is JobState =>
   (JOB_STATES as readonly string[]).includes(value);
 
-/** @throws Error (a programming error) when the table does not hold the transition */
+/** A programming error: the table does not hold the transition. */
+export class TransitionError extends Error {
+  override readonly name = 'TransitionError';
+}
+
+/** @throws TransitionError when the table does not hold the transition */
 export function assertTransition(from: JobState, to: JobState): void {
-  if (!TRANSITIONS[from].includes(to)) throw new Error(`no transition ${from} → ${to}`);
+  if (!TRANSITIONS[from].includes(to)) throw new TransitionError(`no transition ${from} → ${to}`);
 }
 
 /**

@@ -69,9 +69,11 @@ export interface JobStore {
   /**
    * Inserts row and journal entry in one transaction, and claims `filesId` for the job in the same one.
    * An earlier, not cleaned job with the same owner and `clientJobId` is returned instead.
-   * @throws FlashpodsError upload_not_found, upload_not_finalized, upload_already_consumed, upload_expired
+   * @param maxWaiting so many of the owner's jobs may wait, this one counted; counted in the same transaction. Null: any
+   * @throws FlashpodsError upload_not_found, upload_not_finalized, upload_already_consumed, upload_expired,
+   * quota_exceeded
    */
-  create(job: NewJob): Promise<{ job: Job; created: boolean }>;
+  create(job: NewJob, maxWaiting?: number | null): Promise<{ job: Job; created: boolean }>;
 
   get(id: string): Promise<Job | null>;
   /** The owner's job with that key, unless it is cleaned. */
@@ -92,10 +94,18 @@ export interface JobStore {
   /** Changes columns without a change of state, as long as the dispatch `epoch` holds the job. */
   patch(id: string, epoch: number, patch: JobPatch): Promise<boolean>;
 
+  /**
+   * Writes why a job waits, as long as it waits with that epoch.
+   * @param why what the journal says of it in an entry of the type `waiting`; null writes none
+   */
+  noteWaiting(id: string, epoch: number, reason: string, why: string | null): Promise<boolean>;
+
   /** Rows that a host answers for. */
   hostedOn(host: string): Promise<Job[]>;
   /** Waiting rows in their order, after a position. */
   waiting(afterPosition: number, limit: number): Promise<Job[]>;
+  /** Rows that wait again after a dispatch that came to nothing, in their order: few, however long the queue is. */
+  givenBack(limit: number): Promise<Job[]>;
   /** Terminal rows with logs or artifacts older than the times given, those that ended first in front. */
   expired(logsBefore: number, artifactsBefore: number, limit: number, skip?: number): Promise<Job[]>;
   /** Terminal rows whose logs are not deleted, those that ended first in front. */

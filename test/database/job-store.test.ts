@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'mocha';
 import { Database } from '../../src/database/database.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import { FlashpodsError } from '../../src/errors.ts';
 import { newUploadId } from '../../src/ids.ts';
 import { newJob } from '../support/jobs.ts';
 import { scratch } from '../support/scratch.ts';
@@ -63,6 +64,51 @@ describe('the job store', () => {
     assert.equal(results.filter((result) => result.status === 'fulfilled').length, 1);
     for (const result of results)
       if (result.status === 'rejected') assert.match(String(result.reason), /belongs to another job/);
+  });
+
+  it('lets no more of an owner’s jobs wait than it may, of 50 at the same moment from two processes', async () => {
+    const owner = 'limited';
+    const create = (index: number) => (index % 2 ? rival : store).create(newJob({}, { owner }), 10);
+    const results = await Promise.allSettled(Array.from({ length: 50 }, (_, index) => create(index)));
+    const made = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value.job] : []));
+    assert.equal(made.length, 10);
+    for (const result of results) {
+      if (result.status === 'fulfilled') continue;
+      assert.ok(result.reason instanceof FlashpodsError);
+      assert.deepEqual(result.reason.details, {
+        dimension: 'queued_jobs',
+        limit: 10,
+        used: 10,
+        requested: 1,
+      });
+    }
+    // One starts: there is room for one.
+    const [first] = made;
+    assert.ok(first);
+    await store.transition(first.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    await assert.rejects(create(0), FlashpodsError);
+    await store.transition(first.id, { from: ['queued'], to: 'starting', actor: 'test' });
+    await create(0);
+    await assert.rejects(create(1), FlashpodsError);
+    // Others have limits of their own.
+    await store.create(newJob({}, { owner: 'another' }), 1);
+  });
+
+  it('orders jobs as they came, though the clock was set back between them', async () => {
+    const now = Date.now.bind(Date);
+    const { job: first } = await store.create(newJob());
+    try {
+      Date.now = () => now() - 3_600_000;
+      const { job: second } = await rival.create(newJob());
+      const { job: third } = await store.create(newJob());
+      assert.ok(second.createdAt < first.createdAt);
+      assert.deepEqual([second.orderedAt, third.orderedAt], [first.orderedAt, first.orderedAt]);
+      assert.equal((await store.get(second.id))?.orderedAt, first.orderedAt);
+    } finally {
+      Date.now = now;
+    }
+    const { job: later } = await store.create(newJob());
+    assert.equal(later.orderedAt, later.createdAt);
   });
 
   it('lets exactly one of two rivals make a transition, and journals it without gaps', async () => {
@@ -174,6 +220,15 @@ describe('the job store', () => {
     assert.equal((await write)?.status, 'queued');
     clearInterval(ticker);
     locker.close();
+  });
+
+  it('answers database_error once it is closed, to whoever reads or writes', async () => {
+    const closed = await Database.open({ path: dir.path('closed.db') });
+    const rows = new KnexJobStore(closed);
+    await closed.close();
+    const refused = { name: 'FlashpodsError', code: 'database_error' };
+    await assert.rejects(rows.get('job_aaaaaaaaaaaa'), refused);
+    await assert.rejects(rows.create(newJob()), refused);
   });
 
   it('refuses a database that is newer than the program', async () => {

@@ -38,6 +38,7 @@ describe('the dispatcher', () => {
       jobId: job.id,
       epoch,
       host,
+      owner: job.owner,
       cpusMilli: 1_000,
       memoryMib: 1_024,
       endsBy: null,
@@ -59,7 +60,7 @@ describe('the dispatcher', () => {
     await eventually('the host has it', async () => (await inRunQueue(job, 'a')) === 'waiting');
     const row = await here.row(job.id);
     assert.deepEqual([row.host, row.epoch], ['a', 1]);
-    assert.equal(await here.resources.queue.queuePosition(row), null);
+    assert.equal(await here.resources.waiting.place(row.id), null);
     assert.equal(await here.resources.queues.intake.getJob(job.id), undefined);
     assert.equal((await held())[0]?.claimed, false);
   });
@@ -78,6 +79,65 @@ describe('the dispatcher', () => {
     for (const job of jobs) await becomes(job, 'completed');
     assert.deepEqual(order, [urgent.id, ...jobs.map((job) => job.id)]);
     await eventually('everything is given back', async () => (await held()).length === 0);
+    assert.deepEqual(await here.resources.semaphore.audit(), []);
+  });
+
+  it('brings a single job of one owner in front of another’s many that came before', async () => {
+    const host = await here.openHost('a', 2);
+    const order: string[] = [];
+    const flood = [];
+    for (let index = 0; index < 80; index += 1) flood.push(await here.submit({ owner: 'a', priority: 1 }));
+    let release: () => void = () => undefined;
+    const begun = new Promise<void>((resolve) => (release = resolve));
+    here.consumer(
+      'a',
+      here.processor(host, async (job) => {
+        order.push(job.id);
+        if (order.length <= 2) await begun;
+      }),
+    );
+    here.dispatcher('a');
+    await eventually('the host is full', () => order.length === 2);
+    const small = await here.submit({ owner: 'b', priority: 10 });
+    const large = await here.submit({ owner: 'c', priority: 10, cpus: 2, memoryGb: 2 });
+    assert.ok(((await here.resources.waiting.place(small.id)) ?? 99) <= 2);
+    release();
+    await becomes(small, 'completed');
+    await becomes(large, 'completed');
+    // At most what ran already, the one that is nearest beside it, and what had been chosen at that moment.
+    assert.ok(order.indexOf(small.id) <= 4, `${order.indexOf(small.id)}`);
+    assert.ok(order.indexOf(large.id) <= 8, `${order.indexOf(large.id)}`);
+  });
+
+  it('keeps an owner within its limits, also where a dispatcher is late, while others use the rest', async () => {
+    const host = await here.openHost('a', 4);
+    await here.tenants.set({ owner: 'owner', weight: 1, limits: { runningJobs: 2 } }, 'test');
+    let [running, most] = [0, 0];
+    let open: () => void = () => undefined;
+    const opened = new Promise<void>((resolve) => (open = resolve));
+    here.consumer(
+      'a',
+      here.processor(host, async ({ owner }) => {
+        if (owner !== 'owner') return;
+        most = Math.max(most, (running += 1));
+        await opened;
+        running -= 1;
+      }),
+    );
+    const jobs = [];
+    for (let index = 0; index < 12; index += 1) jobs.push(await here.submit());
+    // This one sees nothing of what is reserved, as if it had looked before the other began.
+    const late = here.process();
+    const look = late.semaphore.snapshot.bind(late.semaphore);
+    late.semaphore.snapshot = async () => ({ ...(await look()), reservations: [] });
+    here.dispatcher('a', { resources: late });
+    await eventually('two run', () => running === 2);
+    const other = await here.submit({ owner: 'other' });
+    await becomes(other, 'completed');
+    assert.equal(running, 2);
+    open();
+    for (const job of jobs) await becomes(job, 'completed');
+    assert.equal(most, 2);
     assert.deepEqual(await here.resources.semaphore.audit(), []);
   });
 
@@ -242,6 +302,26 @@ describe('the dispatcher', () => {
       here.dispatcher('a');
       await becomes(job, 'starting');
     });
+    it('in the database: a row that waits again after a dispatch, before a whole page of others', async () => {
+      const { store, resources } = here;
+      await declareWhole(); // or the restoration after a loss of data would find them all
+      const ahead = await Promise.all(Array.from({ length: 600 }, () => here.submit({ enqueue: false })));
+      for (const job of ahead)
+        await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+      const back = await here.submit();
+      await setStarting(back, 'a');
+      await resources.queue.withdraw(back.id);
+      await store.transition(back.id, { from: ['starting'], to: 'queued', actor: 'test' });
+      const last = ahead
+        .map(({ id, position }) => ({ id, position }))
+        .sort((x, y) => y.position - x.position)[0];
+      assert.ok(last);
+      here.dispatcher('a');
+      await eventually('it is in the queue again', async () => {
+        const missing = await resources.waiting.missing([back.id, last.id]);
+        return missing.length === 1 && missing[0] === last.id;
+      });
+    });
     it('in the intake: entries of jobs that wait no more', async () => {
       const job = await here.submit();
       await here.store.transition(job.id, { from: ['queued'], to: 'cancelled', actor: 'test' });
@@ -268,7 +348,7 @@ describe('the dispatcher', () => {
     await here.store.transition(running.id, { from: ['starting'], to: 'running', actor: 'test' });
     await here.store.decideEnding(cancelled.id, 'cancel', 'test');
     await silence('a', HOST_LOST_MS - 5_000);
-    here.dispatcher('b');
+    here.dispatcher('b', { leaseMs: 1_000 });
     const proof = await here.submit();
     await becomes(proof, 'starting');
     assert.equal(await status(running), 'running');
@@ -390,7 +470,14 @@ describe('the dispatcher', () => {
 
       // The host comes back with what it runs; the other one is awaited.
       await here.openHost('a', 1, 1, [
-        { jobId: running.id, epoch: 1, cpusMilli: 1_000, memoryMib: 1_024, endsBy: null },
+        {
+          jobId: running.id,
+          epoch: 1,
+          owner: running.owner,
+          cpusMilli: 1_000,
+          memoryMib: 1_024,
+          endsBy: null,
+        },
       ]);
       assert.equal((await here.resources.semaphore.snapshot()).whole, false);
       await here.openHost('b', 1);
@@ -399,7 +486,7 @@ describe('the dispatcher', () => {
       await becomes(urgent, 'starting');
       assert.equal((await here.row(urgent.id)).host, 'b');
       assert.deepEqual([await status(first), await status(last)], ['queued', 'queued']);
-      assert.equal(await here.resources.queue.queuePosition(first), 1);
+      assert.equal(await here.resources.waiting.place(first.id), 1);
       assert.equal(await status(running), 'starting');
     });
 

@@ -10,9 +10,11 @@ import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { newJobId } from '../../src/ids.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { NewJob } from '../../src/jobs/store.ts';
+import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
 import { eventually } from '../support/eventually.ts';
 import { ownPrefix, silent, type TestRedis } from '../support/redis.ts';
 
@@ -29,6 +31,7 @@ export class Installation {
   readonly database: Database;
   readonly store: KnexJobStore;
   readonly hosts: KnexHostStore;
+  readonly tenants: Tenants;
   readonly resources: QueueResources;
   readonly #dir: string;
   readonly #redis: TestRedis;
@@ -40,6 +43,12 @@ export class Installation {
     this.database = database;
     this.store = new KnexJobStore(database);
     this.hosts = new KnexHostStore(database, 0);
+    this.tenants = new Tenants({
+      store: new KnexTenantStore(database),
+      defaults: NO_LIMITS,
+      logger: silent,
+      freshMs: 0,
+    });
     this.resources = this.process();
   }
 
@@ -48,6 +57,11 @@ export class Installation {
     const installation = new Installation(dir, redis, await Database.open({ path: join(dir, 'db') }));
     await eventually('Redis is connected', () => installation.resources.connection.status === 'ready');
     return installation;
+  }
+
+  /** What another process needs to take part. */
+  get address(): { redisUrl: string; prefix: string; dbPath: string } {
+    return { redisUrl: this.#redis.url, prefix: this.prefix, dbPath: join(this.#dir, 'db') };
   }
 
   /** What one process of the installation has of Redis. */
@@ -68,6 +82,7 @@ export class Installation {
       resources: options.resources ?? this.resources,
       store: this.store,
       hosts: this.hosts,
+      tenants: this.tenants,
       host,
       logger: silent,
       hostLostMs: HOST_LOST_MS,

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { FlashpodsError } from '../../src/errors.ts';
+import type { Job } from '../../src/jobs/job.ts';
 import { eventually } from '../support/eventually.ts';
 import { TestRedis } from '../support/redis.ts';
 import { Installation } from './installation.ts';
@@ -20,12 +22,22 @@ describe('the intake', () => {
   const shown = async (): Promise<(string | undefined)[]> =>
     (await here.resources.queues.intake.getPrioritized()).map((entry) => entry.id);
 
+  const placesOf = (...jobs: Job[]) => here.resources.waiting.places(jobs.map(({ id }) => id));
+  const hold = (jobId: string, owner: string): Hold => ({
+    jobId,
+    epoch: 1,
+    owner,
+    cpusMilli: 1_000,
+    memoryMib: 1_024,
+    endsBy: null,
+  });
+
   it('holds a job once, however often it is enqueued', async () => {
     const job = await here.submit();
     await Promise.all([1, 2, 3].map(() => here.resources.queue.enqueue(job)));
     assert.deepEqual(await shown(), [job.id]);
     assert.equal((await here.resources.waiting.overview()).length, 1);
-    assert.equal(await here.resources.queue.queuePosition(job), 1);
+    assert.equal(await here.resources.waiting.place(job.id), 1);
   });
 
   it('shows people what a job needs, and neither its command nor its environment', async () => {
@@ -40,19 +52,63 @@ describe('the intake', () => {
     await here.resources.queue.withdraw(job.id);
     await here.resources.queue.withdraw('job_aaaaaaaaaaaa');
     assert.deepEqual(await shown(), []);
-    assert.equal(await here.resources.queue.queuePosition(job), null);
+    assert.equal(await here.resources.waiting.place(job.id), null);
     const left = await here.resources.connection.keys(`${here.prefix}:waiting:*`);
     assert.deepEqual(left, []);
   });
 
-  it('counts places by priority, then by position, over all owners', async () => {
+  it('counts places by priority, then by position', async () => {
     const first = await here.submit();
-    const second = await here.submit({ owner: 'other' });
+    const second = await here.submit();
     const urgent = await here.submit({ priority: 1 });
-    const places = await Promise.all(
-      [urgent, first, second].map((job) => here.resources.queue.queuePosition(job)),
+    assert.deepEqual(await placesOf(urgent, first, second), [1, 2, 3]);
+  });
+
+  it('lets a higher priority pass those that came less than so much earlier', async () => {
+    const age = (job: Job, ms: number) =>
+      here.resources.queue.enqueue({ ...job, orderedAt: job.orderedAt - ms });
+    const old = await here.submit({ priority: 6, enqueue: false });
+    const older = await here.submit({ priority: 6, enqueue: false });
+    const fresh = await here.submit();
+    await age(old, 590_000);
+    await age(older, 610_000);
+    assert.deepEqual(await placesOf(older, fresh, old), [1, 2, 3]);
+  });
+
+  it('keeps the order of those that come in the same millisecond', async () => {
+    const jobs = [];
+    for (let index = 0; index < 12; index += 1) jobs.push(await here.submit({ enqueue: false }));
+    const at = jobs[0]?.orderedAt ?? 0;
+    for (const job of jobs.toReversed()) await here.resources.queue.enqueue({ ...job, orderedAt: at });
+    const order = (await here.resources.waiting.candidates()).map(({ jobId }) => jobId);
+    assert.deepEqual(
+      order,
+      jobs.map(({ id }) => id),
     );
-    assert.deepEqual(places, [1, 2, 3]);
+  });
+
+  it('counts places as fair share will bring jobs forward', async () => {
+    const flood = [];
+    for (let index = 0; index < 20; index += 1) flood.push(await here.submit({ owner: 'busy' }));
+    const [first, last] = [flood[0], flood[19]];
+    assert.ok(first && last);
+    const other = await here.submit({ owner: 'other' });
+    const another = await here.submit({ owner: 'other' });
+    assert.deepEqual(await placesOf(first, other, another, last), [1, 2, 4, 22]);
+
+    // The busy owner holds three jobs of that size already.
+    await here.openHost(
+      'a',
+      8,
+      8,
+      [0, 1, 2].map((index) => hold(`held${index}`, 'busy')),
+    );
+    assert.deepEqual(await placesOf(other, another, first, last), [1, 2, 3, 22]);
+
+    await here.resources.waiting.setWeights(new Map([['busy', 4]]));
+    assert.deepEqual(await placesOf(other, first, another, last), [1, 2, 4, 22]);
+    await here.resources.waiting.setWeights(new Map());
+    assert.deepEqual(await placesOf(other, another, first, last), [1, 2, 3, 22]);
   });
 
   it('puts a job that comes back into its old place', async () => {
@@ -60,8 +116,8 @@ describe('the intake', () => {
     const second = await here.submit();
     await here.resources.queue.withdraw(first.id);
     await here.resources.queue.enqueue(first);
-    assert.equal(await here.resources.queue.queuePosition(first), 1);
-    assert.equal(await here.resources.queue.queuePosition(second), 2);
+    assert.equal(await here.resources.waiting.place(first.id), 1);
+    assert.equal(await here.resources.waiting.place(second.id), 2);
   });
 
   it('keeps the newest epoch of a job', async () => {
@@ -71,12 +127,59 @@ describe('the intake', () => {
     assert.equal((await here.resources.waiting.candidates())[0]?.epoch, 3);
   });
 
-  it('looks at the first few of every owner and priority', async () => {
-    for (let index = 0; index < 70; index += 1) await here.submit({ owner: 'busy' });
-    const other = await here.submit({ owner: 'other' });
+  it('looks at the first few of every owner', async () => {
+    for (let index = 0; index < 70; index += 1) await here.submit({ owner: 'busy', priority: 1 });
+    const other = await here.submit({ owner: 'other', priority: 10 });
     const candidates = await here.resources.waiting.candidates();
     assert.equal(candidates.length, 65);
     assert.ok(candidates.some((candidate) => candidate.jobId === other.id));
+  });
+
+  it('sees the head of every owner, in several looks when they are many', async () => {
+    const { waiting } = here.resources;
+    const job = await here.submit({ enqueue: false });
+    await Promise.all(
+      Array.from({ length: 1_500 }, (_, index) =>
+        waiting.enter({ ...job, id: `job_${String(index).padStart(12, '0')}`, owner: `owner${index}` }, 0),
+      ),
+    );
+    const looks = [await waiting.candidates(), await waiting.candidates()];
+    assert.deepEqual(
+      looks.map((look) => look.length),
+      [1_024, 1_024],
+    );
+    assert.equal(new Set(looks.flat().map(({ owner }) => owner)).size, 1_500);
+    const begun = performance.now();
+    assert.equal(await waiting.place('job_000000000077'), 78);
+    assert.ok(performance.now() - begun < 1_000);
+  });
+
+  it('looks further down when all it saw of an owner waits for what may never come', async () => {
+    const { waiting } = here.resources;
+    const jobs = [];
+    for (let index = 0; index < 66; index += 1) jobs.push(await here.submit());
+    const first = await waiting.candidates();
+    waiting.noteStuck(first, new Set(first.map(({ jobId }) => jobId)));
+    const second = await waiting.candidates();
+    assert.deepEqual(
+      second.map(({ jobId }) => jobId),
+      jobs.slice(64).map(({ id }) => id),
+    );
+    waiting.noteStuck(second, new Set(second.map(({ jobId }) => jobId)));
+    assert.equal((await waiting.candidates())[0]?.jobId, jobs[0]?.id);
+  });
+
+  it('says what each owner has waiting and holds', async () => {
+    await here.submit({ owner: 'a' });
+    await here.submit({ owner: 'a' });
+    await here.openHost('h', 4, 4, [hold('x', 'b'), hold('y', 'b')]);
+    assert.deepEqual(
+      await here.resources.queue.usage(),
+      new Map([
+        ['b', { runningJobs: 2, cpus: 2, memoryGb: 2, queuedJobs: 0 }],
+        ['a', { runningJobs: 0, cpus: 0, memoryGb: 0, queuedJobs: 2 }],
+      ]),
+    );
   });
 
   it('tells listeners of a job, and its host, to look', async () => {
@@ -106,6 +209,7 @@ describe('the intake', () => {
       jobId: job.id,
       epoch: 1,
       host: 'a',
+      owner: job.owner,
       cpusMilli: 1_000,
       memoryMib: 1_024,
       endsBy: null,
@@ -142,7 +246,7 @@ describe('the intake', () => {
         () => false,
       ),
     );
-    assert.equal(await early.queue.queuePosition(job), 1);
+    assert.equal(await early.waiting.place(job.id), 1);
   });
 
   it('refuses at once while Redis is away, and works when it is back', async () => {
@@ -159,6 +263,6 @@ describe('the intake', () => {
     assert.ok(performance.now() - begun < 500);
     await redis.start();
     await eventually('the queue works again', () => here.resources.queue.enqueue(job).then(() => true));
-    assert.equal(await here.resources.queue.queuePosition(job), 1);
+    assert.equal(await here.resources.waiting.place(job.id), 1);
   });
 });

@@ -1,0 +1,77 @@
+/**
+ * Ends jobs that have waited longer than they may. Done by the dispatcher that leads, and by every API process, so that
+ * it happens also while no worker is up: the compare-and-set lets one of them through. While Redis is away nobody knows
+ * whose time is over; they end when it is back, before anything starts.
+ */
+import { WAITING_STATES } from '../src/jobs/states.ts';
+import type { JobStore } from '../src/jobs/store.ts';
+import type { QueueResources } from './resources.ts';
+
+export interface QueueTimeoutsOptions {
+  readonly resources: Pick<QueueResources, 'queue' | 'waiting' | 'connection'>;
+  readonly store: JobStore;
+}
+
+const AT_ONCE = 100;
+const ACTOR = 'queue';
+
+export class QueueTimeouts {
+  readonly #o: QueueTimeoutsOptions;
+
+  constructor(options: QueueTimeoutsOptions) {
+    this.#o = options;
+  }
+
+  /** Those that are due now; costs next to nothing when there are none. @throws when Redis or the database is away */
+  async end(): Promise<void> {
+    const { queue, waiting } = this.#o.resources;
+    for (;;) {
+      const due = await waiting.overdue(Date.now(), AT_ONCE);
+      for (const jobId of due) {
+        await this.#end(jobId);
+        await queue.withdraw(jobId);
+      }
+      if (due.length < AT_ONCE) return;
+    }
+  }
+
+  async #end(jobId: string): Promise<void> {
+    const { resources, store } = this.#o;
+    const row = await store.get(jobId);
+    if (!row) return;
+    const [wait] = await resources.queue.waits([row]);
+    const last = wait === undefined || wait.position === null ? '' : ` Last reason: ${wait.reason}`;
+    const failed = await store.transition(jobId, {
+      from: WAITING_STATES,
+      to: 'failed',
+      endingReason: null,
+      patch: {
+        error: 'queue_timeout',
+        errorMessage: `The job did not start within ${row.maxQueueSeconds} seconds.${last}`,
+        completedAt: Date.now(),
+        waitingReason: null,
+      },
+      actor: ACTOR,
+      payload: { reason: 'queue_timeout', ...(last === '' ? {} : { waiting_reason: wait?.reason }) },
+    });
+    if (failed) resources.queue.announce(jobId, null);
+  }
+
+  /** Looks every so often until the function that is returned is called; that waits for a look under way. */
+  every(ms: number): () => Promise<void> {
+    let looking = Promise.resolve();
+    let busy = false;
+    const timer = setInterval(() => {
+      if (busy || this.#o.resources.connection.status !== 'ready') return;
+      busy = true;
+      // Away: the next look may tell.
+      looking = this.end()
+        .catch(() => undefined)
+        .finally(() => (busy = false));
+    }, ms);
+    return async () => {
+      clearInterval(timer);
+      await looking;
+    };
+  }
+}
