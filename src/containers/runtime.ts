@@ -48,7 +48,10 @@ export interface ContainerSpec {
   readonly network: 'internet' | 'none';
   /** Host directory that becomes `/work`, or null for an empty one. */
   readonly workDir: string | null;
+  /** Otherwise `/work` is the job's own: what it changes there lies on its disk and goes with it. */
   readonly workReadOnly: boolean;
+  /** Texts that the job reads as files of `/run/flashpods`, by name; without any it has no such directory. */
+  readonly runFiles: Readonly<Record<string, string>>;
 }
 
 export type ContainerPhase = 'created' | 'running' | 'exited';

@@ -24,7 +24,7 @@ function body(host: Partial<ContainerHost> = {}, spec: Parameters<typeof testSpe
   try {
     const whole = testSpec(spec);
     const paths = new Sandboxes(directory).paths(whole.name);
-    const context = { host: { ...HOST, ...host }, paths, cgroupParent: '/flashpods/h/x' };
+    const context = { host: { ...HOST, ...host }, paths, cgroupParent: '/flashpods/h/x', filesOwner: 0 };
     return { paths, made: createBody(whole, 'image', context) };
   } finally {
     rmSync(directory, { recursive: true });
@@ -91,6 +91,21 @@ describe('the request that creates a container', () => {
       ],
     );
     for (const { options } of mounts) assert.ok(options.includes('nosuid') && options.includes('nodev'));
+  });
+
+  it('binds a /work that may be written, and /run/flashpods to read, where the job has them', () => {
+    const bound = (spec: Parameters<typeof testSpec>[0]) => {
+      const { made, paths } = body({}, spec);
+      const mounts = made['mounts'] as { source: string; destination: string; options: string[] }[];
+      const of = (destination: string) => mounts.find((mount) => mount.destination === destination);
+      return { paths, of, writable: (path: string) => of(path)?.options.includes('rw') };
+    };
+    for (const workDir of [null, '/snapshots/s1']) {
+      const { paths, of, writable } = bound({ workDir, workReadOnly: false, runFiles: { task: '' } });
+      assert.deepEqual([of('/work')?.source, writable('/work')], [paths.work, true]);
+      assert.deepEqual([of('/run/flashpods')?.source, writable('/run/flashpods')], [paths.run, false]);
+    }
+    assert.equal(bound({}).of('/run/flashpods'), undefined);
   });
 
   it('leaves an image its own command when the job brings none', () => {

@@ -19,6 +19,12 @@ const worker = (more: Record<string, unknown>): Record<string, unknown> => ({
   command: 'true',
   ...more,
 });
+const agent = (more: Record<string, unknown>): Record<string, unknown> => ({
+  type: 'agent',
+  task: 'mend it',
+  git_branch: 'main',
+  ...more,
+});
 
 describe('a request for a job', () => {
   const cases: [what: string, body: unknown, code: string, field: string][] = [
@@ -37,6 +43,16 @@ describe('a request for a job', () => {
     ['a lone surrogate', worker({ command: 'a\ud800' }), 'invalid_request', 'command'],
     ['no task', { type: 'agent', git_branch: 'b' }, 'missing_task', 'task'],
     ['no branch', { type: 'agent', task: 't' }, 'missing_git_branch', 'git_branch'],
+    ['a task of 100,001 bytes', agent({ task: 'é'.repeat(50_000) + 'x' }), 'invalid_request', 'task'],
+    ['a NUL byte in the task', agent({ task: 'a\0b' }), 'invalid_request', 'task'],
+    ['a context of 100,001 bytes', agent({ context: 'x'.repeat(100_001) }), 'invalid_request', 'context'],
+    ['a lone surrogate in the context', agent({ context: '\udfff' }), 'invalid_request', 'context'],
+    ['an empty branch', agent({ git_branch: '' }), 'missing_git_branch', 'git_branch'],
+    ['an option as branch', agent({ git_branch: '--force' }), 'invalid_request', 'git_branch'],
+    ['a branch that git refuses', agent({ git_branch: 'a..b' }), 'invalid_request', 'git_branch'],
+    ['a repository on the disk', agent({ git_url: 'file:///etc' }), 'invalid_request', 'git_url'],
+    ['a repository with a password', agent({ git_url: 'https://u:p@h/r' }), 'invalid_request', 'git_url'],
+    ['a command for an agent', agent({ command: 'true' }), 'invalid_request', 'command'],
     ['cpus 0', worker({ cpus: 0 }), 'invalid_cpus', 'cpus'],
     ['cpus 1.5', worker({ cpus: 1.5 }), 'invalid_cpus', 'cpus'],
     ['cpus as text', worker({ cpus: '2' }), 'invalid_cpus', 'cpus'],
@@ -68,6 +84,12 @@ describe('a request for a job', () => {
   it('gets the defaults of its type, and values over the maximum are lowered', () => {
     const spec = toJobSpec(parseCreateJob(worker({ cpus: 99, timeout_minutes: 500 })), LIMITS);
     assert.deepEqual([spec.cpus, spec.memoryGb, spec.timeoutMinutes], [8, 4, 120]);
+    const ofAgent = (more: Record<string, unknown>): number[] => {
+      const { cpus, memoryGb, timeoutMinutes } = toJobSpec(parseCreateJob(agent(more)), LIMITS);
+      return [cpus, memoryGb, timeoutMinutes];
+    };
+    assert.deepEqual(ofAgent({}), [2, 4, 60]);
+    assert.deepEqual(ofAgent({ cpus: 8, memory_gb: 16, timeout_minutes: 121 }), [4, 8, 120]);
   });
 
   it('hashes the same after defaults and clamping, whatever the order of its fields', () => {

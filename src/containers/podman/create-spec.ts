@@ -4,6 +4,7 @@
  */
 import type { ContainerSpec, ContainerState } from '../runtime.ts';
 import { CPU_PERIOD_US } from './cgroups.ts';
+import { idMap } from './job-user.ts';
 import type { SandboxPaths } from './sandbox.ts';
 
 export const LABELS = {
@@ -15,9 +16,8 @@ export const LABELS = {
   deployment: 'flashpods-deployment',
 } as const;
 
-/** Size of the range of ids that containers map into, and of the range that is reserved for them. */
-export const ID_RANGE_SIZE = 65_536;
 const HOME = '/home/job';
+const RUN_DIRECTORY = '/run/flashpods';
 const SHM_BYTES = 16 * 1024 * 1024;
 /** Programs that close every possible descriptor get slow with a soft limit of a million. */
 const NOFILE = { soft: 65_536, hard: 1_048_576 };
@@ -47,6 +47,8 @@ export interface CreateContext {
   readonly paths: SandboxPaths;
   /** The job's parent cgroup, or null to leave the choice to Podman. */
   readonly cgroupParent: string | null;
+  /** Id inside to which the files belong that the job may change, see job-user.ts. */
+  readonly filesOwner: number;
 }
 
 /** As much of a SpecGenerator as we send. */
@@ -55,7 +57,7 @@ export type CreateBody = Readonly<Record<string, unknown>>;
 export function createBody(
   spec: ContainerSpec,
   image: string,
-  { host, paths, cgroupParent }: CreateContext,
+  { host, paths, cgroupParent, filesOwner }: CreateContext,
 ): CreateBody {
   return {
     name: spec.name,
@@ -85,7 +87,7 @@ export function createBody(
     // An image's VOLUME would be a writable directory outside of the job's bounded disk.
     image_volume_mode: 'ignore',
 
-    ...userNamespace(host),
+    ...userNamespace(host, filesOwner),
     netns: { nsmode: networkMode(spec.network, host) },
     pidns: { nsmode: 'private' },
     ipcns: { nsmode: 'private' },
@@ -104,21 +106,17 @@ export function createBody(
   };
 }
 
-function userNamespace(host: ContainerHost): CreateBody {
-  if (host.idBase === null) return { userns: { nsmode: 'keep-id' } };
-  const map = [{ container_id: 0, host_id: host.idBase, size: ID_RANGE_SIZE }];
+function userNamespace({ idBase }: ContainerHost, filesOwner: number): CreateBody {
+  if (idBase === null) return { userns: { nsmode: 'keep-id' } };
+  const [UIDMap, GIDMap] = [idMap(idBase, filesOwner), idMap(idBase, 0)];
   return {
     userns: { nsmode: 'private' },
-    idmappings: { HostUIDMapping: false, HostGIDMapping: false, UIDMap: map, GIDMap: map },
+    idmappings: { HostUIDMapping: false, HostGIDMapping: false, UIDMap, GIDMap },
   };
 }
 
 const networkMode = (network: ContainerSpec['network'], host: ContainerHost): string =>
   network === 'none' ? 'none' : host.rootless ? 'slirp4netns' : 'bridge';
-
-/** Whether the job sees its files through a layer of its own, see work.ts. */
-export const hasOwnWork = (spec: Pick<ContainerSpec, 'workDir' | 'workReadOnly'>): boolean =>
-  spec.workDir !== null && !spec.workReadOnly;
 
 function mounts(spec: ContainerSpec, host: ContainerHost, paths: SandboxPaths): CreateBody[] {
   // A label shared by all containers for the snapshot, which may be bound by others; private ones for the rest.
@@ -129,9 +127,10 @@ function mounts(spec: ContainerSpec, host: ContainerHost, paths: SandboxPaths): 
     options: ['rbind', 'rprivate', 'nosuid', 'nodev', access, ...(host.selinux ? [label] : [])],
   });
   return [
-    hasOwnWork(spec)
-      ? bind(paths.work, '/work', 'rw', 'Z')
-      : bind(spec.workDir ?? paths.emptyWork, '/work', 'ro', 'z'),
+    spec.workReadOnly
+      ? bind(spec.workDir ?? paths.emptyWork, '/work', 'ro', 'z')
+      : bind(paths.work, '/work', 'rw', 'Z'),
+    ...(Object.keys(spec.runFiles).length > 0 ? [bind(paths.run, RUN_DIRECTORY, 'ro', 'Z')] : []),
     bind(paths.artifacts, '/artifacts', 'rw', 'Z'),
     bind(paths.home, HOME, 'rw', 'Z'),
     bind(paths.tmp, '/tmp', 'rw', 'Z'),

@@ -13,15 +13,18 @@ import type {
   Verdict,
 } from '../runtime.ts';
 import type { Cgroups } from './cgroups.ts';
-import { type ContainerHost, LABELS, createBody, hasOwnWork } from './create-spec.ts';
+import { type ContainerHost, LABELS, createBody } from './create-spec.ts';
 import type { JobDisk } from './disk.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
 import { ExitWatch } from './exit-watch.ts';
+import { dropHalfMade, isHalfMade } from './half-made.ts';
 import { PodmanApiError, type PodmanClient } from './http.ts';
 import type { Images } from './images.ts';
+import { userId, userIdIn } from './job-user.ts';
 import { loopDevices } from './mounts.ts';
+import { writeRunFiles } from './run-files.ts';
 import { type Sandboxes, assertSandboxName, readJson, writeJson } from './sandbox.ts';
-import { startProblem } from './start-problem.ts';
+import { createProblem, startProblem } from './start-problem.ts';
 import { inspectedState, listedStates } from './state.ts';
 import { beginTermination } from './termination.ts';
 import { layWork, planWork, removeWork } from './work.ts';
@@ -63,6 +66,8 @@ export class HostRuntime implements ContainerRuntime {
   readonly #fresh = new Set<string>();
   /** Containers that this process knows to be gone: `dispose` need not ask again. */
   readonly #removed = new Set<string>();
+  /** Ids of the users that images name, by digest. */
+  readonly #namedUsers = new Map<string, number>();
   readonly #evidence = new Map<string, Evidence>();
   readonly #terminations = new Map<string, NodeJS.Timeout>();
 
@@ -110,20 +115,47 @@ export class HostRuntime implements ContainerRuntime {
     if (image === null)
       throw new FlashpodsError('container_start_failed', `the image ${spec.image} is not on this host`);
     const paths = sandboxes.paths(spec.name);
-    if (spec.workDir !== null && hasOwnWork(spec)) planWork(paths, spec.workDir);
-    const body = createBody(spec, image, { host, paths, cgroupParent: cgroups.parent(spec.name) });
+    if (spec.workDir !== null && !spec.workReadOnly) planWork(paths, spec.workDir);
+    writeRunFiles(paths, spec.runFiles);
+    const make = async (filesOwner: number): Promise<string> => {
+      const context = { host, paths, cgroupParent: cgroups.parent(spec.name), filesOwner };
+      const body = createBody(spec, image, context);
+      const post = () => podman.call('POST', '/containers/create', { body, timeoutMs: CREATE_TIMEOUT_MS });
+      const answer = await post().catch(async (error: unknown) => {
+        if (!(await this.#isNameOnly(spec.name, error))) throw error;
+        await podman.call('DELETE', `/containers/${spec.name}`, { query: { force: true } });
+        return post();
+      });
+      return (answer.body as { Id: string }).Id;
+    };
+    const { user, digest } = images.userOf(image);
+    const owner = spec.workReadOnly ? 0 : (userId(user) ?? this.#namedUsers.get(digest));
     try {
-      const answer = await podman.call('POST', '/containers/create', { body, timeoutMs: CREATE_TIMEOUT_MS });
+      let id = await make(owner ?? 0);
+      if (owner === undefined) {
+        // Only a container of the image shows its /etc/passwd; the second has the right owner from the beginning.
+        const named = await this.#userIdByName(spec.name, user);
+        if (named !== 0) {
+          await podman.call('DELETE', `/containers/${spec.name}`, { query: { force: true } });
+          id = await make(named);
+        }
+        this.#namedUsers.set(digest, named);
+      }
       this.#removed.delete(spec.name);
       this.#fresh.add(spec.name);
-      return (answer.body as { Id: string }).Id;
+      return id;
     } catch (error) {
       if (!(error instanceof PodmanApiError)) throw error;
       images.forget(spec.image); // it may have been removed behind our back
       // Made by an earlier call whose answer was lost.
       const existing = await this.inspect(spec.name);
-      if (existing?.jobId === spec.jobId && existing.epoch === spec.epoch) return existing.id;
-      throw new FlashpodsError('container_start_failed', `could not create the container: ${error.message}`, {
+      if (existing?.jobId === spec.jobId && existing.epoch === spec.epoch) {
+        if (owner !== undefined || existing.phase !== 'created') return existing.id;
+        // Which of the two it is nobody knows: once more from the beginning.
+        await podman.call('DELETE', `/containers/${spec.name}`, { query: { force: true } });
+        return await this.create(spec);
+      }
+      throw new FlashpodsError('container_start_failed', createProblem(error.message, spec.image), {
         cause: error,
       });
     }
@@ -141,8 +173,17 @@ export class HostRuntime implements ContainerRuntime {
       );
     });
     if (!this.#fresh.delete(name) && (await this.#wasStarted(name))) return;
+    const start = () =>
+      this.#parts.podman.call('POST', `/containers/${name}/start`, { timeoutMs: START_TIMEOUT_MS });
     try {
-      await this.#parts.podman.call('POST', `/containers/${name}/start`, { timeoutMs: START_TIMEOUT_MS });
+      await start().catch(async (error: unknown) => {
+        if (!(error instanceof PodmanApiError && isHalfMade(error.message))) throw error;
+        this.#parts.logger.warn({ sandbox: name }, 'Podman died while it made the container; making it anew');
+        const { body } = await this.#parts.podman.call('GET', `/containers/${name}/json`);
+        const { Id, OCIRuntime } = body as { Id: string; OCIRuntime: string };
+        if (!(await dropHalfMade(OCIRuntime, Id))) throw error;
+        await start();
+      });
     } catch (error) {
       if (!(error instanceof PodmanApiError)) throw error;
       throw new FlashpodsError('container_start_failed', startProblem(error.message), { cause: error });
@@ -316,6 +357,23 @@ export class HostRuntime implements ContainerRuntime {
       return await this.#parts.images.local(image);
     } catch (error) {
       throw asContainerError(error);
+    }
+  }
+
+  /** Whether Podman died while it created a container: its storage has the name, and no container is known by it. */
+  async #isNameOnly(name: string, error: unknown): Promise<boolean> {
+    if (!(error instanceof PodmanApiError) || !error.message.includes('already in use')) return false;
+    return (await this.inspect(name)) === null;
+  }
+
+  async #userIdByName(container: string, user: string): Promise<number> {
+    try {
+      const query = { path: '/etc/passwd' };
+      const passwd = await this.#parts.podman.text('GET', `/containers/${container}/archive`, { query });
+      return userIdIn(passwd, user);
+    } catch (error) {
+      if (error instanceof PodmanApiError && error.status === 404) return 0;
+      throw error;
     }
   }
 

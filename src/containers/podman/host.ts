@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { messageOf, systemCode } from '../../errors.ts';
 import { CgroupsV1, cgroupMounts } from './cgroup-v1.ts';
 import { type Cgroups, noCgroups } from './cgroups.ts';
-import { ID_RANGE_SIZE } from './create-spec.ts';
 import { type PodmanClient, isRecord } from './http.ts';
+import { ID_RANGE_SIZE } from './job-user.ts';
 import { LoopDisk } from './loop-disk.ts';
 import { Sandboxes } from './sandbox.ts';
 

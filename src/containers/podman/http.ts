@@ -57,6 +57,15 @@ export class PodmanClient {
     return { status, body };
   }
 
+  /** The body of an answer as it is. */
+  async text(method: string, path: string, options: CallOptions = {}): Promise<string> {
+    const response = await this.#send(method, path, options);
+    const text = await wholeBody(response, path);
+    const status = response.statusCode ?? 0;
+    if (status >= 400) throw new PodmanApiError(status, complaintOf(parseJson(text)) ?? text.trim());
+    return text;
+  }
+
   /** Calls and hands every JSON value of a streamed answer to `onValue`, in order. */
   async stream(
     method: string,

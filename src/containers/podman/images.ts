@@ -23,9 +23,16 @@ interface Pull {
   readonly abort: AbortController;
 }
 
+export interface ImageUser {
+  /** `USER` of the image; empty when it says none. */
+  readonly user: string;
+  readonly digest: string;
+}
+
 export class Images {
   readonly #podman: PodmanClient;
   readonly #names = new Map<string, string>();
+  readonly #users = new Map<string, ImageUser>();
   readonly #pulls = new Map<string, Pull>();
 
   constructor(podman: PodmanClient) {
@@ -44,6 +51,11 @@ export class Images {
 
   forget(image: string): void {
     this.#names.delete(image);
+  }
+
+  /** As whom an image that was found runs, by the name under which it is here. */
+  userOf(name: string): ImageUser {
+    return this.#users.get(name) ?? { user: '', digest: '' };
   }
 
   async ensure(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {
@@ -140,7 +152,11 @@ export class Images {
     try {
       const { body } = await this.#podman.call('GET', `/images/${pathOf(image)}/json`);
       const digest = isRecord(body) ? body['Digest'] : undefined;
-      if (typeof digest === 'string' && digest) return digest;
+      const user = isRecord(body) ? body['User'] : undefined;
+      if (typeof digest === 'string' && digest) {
+        this.#users.set(image, { user: typeof user === 'string' ? user : '', digest });
+        return digest;
+      }
     } catch (error) {
       if (error instanceof PodmanApiError && error.status === 404) return null;
       throw error;

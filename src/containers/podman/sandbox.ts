@@ -27,8 +27,10 @@ export interface SandboxPaths {
   readonly workPlan: string;
   readonly workChanges: string;
   readonly workOverlay: string;
-  /** Bound to `/work` when the job has no files. */
+  /** Bound to `/work` when the job has no files and may not write there. */
   readonly emptyWork: string;
+  /** Bound to `/run/flashpods`, to read: what this job alone is told, and the place of sockets of its own. */
+  readonly run: string;
 }
 
 export function assertSandboxName(name: string): void {
@@ -69,6 +71,7 @@ export class Sandboxes {
       workChanges: join(disk, 'work-changes'),
       workOverlay: join(disk, 'work-overlay'),
       emptyWork: join(directory, 'work'),
+      run: join(directory, 'run'),
     };
   }
 

@@ -29,6 +29,8 @@ export interface PodmanServiceOptions {
   readonly runDir: string;
   /** Storage of its own below this directory; default: Podman's. */
   readonly podmanRoot?: string;
+  /** It ends by itself when nobody has asked it anything for so long; default: never. */
+  readonly idleSeconds?: number;
   readonly logger?: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -167,10 +169,10 @@ class Supervised {
 
   /** Starts it and waits until it answers. */
   async #startOnce(): Promise<Child> {
-    const { runDir, podmanRoot } = this.#options;
+    const { runDir, podmanRoot, idleSeconds = 0 } = this.#options;
     // The socket of a dead service accepts nothing, but keeps the next from being bound.
     rmSync(this.socketPath, { force: true });
-    const child = launch(this.#prefix, this.#environment, this.socketPath, podmanRoot);
+    const child = launch(this.#prefix, this.#environment, this.socketPath, idleSeconds, podmanRoot);
     this.#child = child;
     // Before it answers: a successor has to find it also if we die now.
     const record = {
@@ -221,6 +223,7 @@ function launch(
   prefix: readonly string[],
   environment: Readonly<Record<string, string>>,
   socketPath: string,
+  idleSeconds: number,
   podmanRoot?: string,
 ): Child {
   const storage = podmanRoot
@@ -233,7 +236,8 @@ function launch(
         join(podmanRoot, 'tmp'),
       ]
     : [];
-  const argv = [...prefix, 'podman', ...storage, 'system', 'service', '--time=0', `unix://${socketPath}`];
+  const service = ['system', 'service', `--time=${idleSeconds}`, `unix://${socketPath}`];
+  const argv = [...prefix, 'podman', ...storage, ...service];
   const [file = 'podman', ...args] = argv;
   const subprocess = execa(file, args, {
     env: environment,

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { execa } from 'execa';
+import { after, before, describe, it } from 'mocha';
+import { FlashpodsError } from '../../src/errors.ts';
+import { eventually } from '../support/eventually.ts';
+import { finished, startTestPodman, type TestPodman, testSpec } from '../support/podman.ts';
+
+describe('a container that Podman’s service died over while the OCI runtime made it', () => {
+  let podman: TestPodman;
+  before(async () => {
+    podman = await startTestPodman();
+  });
+  after(() => podman.end());
+
+  /** Whether the OCI runtime is making this container now. */
+  const isBeingMade = (id: string): boolean =>
+    readdirSync('/proc').some((pid) => {
+      if (!/^\d+$/.test(pid)) return false;
+      try {
+        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+        return /(runc|crun)$/.test(words[0] ?? '') && words.includes('create') && words.includes(id);
+      } catch {
+        return false; // it has ended while we looked
+      }
+    });
+  /** What the OCI runtime says of the container; null when it has none. */
+  const statusOf = async (id: string): Promise<string | null> => {
+    const asked = await execa(podman.service.ociRuntime, ['state', id], { reject: false });
+    return asked.exitCode === 0 ? (JSON.parse(asked.stdout) as { status: string }).status : null;
+  };
+  /** Stops the service while the runtime works, waits for that, and kills it. @returns whether that came in time */
+  const interrupt = async (id: string, over: () => boolean): Promise<boolean> => {
+    while (!isBeingMade(id)) {
+      if (over()) return false;
+      await new Promise(setImmediate);
+    }
+    const { pid } = podman.service;
+    assert.ok(pid !== null);
+    process.kill(pid, 'SIGSTOP');
+    const status = await eventually('the runtime has made it', () => statusOf(id));
+    process.kill(pid, 'SIGKILL');
+    return status === 'created';
+  };
+
+  it('is made anew and started once', async () => {
+    const { runtime } = podman;
+    let caught = false;
+    for (let attempt = 0; attempt < 10 && !caught; attempt += 1) {
+      const spec = testSpec({ script: 'echo begun; exit 7' });
+      await runtime.provision(spec);
+      const id = await runtime.create(spec);
+      let started = false;
+      const interrupted = interrupt(id, () => started);
+      while (!started) {
+        try {
+          await runtime.start(spec.name);
+          started = true;
+        } catch (error) {
+          if (!(error instanceof FlashpodsError && error.code === 'container_error')) throw error;
+          await delay(100);
+        }
+      }
+      caught = await interrupted;
+      const { state, output } = await finished(runtime, spec.name);
+      assert.deepEqual([state.exitCode, output], [7, 'begun\n']);
+      await runtime.dispose(spec.name);
+    }
+    assert.ok(caught, 'the service died between the two');
+  });
+});
