@@ -1,0 +1,95 @@
+/** MCP over streamable HTTP at `/mcp`: sessions of the caller's token. The protocol is `src/mcp`'s, loaded at the first call. */
+import type { Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import { FlashpodsError } from '../../../src/errors.ts';
+import type { ServerDefinition } from '../../../src/mcp/definition.ts';
+import type { HttpSessions } from '../../../src/mcp/http-sessions.ts';
+import { type ApiContext, type ApiMiddleware, principalOf } from '../../context.ts';
+import { readJson } from '../../middleware/body.ts';
+import { requireKnownHost } from './hosts.ts';
+
+const PATH = '/mcp';
+const METHODS = ['GET', 'POST', 'DELETE'];
+
+/** Who calls, for a server that calls this API on the caller's behalf. */
+export interface McpCaller {
+  /** This very API, by the address at which the request came in. */
+  readonly url: URL;
+  readonly token: string;
+}
+
+export interface McpOptions {
+  /** Names by which this server may be called, beside addresses and `localhost`; lower case. */
+  readonly hosts: readonly string[];
+  /** Ends every session. */
+  readonly stopping: AbortSignal;
+  /** What a new session offers. */
+  readonly define: (caller: McpCaller) => Promise<ServerDefinition>;
+}
+
+export function mcp({ hosts, stopping, define }: McpOptions): ApiMiddleware {
+  let sessions: Promise<HttpSessions> | undefined;
+
+  async function load(): Promise<HttpSessions> {
+    const { HttpSessions } = await import('../../../src/mcp/http-sessions.ts');
+    const made = new HttpSessions();
+    const close = (): void => void made.close();
+    if (stopping.aborted) close();
+    else stopping.addEventListener('abort', close, { once: true });
+    return made;
+  }
+
+  return async (ctx, next) => {
+    if (ctx.path !== PATH) {
+      await next();
+      return;
+    }
+    requireKnownHost({ host: ctx.get('Host'), origin: ctx.get('Origin') }, hosts);
+    if (!METHODS.includes(ctx.method)) {
+      ctx.set('Allow', METHODS.join(', '));
+      throw new FlashpodsError('method_not_allowed');
+    }
+    const body = ctx.method === 'POST' ? await readJson(ctx) : undefined;
+    const response = await (
+      await (sessions ??= load())
+    ).handle(requestOf(ctx), {
+      holder: principalOf(ctx).tokenId,
+      body,
+      define: () => define({ url: ownUrl(ctx.req.socket), token: bearerOf(ctx) }),
+    });
+    answer(ctx, response);
+  };
+}
+
+function ownUrl({ localAddress = '127.0.0.1', localPort = 0 }: Socket): URL {
+  return new URL(`http://${localAddress.includes(':') ? `[${localAddress}]` : localAddress}:${localPort}`);
+}
+
+const bearerOf = (ctx: ApiContext): string => ctx.get('Authorization').replace(/^bearer +| *$/gi, '');
+
+/** Without the body, which is parsed already. */
+function requestOf(ctx: ApiContext): Request {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(ctx.req.headers)) {
+    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value);
+  }
+  return new Request(`http://${ctx.get('Host')}${PATH}`, { method: ctx.method, headers });
+}
+
+function answer(ctx: ApiContext, response: Response): void {
+  ctx.status = response.status;
+  ctx.body = response.body ? Readable.fromWeb(response.body) : '';
+  ctx.remove('Content-Type');
+  for (const [name, value] of response.headers) {
+    // Hop by hop: Node's own to set.
+    if (name !== 'connection') ctx.set(name, value);
+  }
+  if (!(ctx.body instanceof Readable)) return;
+  const stream = ctx.body;
+  // A stream may say nothing for long; its client has to learn that it is open.
+  ctx.flushHeaders();
+  const cut = (): void => void stream.destroy();
+  const { abandoned } = ctx.state;
+  if (abandoned.aborted) cut();
+  else abandoned.addEventListener('abort', cut, { once: true });
+}

@@ -1,0 +1,135 @@
+/**
+ * What an MCP server offers, as values: tools, resources, templates and prompts. The plumbing (`server.ts`) speaks the
+ * protocol for any of them and knows nothing of jobs.
+ */
+import type {
+  CallToolResult,
+  CreateMessageRequestParams,
+  ElicitRequestFormParams,
+  ElicitResult,
+  GetPromptResult,
+  LoggingLevel,
+  Resource,
+  Task,
+  ToolAnnotations,
+} from '@modelcontextprotocol/sdk/types.js';
+import type { z } from 'zod';
+
+export type { CallToolResult, GetPromptResult, Resource, Task, ToolAnnotations };
+
+export type ResourceContents =
+  | { readonly uri: string; readonly mimeType: string; readonly text: string }
+  | { readonly uri: string; readonly mimeType: string; readonly blob: string };
+
+/** One request under way, as a tool sees it. */
+export interface CallContext {
+  /** Aborted when nobody waits for the answer any longer: it was cancelled, or the connection is gone. */
+  readonly signal: AbortSignal;
+  /**
+   * After `signal`: whether the client took its request back on purpose. False when the connection is gone, and when
+   * the client only lost patience (its reason speaks of a timeout): neither says that the work is unwanted.
+   */
+  readonly withdrawn: boolean;
+  /** Whether the client asked for progress. */
+  readonly wantsProgress: boolean;
+  /** Nothing happens unless the client asked for it. `done` has to grow from call to call. */
+  progress(done: number, message?: string, total?: number): Promise<void>;
+  /** Nothing happens below the level that the client set. */
+  log(level: LoggingLevel, data: unknown): Promise<void>;
+  /** The model's answer. @throws Error when the client can't do that */
+  sample(params: CreateMessageRequestParams): Promise<{ readonly content: unknown }>;
+  /** The person's answer. @throws Error when the client can't do that */
+  elicit(params: ElicitRequestFormParams): Promise<ElicitResult>;
+  /** Over HTTP: ends the stream of this request; the client comes back for the answer. Nothing elsewhere. */
+  closeStream(): void;
+}
+
+export interface Tool {
+  readonly name: string;
+  readonly title?: string;
+  readonly description: string;
+  readonly input: z.ZodObject;
+  /** With it the tool answers with `structuredContent` that fits. */
+  readonly output?: z.ZodObject;
+  readonly annotations?: ToolAnnotations;
+  /** `args` fit `input`. Whatever is thrown becomes a tool error. */
+  call(args: Readonly<Record<string, unknown>>, context: CallContext): Promise<CallToolResult>;
+  /** The same as a task: begins the work and answers at once. */
+  start?(args: Readonly<Record<string, unknown>>, context: CallContext): Promise<Task>;
+}
+
+/** Binds a call to the types of its own schema. */
+export function tool<Input extends z.ZodObject>(
+  definition: Omit<Tool, 'input' | 'call' | 'start'> & {
+    readonly input: Input;
+    call(args: z.output<Input>, context: CallContext): Promise<CallToolResult>;
+    start?(args: z.output<Input>, context: CallContext): Promise<Task>;
+  },
+): Tool {
+  return definition;
+}
+
+/** What tools that were started as tasks are doing. Ids that are unknown give null. */
+export interface TaskKeeper {
+  get(id: string): Promise<Task | null>;
+  /** Waits for the end. @throws the signal's reason */
+  result(id: string, context: CallContext): Promise<CallToolResult | null>;
+  /** @returns null for one that is unknown; the task as it is when it had ended before */
+  cancel(id: string): Promise<{ readonly task: Task; readonly hadEnded: boolean } | null>;
+  list(cursor: string | undefined): Promise<{ readonly tasks: Task[]; readonly nextCursor?: string }>;
+}
+
+export interface ResourceTemplate {
+  /** RFC 6570, as far as the SDK reads it. */
+  readonly uriTemplate: string;
+  readonly name: string;
+  readonly title?: string;
+  readonly description: string;
+  readonly mimeType?: string;
+  read(
+    uri: string,
+    variables: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<ResourceContents>;
+  /** Values of a variable that begin so. */
+  readonly complete?: Readonly<Record<string, Complete>>;
+}
+
+export type Complete = (
+  value: string,
+  others: Readonly<Record<string, string>>,
+) => Promise<readonly string[]> | readonly string[];
+
+export interface Resources {
+  list(signal: AbortSignal): Promise<readonly Resource[]>;
+  /** @returns null when it is none of those that are listed: a template may know it */
+  read(uri: string, signal: AbortSignal): Promise<ResourceContents | null>;
+  readonly templates: readonly ResourceTemplate[];
+  /** Offers subscriptions. @returns how to end this one */
+  subscribe?(uri: string, changed: () => void): () => void;
+}
+
+export interface Prompt {
+  readonly name: string;
+  readonly title?: string;
+  readonly description: string;
+  readonly arguments: readonly {
+    readonly name: string;
+    readonly description: string;
+    readonly required: boolean;
+    readonly complete?: Complete;
+  }[];
+  get(args: Readonly<Record<string, string>>): Promise<GetPromptResult> | GetPromptResult;
+}
+
+export interface ServerDefinition {
+  readonly instructions?: string;
+  readonly tools: readonly Tool[];
+  readonly resources?: Resources;
+  readonly prompts?: readonly Prompt[];
+  readonly tasks?: TaskKeeper;
+  /** Turns what a tool threw into its result. */
+  readonly toolError: (error: unknown) => CallToolResult;
+  /** Releases what the definition holds, when its connection is over. */
+  close?(): void;
+}

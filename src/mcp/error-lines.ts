@@ -1,0 +1,171 @@
+/**
+ * Finds the lines of a log that look like the reason of a failure: messages of compilers and linkers, tracebacks,
+ * panics, failed tests, messages of the shell and the kernel. It guesses, from the text alone: an error in a form that
+ * is not known here is not found, and a program that prints such a line for another reason is believed.
+ */
+import type { TextLine } from './log-text.ts';
+
+export interface ErrorLines {
+  /** In the order of the log. */
+  readonly lines: readonly TextLine[];
+  /** Lines that look like an error and did not fit. */
+  readonly more: number;
+}
+
+/** A block begins with such a line; the next ones belong to it as long as `continues` says so. */
+interface Pattern {
+  /** The more it is, the likelier it is the reason and not a consequence. */
+  readonly weight: number;
+  readonly begins: RegExp;
+  /** Lines after the first that are kept, at most. */
+  readonly follow?: number;
+  readonly continues?: RegExp;
+  /** Keep the end of a long block and not its beginning: where a traceback says what was raised. */
+  readonly keepEnd?: boolean;
+}
+
+const PATTERNS: readonly Pattern[] = [
+  // Python: the last frames and the exception, which is the first line that is not indented.
+  {
+    weight: 9,
+    begins: /^\s*Traceback \(most recent call last\):/,
+    continues: /^\s|^[\w.]+(?:Error|Exception|Warning|Exit|Interrupt|Iteration)\b|^[\w.]+: /,
+    follow: 5,
+    keepEnd: true,
+  },
+  // Go and Rust panics, with what they say next.
+  {
+    weight: 9,
+    begins: /^(?:panic: |fatal error: (?!.*file not found))/,
+    follow: 4,
+    continues: /^(?:\s|\[|goroutine |main\.|$)/,
+  },
+  { weight: 9, begins: /^thread '[^']*'(?: \(\d+\))? panicked at/, follow: 2, continues: /^(?!note: )/ },
+  // GCC, Clang, Go, TypeScript, Java …: FILE:LINE[:COLUMN]: error
+  {
+    weight: 8,
+    begins: /^\S[^:()]*:\d+(?::\d+)?(?::| -)? (?:fatal )?error\b/i,
+    follow: 1,
+    continues: /^\s+\d* ?\|/,
+  },
+  { weight: 8, begins: /^\S.*\(\d+,\d+\): error [A-Z]+\d+:/ },
+  {
+    weight: 8,
+    begins: /^error(?:\[E\d+\])?: (?!test failed|could not compile|aborting due)/,
+    follow: 1,
+    continues: /^\s+--> /,
+  },
+  { weight: 8, begins: /^\.{0,2}\/?\S+\.go:\d+:\d+: \S/ },
+  { weight: 8, begins: /(?:undefined reference to|multiple definition of|cannot find -l|undefined symbol)/ },
+  // JavaScript and Java: NAMEError or NAMEException with its message.
+  {
+    weight: 8,
+    begins:
+      /^(?:\s*(?:Uncaught |Caused by: |Exception in thread "[^"]*" ))?(?:[A-Za-z_$][\w$]*\.)*[A-Z]\w*(?:Error|Exception)(?: \[\w+\])?(?:: |$)/,
+    follow: 1,
+    continues: /^\s+at /,
+  },
+  // Tests: pytest, Go, TAP, Jest, Mocha, Cargo, GoogleTest, unittest.
+  { weight: 7, begins: /^(?:FAILED |ERROR )\S+(?:::| - )/ },
+  { weight: 7, begins: /^E {3}\S/ },
+  { weight: 7, begins: /^\s*--- FAIL: /, follow: 2, continues: /^\s+\S+:\d+: / },
+  { weight: 7, begins: /^\s*not ok \d+(?! .*# (?:TODO|SKIP))/i, follow: 1, continues: /^\s*#/ },
+  { weight: 7, begins: /^\s*(?:✕|✗|✘|✖|●|×) \S/ },
+  { weight: 7, begins: /^test .+ \.\.\. FAILED$/ },
+  { weight: 7, begins: /^\[ {2}FAILED {2}\] \S/ },
+  { weight: 7, begins: /^(?:FAIL|ERROR): \S/ },
+  { weight: 7, begins: /(?:[Aa]ssertion .*failed|^\s*AssertionError\b|: Assertion )/ },
+  // The shell and the kernel.
+  {
+    weight: 6,
+    begins: /: (?:command )?not found$|: No such file or directory$|: Permission denied$|: cannot execute/,
+  },
+  {
+    weight: 6,
+    begins: /(?:Segmentation fault|Bus error|Illegal instruction|core dumped|stack smashing detected)/,
+  },
+  {
+    weight: 6,
+    begins:
+      /(?:No space left on device|[Oo]ut of memory|Cannot allocate memory|Read-only file system|Too many open files)/,
+  },
+  {
+    weight: 6,
+    begins:
+      /(?:Could not resolve|Temporary failure (?:in name resolution|resolving)|Connection (?:refused|timed out)|unreachable)/,
+  },
+  // Tools that name themselves.
+  {
+    weight: 5,
+    begins: /^(?:npm (?:ERR!|error) |E: |fatal: |FATAL\b|CRITICAL\b|\[ERROR\] |ERROR[ :]|[Ee]rror: )/,
+  },
+  { weight: 3, begins: /^(?:g?make)(?:\[\d+\])?: \*\*\* / },
+  { weight: 3, begins: /^error: (?:test failed|could not compile|aborting due)/ },
+];
+
+/** Says that all is well, or repeats a command line, whatever words it holds. */
+const HARMLESS =
+  /\b(?:0 errors?|no errors?|errors?[:=] ?0)\b|^\s*(?:\+ )?(?:cc|gcc|g\+\+|clang\S*|rustc|javac|tsc) /i;
+
+interface Block {
+  readonly weight: number;
+  readonly at: number;
+  readonly lines: readonly TextLine[];
+}
+
+/** At most `max` lines: whole blocks by weight, the earlier first, since later errors tend to follow from it. */
+export function errorLines(lines: readonly TextLine[], max = 12): ErrorLines {
+  const blocks = blocksOf(lines);
+  const kept: Block[] = [];
+  const said = new Set<string>();
+  let room = max;
+  let more = 0;
+  for (const block of blocks.toSorted((a, b) => b.weight - a.weight || a.at - b.at)) {
+    const text = block.lines.map((line) => line.text.trim()).join('\n');
+    if (said.has(text)) continue;
+    said.add(text);
+    if (block.lines.length > room) {
+      more += block.lines.length;
+      continue;
+    }
+    room -= block.lines.length;
+    kept.push(block);
+  }
+  return { lines: kept.toSorted((a, b) => a.at - b.at).flatMap((block) => block.lines), more };
+}
+
+function blocksOf(lines: readonly TextLine[]): Block[] {
+  const blocks: Block[] = [];
+  for (let at = 0; at < lines.length; at += 1) {
+    const line = lines[at];
+    if (!line || HARMLESS.test(line.text)) continue;
+    const pattern = PATTERNS.find(({ begins }) => begins.test(line.text));
+    if (!pattern) continue;
+    const rest = continuation(lines, at, pattern);
+    const follow = pattern.follow ?? 0;
+    const shown = pattern.keepEnd ? rest.slice(-follow) : rest.slice(0, follow);
+    blocks.push({ weight: pattern.weight, at, lines: [line, ...shown] });
+    at += pattern.keepEnd ? rest.length : shown.length;
+  }
+  return blocks;
+}
+
+/** A traceback may be long; nothing else is followed further than it is shown. */
+const LONGEST_BLOCK = 400;
+
+function continuation(
+  lines: readonly TextLine[],
+  at: number,
+  { continues, follow, keepEnd }: Pattern,
+): TextLine[] {
+  const rest: TextLine[] = [];
+  if (!continues) return rest;
+  const most = keepEnd ? LONGEST_BLOCK : (follow ?? 0);
+  for (const line of lines.slice(at + 1, at + 1 + most)) {
+    if (!continues.test(line.text)) break;
+    rest.push(line);
+    // What was raised ends it; the next traceback, of an exception while that one was handled, is a block of its own.
+    if (keepEnd && !/^\s/.test(line.text)) break;
+  }
+  return rest;
+}

@@ -1,0 +1,280 @@
+/** A job as a tool shows it: the numbers that matter, the end of its log, and what to do next. */
+import { z } from 'zod';
+import { count, showBytes, showDuration } from '../cli/quantity.ts';
+import type { ArtifactAnswer, JobAnswer } from '../client/answers.ts';
+import type { FlashpodsClient } from '../client/client.ts';
+import { hasCode } from '../client/client-error.ts';
+import { ERRORS, isErrorCode } from '../errors.ts';
+import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
+import type { CallToolResult } from './definition.ts';
+import { errorLines } from './error-lines.ts';
+import { type Excerpt, excerpt, linesOf, type TextLine } from './log-text.ts';
+import { present } from './present.ts';
+import { clip, printable } from './printable.ts';
+
+export const reportSchema = z.object({
+  job_id: z.string().optional().describe('missing only while files are still being sent'),
+  status: z.enum(['uploading', ...JOB_STATES]),
+  ended: z.boolean().describe('the result will not change any more'),
+  exit_code: z.int().optional(),
+  error: z.string().optional().describe('why it ended badly: a code such as oom_killed, or a sentence'),
+  error_message: z.string().optional(),
+  waiting_reason: z.string().optional(),
+  queue_position: z.int().optional().describe('1 is next'),
+  estimated_start: z.string().optional(),
+  seconds_waited: z.number().optional(),
+  seconds_run: z.number().optional(),
+  cpus: z.int().optional(),
+  memory_gb: z.int().optional(),
+  timeout_minutes: z.int().optional(),
+  peak_memory_mb: z.number().optional(),
+  cpu_seconds: z.number().optional(),
+  created: z.boolean().optional().describe('false: this client_job_id had made the job before'),
+  client_job_id: z.string().optional(),
+  poll_timeout: z
+    .boolean()
+    .optional()
+    .describe('the wait is over and the job is not: call again as `next` says'),
+  artifacts: z.array(z.object({ name: z.string(), size_bytes: z.int() })).optional(),
+  artifact_count: z.int().optional(),
+  error_lines: z
+    .array(z.string())
+    .optional()
+    .describe('lines of the log that look like the error, `LINE: text`; a guess'),
+  output: z.string().optional().describe('the last lines of the log, stdout and stderr as they came'),
+  output_lines: z.int().optional(),
+  log_bytes: z.int().optional().describe('size of the whole log'),
+  log_truncated: z.boolean().optional().describe('the job printed more than is kept'),
+  warnings: z.array(z.string()).optional(),
+  next: z.string().describe('what to do now'),
+});
+
+export type JobReport = z.infer<typeof reportSchema>;
+
+/** Lines and bytes of the log beside a job's status; the whole of it is `get_job_output`'s. */
+const TAIL_LINES = 20;
+const TAIL_BYTES = 4_000;
+/** Where errors are looked for: so many last lines, and as many first ones. */
+const SEARCHED_LINES = 1_000;
+const MAX_ERROR_LINES = 12;
+const MAX_ARTIFACTS = 20;
+const MAX_MESSAGE = 500;
+const MAX_WARNINGS = 5;
+
+/** The status alone; asks for nothing. */
+export function statusReport(job: JobAnswer): JobReport {
+  const peak = job.usage?.peak_memory_bytes ?? null;
+  const warnings = [...(job.warnings ?? []), ...(job.artifact_warnings ?? [])];
+  return {
+    job_id: job.id,
+    status: job.status,
+    ended: isTerminal(job.status),
+    ...present({
+      exit_code: job.exit_code,
+      error: short(job.error),
+      error_message: short(job.error_message),
+      waiting_reason: short(job.waiting_reason),
+      queue_position: job.queue_position,
+      estimated_start: job.estimated_start,
+      seconds_waited: job.queue_seconds,
+      seconds_run: job.duration_seconds ?? job.elapsed_seconds,
+      cpus: job.cpus,
+      memory_gb: job.memory_gb,
+      timeout_minutes: job.timeout_minutes,
+      peak_memory_mb: peak === null ? null : Math.round(peak / 1e5) / 10,
+      cpu_seconds: job.usage?.cpu_seconds,
+      log_truncated: job.log_truncated ? true : null,
+      warnings:
+        warnings.length === 0
+          ? null
+          : warnings.slice(0, MAX_WARNINGS).map((warning) => clip(printable(warning), MAX_MESSAGE)),
+    }),
+    next: nextFor(job),
+  };
+}
+
+/** The status with the end of the log and, once it has ended, what it left and what went wrong. */
+export async function fullReport(
+  client: FlashpodsClient,
+  job: JobAnswer,
+  signal?: AbortSignal,
+): Promise<JobReport> {
+  const report = statusReport(job);
+  if (isWaiting(job.status)) return report;
+  const [log, artifacts] = await Promise.all([
+    readLog(client, job, signal),
+    isTerminal(job.status) ? listArtifacts(client, job.id, signal) : null,
+  ]);
+  return {
+    ...report,
+    ...present({
+      error_lines: log && log.errors.length > 0 ? log.errors : null,
+      output: log?.tail.text,
+      output_lines: log?.tail.lines,
+      log_bytes: log?.bytes,
+      artifacts: artifacts?.slice(0, MAX_ARTIFACTS).map(({ name, size_bytes }) => ({ name, size_bytes })),
+      artifact_count: artifacts?.length,
+    }),
+    next: nextFor(job, { more: log !== null && log.more, artifacts: artifacts ?? [] }),
+  };
+}
+
+interface ReadLog {
+  readonly tail: Excerpt;
+  readonly errors: string[];
+  readonly bytes: number;
+  /** The log holds more than the tail. */
+  readonly more: boolean;
+}
+
+async function readLog(
+  client: FlashpodsClient,
+  job: JobAnswer,
+  signal: AbortSignal | undefined,
+): Promise<ReadLog | null> {
+  const failed = job.status === 'failed' || job.status === 'timed_out';
+  try {
+    const page = await client.log(job.id, { tail: failed ? SEARCHED_LINES : TAIL_LINES }, signal);
+    if (!page) return null;
+    const lines = linesOf(page.lines);
+    const tail = excerpt(lines.slice(-TAIL_LINES), TAIL_BYTES);
+    const more = tail.lines < lines.length || (lines[0]?.seq ?? 1) > 1;
+    if (!failed) return { tail, errors: [], bytes: page.totalBytes, more };
+    const searched =
+      (lines[0]?.seq ?? 1) > 1 ? [...(await beginning(client, job.id, lines, signal)), ...lines] : lines;
+    const found = errorLines(searched, MAX_ERROR_LINES);
+    const errors = found.lines.map(({ seq, text }) => `${seq}: ${clip(text, MAX_MESSAGE)}`);
+    if (found.more > 0) errors.push(`… and ${found.more} more like these`);
+    return { tail, errors, bytes: page.totalBytes, more };
+  } catch (error) {
+    if (hasCode(error, 'logs_deleted')) return null;
+    throw error;
+  }
+}
+
+/** The first lines, as far as the last ones don't hold them. */
+async function beginning(
+  client: FlashpodsClient,
+  id: string,
+  last: readonly TextLine[],
+  signal: AbortSignal | undefined,
+): Promise<TextLine[]> {
+  const page = await client.log(id, { offset: 0 }, signal);
+  const until = last[0]?.seq ?? 0;
+  return linesOf(page?.lines.slice(0, SEARCHED_LINES) ?? []).filter(({ seq }) => seq < until);
+}
+
+async function listArtifacts(
+  client: FlashpodsClient,
+  id: string,
+  signal: AbortSignal | undefined,
+): Promise<readonly ArtifactAnswer[] | null> {
+  try {
+    return (await client.artifacts(id, signal)).artifacts;
+  } catch (error) {
+    if (hasCode(error, 'artifacts_not_available', 'copy_in_progress', 'artifacts_deleted')) return null;
+    throw error;
+  }
+}
+
+/** A call that can be copied: `wait_for_job {"job_id":"job_…"}`. */
+export const callOf = (name: string, args: Readonly<Record<string, unknown>>): string =>
+  `${name} ${JSON.stringify(args)}`;
+
+function nextFor(
+  job: JobAnswer,
+  { more, artifacts }: { more: boolean; artifacts: readonly ArtifactAnswer[] } = {
+    more: false,
+    artifacts: [],
+  },
+): string {
+  const id = job.id;
+  switch (job.status) {
+    case 'pending':
+    case 'queued':
+      return `It waits for its turn and starts by itself. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
+    case 'starting':
+    case 'running':
+      return `It runs. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
+    case 'completed':
+      return [
+        artifacts[0] === undefined
+          ? null
+          : `${callOf('download_artifact', { job_id: id, artifact_name: artifacts[0].name })} fetches an artifact.`,
+        more ? `${callOf('get_job_output', { job_id: id, tail: 200 })} shows more of the log.` : null,
+        artifacts[0] === undefined && !more ? 'Nothing is left to do.' : null,
+      ]
+        .filter((part) => part !== null)
+        .join(' ');
+    case 'failed':
+    case 'timed_out': {
+      const advice =
+        job.status === 'timed_out'
+          ? 'Give it a higher timeout_minutes, or less to do.'
+          : isErrorCode(job.error)
+            ? ERRORS[job.error].advice
+            : 'Correct what failed and run it again; the same command would fail again.';
+      return `${advice}${more ? ` ${callOf('get_job_output', { job_id: id, tail: 400, max_bytes: 40_000 })} shows more of the log.` : ''}`;
+    }
+    case 'cancelled':
+      return `It was ended on request. ${callOf('rerun_job', { job_id: id })} runs it again.`;
+    case 'cleaning':
+    case 'cleaned':
+      return `Its log and artifacts are past their retention. ${callOf('rerun_job', { job_id: id })} runs it again.`;
+  }
+}
+
+const short = (text: string | null | undefined): string | null =>
+  typeof text === 'string' && text !== '' ? clip(printable(text), MAX_MESSAGE) : null;
+
+/** The report as a tool's result: for the model as text, for programs as structure. */
+export function reportResult(report: JobReport): CallToolResult {
+  return { content: [{ type: 'text', text: reportText(report) }], structuredContent: { ...report } };
+}
+
+function reportText(report: JobReport): string {
+  const { output, error_lines: errors, artifacts = [], artifact_count: total = 0, warnings = [] } = report;
+  const lines = [headline(report)];
+  if (report.created === false) lines.push('No new job was made: this client_job_id had made it before.');
+  if (report.waiting_reason !== undefined && !report.ended) lines.push(report.waiting_reason);
+  if (artifacts.length > 0) {
+    const names = artifacts.map(({ name, size_bytes }) => `${printable(name)} (${showBytes(size_bytes)})`);
+    if (total > artifacts.length)
+      names.push(`and ${total - artifacts.length} more: get_job_artifacts lists them`);
+    lines.push(`Artifacts: ${names.join(', ')}`);
+  }
+  for (const warning of warnings) lines.push(`Warning: ${warning}`);
+  if (errors) lines.push('Looks like the error (line of the log: text):', ...errors);
+  if (output !== undefined) {
+    const whole = showBytes(report.log_bytes ?? 0);
+    lines.push(
+      output === ''
+        ? 'It printed nothing.'
+        : `The last ${count(report.output_lines ?? 0, 'line')} of ${whole} of log:`,
+    );
+    if (output !== '') lines.push(output);
+  }
+  lines.push(`Next: ${report.next}`);
+  return lines.join('\n');
+}
+
+function headline(report: JobReport): string {
+  const { exit_code: exit, error, seconds_run: run, seconds_waited: waited } = report;
+  const named = error !== undefined && (exit === undefined || isErrorCode(error));
+  const parts = [
+    `${report.job_id ?? 'The job'} ${report.status}`,
+    exit === undefined ? null : `exit ${exit}`,
+    named ? [error, report.error_message].filter((part) => part !== undefined).join(': ') : null,
+    report.queue_position === undefined ? null : `position ${report.queue_position} in the queue`,
+    report.estimated_start === undefined || report.ended ? null : `estimated start ${report.estimated_start}`,
+    run !== undefined
+      ? `${report.ended ? 'ran' : 'running for'} ${showDuration(run)}`
+      : waited === undefined
+        ? null
+        : `waited ${showDuration(waited)}`,
+    report.peak_memory_mb === undefined
+      ? null
+      : `peak memory ${report.peak_memory_mb} MB of ${report.memory_gb ?? '?'} GB`,
+  ];
+  return parts.filter((part) => part !== null).join(' · ');
+}

@@ -1,0 +1,84 @@
+/** Lines of a log for a model's context: few, short, printable. */
+import type { LogLine } from '../client/answers.ts';
+import { clip, printable } from './printable.ts';
+
+export interface TextLine {
+  /** Number of the line's first record in the log, from 1. */
+  readonly seq: number;
+  readonly text: string;
+}
+
+/** No line is longer, whatever the job printed. */
+const MAX_LINE = 2_000;
+
+interface Gathered {
+  readonly seq: number;
+  head: string;
+  tail: string;
+  /** Characters between the two. */
+  left: number;
+}
+
+const HALF_LINE = MAX_LINE / 2;
+
+/** Pieces of overlong lines put together again, two streams side by side. Of each line only what is shown is kept. */
+export function linesOf(records: readonly LogLine[]): TextLine[] {
+  const lines: Gathered[] = [];
+  const open = new Map<string, Gathered>();
+  for (const { seq, stream, text, partial } of records) {
+    let line = open.get(stream);
+    if (!line) {
+      line = { seq, head: stream === 'system' ? '[flashpods] ' : '', tail: '', left: 0 };
+      lines.push(line);
+    }
+    append(line, text);
+    if (partial) open.set(stream, line);
+    else open.delete(stream);
+  }
+  const unended = new Set(open.values());
+  return lines.map((line) => ({ seq: line.seq, text: shown(line, unended.has(line)) }));
+}
+
+function append(line: Gathered, text: string): void {
+  const room = Math.max(0, HALF_LINE - line.head.length);
+  line.head += text.slice(0, room);
+  const tail = line.tail + text.slice(room);
+  line.tail = tail.slice(-HALF_LINE);
+  line.left += tail.length - line.tail.length;
+}
+
+function shown({ head, tail, left }: Gathered, unended: boolean): string {
+  const goesOn = unended && tail !== '' ? ' …' : '';
+  if (left === 0) return printable(head + tail) + goesOn;
+  return `${printable(head.toWellFormed())} …[${left} characters left out]… ${printable(tail.toWellFormed())}${goesOn}`;
+}
+
+export interface Excerpt {
+  readonly text: string;
+  readonly lines: number;
+  /** Lines that were given and did not fit. */
+  readonly omitted: number;
+}
+
+/** As many of the last lines (or the first) as fit into `maxBytes` of UTF-8; at least a part of one. */
+export function excerpt(
+  lines: readonly TextLine[],
+  maxBytes: number,
+  from: 'end' | 'start' = 'end',
+): Excerpt {
+  const chosen: string[] = [];
+  let bytes = 0;
+  for (let i = 0; i < lines.length; i += 1) {
+    const text = lines[from === 'end' ? lines.length - 1 - i : i]?.text ?? '';
+    const size = Buffer.byteLength(text) + 1;
+    if (bytes + size > maxBytes) {
+      // A character has at most three bytes for each UTF-16 unit.
+      if (chosen.length === 0) chosen.push(clip(text, Math.max(1, Math.floor(maxBytes / 3))));
+      break;
+    }
+    bytes += size;
+    chosen.push(text);
+  }
+  if (from === 'end') chosen.reverse();
+  return { text: chosen.join('\n'), lines: chosen.length, omitted: lines.length - chosen.length };
+}

@@ -1,0 +1,32 @@
+/** Text of unknown origin for a model's context: nothing that a terminal or a parser would act on, and bounded. */
+import { stripVTControlCharacters } from 'node:util';
+
+const STAND_IN = '\uFFFD';
+/** With more than this part of its characters unprintable a line says nothing to anybody. */
+const BINARY_PART = 0.1;
+
+/**
+ * One line: escape sequences removed, of a progress bar (`\r`) what stood there last, tabs as spaces, and every run of
+ * other control characters and of broken UTF-8 as one stand-in. A line that is mostly such is only counted.
+ */
+export function printable(text: string): string {
+  const plain = stripVTControlCharacters(text).replaceAll(/\r?\n/g, ' ');
+  const shown = plain.includes('\r')
+    ? (plain.split('\r').findLast((piece) => piece.trim() !== '') ?? '')
+    : plain;
+  const clean = shown
+    .replaceAll('\t', '    ')
+    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\uFFFD]+/g, STAND_IN);
+  const unprintable = clean.split(STAND_IN).length - 1;
+  if (unprintable <= 1 || unprintable <= clean.length * BINARY_PART) return clean;
+  return `[binary: ${text.length} characters]`;
+}
+
+/** At most `max` characters: beginning and end, and between them how many are left out. */
+export function clip(text: string, max: number): string {
+  if (text.length <= max) return text;
+  const note = ` …[${text.length - max} characters left out]… `;
+  const room = Math.max(0, max - note.length);
+  const head = Math.ceil(room / 2);
+  return `${text.slice(0, head).toWellFormed()}${note}${text.slice(text.length - (room - head)).toWellFormed()}`;
+}

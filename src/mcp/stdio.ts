@@ -1,0 +1,31 @@
+import type { Readable, Writable } from 'node:stream';
+import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
+import { systemCode } from '../errors.ts';
+import type { ServerDefinition } from './definition.ts';
+import { serveMcp } from './server.ts';
+
+/** One message; a job's request is 1 MB at most. */
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Serves one client over a pair of streams. Nothing but messages of the protocol is written to `output`.
+ * Resolves as soon as the client has gone (its end of either stream is closed) or `stop` is aborted; what was under way
+ * is left as it is.
+ */
+export async function serveStdio(
+  definition: ServerDefinition,
+  { input, output, stop }: { input: Readable; output: Writable; stop: AbortSignal },
+): Promise<void> {
+  const over = Promise.withResolvers<void>();
+  const end = (): void => over.resolve();
+  input.once('end', end).once('close', end).once('error', end);
+  output.once('close', end);
+  // A client that went away while it was written to; what it did not read it will not miss.
+  output.on('error', (error) => (systemCode(error) === undefined ? over.reject(error) : end()));
+  stop.addEventListener('abort', end, { once: true });
+  if (stop.aborted) end();
+  const transport = new StdioServerTransport(input, output, { maxBufferSize: MAX_MESSAGE_BYTES });
+  const connection = await serveMcp(definition, transport);
+  await over.promise;
+  await connection.close();
+}

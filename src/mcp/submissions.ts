@@ -1,0 +1,143 @@
+/** Jobs on their way to the server: files are read and sent, then the job is created. */
+import { randomUUID } from 'node:crypto';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import type { AgentRequest, CreatedJob, JobRequest } from '../client/answers.ts';
+import type { FlashpodsClient } from '../client/client.ts';
+import { ClientError } from '../client/client-error.ts';
+import { FlashpodsError } from '../errors.ts';
+import { uploadDirectory } from '../client/upload/directory.ts';
+import type { Backend } from './backend.ts';
+
+export interface FilesToSend {
+  /** Absolute, or `~/…`. */
+  readonly localPath: string;
+  readonly exclude: readonly string[];
+  /** A sub-agent works on the repository itself. */
+  readonly keepGit: boolean;
+}
+
+export type SubmissionPhase =
+  | { readonly name: 'reading' }
+  | { readonly name: 'creating' }
+  | { readonly name: 'uploading'; readonly bytes: number; readonly total: number };
+
+export interface Submission {
+  readonly clientJobId: string;
+  readonly phase: SubmissionPhase;
+  readonly created: Promise<CreatedJob>;
+  /** Nobody wants the job any longer: stops what is under way, and ends the job if it came to be. */
+  withdraw(): void;
+}
+
+/** Ids whose outcome is remembered; the oldest are forgotten first. */
+const REMEMBERED = 500;
+
+/**
+ * Submissions go on when the call that began them has to be answered before they are through: a call with the same
+ * `client_job_id` finds the one that is under way, or its job, instead of sending the files again.
+ */
+export class Submissions {
+  readonly #backend: Backend;
+  readonly #known = new Map<string, RunningSubmission>();
+
+  constructor(backend: Backend) {
+    this.#backend = backend;
+  }
+
+  /**
+   * @param request without `client_job_id` and `files_id`, which are filled in
+   * @throws FlashpodsError idempotency_key_reused when the id came with another request before
+   */
+  submit(request: JobRequest | AgentRequest, files: FilesToSend | null, clientJobId?: string): Submission {
+    const id = (clientJobId ?? randomUUID()).toLowerCase();
+    const content = JSON.stringify([request, files]);
+    const known = this.#known.get(id);
+    if (known) {
+      if (known.content !== content) throw new FlashpodsError('idempotency_key_reused');
+      return known.isCreated ? known.again() : known;
+    }
+    const submission = new RunningSubmission(this.#backend, id, content, request, files);
+    this.#known.set(id, submission);
+    // One that failed may be tried again with the same id.
+    submission.created.catch(() => this.#known.delete(id));
+    const [oldest] = this.#known.keys();
+    if (this.#known.size > REMEMBERED && oldest !== undefined) this.#known.delete(oldest);
+    return submission;
+  }
+}
+
+class RunningSubmission implements Submission {
+  readonly clientJobId: string;
+  /** Tells one request from another. */
+  readonly content: string;
+  phase: SubmissionPhase = { name: 'creating' };
+  isCreated = false;
+  readonly created: Promise<CreatedJob>;
+  readonly #backend: Backend;
+  readonly #withdrawn = new AbortController();
+
+  constructor(
+    backend: Backend,
+    clientJobId: string,
+    content: string,
+    request: JobRequest | AgentRequest,
+    files: FilesToSend | null,
+  ) {
+    this.#backend = backend;
+    this.clientJobId = clientJobId;
+    this.content = content;
+    this.created = this.#run(request, files);
+  }
+
+  withdraw(): void {
+    if (this.#withdrawn.signal.aborted) return;
+    this.#withdrawn.abort(new ClientError('interrupted', 'The call was cancelled.'));
+    const end = async ({ job_id: id }: CreatedJob): Promise<void> =>
+      (await this.#backend.client()).cancelJob(id);
+    // It was not created, has ended meanwhile, or the server is away: nobody is left to be told.
+    this.created.then(end).catch(() => undefined);
+  }
+
+  /** The same job for a call that came when it was created already. */
+  again(): Submission {
+    const created = this.created.then((job) => ({ ...job, created: false }));
+    return { clientJobId: this.clientJobId, phase: this.phase, created, withdraw: () => undefined };
+  }
+
+  async #run(request: JobRequest | AgentRequest, files: FilesToSend | null): Promise<CreatedJob> {
+    const client = await this.#backend.client();
+    const sent = files ? { files_id: await this.#send(client, files) } : {};
+    this.phase = { name: 'creating' };
+    this.#withdrawn.signal.throwIfAborted();
+    // Not aborted any more: a job that came to be has to be known, so that it can be ended.
+    const created = await client.createJob({ ...request, ...sent, client_job_id: this.clientJobId });
+    this.isCreated = true;
+    return created;
+  }
+
+  async #send(client: FlashpodsClient, { localPath, exclude, keepGit }: FilesToSend): Promise<string> {
+    this.phase = { name: 'reading' };
+    const { upload } = await uploadDirectory(client, absolute(localPath), {
+      excludes: exclude,
+      keepGit,
+      signal: this.#withdrawn.signal,
+      onListed: ({ bytes }) => {
+        this.phase = { name: 'uploading', bytes: 0, total: bytes };
+      },
+      onProgress: (bytes, total) => {
+        this.phase = { name: 'uploading', bytes, total };
+      },
+    });
+    return upload.upload_id;
+  }
+}
+
+/** The directory of this process is wherever the agent was started: a relative path would mean anything. */
+export function absolute(path: string): string {
+  if (path === '~' || path.startsWith('~/')) return join(homedir(), path.slice(1));
+  if (isAbsolute(path)) return path;
+  throw new ClientError('invalid_arguments', `${JSON.stringify(path)} is not an absolute path.`, {
+    advice: 'Give the whole path, beginning with / or ~/.',
+  });
+}

@@ -1,0 +1,276 @@
+/** Tools that make jobs. */
+import { z } from 'zod';
+import type { AgentRequest, CreatedJob, JobRequest } from '../../client/answers.ts';
+import type { FlashpodsClient } from '../../client/client.ts';
+import { ClientError } from '../../client/client-error.ts';
+import { FlashpodsError } from '../../errors.ts';
+import type { Backend } from '../backend.ts';
+import { type CallContext, tool, type Tool } from '../definition.ts';
+import {
+  callOf,
+  fullReport,
+  type JobReport,
+  reportResult,
+  reportSchema,
+  statusReport,
+} from '../job-report.ts';
+import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
+import type { FilesToSend, Submission, Submissions } from '../submissions.ts';
+import { taskOf } from '../tasks.ts';
+import { describePhase, waitForCreation, waitForEnd, type Waiting } from '../wait.ts';
+import { clientJobId, files, resources, waitSeconds, workerArguments } from './arguments.ts';
+
+export interface Shop {
+  readonly backend: Backend;
+  readonly submissions: Submissions;
+  /** Whether the client's disk is this machine's: over HTTP there is none. */
+  readonly local: boolean;
+}
+
+const CREATES = { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: true };
+
+const NO_DISK =
+  ' Over this connection no local files can be sent: the command has to fetch what it needs (git clone, curl). With `flashpods mcp` on the own machine this tool takes `files`.';
+
+interface FilesArgument {
+  readonly local_path: string;
+  readonly exclude?: readonly string[] | undefined;
+}
+
+type Given = Readonly<Record<string, unknown>> & {
+  readonly files?: FilesArgument | undefined;
+  readonly client_job_id?: string | undefined;
+};
+
+/** A way to make a job: what it is called with, and what is asked of the API then. */
+interface Making {
+  readonly shop: Shop;
+  readonly name: string;
+  readonly args: Given;
+  readonly request: JobRequest | AgentRequest;
+  readonly keepGit: boolean;
+}
+
+export function spawnTools(shop: Shop): Tool[] {
+  const disk = shop.local ? { files: files.optional() } : {};
+  const workerInput = z.strictObject({ ...workerArguments, ...disk });
+  const worker = (name: string, args: z.output<typeof workerInput>): Making => {
+    const { files: _files, client_job_id: _id, ...rest } = args as Given & { command: string };
+    return { shop, name, args: args as Given, request: { type: 'worker', ...rest }, keepGit: false };
+  };
+  const runInput = workerInput.extend({ wait_seconds: waitSeconds });
+  const agentInput = z.strictObject({
+    task: z.string().min(1).max(100_000).describe('what the agent is to do, in full: it knows nothing else'),
+    git_branch: z.string().min(1).max(255).describe('branch that it works on'),
+    git_url: z.string().min(1).max(2_048).optional().describe('repository to clone'),
+    ...(shop.local
+      ? {
+          files: files
+            .optional()
+            .describe('a directory with its .git, instead of git_url; .git is always sent'),
+        }
+      : {}),
+    image: z
+      .string()
+      .min(1)
+      .max(255)
+      .optional()
+      .describe('container image whose entrypoint is the agent; the default is the server’s'),
+    context: z
+      .string()
+      .max(100_000)
+      .optional()
+      .describe('what it should know besides: findings, conventions, links'),
+    ...resources,
+    client_job_id: clientJobId,
+  });
+  const agent = (args: z.output<typeof agentInput>): Making => {
+    const {
+      files: _files,
+      client_job_id: _id,
+      ...rest
+    } = args as Given & { task: string; git_branch: string };
+    if (_files === undefined && rest['git_url'] === undefined) {
+      throw new FlashpodsError(
+        'invalid_request',
+        shop.local
+          ? 'spawn_sub_agent needs something to work on: `git_url`, or `files` with a .git.'
+          : 'spawn_sub_agent needs something to work on: `git_url`.',
+      );
+    }
+    const request: AgentRequest = { type: 'agent', ...rest };
+    return { shop, name: 'spawn_sub_agent', args: args as Given, request, keepGit: true };
+  };
+
+  return [
+    tool({
+      name: 'run_command',
+      title: 'Run a command and wait',
+      description:
+        'Runs a shell command in a fresh container on the build farm and waits for its end: status, exit code, last lines of the log, lines that look like the error, artifacts. For builds, tests and anything that is too heavy or too risky for this machine. If it has not ended after wait_seconds it goes on, and the answer says how to wait on. Cancelling this call ends the job.' +
+        (shop.local ? '' : NO_DISK),
+      input: runInput,
+      output: reportSchema,
+      annotations: { ...CREATES, title: 'Run a command and wait' },
+      async call(args, context) {
+        const { wait_seconds: seconds = DEFAULT_WAIT_SECONDS, ...rest } = args;
+        return reportResult(await runAndWait(worker('run_command', rest), seconds, context));
+      },
+      async start(args, context) {
+        const { wait_seconds: _seconds, ...rest } = args;
+        return startTask(worker('run_command', rest), context);
+      },
+    }),
+    tool({
+      name: 'spawn_worker',
+      title: 'Start a command',
+      description:
+        'Starts a shell command in a fresh container on the build farm and answers at once with its job_id. For several jobs side by side, or one that takes long; wait_for_job waits for its end. To run one command and see its result, run_command needs a single call.' +
+        (shop.local ? '' : NO_DISK),
+      input: workerInput,
+      output: reportSchema,
+      annotations: { ...CREATES, title: 'Start a command' },
+      call: async (args, context) => reportResult(await spawn(worker('spawn_worker', args), context)),
+    }),
+    tool({
+      name: 'spawn_sub_agent',
+      title: 'Start a sub-agent',
+      description:
+        'Starts an autonomous coding agent in a container of its own and answers at once with its job_id. It gets the repository read-write in /work and gives its result as artifacts (a patch, for instance). For a task that can be described completely and done without questions. wait_for_job waits for its end.' +
+        (shop.local ? '' : ' Over this connection no local files can be sent: give git_url.'),
+      input: agentInput,
+      output: reportSchema,
+      annotations: { ...CREATES, title: 'Start a sub-agent' },
+      call: async (args, context) => reportResult(await spawn(agent(args), context)),
+      start: async (args, context) => startTask(agent(args), context),
+    }),
+  ];
+}
+
+function submit({ shop, args, request, keepGit }: Making): Submission {
+  const toSend: FilesToSend | null = args.files
+    ? { localPath: args.files.local_path, exclude: args.files.exclude ?? [], keepGit }
+    : null;
+  return shop.submissions.submit(request, toSend, args.client_job_id);
+}
+
+/** Withdraws the submission when the client took its call back on purpose. */
+async function withdrawing<T>(
+  submission: Submission,
+  context: CallContext,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } finally {
+    if (context.withdrawn) submission.withdraw();
+  }
+}
+
+const waitingOf = (context: CallContext, signal: AbortSignal, seconds: number): Waiting => {
+  const beganMs = performance.now();
+  return { beganMs, untilMs: beganMs + seconds * 1_000, context, signal };
+};
+
+async function spawn(making: Making, context: CallContext): Promise<JobReport> {
+  const submission = submit(making);
+  return withdrawing(submission, context, () =>
+    inTime(context.signal, async (signal) => {
+      const waiting = waitingOf(context, signal, DEFAULT_WAIT_SECONDS);
+      const created = await waitForCreation(submission, waiting);
+      if (!created) return stillSending(making, submission);
+      const client = await making.shop.backend.client();
+      const job = await known(created, () => client.getJob(created.job_id, { signal }));
+      return { ...statusReport(job), ...identity(created, making.args) };
+    }),
+  );
+}
+
+async function runAndWait(making: Making, seconds: number, context: CallContext): Promise<JobReport> {
+  const submission = submit(making);
+  return withdrawing(submission, context, () =>
+    inTime(
+      context.signal,
+      async (signal) => {
+        const waiting = waitingOf(context, signal, seconds);
+        const created = await waitForCreation(submission, waiting);
+        if (!created) return stillSending(making, submission);
+        const client = await making.shop.backend.client();
+        return known(created, async () => ({
+          ...(await reportAfterWait(client, created.job_id, waiting)),
+          ...identity(created, making.args),
+        }));
+      },
+      seconds,
+    ),
+  );
+}
+
+/** Waits, and reports the job as it is then. */
+export async function reportAfterWait(
+  client: FlashpodsClient,
+  id: string,
+  waiting: Waiting,
+): Promise<JobReport> {
+  const job = await waitForEnd(client, id, waiting);
+  const report = await fullReport(client, job, waiting.signal);
+  if (report.ended) return report;
+  const again = callOf('wait_for_job', { job_id: id });
+  const kill = callOf('kill_job', { job_id: id });
+  return {
+    ...report,
+    poll_timeout: true,
+    next: `It has not ended and goes on. Call ${again} again until \`ended\` is true; ${kill} ends it.`,
+  };
+}
+
+async function startTask(making: Making, context: CallContext): ReturnType<NonNullable<Tool['start']>> {
+  const submission = submit(making);
+  return withdrawing(submission, context, () =>
+    inTime(context.signal, async (signal) => {
+      const created = await waitForCreation(submission, waitingOf(context, signal, DEFAULT_WAIT_SECONDS));
+      if (!created) {
+        const advice = `Call again with client_job_id ${submission.clientJobId}: the files are sent meanwhile.`;
+        throw new ClientError('poll_timeout', 'The files are not sent yet.', { advice });
+      }
+      const client = await making.shop.backend.client();
+      return taskOf(await known(created, () => client.getJob(created.job_id, { signal })));
+    }),
+  );
+}
+
+const identity = ({ created }: CreatedJob, args: Given): Partial<JobReport> => ({
+  created,
+  ...(args.client_job_id === undefined ? {} : { client_job_id: args.client_job_id }),
+});
+
+/** What fails once the job exists must not hide that it does. */
+async function known<T>({ job_id: id }: CreatedJob, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof ClientError)) throw error;
+    const { code, message, details, status, requestId } = error;
+    throw new ClientError(
+      code,
+      `${message} The job ${id} was created all the same and goes on: wait_for_job waits for it.`,
+      {
+        details: { ...details, job_id: id },
+        status: status ?? undefined,
+        requestId: requestId ?? undefined,
+        cause: error,
+      },
+    );
+  }
+}
+
+function stillSending({ name }: Making, { clientJobId: id, phase }: Submission): JobReport {
+  return {
+    status: 'uploading',
+    ended: false,
+    waiting_reason: `Still ${describePhase(phase)}.`,
+    client_job_id: id,
+    poll_timeout: true,
+    next: `The files are sent meanwhile. Call ${name} again with the same arguments and "client_job_id":"${id}": it goes on where this call stopped and makes one job.`,
+  };
+}

@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { describe, it } from 'mocha';
+import { errorLines } from '../../src/mcp/error-lines.ts';
+
+const numbered = (log: string) => log.split('\n').map((text, i) => ({ seq: i + 1, text }));
+const found = (log: string, max?: number): string[] =>
+  errorLines(numbered(log), max).lines.map(({ text }) => text);
+
+describe('the lines of a log that look like the error', () => {
+  it('are a C compiler’s message with the source it shows, not the command line or the notes', () => {
+    const log = `cc -O2 -Wall -Werror -c -o main.o src/main.c
+src/main.c: In function ‘main’:
+src/main.c:1:20: error: ‘x’ undeclared (first use in this function)
+    1 | int main(){ return x; }
+      |                    ^
+src/main.c:1:20: note: each undeclared identifier is reported only once
+make: *** [Makefile:17: main.o] Error 1`;
+    assert.deepEqual(found(log), [
+      'src/main.c:1:20: error: ‘x’ undeclared (first use in this function)',
+      '    1 | int main(){ return x; }',
+      'make: *** [Makefile:17: main.o] Error 1',
+    ]);
+  });
+
+  it('are a linker’s', () => {
+    assert.deepEqual(
+      found("/usr/bin/ld: a.o: in function `main':\na.c:(.text+0x5): undefined reference to `f'"),
+      ["a.c:(.text+0x5): undefined reference to `f'"],
+    );
+  });
+
+  it('are a Rust compiler’s message and its place, not the summary alone', () => {
+    const log = `   Compiling app v0.1.0
+error[E0425]: cannot find value \`y\` in this scope
+ --> src/main.rs:2:20
+  |
+2 |     println!("{}", y);
+  |                    ^ not found in this scope
+
+error: could not compile \`app\` (bin "app") due to 1 previous error`;
+    assert.deepEqual(found(log), [
+      'error[E0425]: cannot find value `y` in this scope',
+      ' --> src/main.rs:2:20',
+      'error: could not compile `app` (bin "app") due to 1 previous error',
+    ]);
+  });
+
+  it('are of Go’s, TypeScript’s and Java’s compilers', () => {
+    for (const line of [
+      './main.go:7:2: undefined: foo',
+      'src/a.ts(3,7): error TS2322: Type ‘string’ is not assignable to type ‘number’.',
+      'src/a.ts:3:7 - error TS2322: Type ‘string’ is not assignable to type ‘number’.',
+      'Main.java:5: error: cannot find symbol',
+    ]) {
+      assert.deepEqual(found(`building\n${line}\nbye`), [line]);
+    }
+  });
+
+  it('are the end of a Python traceback with what was raised', () => {
+    const frames = Array.from(
+      { length: 30 },
+      (_, i) => `  File "/work/m${i}.py", line ${i}, in f\n    f(${i})`,
+    );
+    const log = `start\nTraceback (most recent call last):\n${frames.join('\n')}\nValueError: no such thing\nafter`;
+    const lines = found(log);
+    assert.equal(lines[0], 'Traceback (most recent call last):');
+    assert.equal(lines.at(-1), 'ValueError: no such thing');
+    assert.deepEqual(lines.slice(1, 5), [
+      '  File "/work/m28.py", line 28, in f',
+      '    f(28)',
+      '  File "/work/m29.py", line 29, in f',
+      '    f(29)',
+    ]);
+  });
+
+  it('are both tracebacks when one exception came of another', () => {
+    const one = (name: string) =>
+      `Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f()\n${name}: bad`;
+    const log = `${one('KeyError')}\n\nDuring handling of the above exception, another exception occurred:\n\n${one('OSError')}`;
+    const lines = found(log);
+    assert.ok(lines.includes('KeyError: bad'));
+    assert.ok(lines.includes('OSError: bad'));
+  });
+
+  it('are panics of Go and Rust', () => {
+    assert.deepEqual(
+      found('panic: boom\n\ngoroutine 1 [running]:\nmain.main()\n\t/work/a.go:4 +0x25\nexit status 2'),
+      ['panic: boom', '', 'goroutine 1 [running]:', 'main.main()', '\t/work/a.go:4 +0x25'],
+    );
+    assert.deepEqual(
+      found("thread 'main' panicked at src/main.rs:2:5:\nboom\nnote: run with `RUST_BACKTRACE=1`"),
+      ["thread 'main' panicked at src/main.rs:2:5:", 'boom'],
+    );
+  });
+
+  it('are what a Node program threw', () => {
+    const log = `/work/a.js:1\nnull.x\n     ^\n\nTypeError: Cannot read properties of null (reading 'x')\n    at Object.<anonymous> (/work/a.js:1:6)\n    at node:internal/main/run_main_module:36:49`;
+    assert.deepEqual(found(log), [
+      "TypeError: Cannot read properties of null (reading 'x')",
+      '    at Object.<anonymous> (/work/a.js:1:6)',
+    ]);
+  });
+
+  it('are failed tests of the common runners', () => {
+    for (const line of [
+      'FAILED tests/test_a.py::test_one - assert 1 == 2',
+      'E   AssertionError: assert 1 == 2',
+      '--- FAIL: TestOne (0.00s)',
+      'not ok 3 - it adds',
+      '  ✕ adds (3 ms)',
+      'test tests::adds ... FAILED',
+      '[  FAILED  ] Suite.Adds (0 ms)',
+      'FAIL: test_one (test_a.TestA.test_one)',
+      "app: a.c:3: main: Assertion `x == 1' failed.",
+    ]) {
+      assert.deepEqual(found(`ok 1\n${line}\n`), [line], line);
+    }
+  });
+
+  it('are what the shell and the kernel say', () => {
+    for (const line of [
+      '/bin/sh: 1: cargo: not found',
+      'bash: line 1: foo: command not found',
+      'cat: /nope: No such file or directory',
+      'Segmentation fault (core dumped)',
+      'tar: a: Cannot write: No space left on device',
+      'curl: (6) Could not resolve host: example.org',
+      'E: Unable to locate package nothing',
+      'fatal: not a git repository (or any of the parent directories): .git',
+      'npm error code ENOENT',
+    ]) {
+      assert.deepEqual(found(line), [line], line);
+    }
+  });
+
+  it('are none where errors are only spoken of', () => {
+    const log = `cc -Werror -c src/error.c
+compiled with 0 errors
+error handling works: ok
+no errors found
+ok 1 - reports an error
+not ok 2 - later # TODO
+Errors: 0
+Error: 0 of 12
+ERROR: 0
+error: no errors
+tests/error_test.go
+Downloading error-chain v0.12.4`;
+    assert.deepEqual(found(log), []);
+  });
+
+  it('are bounded: the likelier and the earlier stay, each once, and it is said how many do not', () => {
+    const errors = Array.from({ length: 40 }, (_, i) => `a.c:${i + 1}:1: error: number ${i}`);
+    const log = ['make: *** [x] Error 1', ...errors, ...errors].join('\n');
+    const { lines, more } = errorLines(numbered(log), 5);
+    assert.deepEqual(
+      lines.map(({ text }) => text),
+      errors.slice(0, 5),
+    );
+    assert.equal(more, 36);
+  });
+
+  it('come in the order of the log with their numbers, whatever the log holds', () => {
+    const line = fc.oneof(
+      fc.string(),
+      fc.constantFrom(
+        'a.c:1:2: error: x',
+        'Traceback (most recent call last):',
+        '  File "x"',
+        'panic: x',
+        'ValueError: x',
+      ),
+    );
+    fc.assert(
+      fc.property(fc.array(line, { maxLength: 60 }), fc.integer({ min: 1, max: 20 }), (log, max) => {
+        const given = log.map((text, i) => ({ seq: i + 1, text }));
+        const { lines } = errorLines(given, max);
+        assert.ok(lines.length <= max);
+        for (const [i, each] of lines.entries()) {
+          assert.equal(given[each.seq - 1], each);
+          assert.ok(i === 0 || (lines[i - 1]?.seq ?? 0) < each.seq);
+        }
+      }),
+    );
+  });
+
+  it('are found in a second in the worst that 2,000 long lines can be', () => {
+    const lines = Array.from({ length: 2_000 }, (_, seq) => ({
+      seq,
+      text: 'a:'.repeat(1_000) + ' error'.repeat(3),
+    }));
+    const began = performance.now();
+    errorLines(lines);
+    assert.ok(performance.now() - began < 1_000);
+  });
+});

@@ -1,0 +1,331 @@
+import assert from 'node:assert/strict';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { after, before, describe, it } from 'mocha';
+import { z } from 'zod';
+import { requireKnownHost } from '../../api/routes/mcp/hosts.ts';
+import type { ServerDefinition } from '../../src/mcp/definition.ts';
+import { HttpSessions, SESSION_LIMITS } from '../../src/mcp/http-sessions.ts';
+import { raw } from '../api/raw-http.ts';
+import { type RunningApi, startApi } from '../api/running-api.ts';
+import { eventually } from '../support/eventually.ts';
+import { Caller } from '../support/http.ts';
+import { suiteServer } from './fixtures/suite.ts';
+import { startMcpApi } from './mcp-api.ts';
+
+const HEADERS = {
+  'content-type': 'application/json',
+  accept: 'application/json, text/event-stream',
+};
+const INITIALIZE = {
+  jsonrpc: '2.0',
+  id: 1,
+  method: 'initialize',
+  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'test', version: '1' } },
+};
+const LIST = { jsonrpc: '2.0', id: 2, method: 'tools/list' };
+
+async function connect(url: string, token: string): Promise<[Client, StreamableHTTPClientTransport]> {
+  const transport = new StreamableHTTPClientTransport(new URL(`${url}/mcp`), {
+    requestInit: { headers: { authorization: `Bearer ${token}` } },
+  });
+  const client = new Client({ name: 'test', version: '1' });
+  await client.connect(transport);
+  return [client, transport];
+}
+
+describe('MCP over HTTP', () => {
+  let api: RunningApi;
+  before(async () => {
+    api = await startApi();
+  });
+  after(() => api.stop());
+
+  const post = (
+    body: unknown,
+    headers: Record<string, string> = {},
+    caller: Caller = api.caller,
+  ): Promise<Response> =>
+    caller.fetch('/mcp', {
+      method: 'POST',
+      headers: { ...HEADERS, ...headers },
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+    });
+  const begin = async (caller?: Caller): Promise<string> => {
+    const response = await post(INITIALIZE, {}, caller);
+    await response.text();
+    return response.headers.get('mcp-session-id') ?? assert.fail(String(response.status));
+  };
+  const otherOwner = async (name: string): Promise<Caller> => {
+    const { body } = await api.caller.json('POST', '/tokens', {
+      name,
+      owner: name,
+      scopes: ['jobs:read', 'jobs:write'],
+    });
+    return new Caller(api.caller.url, String(body['token']));
+  };
+
+  it('offers every tool, without what needs a local disk, and says so', async () => {
+    const [client] = await connect(api.caller.url, api.token);
+    const { tools } = await client.listTools();
+    await client.close();
+    assert.deepEqual(tools.map(({ name }) => name).sort(), [
+      'download_artifact',
+      'get_job_artifacts',
+      'get_job_output',
+      'get_job_status',
+      'kill_job',
+      'list_jobs',
+      'rerun_job',
+      'run_command',
+      'spawn_sub_agent',
+      'spawn_worker',
+      'wait_for_job',
+    ]);
+    const text = JSON.stringify(tools.map(({ inputSchema }) => inputSchema));
+    assert.doesNotMatch(text, /local_path|save_to/);
+    for (const name of ['run_command', 'spawn_worker', 'spawn_sub_agent', 'download_artifact']) {
+      const description = tools.find((each) => each.name === name)?.description ?? '';
+      assert.match(description, /Over this connection no(?:thing| local files) can be/, name);
+    }
+  });
+
+  it('makes, shows and ends jobs for the owner of the token, and for nobody else', async () => {
+    const [client] = await connect(api.caller.url, api.token);
+    const made = await client.callTool({ name: 'spawn_worker', arguments: { command: 'true' } });
+    const { job_id: id, status } = made.structuredContent as { job_id: string; status: string };
+    assert.equal((await api.caller.job(id)).status, status);
+    const other = await otherOwner('somebody');
+    const [stranger] = await connect(other.url, other.token);
+    const refused = await stranger.callTool({ name: 'get_job_status', arguments: { job_id: id } });
+    assert.equal(refused.isError, true);
+    assert.match(JSON.stringify(refused.content), /job_not_found.*What to do: Call list_jobs/);
+    const ended = await client.callTool({ name: 'kill_job', arguments: { job_id: id } });
+    assert.notEqual(ended.isError, true, JSON.stringify(ended.content));
+    await Promise.all([client.close(), stranger.close()]);
+  });
+
+  it('needs a token, and the scope that the API needs', async () => {
+    const nobody = await post(INITIALIZE, { authorization: 'Bearer wrong-token-wrong-token' });
+    assert.equal(nobody.status, 401);
+    const { body } = await api.caller.json('POST', '/tokens', {
+      name: 'reader',
+      owner: 'default',
+      scopes: ['jobs:read'],
+    });
+    const [client] = await connect(api.caller.url, String(body['token']));
+    const refused = await client.callTool({ name: 'spawn_worker', arguments: { command: 'true' } });
+    assert.match(JSON.stringify(refused.content), /insufficient_scope.*jobs:write/);
+    await client.close();
+  });
+
+  it('answers for the session of another token as for one that does not exist', async () => {
+    const id = await begin();
+    const other = await otherOwner('elsewhere');
+    const answers = await Promise.all([
+      post(LIST, { 'mcp-session-id': id }, other),
+      post(LIST, { 'mcp-session-id': 'a9b6ff26-5d6f-4b4f-9d0f-8a6f6d3c2b1a' }, other),
+    ]);
+    const [taken, absent] = await Promise.all(
+      answers.map(async (answer) => [answer.status, await answer.text()]),
+    );
+    assert.deepEqual(taken, absent);
+    assert.equal(taken?.[0], 404);
+    assert.equal((await post(LIST, { 'mcp-session-id': id })).status, 200);
+  });
+
+  it('ends a session on DELETE', async () => {
+    const id = await begin();
+    const gone = await api.caller.fetch('/mcp', { method: 'DELETE', headers: { 'mcp-session-id': id } });
+    assert.equal(gone.status, 200);
+    assert.equal((await post(LIST, { 'mcp-session-id': id })).status, 404);
+  });
+
+  it('refuses hosts and origins that are not its own', async () => {
+    const { port } = api;
+    const ask = async (headers: string): Promise<number> => {
+      const body = JSON.stringify(INITIALIZE);
+      const { status } = await raw(
+        port,
+        `POST /mcp HTTP/1.1\r\n${headers}Authorization: Bearer ${api.token}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+      );
+      return status;
+    };
+    assert.equal(await ask(`Host: evil.example\r\n`), 403);
+    assert.equal(await ask(`Host: localhost:${port}\r\nOrigin: http://evil.example\r\n`), 403);
+    assert.equal(await ask(`Host: localhost:${port}\r\nOrigin: null\r\n`), 403);
+    assert.equal(await ask(`Host: localhost:${port}\r\nOrigin: http://localhost:${port}\r\n`), 200);
+    assert.equal(await ask(`Host: 127.0.0.1:${port}\r\n`), 200);
+  });
+
+  it('takes the names that the configuration lists, addresses, and no name that only looks like one', () => {
+    const known = (host: string): boolean => {
+      try {
+        requireKnownHost({ host, origin: '' }, ['farm.example', '']);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    for (const host of [
+      'farm.example',
+      'FARM.example:8080',
+      '10.0.0.1:8080',
+      '[::1]:80',
+      '[fd00::1]',
+      'a.localhost',
+    ]) {
+      assert.equal(known(host), true, host);
+    }
+    for (const host of [
+      '',
+      'example',
+      'farm.example.evil',
+      '127.0.0.1.evil.example',
+      'localhost.evil',
+      'a@localhost',
+      'localhost/x',
+    ]) {
+      assert.equal(known(host), false, host);
+    }
+  });
+
+  it('refuses what is no JSON, no initialization, too large, or of another method', async () => {
+    assert.equal((await post('{')).status, 400);
+    assert.equal((await post(LIST)).status, 400);
+    assert.equal((await post([])).status, 400);
+    assert.equal((await post({ ...INITIALIZE, more: 'x'.repeat(1_100_000) })).status, 413);
+    assert.equal((await api.caller.fetch('/mcp', { method: 'PUT' })).status, 405);
+    assert.equal((await api.caller.fetch('/mcp')).status, 400);
+  });
+
+  it('ends streams of a token that is revoked', async () => {
+    const { body } = await api.caller.json('POST', '/tokens', {
+      name: 'short-lived',
+      owner: 'default',
+      scopes: ['jobs:read'],
+    });
+    const caller = new Caller(api.caller.url, String(body['token']));
+    const id = await begin(caller);
+    const stream = await caller.fetch('/mcp', {
+      headers: { accept: 'text/event-stream', 'mcp-session-id': id },
+    });
+    assert.equal(stream.status, 200);
+    await api.caller.fetch('/tokens/short-lived', { method: 'DELETE' });
+    await stream.text().catch(() => ''); // resolves or breaks off: it does not go on
+    assert.equal((await post(LIST, { 'mcp-session-id': id }, caller)).status, 401);
+  });
+});
+
+describe('streams of MCP over HTTP', () => {
+  it('give a client that lost its stream the answer when it comes back', async () => {
+    const api = await startMcpApi(suiteServer);
+    const [client] = await connect(api.url, 'any');
+    const result = await client.callTool({ name: 'test_reconnection', arguments: {} });
+    assert.match(JSON.stringify(result.content), /completed successfully/);
+    await client.close();
+    await api.stop();
+  });
+
+  it('end when the server stops', async () => {
+    let closed = 0;
+    const close = (): number => (closed += 1);
+    const api = await startMcpApi(() => ({ ...suiteServer(), close }));
+    const [client] = await connect(api.url, 'any');
+    const began = performance.now();
+    await api.stop();
+    assert.ok(performance.now() - began < 5_000);
+    assert.equal(closed, 1);
+    await client.close();
+  });
+});
+
+describe('sessions of MCP over HTTP', () => {
+  const INFINITE = { ...SESSION_LIMITS, idleMs: 1e9, lifetimeMs: 1e9 };
+  let ended = 0;
+  const definition = (): ServerDefinition => ({
+    tools: [
+      {
+        name: 'nothing',
+        description: 'does nothing',
+        input: z.object({}),
+        call: async () => ({ content: [] }),
+      },
+    ],
+    toolError: () => ({ content: [], isError: true }),
+    close: () => {
+      ended += 1;
+    },
+  });
+  const request = (headers: Record<string, string> = {}): Request =>
+    new Request('http://localhost/mcp', { method: 'POST', headers: { ...HEADERS, ...headers } });
+  async function begin(sessions: HttpSessions, holder: string): Promise<string> {
+    const response = await sessions.handle(request(), {
+      holder,
+      body: INITIALIZE,
+      define: async () => definition(),
+    });
+    await response.text();
+    return response.headers.get('mcp-session-id') ?? assert.fail();
+  }
+  async function lives(sessions: HttpSessions, holder: string, id: string): Promise<boolean> {
+    const asked = request({ 'mcp-session-id': id });
+    const response = await sessions.handle(asked, { holder, body: LIST, define: async () => definition() });
+    await response.text();
+    return response.status === 200;
+  }
+
+  it('are bounded for each token: the one used least recently ends', async () => {
+    ended = 0;
+    const sessions = new HttpSessions({ ...INFINITE, sessionsPerHolder: 2 });
+    const first = await begin(sessions, 'a');
+    const second = await begin(sessions, 'a');
+    const other = await begin(sessions, 'b');
+    assert.equal(await lives(sessions, 'a', first), true);
+    const third = await begin(sessions, 'a');
+    assert.deepEqual(await Promise.all([first, second, third].map((id) => lives(sessions, 'a', id))), [
+      true,
+      false,
+      true,
+    ]);
+    assert.equal(await lives(sessions, 'b', other), true);
+    assert.equal(ended, 1);
+    await sessions.close();
+    assert.equal(ended, 4);
+    assert.equal(sessions.size, 0);
+  });
+
+  it('are bounded in all', async () => {
+    const sessions = new HttpSessions({ ...INFINITE, sessions: 3 });
+    for (const holder of ['a', 'b', 'c', 'd', 'e']) await begin(sessions, holder);
+    assert.equal(sessions.size, 3);
+    await sessions.close();
+  });
+
+  it('end when nobody used them for long, and after their lifetime', async () => {
+    for (const limits of [{ idleMs: 20 }, { lifetimeMs: 20 }]) {
+      const sessions = new HttpSessions({ ...INFINITE, ...limits });
+      const id = await begin(sessions, 'a');
+      await eventually('the session has ended', async () => {
+        await sessions.handle(request({ 'mcp-session-id': 'another' }), {
+          holder: 'a',
+          define: async () => definition(),
+        });
+        return sessions.size === 0;
+      });
+      assert.equal(await lives(sessions, 'a', id), false);
+      await sessions.close();
+    }
+  });
+
+  it('are refused once the server stops', async () => {
+    const sessions = new HttpSessions();
+    await sessions.close();
+    const response = await sessions.handle(request(), {
+      holder: 'a',
+      body: INITIALIZE,
+      define: async () => definition(),
+    });
+    assert.equal(response.status, 503);
+  });
+});

@@ -1,0 +1,27 @@
+/** The route `/mcp` of the API with a definition of the test's own behind it; whoever asks is the same caller. */
+import Koa from 'koa';
+import { STOPPING } from '../../api/app.ts';
+import type { RequestState } from '../../api/context.ts';
+import { abandonment } from '../../api/middleware/abandonment.ts';
+import { errorAnswers } from '../../api/middleware/errors.ts';
+import { requestId } from '../../api/middleware/request-id.ts';
+import { mcp } from '../../api/routes/mcp/routes.ts';
+import { type ApiServer, startApiServer } from '../../api/server.ts';
+import type { ServerDefinition } from '../../src/mcp/definition.ts';
+import { silent } from '../support/redis.ts';
+
+export async function startMcpApi(define: () => ServerDefinition): Promise<ApiServer> {
+  const app = new Koa<RequestState, object>();
+  const stopping = new AbortController();
+  app.once(STOPPING, () => stopping.abort());
+  app.on('error', () => undefined);
+  app.use(requestId);
+  app.use(abandonment(stopping.signal));
+  app.use(errorAnswers(silent));
+  app.use(async (ctx, next) => {
+    ctx.state.principal = { tokenId: 'test', owner: 'test', scopes: new Set() };
+    await next();
+  });
+  app.use(mcp({ hosts: [], stopping: stopping.signal, define: async () => define() }));
+  return startApiServer({ app, listenAddr: '127.0.0.1:0', logger: silent });
+}

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { afterEach, before, beforeEach, describe, it } from 'mocha';
+import { JOB, ScriptedJob } from '../cli/scripted-job.ts';
+import { failure, json, type Seen, WireServer } from '../client/wire-server.ts';
+import { eventually } from '../support/eventually.ts';
+import { scratch } from '../support/scratch.ts';
+import { type Agent, COMMAND, startAgent } from './stdio-client.ts';
+
+const TOKEN = 'a-token-for-the-test';
+const INITIALIZE =
+  '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}\n';
+
+describe('flashpods mcp', () => {
+  const dir = scratch();
+  let far: ScriptedJob;
+  let agents: Agent[] = [];
+  const wires: WireServer[] = [];
+
+  before(() => dir.make());
+  beforeEach(async () => {
+    far = new ScriptedJob();
+    await far.server.start();
+  });
+  afterEach(async () => {
+    await Promise.all(agents.map((agent) => agent.close()));
+    agents = [];
+    await Promise.all([far.server, ...wires.splice(0)].map((server) => server.stop()));
+  });
+
+  const environment = (url?: string): Record<string, string> => ({
+    HOME: dir.path(),
+    FLASHPODS_RUN_PATH: dir.path('run'),
+    ...(url === undefined ? {} : { FLASHPODS_URL: url, FLASHPODS_API_TOKEN: TOKEN }),
+  });
+  async function agentOf(url?: string): Promise<Agent> {
+    const agent = await startAgent(environment(url));
+    agents.push(agent);
+    return agent;
+  }
+  async function wire(
+    script: (seen: Seen, response: ServerResponse, nth: number) => void,
+  ): Promise<WireServer> {
+    const server = await new WireServer(script).start();
+    wires.push(server);
+    return server;
+  }
+  const cancelled = (): number => far.requests('DELETE', `/jobs/${JOB}`).length;
+
+  it('writes nothing but messages of the protocol to stdout, and ends as soon as its client has gone', async () => {
+    far.become('running');
+    const child = spawn(process.execPath, [COMMAND, 'mcp'], {
+      env: { PATH: process.env['PATH'], ...environment(far.server.url) },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    const exited = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    child.stdin.write(`${INITIALIZE}not json\n{"jsonrpc":"2.0","method":"notifications/initialized"}\n`);
+    child.stdin.write('{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"nope"}}\n');
+    child.stdin.write(
+      `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"wait_for_job","arguments":{"job_id":"${JOB}"},"_meta":{"progressToken":1}}}\n`,
+    );
+    await eventually('progress is told', () => stdout.includes('notifications/progress'));
+    const began = performance.now();
+    child.stdin.end();
+    assert.equal(await exited, 0);
+    assert.ok(performance.now() - began < 2_000);
+    for (const line of stdout.trim().split('\n')) {
+      assert.equal((JSON.parse(line) as { jsonrpc: string }).jsonrpc, '2.0', line);
+    }
+    assert.match(stdout, /"id":2.*There is no tool nope/);
+    assert.equal(stderr, '');
+    assert.equal(cancelled(), 0);
+  });
+
+  it('starts without a server, says what to do, and finds one that is started later', async () => {
+    const agent = await agentOf();
+    const { tools } = await agent.client.listTools();
+    assert.equal(tools.length, 11);
+    const away = await agent.call('list_jobs');
+    assert.equal(away.isError, true);
+    assert.match(away.text, /^not_reachable: .*\nWhat to do: .*flashpods up/);
+    await mkdir(dir.path('run'), { recursive: true });
+    await writeFile(
+      dir.path('run', 'server.json'),
+      JSON.stringify({ url: far.server.url, pid: process.pid }),
+    );
+    const found = await agent.call('list_jobs');
+    assert.equal(found.isError, false, found.text);
+    assert.match(found.text, new RegExp(JOB));
+  });
+
+  it('names every wrong argument', async () => {
+    const { isError, text } = await (
+      await agentOf(far.server.url)
+    ).call('wait_for_job', { id: 'x', timeout_seconds: 0 });
+    assert.equal(isError, true);
+    assert.match(text, /^invalid_request: .*`job_id`.*`timeout_seconds`.*unknown field `id`/);
+  });
+
+  it('ends the job when the call that runs it is cancelled', async () => {
+    far.become('running');
+    const cancel = new AbortController();
+    const agent = await agentOf(far.server.url);
+    const call = agent.call('run_command', { command: 'x' }, { signal: cancel.signal });
+    await eventually('the job is waited for', () => far.requests('GET', `/jobs/${JOB}`).length > 1);
+    cancel.abort('the person pressed Escape');
+    await assert.rejects(call);
+    await eventually('the job is cancelled', () => cancelled() === 1);
+  });
+
+  it('leaves the job alone when the client only lost patience, and when a wait is cancelled', async () => {
+    far.become('running');
+    const agent = await agentOf(far.server.url);
+    await assert.rejects(agent.call('run_command', { command: 'x' }, { timeout: 300 }), /timed out/);
+    const cancel = new AbortController();
+    const call = agent.call('wait_for_job', { job_id: JOB }, { signal: cancel.signal });
+    const before = far.requests('GET', `/jobs/${JOB}`).length;
+    await eventually('the job is waited for', () => far.requests('GET', `/jobs/${JOB}`).length > before);
+    cancel.abort('no longer of interest');
+    await assert.rejects(call);
+    far.end('completed', 0);
+    const { structured } = await agent.call('wait_for_job', { job_id: JOB });
+    assert.equal(structured['status'], 'completed');
+    assert.equal(cancelled(), 0);
+  });
+
+  it('answers before the time is over and says which call goes on', async () => {
+    far.become('running');
+    const agent = await agentOf(far.server.url);
+    // A long poll of this server is answered when something changes, and only then.
+    const changes = setInterval(() => far.become('running'), 100);
+    const { structured, text } = await agent.call('run_command', { command: 'x', wait_seconds: 1 });
+    clearInterval(changes);
+    assert.equal(structured['ended'], false);
+    assert.equal(structured['poll_timeout'], true);
+    assert.match(text, new RegExp(`Call wait_for_job \\{"job_id":"${JOB}"\\} again`));
+  });
+
+  it('makes one job of a creation that is refused, dropped and sent again', async () => {
+    const server = await wire((seen, response, nth) => {
+      if (seen.method === 'POST' && nth === 1)
+        json(response, 503, failure('service_unavailable'), { 'retry-after': '0' });
+      else if (seen.method === 'POST' && nth === 2) response.destroy();
+      else if (seen.method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
+      else json(response, 200, far.job);
+    });
+    const { structured } = await (await agentOf(server.url)).call('spawn_worker', { command: 'x' });
+    assert.equal(structured['job_id'], JOB);
+    const ids = server.seen
+      .filter(({ method }) => method === 'POST')
+      .map(({ body }) => (JSON.parse(body) as { client_job_id: string }).client_job_id);
+    assert.equal(ids.length, 3);
+    assert.equal(new Set(ids).size, 1);
+  });
+
+  it('sends files on when the call has to be answered first, and makes one job of both calls', async () => {
+    await mkdir(dir.path('project'), { recursive: true });
+    await writeFile(dir.path('project', 'file'), 'content');
+    const arrived = Promise.withResolvers<ServerResponse>();
+    const upload = { upload_id: 'upload_aaaaaaaaaaaa', state: 'uploading', rsync_url: null };
+    const server = await wire(({ method, path }, response) => {
+      if (method === 'PUT') arrived.resolve(response);
+      else if (path.endsWith('/finalize'))
+        json(response, 200, { ...upload, state: 'finalized', file_count: 1 });
+      else if (path === '/uploads') json(response, 201, upload);
+      else if (method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
+      else if (path.includes('/output')) json(response, 404, failure('logs_not_available'));
+      else if (path.endsWith('/artifacts')) json(response, 404, failure('artifacts_not_available'));
+      else json(response, 200, { ...far.job, status: 'completed', exit_code: 0 });
+    });
+    const agent = await agentOf(server.url);
+    const args = { command: 'x', files: { local_path: dir.path('project') } };
+    const first = await agent.call('run_command', { ...args, wait_seconds: 1 });
+    assert.equal(first.structured['status'], 'uploading');
+    assert.equal(first.structured['job_id'], undefined);
+    const id = String(first.structured['client_job_id']);
+    assert.match(
+      first.text,
+      new RegExp(`Call run_command again with the same arguments and "client_job_id":"${id}"`),
+    );
+    (await arrived.promise)
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify(upload));
+    const second = await agent.call('run_command', { ...args, client_job_id: id });
+    assert.equal(second.structured['job_id'], JOB, second.text);
+    assert.equal(second.structured['created'], true);
+    const third = await agent.call('run_command', { ...args, client_job_id: id });
+    assert.equal(third.structured['created'], false);
+    const other = await agent.call('run_command', { ...args, command: 'y', client_job_id: id });
+    assert.match(other.text, /^idempotency_key_reused: /);
+    assert.equal(server.seen.filter(({ path }) => path === '/jobs').length, 1);
+    assert.equal(server.seen.filter(({ method }) => method === 'PUT').length, 1);
+  });
+
+  it('says that the job goes on when the server fails after its creation', async () => {
+    const server = await wire(({ method }, response) => {
+      if (method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
+      else json(response, 401, failure('invalid_token'));
+    });
+    const { isError, text } = await (await agentOf(server.url)).call('run_command', { command: 'x' });
+    assert.equal(isError, true);
+    assert.match(text, new RegExp(`^invalid_token: .*The job ${JOB} was created all the same and goes on`));
+  });
+
+  it('takes absolute paths only, for it does not know where the agent stands', async () => {
+    const agent = await agentOf(far.server.url);
+    const { text } = await agent.call('spawn_worker', { command: 'x', files: { local_path: 'project' } });
+    assert.match(text, /^invalid_arguments: .*not an absolute path.\nWhat to do: Give the whole path/);
+  });
+});
