@@ -39,6 +39,11 @@ export class CliContext {
     return this.#client;
   }
 
+  /** The streams themselves, for a command that takes the whole terminal. */
+  get terminal(): Pick<CliIo, 'stdout' | 'stdin'> {
+    return this.#io;
+  }
+
   /** One line for the person, beside the output proper. */
   notice(text: string): void {
     void this.err.line(this.err.colour('dim', `flashpods: ${text}`));

@@ -1,9 +1,14 @@
 import type { EventEmitter } from 'node:events';
 import type { Writable } from 'node:stream';
-import type { ClientEnvironment } from '../config.ts';
+import type { ReadStream } from 'node:tty';
+import type { ClientEnvironment } from '../client/environment.ts';
 
 /** `process.stdout` and `process.stderr` are such streams, and so is a `PassThrough` in a test. */
-export type CliStream = Writable & { readonly isTTY?: boolean; readonly columns?: number };
+export type CliStream = Writable & {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  readonly rows?: number;
+};
 
 /** Emits `interrupt` once for every Ctrl-C (or SIGTERM). Signals themselves are handled in `bin/` only. */
 export type Interrupts = EventEmitter<{ interrupt: [] }>;
@@ -12,6 +17,8 @@ export type Interrupts = EventEmitter<{ interrupt: [] }>;
 export interface CliIo {
   readonly stdout: CliStream;
   readonly stderr: CliStream;
+  /** For keys; left out where there are none. */
+  readonly stdin?: ReadStream | undefined;
   readonly env: ClientEnvironment;
   readonly interrupts: Interrupts;
 }

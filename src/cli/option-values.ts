@@ -11,6 +11,19 @@ export const integerFrom =
     );
   };
 
+/** A whole number from 0, or `none` → Infinity; commander takes null for no value */
+export function limit(value: string): number {
+  if (value === 'none') return Infinity;
+  if (/^\d{1,9}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('It must be a whole number from 0, or none.');
+}
+
+/** A number above 0 */
+export function positive(value: string): number {
+  if (/^\d+(\.\d+)?$/.test(value) && Number(value) > 0) return Number(value);
+  throw new InvalidArgumentError('It must be a number above 0.');
+}
+
 /** `4`, `4g`, `4GB` → 4 */
 export function gigabytes(value: string): number {
   const match = /^(\d+)\s*(?:g|gb|gib)?$/i.exec(value);

@@ -1,7 +1,7 @@
 import type { JobAnswer } from '../client/answers.ts';
 import { isErrorCode } from '../errors.ts';
 import type { JobState } from '../jobs/states.ts';
-import { showBytes, showDuration } from './quantity.ts';
+import { showBytes, showDuration, showUntil } from './quantity.ts';
 import { type Colour, sanitize } from './terminal.ts';
 
 export function stateColour(state: JobState): Colour {
@@ -33,11 +33,13 @@ export function runSeconds(job: JobAnswer, nowMs: number): number | null {
 }
 
 /** Why it waits and how long still, for one line. */
-export function describeWaiting(job: JobAnswer): string {
+export function describeWaiting(job: JobAnswer, nowMs = Date.now()): string {
   const position = job.queue_position ?? null;
+  const startsAt = job.estimated_start ? Date.parse(job.estimated_start) : null;
   const parts = [
     job.status,
     position === null ? null : `position ${position}`,
+    startsAt === null ? null : `estimated start ${showUntil((startsAt - nowMs) / 1_000)}`,
     job.waiting_reason ? sanitize(job.waiting_reason) : null,
   ];
   return parts.filter((part) => part !== null).join(' · ');

@@ -1,6 +1,5 @@
 import type { FlashpodsClient } from '../client/client.ts';
-import { DEFAULT_EXCLUDES, listTree } from '../client/upload/tree.ts';
-import { uploadTree } from '../client/upload/upload.ts';
+import { type DirectoryOptions, uploadDirectory, type SentDirectory } from '../client/upload/directory.ts';
 import type { CliContext } from './context.ts';
 import { count, showBytes } from './quantity.ts';
 import { StatusLine } from './status-line.ts';
@@ -12,35 +11,47 @@ const BAR_CELLS = 24;
 export async function sendFiles(
   client: FlashpodsClient,
   directory: string,
-  { exclude }: { readonly exclude: readonly string[] },
+  { exclude, transport }: { readonly exclude: readonly string[] } & Pick<DirectoryOptions, 'transport'>,
   context: CliContext,
   signal: AbortSignal,
 ): Promise<string> {
   const line = new StatusLine(context.err);
   line.show(`reading ${directory}`);
+  let began = performance.now();
   try {
-    const excludes = [...(client.connection.defaultExclude ?? DEFAULT_EXCLUDES), ...exclude];
-    const tree = await listTree(directory, { excludes, signal });
-    line.clear();
-    for (const notice of tree.notices) context.notice(sanitize(notice));
-    const began = performance.now();
-    const upload = await uploadTree(client, tree, {
+    const sentDirectory = await uploadDirectory(client, directory, {
+      excludes: exclude,
+      ...(transport === undefined ? {} : { transport }),
       signal,
+      onListed: (tree) => {
+        line.clear();
+        for (const notice of tree.notices) context.notice(sanitize(notice));
+        line.show(`uploading ${count(tree.files, 'file')}, ${showBytes(tree.bytes)}`);
+        began = performance.now();
+      },
       onProgress: (bytes, total) => line.show(bar(bytes, total, (performance.now() - began) / 1_000)),
       onRetry: (error, delayMs) => {
         line.clear();
         context.notice(
-          `${error.code}: ${error.message} The upload begins anew in ${(delayMs / 1_000).toFixed(1)} s.`,
+          `${error.code}: ${error.message} The upload is tried again in ${(delayMs / 1_000).toFixed(1)} s.`,
         );
       },
     });
     line.clear();
-    const took = ((performance.now() - began) / 1_000).toFixed(1);
-    context.notice(`uploaded ${count(tree.files, 'file')}, ${showBytes(tree.bytes)}, in ${took} s`);
-    return upload.upload_id;
+    context.notice(describe(sentDirectory, (performance.now() - began) / 1_000));
+    return sentDirectory.upload.upload_id;
   } finally {
     line.clear();
   }
+}
+
+/** `uploaded 5001 files, 13.5 MB: 1 changed, 2.7 kB, in 0.4 s` */
+function describe({ tree, sent }: SentDirectory, seconds: number): string {
+  const all = `uploaded ${count(tree.files, 'file')}, ${showBytes(tree.bytes)}`;
+  const took = `in ${seconds.toFixed(1)} s`;
+  if (sent.transport === 'none') return `${all}: the server has them already`;
+  if (sent.files === tree.files) return `${all}, ${took}`;
+  return `${all}: sent ${count(sent.files, 'file')}, ${showBytes(sent.bytes)}, ${took}`;
 }
 
 /** `uploading ███████░░░ 45 % of 27.0 MB · 8.1 MB/s` */

@@ -15,7 +15,9 @@ export interface JobAnswer {
   readonly priority?: number;
   readonly queue_position?: number | null;
   readonly waiting_reason?: string | null;
+  readonly estimated_start?: string | null;
   readonly host?: string | null;
+  readonly cancel_requested?: boolean;
   readonly exit_code?: number | null;
   /** A code of the catalogue, or a sentence. */
   readonly error?: string | null;
@@ -27,6 +29,8 @@ export interface JobAnswer {
   readonly completed_at?: string | null;
   readonly elapsed_seconds?: number | null;
   readonly duration_seconds?: number | null;
+  /** Time spent waiting. */
+  readonly queue_seconds?: number;
   readonly log_truncated?: boolean;
   readonly warnings?: readonly string[];
   readonly artifact_warnings?: readonly string[];
@@ -45,6 +49,8 @@ export interface CreatedJob {
   readonly memory_gb: number;
   readonly timeout_minutes: number;
   readonly queue_position: number | null;
+  readonly waiting_reason?: string | null;
+  readonly estimated_start?: string | null;
 }
 
 export interface JobList {
@@ -75,11 +81,32 @@ export interface UploadAnswer {
   readonly expires_at?: string | null;
 }
 
+export interface CreatedUpload extends UploadAnswer {
+  readonly base?: string | null;
+  /** `rsync://USER@HOST:PORT/uploads/`; null where no rsync daemon runs. */
+  readonly rsync_url?: string | null;
+  readonly rsync_password?: string | null;
+}
+
 export interface HealthAnswer {
   readonly status: 'healthy' | 'degraded' | 'unhealthy';
   readonly version: string;
   readonly uptime_seconds: number;
   readonly checks: Readonly<Record<string, unknown>>;
+}
+
+export interface HostAnswer {
+  readonly name: string;
+  readonly state: string | null;
+  readonly draining: boolean;
+  readonly empty: boolean;
+  readonly jobs: readonly {
+    readonly id: string;
+    readonly owner: string;
+    readonly status: JobState;
+    readonly started_at: string | null;
+    readonly timeout_minutes: number;
+  }[];
 }
 
 export interface CapacityAnswer {
@@ -133,6 +160,20 @@ export interface JobRequest {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+export interface AgentRequest {
+  readonly type: 'agent';
+  readonly task: string;
+  readonly git_branch: string;
+  readonly git_url?: string;
+  readonly context?: string;
+  readonly image?: string;
+  readonly client_job_id?: string;
+  readonly files_id?: string;
+  readonly cpus?: number;
+  readonly memory_gb?: number;
+  readonly timeout_minutes?: number;
+}
+
 export interface TokenRequest {
   readonly name: string;
   readonly owner: string;
@@ -152,4 +193,27 @@ export interface TokenAnswer {
 /** The only answer that holds the token itself. */
 export interface CreatedToken extends TokenAnswer {
   readonly token: string;
+}
+
+export interface TenantAmounts<Amount> {
+  readonly running_jobs: Amount;
+  readonly cpus: Amount;
+  readonly memory_gb: Amount;
+  readonly queued_jobs: Amount;
+}
+
+/** What an owner may have, and has. */
+export interface TenantAnswer {
+  readonly owner: string;
+  readonly weight: number;
+  /** Null: no limit. */
+  readonly limits: TenantAmounts<number | null>;
+  readonly used: TenantAmounts<number>;
+  readonly overridden: boolean;
+}
+
+export interface TenantRequest {
+  readonly weight?: number;
+  /** Null: no limit; left out: the server's default. */
+  readonly limits: Partial<TenantAmounts<number | null>>;
 }

@@ -1,22 +1,28 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type {
+  AgentRequest,
   ArtifactList,
   CapacityAnswer,
   CreatedJob,
   CreatedToken,
+  CreatedUpload,
   HealthAnswer,
+  HostAnswer,
   JobAnswer,
   JobList,
   JobRequest,
   LogLine,
   LogPage,
+  TenantAnswer,
+  TenantRequest,
   TokenAnswer,
   TokenRequest,
   UploadAnswer,
 } from './answers.ts';
 import { ClientError, hasCode } from './client-error.ts';
 import type { Connection } from './connection.ts';
+import { parseEvents, type ServerEvent } from './events.ts';
 import { type Answer, type Call, parseObject, type RetryNotice, Transport } from './transport.ts';
 
 export interface ListFilter {
@@ -31,6 +37,8 @@ export interface ListFilter {
 /** Where to begin in a log: at a byte, or so many lines before its end. */
 export type LogStart = { readonly offset: number } | { readonly tail: number };
 
+/** A stream of events says something every 15 s. */
+const EVENTS_SILENCE_MS = 45_000;
 /** Silence that a long poll adds to what a server may take anyhow. */
 const POLL_GRACE_MS = 15_000;
 
@@ -62,7 +70,7 @@ export class FlashpodsClient {
   }
 
   /** However often the request has to be sent, one job comes of it: it carries one `client_job_id`. */
-  async createJob(request: JobRequest, signal?: AbortSignal): Promise<CreatedJob> {
+  async createJob(request: JobRequest | AgentRequest, signal?: AbortSignal): Promise<CreatedJob> {
     const json = { ...request, client_job_id: request.client_job_id ?? randomUUID() };
     return this.#object<CreatedJob>({ method: 'POST', path: '/jobs', json, signal }, 'job_id');
   }
@@ -114,6 +122,15 @@ export class FlashpodsClient {
     await this.#transport.call({ method: 'DELETE', path: jobPath(id), signal });
   }
 
+  /**
+   * Makes a job with the same values once more, whatever state this one is in. Not sent again when nobody knows what
+   * became of it: it carries no key that would make one job of two requests.
+   */
+  async rerunJob(id: string, signal?: AbortSignal): Promise<CreatedJob> {
+    const call: Call = { method: 'POST', path: `${jobPath(id)}/rerun`, once: true, signal };
+    return this.#object<CreatedJob>(call, 'job_id');
+  }
+
   /** Asks for the end of every job that waits or runs and has the label. @returns their ids */
   async cancelJobs(
     label: readonly [key: string, value: string],
@@ -139,6 +156,36 @@ export class FlashpodsClient {
     }
   }
 
+  /**
+   * What happens to a job, and what it prints, from its beginning or after the event with `lastEventId`, to its end; or
+   * until the server stops. Opening the stream is retried, reading it is not.
+   * @throws ClientError unexpected_answer when what answers sends no stream, not_reachable when it breaks
+   */
+  async *events(
+    id: string,
+    lastEventId: string | null,
+    signal?: AbortSignal,
+  ): AsyncGenerator<ServerEvent, void, void> {
+    const response = await this.#transport.open({
+      method: 'GET',
+      path: `${jobPath(id)}/events`,
+      headers: {
+        accept: 'text/event-stream',
+        ...(lastEventId === null ? {} : { 'last-event-id': lastEventId }),
+      },
+      silenceMs: EVENTS_SILENCE_MS,
+      signal,
+    });
+    try {
+      if (response.statusCode === 204) return;
+      if (!/^text\/event-stream\b/.test(response.headers['content-type'] ?? ''))
+        throw new ClientError('unexpected_answer', 'The server sends no stream of events.');
+      yield* parseEvents(this.#transport.text(response, signal));
+    } finally {
+      response.destroy();
+    }
+  }
+
   async artifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
     return this.#object<ArtifactList>(
       { method: 'GET', path: `${jobPath(id)}/artifacts`, signal },
@@ -146,19 +193,34 @@ export class FlashpodsClient {
     );
   }
 
-  /** The artifact's bytes, unread. */
-  async openArtifact(id: string, name: string, signal?: AbortSignal): Promise<IncomingMessage> {
+  /** The artifact's bytes, unread: from a byte on with status 206, or all of them with 200. */
+  async openArtifact(id: string, name: string, signal?: AbortSignal, from = 0): Promise<IncomingMessage> {
     const encoded = name.split('/').map(encodeURIComponent).join('/');
-    return this.#transport.open({ method: 'GET', path: `${jobPath(id)}/artifacts/${encoded}`, signal });
+    const path = `${jobPath(id)}/artifacts/${encoded}`;
+    const headers = from === 0 ? {} : { range: `bytes=${from}-` };
+    return this.#transport.open({ method: 'GET', path, headers, signal });
   }
 
-  async createUpload(signal?: AbortSignal): Promise<UploadAnswer> {
-    return this.#object<UploadAnswer>({ method: 'POST', path: '/uploads', json: {}, signal }, 'upload_id');
+  /**
+   * @param options.base an earlier upload of one's own that was finalized as `reusable`: only what changed is sent then
+   */
+  async createUpload(
+    options: { readonly base?: string | undefined } = {},
+    signal?: AbortSignal,
+  ): Promise<CreatedUpload> {
+    const { base } = options;
+    const json = base === undefined ? {} : { base };
+    return this.#object<CreatedUpload>({ method: 'POST', path: '/uploads', json, signal }, 'upload_id');
   }
 
   /** Sends a tar stream into an upload, once: whoever wants to try again needs another stream. */
-  async putFiles(id: string, tar: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
-    const stream = { body: tar, contentType: 'application/x-tar' };
+  async putFiles(
+    id: string,
+    tar: AsyncIterable<Uint8Array>,
+    signal?: AbortSignal,
+    contentEncoding?: 'gzip' | 'zstd',
+  ): Promise<void> {
+    const stream = { body: tar, contentType: 'application/x-tar', contentEncoding };
     // Unpacking and counting 2 GB takes its time before the first byte of an answer.
     await this.#transport.call({
       method: 'PUT',
@@ -169,12 +231,20 @@ export class FlashpodsClient {
     });
   }
 
-  async finalizeUpload(id: string, signal?: AbortSignal): Promise<UploadAnswer> {
+  /**
+   * @param options.reusable whether many jobs may use it, and later uploads may name it as their base
+   * @param options.delete paths of the base that the new one lacks
+   */
+  async finalizeUpload(
+    id: string,
+    options: { readonly reusable?: boolean; readonly delete?: readonly string[] } = {},
+    signal?: AbortSignal,
+  ): Promise<UploadAnswer> {
     try {
       const call: Call = {
         method: 'POST',
         path: `${uploadPath(id)}/finalize`,
-        json: {},
+        json: options,
         signal,
         silenceMs: 300_000,
       };
@@ -194,6 +264,27 @@ export class FlashpodsClient {
     await this.#transport.call({ method: 'DELETE', path: uploadPath(id), signal });
   }
 
+  /** Needs `admin`, as the next three do. */
+  async getHost(name: string, signal?: AbortSignal): Promise<HostAnswer> {
+    return this.#object<HostAnswer>({ method: 'GET', path: hostPath(name), signal }, 'draining');
+  }
+
+  /** The host gets nothing new; what runs there goes on. */
+  async drainHost(name: string, signal?: AbortSignal): Promise<HostAnswer> {
+    const call: Call = { method: 'POST', path: `${hostPath(name)}/drain`, signal };
+    return this.#object<HostAnswer>(call, 'draining');
+  }
+
+  async undrainHost(name: string, signal?: AbortSignal): Promise<HostAnswer> {
+    const call: Call = { method: 'POST', path: `${hostPath(name)}/undrain`, signal };
+    return this.#object<HostAnswer>(call, 'draining');
+  }
+
+  /** Refused as `host_in_use` while its worker lives or its jobs are not over. */
+  async removeHost(name: string, signal?: AbortSignal): Promise<void> {
+    await this.#transport.call({ method: 'DELETE', path: hostPath(name), signal });
+  }
+
   /** Needs `admin`, as the next two do. The answer is the only one that shows the token. */
   async createToken(request: TokenRequest, signal?: AbortSignal): Promise<CreatedToken> {
     return this.#object<CreatedToken>({ method: 'POST', path: '/tokens', json: request, signal }, 'token');
@@ -206,6 +297,26 @@ export class FlashpodsClient {
 
   async revokeToken(name: string, signal?: AbortSignal): Promise<void> {
     await this.#transport.call({ method: 'DELETE', path: `/tokens/${encodeURIComponent(name)}`, signal });
+  }
+
+  /** Needs `admin`, as the two that change something do. */
+  async listTenants(signal?: AbortSignal): Promise<readonly TenantAnswer[]> {
+    const call: Call = { method: 'GET', path: '/tenants', signal };
+    return (await this.#object<{ readonly tenants: readonly TenantAnswer[] }>(call, 'tenants')).tenants;
+  }
+
+  async getTenant(owner: string, signal?: AbortSignal): Promise<TenantAnswer> {
+    return this.#object<TenantAnswer>({ method: 'GET', path: tenantPath(owner), signal }, 'owner');
+  }
+
+  /** Replaces what was set before. */
+  async setTenant(owner: string, request: TenantRequest, signal?: AbortSignal): Promise<TenantAnswer> {
+    const call: Call = { method: 'PUT', path: tenantPath(owner), json: request, signal };
+    return this.#object<TenantAnswer>(call, 'owner');
+  }
+
+  async unsetTenant(owner: string, signal?: AbortSignal): Promise<void> {
+    await this.#transport.call({ method: 'DELETE', path: tenantPath(owner), signal });
   }
 
   /** `field` is one that the answer can't be without: its absence tells a stranger from our server. */
@@ -223,7 +334,9 @@ export class FlashpodsClient {
   }
 }
 
+const tenantPath = (owner: string): string => `/tenants/${encodeURIComponent(owner)}`;
 const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
+const hostPath = (name: string): string => `/hosts/${encodeURIComponent(name)}`;
 const uploadPath = (id: string): string => `/uploads/${encodeURIComponent(id)}`;
 
 function logPage(answer: Answer): LogPage {

@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { z } from 'zod';
-import type { ClientEnvironment } from '../config.ts';
-import { messageOf, systemCode } from '../errors.ts';
+import { systemCode } from '../errors.ts';
 import { ClientError } from './client-error.ts';
+import { type ConfigFile, configFilePath, readConfigFile } from './config-file.ts';
+import type { ClientEnvironment } from './environment.ts';
 import { findLocalServer } from './local-server.ts';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
 
@@ -24,21 +23,14 @@ export interface Connection {
   readonly retry: RetryPolicy;
   /** Names that uploads leave out; null when the configuration says nothing about it. */
   readonly defaultExclude: readonly string[] | null;
+  /** Where the rsync daemon is reached; null: where the API says. */
+  readonly rsyncHost: string | null;
+  /** For what may be forgotten: which upload held a directory last, recent job ids. */
+  readonly cacheDir: string;
 }
 
 const DEFAULT_HOST = '127.0.0.1';
 const DEFAULT_PORT = '8080';
-
-const fileSchema = z.object({
-  api_host: z.string().min(1).optional(),
-  api_port: z.number().int().min(1).max(65_535).optional(),
-  api_token: z.string().min(1).optional(),
-  default_exclude: z.array(z.string().min(1)).optional(),
-  retry_max_attempts: z.number().int().min(1).max(100).optional(),
-  retry_base_delay_ms: z.number().int().min(0).max(600_000).optional(),
-  retry_max_delay_ms: z.number().int().min(0).max(600_000).optional(),
-});
-type ConfigFile = z.infer<typeof fileSchema>;
 
 /**
  * Finds the server: flags, then `FLASHPODS_*`, then `~/.config/flashpods/config.json`, then a server that `up`
@@ -50,7 +42,7 @@ export async function discoverConnection(
   flags: ConnectionFlags,
   env: ClientEnvironment,
 ): Promise<Connection> {
-  const path = join(env.home, '.config', 'flashpods', 'config.json');
+  const path = configFilePath(env.home);
   const file = await readConfigFile(path);
   const given = flags.token ?? env.token ?? file.api_token;
   if (given !== undefined && !/^[\x21-\x7e]+$/.test(given)) {
@@ -63,6 +55,8 @@ export async function discoverConnection(
       maxDelayMs: file.retry_max_delay_ms ?? DEFAULT_RETRY.maxDelayMs,
     },
     defaultExclude: file.default_exclude ?? null,
+    rsyncHost: file.rsync_host ?? null,
+    cacheDir: env.cacheDir,
   };
 
   const named = namedAddress(flags, env, file, path);
@@ -106,29 +100,6 @@ function namedAddress(
   return null;
 }
 
-async function readConfigFile(path: string): Promise<ConfigFile> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return {};
-    throw new ClientError('wrong_settings', `${path} can't be read: ${messageOf(cause)}`, { cause });
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new ClientError('wrong_settings', `${path} is not JSON.`, { cause });
-  }
-  const parsed = fileSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw new ClientError(
-    'wrong_settings',
-    `${path}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'wrong'}`,
-  );
-}
-
 async function readToken(path: string): Promise<string | null> {
   try {
     const token = (await readFile(path, 'utf8')).trim();
@@ -166,5 +137,5 @@ function parseUrl(text: string, origin: string): URL {
   return url;
 }
 
-const isLoopback = ({ hostname }: URL): boolean =>
+export const isLoopback = ({ hostname }: Pick<URL, 'hostname'>): boolean =>
   hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);

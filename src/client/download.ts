@@ -2,10 +2,12 @@ import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, link, lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
 import type { ArtifactAnswer } from './answers.ts';
 import type { FlashpodsClient } from './client.ts';
 import { ClientError } from './client-error.ts';
+import { Retries } from './retry.ts';
 
 export interface DownloadOptions {
   /** Whether a file that is there already may be replaced. */
@@ -72,25 +74,32 @@ async function fetchTo(
   path: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const response = await client.openArtifact(jobId, artifact.name, signal);
   const hash = createHash('sha256');
   let bytes = 0;
+  const file = await open(path, 'wx', 0o666);
   try {
-    const file = await open(path, 'wx', 0o666);
-    try {
-      for await (const chunk of received(response, artifact.name)) {
-        bytes += chunk.length;
-        if (bytes > artifact.size_bytes) break;
-        hash.update(chunk);
-        await file.writeFile(chunk);
+    const retries = new Retries(client.connection.retry);
+    for (;;) {
+      try {
+        for await (const chunk of received(client, jobId, artifact, bytes, signal)) {
+          bytes += chunk.length;
+          if (bytes > artifact.size_bytes) break;
+          hash.update(chunk);
+          await file.writeFile(chunk);
+        }
+        break;
+      } catch (error) {
+        signal?.throwIfAborted();
+        // What came is kept, and the rest is asked for; opening the stream is retried where it is opened.
+        const delayMs = error instanceof Broken ? retries.delayAfter(error.cause) : null;
+        if (delayMs === null) throw error instanceof Broken ? error.asClientError(artifact.name) : error;
+        await sleep(delayMs, undefined, signal ? { signal } : {}).catch(() => undefined);
+        signal?.throwIfAborted();
       }
-    } finally {
-      await file.close();
     }
   } finally {
-    response.destroy();
+    await file.close();
   }
-  signal?.throwIfAborted();
   if (bytes !== artifact.size_bytes || hash.digest('hex') !== artifact.sha256) {
     throw new ClientError(
       'download_failed',
@@ -99,12 +108,41 @@ async function fetchTo(
   }
 }
 
-/** Tells a connection that broke from a disk that is full. */
-async function* received(response: AsyncIterable<Buffer>, name: string): AsyncGenerator<Buffer> {
+/** A connection that broke in the middle of an artifact. */
+class Broken extends Error {
+  constructor(cause: unknown) {
+    super('the connection broke', {
+      cause: new ClientError('not_reachable', 'The connection broke.', { cause }),
+    });
+  }
+
+  asClientError(name: string): ClientError {
+    const message = `The connection broke while ${name} was fetched.`;
+    return new ClientError('download_failed', message, { cause: this.cause });
+  }
+}
+
+/** The artifact's bytes from a byte on. Tells a connection that broke from a disk that is full. */
+async function* received(
+  client: FlashpodsClient,
+  jobId: string,
+  { name, size_bytes }: ArtifactAnswer,
+  from: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Buffer> {
+  if (from > 0 && from >= size_bytes) return;
+  const response = await client.openArtifact(jobId, name, signal, from);
+  // Whoever sends all of it anyhow has its beginning dropped; the SHA-256 tells whether it fits.
+  let surplus = response.statusCode === 206 ? 0 : from;
   try {
-    yield* response;
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      if (chunk.length > surplus) yield chunk.subarray(surplus);
+      surplus = Math.max(0, surplus - chunk.length);
+    }
   } catch (cause) {
-    throw new ClientError('download_failed', `The connection broke while ${name} was fetched.`, { cause });
+    throw new Broken(cause);
+  } finally {
+    response.destroy();
   }
 }
 

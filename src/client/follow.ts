@@ -1,120 +1,154 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isTerminal, isWaiting } from '../jobs/states.ts';
 import type { JobAnswer, LogLine } from './answers.ts';
 import type { FlashpodsClient, LogStart } from './client.ts';
 import { ClientError, hasCode } from './client-error.ts';
+import type { ServerEvent } from './events.ts';
+import { type FollowOptions, pollJob } from './poll.ts';
+import { failureKind } from './retry.ts';
 
-export interface FollowOptions {
-  readonly from: LogStart;
-  readonly onLine: (line: LogLine) => void | Promise<void>;
-  /** Hears of the job first and then whenever something about it may have changed. */
-  readonly onJob?: (job: JobAnswer) => void;
-  readonly signal?: AbortSignal | undefined;
-}
+export type { FollowOptions } from './poll.ts';
 
-/**
- * Pauses between two looks at a log, ms. The first while lines flow; then it grows to the second, which still
- * shows a line within 200 ms of its capture at about six requests a second. A job that waits for its place
- * prints little (its image being pulled) and gets the third; when its state changes there is a look at once.
- */
-const FLOWING_MS = 50;
-const QUIET_MS = 150;
-const WAITING_MS = 1_000;
-
-/** Long polls, s. A waiting job's place in the queue moves without a change of state. */
-const WAIT_WHILE_WAITING_S = 2;
-const WAIT_WHILE_RUNNING_S = 30;
+/** A job's place in the queue moves without an event: while it waits it is asked for, once in so many seconds. */
+const PLACE_EVERY_S = 2;
+/** A server that is away (it is restarted, say) is waited for so long after it was last heard. */
+const PATIENCE_MS = 60_000;
+/** A stream that ends before its time is opened again after this pause, which doubles as long as nothing comes. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5_000;
 
 /**
- * Follows state and log of a job to its end.
+ * Follows state and log of a job to its end, over the stream of its events. One that breaks is taken up where it broke:
+ * no line is lost and none comes twice, also when the server was restarted meanwhile. Without such a stream the job is
+ * polled.
  * @returns the job, terminal, after its last line was handed over
+ * @throws ClientError when the server refuses, or is away for longer than a minute
  */
 export async function followJob(
   client: FlashpodsClient,
   id: string,
   options: FollowOptions,
 ): Promise<JobAnswer> {
+  const follower = new Follower(client, id, options);
+  const ended = new AbortController();
   const failed = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, failed.signal]) : failed.signal;
-  const bell = new Bell(signal);
-  let job = await client.getJob(id, { signal });
-  options.onJob?.(job);
-
-  async function watchState(): Promise<void> {
-    while (!isTerminal(job.status)) {
-      const before = job.status;
-      const waitSeconds = isWaiting(job.status) ? WAIT_WHILE_WAITING_S : WAIT_WHILE_RUNNING_S;
-      job = await client.getJob(id, { waitSeconds, signal });
-      options.onJob?.(job);
-      if (job.status !== before) bell.ring();
-    }
-  }
-
-  async function readLog(): Promise<void> {
-    let start = options.from;
-    let pause = FLOWING_MS;
-    for (;;) {
-      // Looked at before the read: what is captured before the end is in a read that begins after it.
-      const ended = isTerminal(job.status);
-      const page = await client.log(id, start, signal).catch((error: unknown) => {
-        if (hasCode(error, 'logs_deleted')) return null;
-        throw error;
-      });
-      for (const line of page?.lines ?? []) await options.onLine(line);
-      const moved = page !== null && (!('offset' in start) || page.nextOffset > start.offset);
-      if (page !== null) start = { offset: page.nextOffset };
-      if (moved) {
-        pause = FLOWING_MS;
-        if (ended || page.totalBytes > page.nextOffset) continue;
-      } else {
-        if (ended) return;
-        pause = Math.min(pause * 1.25, isWaiting(job.status) ? WAITING_MS : QUIET_MS);
-      }
-      await bell.wait(pause);
-    }
-  }
-
-  const parts = [watchState(), readLog()];
+  const within = (controller: AbortController): AbortSignal =>
+    options.signal ? AbortSignal.any([options.signal, controller.signal]) : controller.signal;
+  const place = follower.tellPlace(within(ended)).catch((error: unknown) => {
+    if (ended.signal.aborted) return;
+    failed.abort(error);
+  });
   try {
-    await Promise.all(parts);
-  } catch (error) {
-    failed.abort(new ClientError('interrupted', 'The other half of following the job failed.'));
-    await Promise.allSettled(parts);
-    throw error;
+    const job = await follower.run(within(failed));
+    return job ?? (await pollJob(client, id, { ...options, from: follower.position }));
+  } finally {
+    ended.abort(new ClientError('interrupted', 'The job is followed no longer.'));
+    await place;
   }
-  return job;
 }
 
-/** A pause that ends early when the bell rings, also when it rang just before. */
-class Bell {
-  readonly #signal: AbortSignal;
-  #rung = false;
-  #wake: () => void = () => undefined;
+class Follower {
+  readonly #client: FlashpodsClient;
+  readonly #id: string;
+  readonly #options: FollowOptions;
+  #job: JobAnswer | null = null;
+  #offset: number | null = null;
+  #lastEventId: string | null = null;
 
-  constructor(signal: AbortSignal) {
-    this.#signal = signal;
+  constructor(client: FlashpodsClient, id: string, options: FollowOptions) {
+    this.#client = client;
+    this.#id = id;
+    this.#options = options;
   }
 
-  ring(): void {
-    this.#rung = true;
-    this.#wake();
+  /** Where the rest of the log begins. */
+  get position(): LogStart {
+    return this.#offset === null ? this.#options.from : { offset: this.#offset };
   }
 
-  /** @throws the signal's reason */
-  async wait(ms: number): Promise<void> {
-    if (!this.#rung) {
-      await new Promise<void>((resolve) => {
-        const done = (): void => {
-          clearTimeout(timer);
-          this.#signal.removeEventListener('abort', done);
-          resolve();
-        };
-        const timer = setTimeout(done, ms);
-        this.#wake = done;
-        this.#signal.addEventListener('abort', done);
-        if (this.#signal.aborted) done();
-      });
+  /** @returns the job at its end, or null when there is no stream to be had */
+  async run(signal: AbortSignal): Promise<JobAnswer | null> {
+    await this.#begin(signal);
+    let heardAt = performance.now();
+    let pauseMs = FIRST_PAUSE_MS;
+    for (;;) {
+      try {
+        for await (const event of this.#client.events(this.#id, this.#lastEventId, signal)) {
+          heardAt = performance.now();
+          pauseMs = FIRST_PAUSE_MS;
+          await this.#take(event);
+        }
+        heardAt = performance.now();
+        // It ends when all was told; a server that stops ends it before.
+        const job: JobAnswer = this.#job ?? (await this.#client.getJob(this.#id, { signal }));
+        if (isTerminal(job.status)) return job;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (hasCode(error, 'unexpected_answer', 'not_found', 'events_expired', 'invalid_request'))
+          return null;
+        if (failureKind(error) === null || performance.now() - heardAt > PATIENCE_MS) throw error;
+      }
+      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      signal.throwIfAborted();
+      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
     }
-    this.#rung = false;
-    this.#signal.throwIfAborted();
   }
+
+  /** While the job waits, tells its place in the queue and why it waits. */
+  async tellPlace(signal: AbortSignal): Promise<void> {
+    const { onJob } = this.#options;
+    if (!onJob) return;
+    while (!signal.aborted && (this.#job === null || isWaiting(this.#job.status))) {
+      // Nothing to ask about before the first event.
+      if (this.#job) {
+        const options = { waitSeconds: PLACE_EVERY_S, signal };
+        const job = await this.#client.getJob(this.#id, options).catch((error: unknown) => {
+          // Whether a server that is away comes back is the stream's to find out.
+          if (failureKind(error) === null) throw error;
+          return null;
+        });
+        if (job && isWaiting(job.status) && isWaiting(this.#job.status)) onJob(job);
+      }
+      await sleep(this.#job ? 0 : 50, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** Hands over the last lines when only those are wanted, and finds the event after them. */
+  async #begin(signal: AbortSignal): Promise<void> {
+    const { from, onLine } = this.#options;
+    if ('offset' in from) {
+      if (from.offset > 0) this.#goOnAt(from.offset);
+      return;
+    }
+    const page = await this.#client.log(this.#id, from, signal).catch((error: unknown) => {
+      if (hasCode(error, 'logs_deleted')) return null;
+      throw error;
+    });
+    if (!page) return;
+    for (const line of page.lines) await onLine(line);
+    this.#goOnAt(page.nextOffset);
+  }
+
+  /** All states of the job, and its log from this byte on. */
+  #goOnAt(offset: number): void {
+    this.#offset = offset;
+    this.#lastEventId = `0.${offset}`;
+  }
+
+  async #take({ id, type, data }: ServerEvent): Promise<void> {
+    if (type === 'log') {
+      const { lines, next_offset: next } = data as unknown as LogEvent;
+      for (const line of lines) await this.#options.onLine(line);
+      this.#offset = next;
+    } else if (type === 'state') {
+      this.#job = data as unknown as JobAnswer;
+      this.#options.onJob?.(this.#job);
+    }
+    this.#lastEventId = id;
+  }
+}
+
+interface LogEvent {
+  readonly lines: readonly LogLine[];
+  readonly next_offset: number;
 }

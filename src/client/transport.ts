@@ -20,7 +20,14 @@ export interface Call {
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   readonly json?: unknown;
   /** A body that can be sent once only: such a call is never retried here. */
-  readonly stream?: { readonly body: AsyncIterable<Uint8Array>; readonly contentType: string };
+  readonly stream?: {
+    readonly body: AsyncIterable<Uint8Array>;
+    readonly contentType: string;
+    readonly contentEncoding?: string | undefined;
+  };
+  readonly headers?: Readonly<Record<string, string>>;
+  /** It must not happen twice: it is sent again only when it certainly was not done (429, 503, nobody listens). */
+  readonly once?: boolean;
   readonly signal?: AbortSignal | undefined;
   /** The server may be silent for so long before it counts as gone. */
   readonly silenceMs?: number;
@@ -85,6 +92,17 @@ export class Transport {
     });
   }
 
+  /** The body of what {@link open} gave, as it comes. @throws ClientError not_reachable when it breaks off */
+  async *text(response: IncomingMessage, signal?: AbortSignal): AsyncGenerator<string, void, void> {
+    response.setEncoding('utf8');
+    try {
+      yield* response as AsyncIterable<string>;
+    } catch (error) {
+      signal?.throwIfAborted();
+      this.#fail(error);
+    }
+  }
+
   close(): void {
     this.#agent.destroy();
   }
@@ -96,7 +114,8 @@ export class Transport {
         return await attempt();
       } catch (error) {
         call.signal?.throwIfAborted();
-        const delayMs = call.stream ? null : retries.delayAfter(error);
+        const isFinal = call.stream !== undefined || (call.once === true && !wasNotDone(error));
+        const delayMs = isFinal ? null : retries.delayAfter(error);
         if (delayMs === null || !(error instanceof ClientError)) throw error;
         this.#onRetry({ error, delayMs });
         await sleep(delayMs, undefined, call.signal ? { signal: call.signal } : {}).catch(() => undefined);
@@ -130,7 +149,8 @@ export class Transport {
       path: `${url.pathname.replace(/\/$/, '')}${call.path}${query === '' ? '' : `?${query}`}`,
       hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
       port: url.port === '' ? undefined : url.port,
-      agent: this.#agent,
+      // An idle connection may be closed at the moment it is used, and nobody knows then what the server saw.
+      agent: call.once ? false : this.#agent,
       timeout: call.silenceMs ?? SILENCE_MS,
       headers: {
         accept: 'application/json, */*;q=0.5',
@@ -138,6 +158,10 @@ export class Transport {
         ...(token === null ? {} : { authorization: `Bearer ${token}` }),
         ...(payload ? { 'content-type': 'application/json', 'content-length': payload.length } : {}),
         ...(call.stream ? { 'content-type': call.stream.contentType } : {}),
+        ...(call.stream?.contentEncoding === undefined
+          ? {}
+          : { 'content-encoding': call.stream.contentEncoding }),
+        ...call.headers,
       },
       ...(call.signal ? { signal: call.signal } : {}),
     };
@@ -200,6 +224,10 @@ export class Transport {
     return Buffer.concat(chunks);
   }
 }
+
+const wasNotDone = (error: unknown): boolean =>
+  error instanceof ClientError &&
+  (error.status === 429 || error.status === 503 || systemCode(error.cause) === 'ECONNREFUSED');
 
 /** Writes the body until its end, or until there is an answer. Unlike `pipeline` it leaves the request alive then. */
 async function pump(

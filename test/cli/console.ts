@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { type CliIo, type CliStream } from '../../src/cli/io.ts';
 import { runCli } from '../../src/cli/program.ts';
-import { loadClientEnvironment } from '../../src/config.ts';
+import { loadClientEnvironment } from '../../src/client/environment.ts';
 
 /** A command line in this process: what it printed so far, its Ctrl-C, its exit code. */
 export interface Running {

@@ -69,7 +69,7 @@ describe('the flashpods command as a process', () => {
     assert.match(loaded, /src\/cli\/commands\/ps\.ts/);
     assert.doesNotMatch(
       loaded,
-      /node_modules\/(koa|@koa|knex|bullmq|ioredis|better-sqlite3)\/|\/(api|queues|processors)\//,
+      /node_modules\/(koa|@koa|knex|bullmq|ioredis|better-sqlite3|@modelcontextprotocol)\/|\/(api|queues|processors)\//,
     );
   });
 

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { finished } from './console.ts';
 import { JOB, ScriptedJob } from './scripted-job.ts';
@@ -128,6 +131,22 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
     assert.match(stderr, /artifact_not_found/);
   });
 
+  it('fetches all artifacts, keeps a file that is there, and says so', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'flashpods-get-'));
+    far.artifacts = { 'a/b': 'inner', mine: 'theirs', top: 'top' };
+    await writeFile(join(directory, 'mine'), 'mine');
+    const { stdout, stderr, exitCode } = await flashpods('artifacts', 'get', JOB, '-o', directory);
+    assert.equal(stdout, `${join(directory, 'a/b')}\n${join(directory, 'top')}\n`);
+    assert.match(stderr, /file_exists: .*mine exists already/);
+    assert.equal(exitCode, 1);
+    assert.equal(await readFile(join(directory, 'a/b'), 'utf8'), 'inner');
+    assert.equal(await readFile(join(directory, 'mine'), 'utf8'), 'mine');
+    const forced = await flashpods('artifacts', 'get', JOB, 'mine', 'top', '-o', directory, '--force');
+    assert.equal(forced.exitCode, 0);
+    assert.equal(await readFile(join(directory, 'mine'), 'utf8'), 'theirs');
+    await rm(directory, { recursive: true });
+  });
+
   for (const args of [
     ['nonsense'],
     ['ps', '--nonsense'],
@@ -141,6 +160,27 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
       assert.match(stderr, /^flashpods: /);
     });
   }
+
+  it('tells a mistake in the usage as JSON when JSON was asked for', async () => {
+    for (const [args, message] of [
+      [['ps', '--json', '--al'], /unknown option '--al' \(Did you mean --all\?\)/],
+      [['--json', 'psx'], /unknown command 'psx' \(Did you mean ps\?\)/],
+      [['--json'], /A command is missing/],
+    ] as const) {
+      const { stdout, stderr, exitCode } = await flashpods(...args);
+      assert.deepEqual([stdout, exitCode], ['', 2]);
+      const error = JSON.parse(stderr) as Record<string, string>;
+      assert.equal(error['error'], 'invalid_arguments');
+      assert.match(error['message'] ?? '', message);
+      assert.notEqual(error['advice'], '');
+    }
+  });
+
+  it('leaves --json after -- to the command of the job', async () => {
+    const { stderr, exitCode } = await flashpods('run', '--nonsense', '--', 'x', '--json');
+    assert.equal(exitCode, 2);
+    assert.match(stderr, /^flashpods: unknown option/);
+  });
 
   it('ends with 0 for help and version', async () => {
     for (const args of [['--help'], ['run', '--help'], ['help', 'ps'], ['--version']]) {

@@ -4,6 +4,7 @@ import { isTerminal, type JobState } from '../../src/jobs/states.ts';
 import { failure, json, type Seen, WireServer } from '../client/wire-server.ts';
 
 export const JOB = 'job_aaaaaaaaaaaa';
+export const UPLOAD = 'upload_aaaaaaaaaaaa';
 
 /** One job on the far end of the wire that does what the test says, when it says so. */
 export class ScriptedJob {
@@ -55,7 +56,10 @@ export class ScriptedJob {
   #answer({ method, path }: Seen, response: ServerResponse): void {
     const url = new URL(path, 'http://x');
     const rest = url.pathname.slice(`/jobs/${JOB}`.length);
-    if (method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
+    if (url.pathname.startsWith('/uploads')) {
+      const isSent = url.pathname.endsWith('/finalize');
+      json(response, isSent ? 200 : 201, { upload_id: UPLOAD, state: isSent ? 'finalized' : 'uploading' });
+    } else if (method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
     else if (method === 'DELETE') {
       json(response, 200, { job_id: JOB, status: 'cancelled' });
       this.onCancel();

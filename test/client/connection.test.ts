@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { type ConnectionFlags, discoverConnection } from '../../src/client/connection.ts';
 import { announceLocalServer, withdrawLocalServer } from '../../src/client/local-server.ts';
-import { type ClientEnvironment, loadClientEnvironment } from '../../src/config.ts';
+import { type ClientEnvironment, loadClientEnvironment } from '../../src/client/environment.ts';
 
 describe('finding the server', () => {
   let home: string;

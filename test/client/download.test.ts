@@ -131,6 +131,28 @@ describe('fetching artifacts', () => {
     assert.deepEqual(await everything(), ['out', 'out/a']);
   });
 
+  for (const [what, honours] of [
+    ['asks for the rest', true],
+    ['drops what it has already when the server sends all of it again', false],
+  ] as const) {
+    it(`${what} of a file whose connection broke`, async () => {
+      script = ({ headers }, response, nth) => {
+        const from = honours ? Number(/^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1] ?? 0) : 0;
+        if (from > 0) response.writeHead(206, { 'content-range': `bytes ${from}-22/23` });
+        else response.writeHead(200, { 'content-length': '23' });
+        if (nth === first + 1) response.write(CONTENT.slice(0, 9), () => response.destroy());
+        else response.end(CONTENT.slice(from));
+      };
+      const first = server.seen.length;
+      assert.equal(await readFile(await fetch('a'), 'utf8'), CONTENT);
+      assert.deepEqual(
+        server.seen.slice(first).map(({ headers }) => headers.range),
+        [undefined, 'bytes=9-'],
+      );
+      assert.deepEqual(await everything(), ['out', 'out/a']);
+    });
+  }
+
   for (const [what, lie, change] of [
     ['other bytes than it promised', whole, { sha256: '0'.repeat(64) }],
     ['fewer bytes', whole, { size_bytes: CONTENT.length + 1 }],

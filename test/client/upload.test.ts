@@ -21,6 +21,7 @@ import { FlashpodsClient } from '../../src/client/client.ts';
 import { packTree } from '../../src/client/upload/pack.ts';
 import { DEFAULT_EXCLUDES, listTree } from '../../src/client/upload/tree.ts';
 import { uploadTree } from '../../src/client/upload/upload.ts';
+import { eventually } from '../support/eventually.ts';
 import { connectionTo, failure, json, WireServer } from './wire-server.ts';
 
 const git = (directory: string, ...args: string[]): Promise<unknown> =>
@@ -188,6 +189,18 @@ describe('packing a directory', () => {
     assert.match(tree.notices.join(), /pipe is left out/);
   });
 
+  it('does not vouch for a file that was written within the last clock tick', async () => {
+    const stamp = async (): Promise<unknown> => (await list()).entries[0]?.stamp;
+    await eventually('a listing is quicker than a tick', async () => {
+      await put('file');
+      return (await stamp()) === null;
+    });
+    const later = await eventually('the file is older', stamp);
+    assert.equal(await stamp(), later);
+    await put('file', 'other');
+    assert.notEqual(await stamp(), later);
+  });
+
   it('refuses what is no directory', async () => {
     await put('file');
     await assert.rejects(listTree(join(source, 'file'), { excludes: [] }), { code: 'invalid_arguments' });
@@ -243,7 +256,7 @@ describe('packing a directory', () => {
       const client = await start((response, nth) =>
         nth === 1 ? response.destroy() : response.writeHead(204).end(),
       );
-      const upload = await uploadTree(client, await list());
+      const { upload } = await uploadTree(client, await list());
       client.close();
       assert.deepEqual([upload.upload_id, upload.state], ['upload_2', 'finalized']);
       assert.deepEqual(deleted(), ['/uploads/upload_1']);

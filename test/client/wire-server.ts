@@ -74,4 +74,6 @@ export const connectionTo = (url: string): Connection => ({
   origin: 'the test',
   retry: { maxAttempts: 5, baseDelayMs: 4, maxDelayMs: 40 },
   defaultExclude: null,
+  rsyncHost: null,
+  cacheDir: '/nonexistent/cache',
 });

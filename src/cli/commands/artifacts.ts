@@ -2,14 +2,15 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ArtifactAnswer } from '../../client/answers.ts';
 import { ClientError } from '../../client/client-error.ts';
-import { downloadTo, segmentsOf } from '../../client/download.ts';
+import { downloadInto, downloadTo, segmentsOf } from '../../client/download.ts';
 import type { CliContext } from '../context.ts';
-import { ExitCode } from '../exit-code.ts';
+import { ExitCode, exitCodeOfError } from '../exit-code.ts';
 import { showBytes } from '../quantity.ts';
+import { reportError } from '../report.ts';
 import { table } from '../table.ts';
 import { sanitize } from '../terminal.ts';
 
-export interface GetArtifactOptions {
+export interface GetArtifactsOptions {
   readonly output?: string;
   readonly force?: boolean;
 }
@@ -32,26 +33,47 @@ export async function listArtifacts(id: string, context: CliContext): Promise<nu
   return ExitCode.fine;
 }
 
-/** Fetches one artifact: to its last name here, or to the file or into the directory that is named. */
-export async function getArtifact(
+/**
+ * Fetches artifacts. One that is named goes to its last name here, or to the file or into the directory that is named;
+ * several, or all, keep their directories. One that can't be fetched keeps none of the others.
+ */
+export async function getArtifacts(
   id: string,
-  name: string,
-  options: GetArtifactOptions,
+  names: readonly string[],
+  options: GetArtifactsOptions,
   context: CliContext,
 ): Promise<number> {
   const client = await context.client();
   const signal = context.untilInterrupted();
+  const { artifacts } = await client.artifacts(id, signal);
+  const wanted = names.length === 0 ? artifacts : names.map((name) => find(artifacts, id, name));
+  const fetching = { force: options.force === true, signal };
+  let exitCode: number = ExitCode.fine;
+  for (const artifact of wanted) {
+    try {
+      let path: string;
+      if (names.length === 1) {
+        path = await targetOf(artifact, options.output);
+        await downloadTo(client, id, artifact, path, fetching);
+      } else {
+        path = await downloadInto(client, id, artifact, options.output ?? '.', fetching);
+      }
+      await (context.json ? context.out.json({ ...artifact, path }) : context.out.line(path));
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof ClientError)) throw error;
+      await reportError(error, context.err, context.json);
+      exitCode ||= exitCodeOfError(error);
+    }
+  }
+  if (wanted.length === 0) context.notice(`${sanitize(id)} left no artifacts`);
+  return exitCode;
+}
+
+async function targetOf({ name }: ArtifactAnswer, output: string | undefined): Promise<string> {
   const own = segmentsOf(name).at(-1) ?? name;
-  const artifact = find((await client.artifacts(id, signal)).artifacts, id, name);
-  const target =
-    options.output === undefined
-      ? own
-      : (await isDirectory(options.output))
-        ? join(options.output, basename(own))
-        : options.output;
-  await downloadTo(client, id, artifact, target, { force: options.force === true, signal });
-  await (context.json ? context.out.json({ ...artifact, path: target }) : context.out.line(target));
-  return ExitCode.fine;
+  if (output === undefined) return own;
+  return (await isDirectory(output)) ? join(output, basename(own)) : output;
 }
 
 function find(artifacts: readonly ArtifactAnswer[], id: string, name: string): ArtifactAnswer {

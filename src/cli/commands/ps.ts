@@ -1,8 +1,8 @@
 import type { JobAnswer } from '../../client/answers.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
-import { runSeconds, stateColour } from '../present-job.ts';
-import { showAge, showDuration } from '../quantity.ts';
+import { describeWaiting, runSeconds, stateColour } from '../present-job.ts';
+import { count, showAge, showDuration } from '../quantity.ts';
 import { type Column, table } from '../table.ts';
 import { sanitize, shorten } from '../terminal.ts';
 
@@ -26,6 +26,7 @@ const COLUMNS: readonly Column[] = [
 ];
 const STATUS_COLUMN = 1;
 const COMMAND_WIDTH = 40;
+const EXPLAINED = 5;
 
 /** Lists jobs, newest first; those that wait or run unless told otherwise. */
 export async function ps(options: PsOptions, context: CliContext): Promise<number> {
@@ -49,15 +50,21 @@ export async function ps(options: PsOptions, context: CliContext): Promise<numbe
     },
   );
   await context.out.write(`${lines.join('\n')}\n`);
-  for (const job of jobs) {
-    if (job.waiting_reason)
-      await context.out.line(
-        context.out.colour('dim', `${sanitize(job.id)} waits: ${sanitize(job.waiting_reason)}`),
-      );
-  }
+  await explainWaiting(jobs, now, context);
   if (jobs.length === 0 && context.err.isTTY)
     context.notice(status === 'active' ? 'nothing waits or runs; -a shows all jobs' : 'no such jobs');
   return ExitCode.fine;
+}
+
+/** Those that are next: a long queue waits for much the same. */
+async function explainWaiting(jobs: readonly JobAnswer[], nowMs: number, { out }: CliContext): Promise<void> {
+  const place = (job: JobAnswer): number => job.queue_position ?? Number.MAX_SAFE_INTEGER;
+  const waiting = jobs.filter((job) => job.waiting_reason).sort((a, b) => place(a) - place(b));
+  for (const job of waiting.slice(0, EXPLAINED))
+    await out.line(out.colour('dim', `${sanitize(job.id)} ${describeWaiting(job, nowMs)}`));
+  const more = waiting.length - EXPLAINED;
+  if (more > 0)
+    await out.line(out.colour('dim', `${count(more, 'more job')} ${more === 1 ? 'waits' : 'wait'}`));
 }
 
 function row(job: JobAnswer, nowMs: number): readonly string[] {

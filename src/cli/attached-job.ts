@@ -1,0 +1,219 @@
+/** A job that a command stays with to its end: its log is shown, what it leaves is fetched, Ctrl-C cancels it. */
+import type { ArtifactAnswer, CreatedJob, JobAnswer } from '../client/answers.ts';
+import type { FlashpodsClient } from '../client/client.ts';
+import { ClientError, hasCode } from '../client/client-error.ts';
+import { downloadInto } from '../client/download.ts';
+import { followJob } from '../client/follow.ts';
+import { isWaiting } from '../jobs/states.ts';
+import type { CliContext } from './context.ts';
+import { ExitCode, exitCodeOfJob } from './exit-code.ts';
+import { describeEnd, describeWaiting } from './present-job.ts';
+import { LogPrinter } from './print-log.ts';
+import { count, showBytes } from './quantity.ts';
+import { reportError } from './report.ts';
+import { StatusLine } from './status-line.ts';
+import { sanitize } from './terminal.ts';
+
+export interface AttachOptions {
+  readonly artifacts?: string;
+  readonly force?: boolean;
+  readonly timestamps?: boolean;
+}
+
+/** A job that waits longer than this is explained to somebody without a terminal, too. */
+const EXPLAIN_WAITING_MS = 2_000;
+
+/** Shows the log of a job while it runs, fetches what it leaves, and answers with its exit code. */
+export async function attach(
+  created: CreatedJob,
+  options: AttachOptions,
+  context: CliContext,
+  interruption: Interruption,
+): Promise<number> {
+  const client = await context.client();
+  interruption.holds(created.job_id);
+  if (context.json) await context.out.json({ event: 'created', ...created });
+  const job = await follow(created.job_id, options, context, client, interruption.leaving);
+  interruption.ended();
+  return conclude(job, options, context, client, interruption.leaving);
+}
+
+/** What Ctrl-C does: once cancels (the upload, or the job, whose end is then awaited), twice leaves. */
+export class Interruption {
+  readonly #context: CliContext;
+  readonly #client: FlashpodsClient;
+  readonly #preparing = new AbortController();
+  readonly #leaving = new AbortController();
+  readonly #stop: () => void;
+  #jobId: string | undefined;
+  #ended = false;
+
+  constructor(context: CliContext, client: FlashpodsClient) {
+    this.#context = context;
+    this.#client = client;
+    this.#stop = context.onInterrupt((nth) => this.#heard(nth));
+  }
+
+  /** Aborted by the first Ctrl-C, as long as there is no job. */
+  get preparing(): AbortSignal {
+    return this.#preparing.signal;
+  }
+
+  /** Aborted by the second. */
+  get leaving(): AbortSignal {
+    return this.#leaving.signal;
+  }
+
+  /** From now on the first Ctrl-C cancels this job; one that came while it was created does so now. */
+  holds(jobId: string): void {
+    this.#jobId = jobId;
+    if (this.#preparing.signal.aborted) this.#cancel(jobId);
+  }
+
+  /** The job has ended: nothing is left to cancel, and the first Ctrl-C leaves. */
+  ended(): void {
+    this.#ended = true;
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+
+  #heard(nth: number): void {
+    if (this.#ended) {
+      this.#leaving.abort(new ClientError('interrupted', 'Interrupted after the job had ended.'));
+    } else if (nth > 1) {
+      const what = this.#jobId === undefined ? 'Interrupted.' : `${this.#jobId} is left to itself.`;
+      this.#leaving.abort(new ClientError('interrupted', what));
+    } else if (this.#jobId !== undefined) {
+      this.#cancel(this.#jobId);
+    }
+    this.#preparing.abort(new ClientError('interrupted', 'Interrupted before the job was created.'));
+  }
+
+  #cancel(jobId: string): void {
+    this.#context.notice(`cancelling ${jobId}; Ctrl-C again leaves it to itself`);
+    this.#client.cancelJob(jobId, this.#leaving.signal).catch(async (error: unknown) => {
+      if (hasCode(error, 'job_already_terminal', 'interrupted')) return;
+      await reportError(error, this.#context.err, this.#context.json);
+    });
+  }
+}
+
+async function follow(
+  id: string,
+  options: AttachOptions,
+  context: CliContext,
+  client: FlashpodsClient,
+  signal: AbortSignal,
+): Promise<JobAnswer> {
+  const line = new StatusLine(context.err);
+  const printer = new LogPrinter(context, options);
+  const since = Date.now();
+  let printed = false;
+  let explained = '';
+  let status = '';
+
+  function onJob(job: JobAnswer): void {
+    if (context.json) {
+      if (job.status !== status) void context.out.json({ event: 'state', job });
+      status = job.status;
+      return;
+    }
+    if (!isWaiting(job.status) && job.status !== 'starting') {
+      line.clear();
+      return;
+    }
+    if (!printed) line.show(`${id} ${describeWaiting(job)}`);
+    // Told again when it is another reason, not each time that one job less is ahead.
+    const reason = (job.waiting_reason ?? '').replaceAll(/\d[\d,]*/g, '');
+    if (context.err.isTTY || Date.now() - since < EXPLAIN_WAITING_MS || reason === explained) return;
+    explained = reason;
+    context.notice(`${id} ${describeWaiting(job)}`);
+  }
+
+  try {
+    return await followJob(client, id, {
+      from: { offset: 0 },
+      signal,
+      onJob,
+      onLine: async (logLine) => {
+        printed = true;
+        line.clear();
+        await printer.print(logLine);
+      },
+    });
+  } finally {
+    line.clear();
+  }
+}
+
+async function conclude(
+  job: JobAnswer,
+  options: AttachOptions,
+  context: CliContext,
+  client: FlashpodsClient,
+  signal: AbortSignal,
+): Promise<number> {
+  const code = exitCodeOfJob(job);
+  const artifacts = await listArtifacts(client, job.id, options, signal);
+  const fetched: string[] = [];
+  let failures = 0;
+  if (options.artifacts !== undefined) {
+    for (const artifact of artifacts) {
+      try {
+        const force = options.force === true;
+        fetched.push(await downloadInto(client, job.id, artifact, options.artifacts, { force, signal }));
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof ClientError)) throw error;
+        failures += 1;
+        await reportError(error, context.err, context.json);
+      }
+    }
+  }
+  for (const warning of [...(job.warnings ?? []), ...(job.artifact_warnings ?? [])])
+    context.notice(sanitize(warning));
+  // The job's own code says more than that a file could not be fetched.
+  const exitCode = code === 0 && failures > 0 ? ExitCode.error : code;
+  if (context.json) {
+    await context.out.json({ event: 'result', job, artifacts, fetched, exit_code: exitCode });
+  } else {
+    context.notice(
+      `${job.id} ${describeEnd(job)} · ${describeArtifacts(artifacts, fetched, options.artifacts)}`,
+    );
+  }
+  return exitCode;
+}
+
+/** None for a job that never ran, or whose artifacts are past their retention; or when nobody wants them. */
+async function listArtifacts(
+  client: FlashpodsClient,
+  id: string,
+  options: AttachOptions,
+  signal: AbortSignal,
+): Promise<readonly ArtifactAnswer[]> {
+  try {
+    return (await client.artifacts(id, signal)).artifacts;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (hasCode(error, 'artifacts_not_available', 'artifacts_deleted')) return [];
+    // They would only be counted for the last line: no reason to lose the job's exit code.
+    if (options.artifacts === undefined && error instanceof ClientError) return [];
+    throw error;
+  }
+}
+
+function describeArtifacts(
+  artifacts: readonly ArtifactAnswer[],
+  fetched: readonly string[],
+  directory?: string,
+): string {
+  if (artifacts.length === 0) return 'no artifacts';
+  const size = showBytes(artifacts.reduce((sum, { size_bytes }) => sum + size_bytes, 0));
+  const all = `${count(artifacts.length, 'artifact')}, ${size}`;
+  if (directory === undefined) return all;
+  return fetched.length === artifacts.length
+    ? `${all}, in ${directory}`
+    : `${fetched.length} of ${all}, in ${directory}`;
+}

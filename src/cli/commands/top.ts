@@ -1,0 +1,181 @@
+import { FlashpodsClient } from '../../client/client.ts';
+import { ClientError } from '../../client/client-error.ts';
+import type { CliContext } from '../context.ts';
+import { ExitCode } from '../exit-code.ts';
+import { ordered, screen, snapshot, type TopView } from '../top/frame.ts';
+import { FullScreen } from '../top/screen.ts';
+import { sanitize } from '../terminal.ts';
+
+export interface TopOptions {
+  /** Seconds between two looks. */
+  readonly interval?: number;
+}
+
+const INTERVAL_S = 2;
+const SHORTEST_INTERVAL_S = 0.2;
+/** The API gives so many in one answer; a screen shows fewer. */
+const JOBS = 100;
+
+/** A live screen of the server on a terminal, until q or Ctrl-C; one look at it in a pipe or as JSON. */
+export async function top(options: TopOptions, context: CliContext): Promise<number> {
+  const client = await context.client();
+  if (context.json || !context.out.isTTY) return showOnce(client, context);
+  return new Top(
+    client,
+    context,
+    Math.max(SHORTEST_INTERVAL_S, options.interval ?? INTERVAL_S) * 1_000,
+  ).run();
+}
+
+async function showOnce(client: FlashpodsClient, context: CliContext): Promise<number> {
+  const signal = context.untilInterrupted();
+  const [capacity, { jobs }] = await Promise.all([
+    client.capacity(signal),
+    client.listJobs({ status: 'active', limit: JOBS }, signal),
+  ]);
+  if (context.json) {
+    await context.out.json({ capacity, jobs });
+    return ExitCode.fine;
+  }
+  const nowMs = Date.now();
+  const view = { ...EMPTY, server: serverOf(client), capacity, jobs, seenAt: nowMs, nowMs };
+  await context.out.write(`${snapshot(view, (_colour, text) => text).join('\n')}\n`);
+  return ExitCode.fine;
+}
+
+const serverOf = (client: FlashpodsClient): string => client.connection.url.href.replace(/\/$/, '');
+
+const EMPTY = {
+  capacity: null,
+  jobs: [],
+  problem: null,
+  seenAt: null,
+  selected: null,
+  prompt: null,
+} as const satisfies Partial<TopView>;
+
+class Top {
+  readonly #client: FlashpodsClient;
+  readonly #context: CliContext;
+  readonly #intervalMs: number;
+  readonly #screen: FullScreen;
+  readonly #leaving = new AbortController();
+  #view: TopView;
+  /** The job whose cancellation waits for a yes. */
+  #doomed: string | null = null;
+  #wake: () => void = () => undefined;
+
+  constructor(client: FlashpodsClient, context: CliContext, intervalMs: number) {
+    // One that waits and complains by itself would write into the screen; here the next look is the next try.
+    const retry = { maxAttempts: 1, baseDelayMs: 0, maxDelayMs: 0 };
+    this.#client = new FlashpodsClient({ ...client.connection, retry });
+    this.#context = context;
+    this.#intervalMs = intervalMs;
+    this.#view = { ...EMPTY, server: serverOf(client), nowMs: Date.now() };
+    this.#screen = new FullScreen(context.terminal, {
+      onKey: (key) => this.#pressed(key),
+      onResize: () => this.#draw(),
+    });
+  }
+
+  /** @throws ClientError when the server refuses to be asked (a wrong token, say) */
+  async run(): Promise<number> {
+    const { signal } = this.#leaving;
+    let exitCode: number = ExitCode.fine;
+    const stop = this.#context.onInterrupt(() => {
+      exitCode = ExitCode.cancelled;
+      this.#leave();
+    });
+    this.#screen.enter();
+    try {
+      this.#draw();
+      while (!signal.aborted && !this.#context.out.closed) {
+        await this.#look();
+        this.#draw();
+        await this.#pause();
+      }
+      return exitCode;
+    } finally {
+      this.#screen.leave();
+      this.#client.close();
+      stop();
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { signal } = this.#leaving;
+    try {
+      const [capacity, { jobs }] = await Promise.all([
+        this.#client.capacity(signal),
+        this.#client.listJobs({ status: 'active', limit: JOBS }, signal),
+      ]);
+      this.#view = { ...this.#view, capacity, jobs, problem: null, seenAt: Date.now() };
+    } catch (error) {
+      if (signal.aborted) return;
+      const isPassing =
+        error instanceof ClientError &&
+        (error.code === 'not_reachable' || error.status === 429 || (error.status ?? 0) >= 500);
+      if (!isPassing) throw error;
+      this.#view = { ...this.#view, problem: sanitize(error.message) };
+    }
+  }
+
+  #draw(): void {
+    const view = { ...this.#view, nowMs: Date.now() };
+    const paint = this.#context.out.colour.bind(this.#context.out);
+    this.#screen.draw(screen(view, paint, this.#screen.size));
+  }
+
+  #pause(): Promise<void> {
+    if (this.#leaving.signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.#intervalMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #leave(): void {
+    this.#leaving.abort(new ClientError('interrupted', 'Interrupted.'));
+    this.#wake();
+  }
+
+  #pressed(key: string): void {
+    if (key === 'ctrl-c') return this.#leave();
+    if (this.#doomed !== null) this.#decide(key === 'y' || key === 'Y');
+    else if (key === 'q') return this.#leave();
+    else if (key === 'up' || key === 'page-up') this.#select(key === 'up' ? -1 : -10);
+    else if (key === 'down' || key === 'page-down') this.#select(key === 'down' ? 1 : 10);
+    else if (key === 'k' && this.#view.selected !== null) {
+      this.#doomed = this.#view.selected;
+      this.#view = { ...this.#view, prompt: `cancel ${sanitize(this.#doomed)}? y / n` };
+    }
+    this.#draw();
+  }
+
+  #select(step: number): void {
+    const { running, waiting } = ordered(this.#view.jobs);
+    const ids = [...running, ...waiting].map(({ id }) => id);
+    const at = this.#view.selected === null ? -1 : ids.indexOf(this.#view.selected);
+    const next =
+      at === -1 ? (step > 0 ? 0 : ids.length - 1) : Math.min(Math.max(at + step, 0), ids.length - 1);
+    this.#view = { ...this.#view, selected: ids[next] ?? null, prompt: null };
+  }
+
+  #decide(isSure: boolean): void {
+    const id = this.#doomed ?? '';
+    this.#doomed = null;
+    this.#view = { ...this.#view, prompt: isSure ? `cancelling ${sanitize(id)}` : null };
+    if (!isSure) return;
+    this.#client.cancelJob(id, this.#leaving.signal).then(
+      () => this.#wake(),
+      (error: unknown) => {
+        if (!(error instanceof ClientError)) throw error;
+        this.#view = { ...this.#view, prompt: `${error.code}: ${sanitize(error.message)}` };
+        this.#draw();
+      },
+    );
+  }
+}

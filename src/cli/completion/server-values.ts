@@ -1,0 +1,105 @@
+/** Asks the server with a socket and nothing else: Node's HTTP client alone takes as long to load as Node itself. */
+import { connect as connectPlain, type Socket } from 'node:net';
+import { type Connection, discoverConnection } from '../../client/connection.ts';
+import { ClientError } from '../../client/client-error.ts';
+import type { ClientEnvironment } from '../../client/environment.ts';
+import { shorten, sanitize } from '../terminal.ts';
+import type { Candidate, ServerValues } from './complete.ts';
+
+/** `--url` and its like, as they stand on the line that is completed. */
+export type ServerFlags = Readonly<Record<string, string | undefined>>;
+
+/** Somebody waits with a finger on the key. */
+const PATIENCE_MS = 1_000;
+const JOBS = 50;
+const COMMAND_WIDTH = 60;
+
+interface JobFields {
+  readonly id: string;
+  readonly status: string;
+  readonly command?: string | null;
+  readonly task?: string | null;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export function serverValues(flags: ServerFlags, env: ClientEnvironment): ServerValues {
+  const listJobs = async (status: string): Promise<readonly JobFields[]> => {
+    const answer = await get(`/jobs?status=${status}&limit=${JOBS}`, flags, env);
+    return (answer as { jobs?: readonly JobFields[] } | null)?.jobs ?? [];
+  };
+  return {
+    jobs: async (status) =>
+      (await listJobs(status)).map(({ id, status: state, command, task }) => ({
+        value: id,
+        description: `${state}: ${shorten(command ?? task ?? '', COMMAND_WIDTH)}`,
+      })),
+    labels: async () => {
+      const pairs = (await listJobs('all')).flatMap(({ labels }) =>
+        Object.entries(labels ?? {}).map(([key, value]) => `${key}=${value}`),
+      );
+      return [...new Set(pairs)].filter(isOneWord).map((value) => ({ value }));
+    },
+    artifacts: async (id) => {
+      const answer = await get(`/jobs/${encodeURIComponent(id)}/artifacts`, flags, env);
+      const { artifacts = [] } = (answer ?? {}) as { artifacts?: { name: string; size_bytes: number }[] };
+      return artifacts
+        .filter(({ name }) => isOneWord(name))
+        .map(({ name, size_bytes }): Candidate => ({ value: name, description: `${size_bytes} bytes` }));
+    },
+  };
+}
+
+/** What a line of the answer can hold. */
+const isOneWord = (value: string): boolean => value !== '' && sanitize(value) === value;
+
+/** @returns the JSON, or null when there is none for whatever reason */
+async function get(path: string, flags: ServerFlags, env: ClientEnvironment): Promise<unknown> {
+  let connection: Connection;
+  try {
+    connection = await discoverConnection(
+      { url: flags['--url'], host: flags['--host'], port: flags['--port'], token: flags['--token'] },
+      env,
+    );
+  } catch (error) {
+    if (error instanceof ClientError) return null;
+    throw error;
+  }
+  const answer = await exchange(path, connection);
+  const end = answer.indexOf('\r\n\r\n');
+  if (end === -1 || !/^HTTP\/1\.[01] 200 /.test(answer)) return null;
+  try {
+    return JSON.parse(answer.slice(end + 4));
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+/** One request of HTTP/1.0, whose answer ends with the connection and comes in one piece. */
+async function exchange(path: string, { url, token }: Connection): Promise<string> {
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const isSecure = url.protocol === 'https:';
+  const port = Number(url.port === '' ? (isSecure ? 443 : 80) : url.port);
+  const request = [
+    `GET ${url.pathname.replace(/\/$/, '')}${path} HTTP/1.0`,
+    `Host: ${url.host}`,
+    'Accept: application/json',
+    ...(token === null ? [] : [`Authorization: Bearer ${token}`]),
+    'Connection: close',
+  ];
+  const socket: Socket = isSecure
+    ? (await import('node:tls')).connect({ host, port, servername: host })
+    : connectPlain({ host, port });
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    const done = (): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(Buffer.concat(chunks).toString('utf8'));
+    };
+    const timer = setTimeout(done, PATIENCE_MS);
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    for (const event of ['end', 'error', 'close'] as const) socket.on(event, done);
+    socket.write(`${request.join('\r\n')}\r\n\r\n`);
+  });
+}

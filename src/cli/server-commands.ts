@@ -1,0 +1,117 @@
+/** The commands that look at the server and look after it. Nothing of one is loaded before it is called. */
+import { Argument, type Command } from 'commander';
+import { addConnectionOptions, clientCommand, type Settling, withExamples } from './command-builder.ts';
+import type { DrainOptions } from './commands/drain.ts';
+import type { CreateTokenOptions } from './commands/token.ts';
+import type { TopOptions } from './commands/top.ts';
+import { listed, moment, seconds } from './option-values.ts';
+import { addTenantCommands } from './tenant-commands.ts';
+import { type Shell, SHELLS } from './completion/scripts.ts';
+
+export function addServerCommands(program: Command, settling: Settling): void {
+  program.commandsGroup('Server:');
+
+  clientCommand(program, 'status', 'health, hosts and queue of the server', [
+    'flashpods status',
+    'flashpods status --json',
+  ]).action(
+    settling(async (_args, _options, context) => (await import('./commands/status.ts')).status(context)),
+  );
+
+  clientCommand(program, 'top', 'live screen of hosts, queue and running jobs; in a pipe, one look', [
+    'flashpods top',
+    'flashpods top --interval 5s',
+    'flashpods top --json | jq .capacity.queue',
+  ])
+    .option('--interval <time>', 'time between two looks; seconds unless it says 1m', seconds)
+    .action(
+      settling<TopOptions>(async (_args, options, context) =>
+        (await import('./commands/top.ts')).top(options, context),
+      ),
+    );
+
+  addHostCommands(program, settling);
+  addTokenCommands(program, settling);
+  addTenantCommands(program, settling);
+
+  withExamples(program.command('completion').description('print what makes a shell complete this command'), [
+    'source <(flashpods completion bash)        # in ~/.bashrc',
+    'source <(flashpods completion zsh)         # in ~/.zshrc, after compinit',
+    'flashpods completion fish | source         # in ~/.config/fish/config.fish',
+  ])
+    .addArgument(new Argument('<shell>', 'the shell').choices(SHELLS))
+    .action(
+      settling(async ([shell = ''], _options, context) =>
+        (await import('./commands/completion.ts')).completion(shell as Shell, context),
+      ),
+    );
+}
+
+function addHostCommands(program: Command, settling: Settling): void {
+  clientCommand(program, 'drain', 'let a host run empty, and wait until it is; needs the scope admin', [
+    'flashpods drain rack-3',
+    'flashpods drain rack-3 --no-wait',
+    'flashpods drain rack-3 --remove          # of a host that will not come back',
+  ])
+    .argument('<host>', 'name of the host')
+    .option('--no-wait', 'return at once; it goes on draining')
+    .option(
+      '--timeout <time>',
+      'stop waiting after so long, with exit code 124; seconds unless it says 5m',
+      seconds,
+    )
+    .option('--remove', 'forget the host once it is empty and its worker has ended')
+    .action(
+      settling<DrainOptions>(async ([name = ''], options, context) =>
+        (await import('./commands/drain.ts')).drain(name, options, context),
+      ),
+    );
+
+  clientCommand(program, 'undrain', 'let a host take work again; needs the scope admin', [
+    'flashpods undrain rack-3',
+  ])
+    .argument('<host>', 'name of the host')
+    .action(
+      settling(async ([name = ''], _options, context) =>
+        (await import('./commands/drain.ts')).undrain(name, context),
+      ),
+    );
+}
+
+function addTokenCommands(program: Command, settling: Settling): void {
+  const token = clientCommand(
+    program,
+    'token',
+    'make, list and revoke tokens; needs one with the scope admin',
+    [
+      'flashpods token create ci --owner builds',
+      'flashpods token create reader --owner builds --scope jobs:read --expires 90d',
+      'flashpods token list',
+      'flashpods token revoke ci',
+    ],
+  );
+  addConnectionOptions(token.command('create').description('make a token and print it, this once'))
+    .argument('<name>', 'name to list and revoke it by')
+    .requiredOption('--owner <owner>', 'whose jobs and uploads it makes and sees')
+    .option(
+      '--scope <scopes>',
+      'jobs:read, jobs:write, uploads:write, admin; repeatable; the first three unless given',
+      listed,
+    )
+    .option('--expires <time>', 'opens nothing after 90d, 12h, 30m, or a date; never unless given', moment)
+    .action(
+      settling<CreateTokenOptions>(async ([name = ''], options, context) =>
+        (await import('./commands/token.ts')).createToken(name, options, context),
+      ),
+    );
+  addConnectionOptions(token.command('list').description('list tokens by name')).action(
+    settling(async (_args, _options, context) => (await import('./commands/token.ts')).listTokens(context)),
+  );
+  addConnectionOptions(token.command('revoke').description('let a token open nothing any longer'))
+    .argument('<name>', 'name of the token')
+    .action(
+      settling(async ([name = ''], _options, context) =>
+        (await import('./commands/token.ts')).revokeToken(name, context),
+      ),
+    );
+}
