@@ -165,8 +165,9 @@ describe('the events of the API', () => {
       api.queues.queue.announce(id, null);
       await live.until('it ends', () => live.ended);
       const late = await (await listen(`/jobs/${id}/events`)).until('it ends', (stream) => stream.ended);
-      // The place in the queue and the seconds so far are of the moment of telling.
-      const telling = { queue_position: null, elapsed_seconds: 0, queue_seconds: 0 };
+      // How it stands in the queue and the seconds so far are of the moment of telling.
+      const waiting = { queue_position: null, waiting_reason: null, estimated_start: null };
+      const telling = { ...waiting, elapsed_seconds: 0, queue_seconds: 0 };
       const lasting = (stream: EventStream): object[] =>
         stream.of('state').map((job) => ({ ...job, ...telling }));
       assert.deepEqual(lasting(late), lasting(live));
@@ -507,7 +508,7 @@ describe('the events of the API', () => {
     const feed = new EventsFeed({
       store: api.store,
       onChange: () => () => undefined,
-      queuePosition: () => Promise.resolve(null),
+      wait: () => Promise.resolve(null),
       logger: silent,
     });
     const resources = { feed, logs: new LogTails(logsDir()), logger: silent, keepAliveMs: 100 };

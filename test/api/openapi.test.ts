@@ -3,13 +3,22 @@ import { createHash } from 'node:crypto';
 import { createContext, runInContext } from 'node:vm';
 import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { after, before, describe, it } from 'mocha';
+import { parseCreateJob } from '../../src/jobs/request.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
 interface Document {
   openapi: string;
   paths: Record<
     string,
-    Record<string, { operationId: string; security: unknown[]; responses: Record<string, unknown> }>
+    Record<
+      string,
+      {
+        operationId: string;
+        security: unknown[];
+        responses: Record<string, unknown>;
+        requestBody?: { content: Record<string, { examples?: Record<string, { value: unknown }> }> };
+      }
+    >
   >;
   components: { schemas: Record<string, unknown> };
 }
@@ -99,6 +108,12 @@ describe('the OpenAPI document', () => {
       assert.ok(text.includes(`"${field}"`), field);
     }
     assert.ok(text.includes('"additionalProperties":false'));
+  });
+
+  it('has examples of both types of job that are requests to take', () => {
+    const body = document.paths['/jobs']?.['post']?.requestBody?.content['application/json'];
+    const examples = Object.values(body?.examples ?? {}).map(({ value }) => parseCreateJob(value).type);
+    assert.deepEqual(examples, ['worker', 'agent']);
   });
 
   it('refers to nothing that it lacks', () => {

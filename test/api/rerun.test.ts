@@ -58,7 +58,7 @@ describe('running a job again', () => {
     assert.notEqual(again, id);
     assert.equal(headers.get('location'), `/jobs/${again}`);
     assert.deepEqual(
-      { ...body, queue_position: 0 },
+      { ...body, queue_position: 0, waiting_reason: 'why' },
       {
         job_id: again,
         status: 'queued',
@@ -67,6 +67,8 @@ describe('running a job again', () => {
         memory_gb: 2,
         timeout_minutes: 7,
         queue_position: 0,
+        waiting_reason: 'why',
+        estimated_start: null,
       },
     );
     assert.deepEqual(await asked(again), await asked(id));

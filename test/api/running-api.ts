@@ -12,14 +12,18 @@ import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';
 import { KnexSessionStore } from '../../src/database/session-store.ts';
+import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { KnexTokenStore } from '../../src/database/token-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import type { TokenVerifier } from '../../src/identity/principal.ts';
 import { SingleToken } from '../../src/identity/single-token.ts';
 import { Tokens } from '../../src/identity/tokens.ts';
 import type { JobQueue } from '../../src/jobs/ports.ts';
+import { HostService } from '../../src/hosts/service.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import type { Logger } from '../../src/observability/logger.ts';
+import type { TenantLimits } from '../../src/tenants/tenant.ts';
+import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
 import { type RsyncDaemon, startRsyncDaemon } from '../../src/uploads/rsync-daemon.ts';
 import { type UploadLimits, UploadService } from '../../src/uploads/service.ts';
 import { Caller } from '../support/http.ts';
@@ -47,6 +51,7 @@ export interface ApiOptions {
   /** What the API's own routes read of the database, and what its jobs go through. */
   readonly store?: (own: KnexJobStore) => ApiResources['store'];
   readonly queue?: (own: JobQueue) => JobQueue;
+  readonly tenantDefaults?: Partial<TenantLimits>;
   readonly stopTimeoutMs?: number;
   /** With an rsync daemon, whose files belong to the containers' root. */
   readonly rsync?: boolean;
@@ -106,15 +111,23 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
   const transfers = uploads.watchTransfers();
   const token = randomBytes(24).toString('hex');
   const own = new Tokens({ store: new KnexTokenStore(database), first: new SingleToken(token), logger });
+  const tenants = new Tenants({
+    store: new KnexTenantStore(database),
+    defaults: { ...NO_LIMITS, ...options.tenantDefaults },
+    logger,
+  });
   const app = createApp({
     jobs: new JobService({
       store,
       queue: options.queue?.(queues.queue) ?? queues.queue,
       hosts,
       limits: LIMITS,
+      tenants,
       logger,
     }),
+    tenants,
     uploads,
+    hosts: new HostService({ hosts, store, control: queues.queue, logger }),
     store: options.store?.(store) ?? store,
     config: {
       logsPath: join(directory.path, 'logs'),

@@ -17,6 +17,7 @@ interface Document {
 /** What the specification says of these; others are taken at the document's word. */
 function scopeOf(method: string, path: string): string | undefined {
   if (path.startsWith('/tokens')) return 'admin';
+  if (path.startsWith('/tenants')) return method === 'get' && path !== '/tenants' ? 'jobs:read' : 'admin';
   if (path.startsWith('/uploads')) return 'uploads:write';
   if (path.startsWith('/jobs')) return method === 'get' ? 'jobs:read' : 'jobs:write';
   return ['/capacity', '/events'].includes(path) ? 'jobs:read' : undefined;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { eventually } from '../support/eventually.ts';
 import { listContainers } from '../support/podman-ps.ts';
+import { seeded } from '../support/random.ts';
 import { type Stack, startStack } from '../support/stack.ts';
 
 const WORKERS = [
@@ -12,17 +13,6 @@ const WORKERS = [
   { name: 'storm-c', cpus: 2, memoryGb: 8 },
 ] as const;
 const JOBS = 200;
-
-/** Deterministic, so that a failure can be looked at again. */
-function mulberry(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
 
 describe('a storm of mixed jobs over three workers', () => {
   let stack: Stack;
@@ -34,7 +24,7 @@ describe('a storm of mixed jobs over three workers', () => {
   });
 
   it(`runs ${JOBS} jobs once each, never exceeds a host's capacity, and ends with nothing reserved`, async () => {
-    const random = mulberry(20261121);
+    const random = seeded(20261121);
     const violations: string[] = [];
     let samples = 0;
     let most = 0;

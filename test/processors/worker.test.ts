@@ -153,7 +153,9 @@ describe('a worker', () => {
   it('fails a job whose image is not to be had, with what the engine said', async () => {
     const job = await farm.run({ command: 'true', image: 'localhost/flashpods/no-such-image:1' });
     assert.deepEqual([job.status, job.error, job.exitCode], ['failed', 'image_pull_failed', null]);
-    assert.ok((await farm.texts(job.id)).length > 0);
+    await eventually('its log says so', async () =>
+      (await farm.texts(job.id)).some((line) => line.includes('no-such-image')),
+    );
   });
 
   it('gives the job its snapshot read-only, and every job a home and a /tmp of its own', async () => {

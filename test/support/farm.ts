@@ -11,7 +11,9 @@ import type { ContainerRuntime } from '../../src/containers/runtime.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
 import { newUploadId } from '../../src/ids.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { jobLimits } from '../../src/jobs/request.ts';
@@ -86,7 +88,15 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
   const uploads = new KnexUploadStore(database);
   const hosts = new KnexHostStore(database);
   const queues = createQueueResources({ redisUrl: redis.url, logger });
-  const jobs = new JobService({ store, queue: queues.queue, hosts, limits: jobLimits(config), logger });
+  const tenants = new Tenants({ store: new KnexTenantStore(database), defaults: NO_LIMITS, logger });
+  const jobs = new JobService({
+    store,
+    queue: queues.queue,
+    hosts,
+    limits: jobLimits(config),
+    tenants,
+    logger,
+  });
   const snapshots = new Map<string, string>();
   const makeWorker = (): Worker =>
     new Worker({
@@ -94,6 +104,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
       logger,
       store,
       hosts,
+      tenants,
       runtime,
       queues,
       snapshotPath: (id) => snapshots.get(id) ?? join(config.uploadsPath, 'snapshots', id),

@@ -84,6 +84,7 @@ export function testSpec(overrides: JobOverrides = {}): ContainerSpec & { readon
     network: 'none',
     workDir: null,
     workReadOnly: true,
+    runFiles: {},
     diskBytes: 64 * MB,
     ...rest,
   };

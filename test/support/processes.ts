@@ -13,10 +13,15 @@ export interface RoleProcess {
   end(signal?: NodeJS.Signals): Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
-/** Starts `flashpods ROLE`; its output goes to `logFile`. */
-export function startRole(role: string, env: Record<string, string>, logFile: string): RoleProcess {
+/** Starts `flashpods ROLE`, or a `program` that takes a role like it; its output goes to `logFile`. */
+export function startRole(
+  role: string,
+  env: Record<string, string>,
+  logFile: string,
+  program = COMMAND,
+): RoleProcess {
   const log = createWriteStream(logFile, { flags: 'a' });
-  const child: ChildProcess = spawn(process.execPath, [COMMAND, role], {
+  const child: ChildProcess = spawn(process.execPath, [program, role], {
     env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -18,6 +18,13 @@ export interface WorkerSize {
   readonly memoryGb: number;
 }
 
+export interface HowToStart {
+  /** Over the environment that all processes share. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Takes a role's name like `bin/flashpods.ts`. */
+  readonly program?: string;
+}
+
 export interface Stack {
   readonly dir: string;
   readonly api: RoleProcess;
@@ -28,11 +35,15 @@ export interface Stack {
   readonly queues: QueueResources;
   readonly env: Readonly<Record<string, string>>;
   worker(name: string): RoleProcess;
-  /** Starts a worker under a name that has none running, and waits until its host is up. */
-  startWorker(size: WorkerSize): Promise<RoleProcess>;
-  startApi(): Promise<Caller>;
+  /** Starts a worker and waits until its host is up. The newest of a name is the one that {@link worker} gives. */
+  startWorker(size: WorkerSize, how?: HowToStart): Promise<RoleProcess>;
+  /** The same without waiting, for one that may not come so far. */
+  launchWorker(size: WorkerSize, how?: HowToStart): RoleProcess;
+  startApi(how?: HowToStart): Promise<Caller>;
   /** Starts Redis anew, on the data of the one that is gone. */
   startRedis(): Promise<void>;
+  /** Ends API and workers; all else goes on. */
+  endRoles(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -74,8 +85,10 @@ export async function startStack(options: {
   let api: RoleProcess;
   let caller: Caller;
 
-  const startApi = async (): Promise<Caller> => {
-    api = startRole('api', env, join(dir, 'api.out'));
+  const all: RoleProcess[] = [];
+  const startApi = async (how: HowToStart = {}): Promise<Caller> => {
+    api = startRole('api', { ...env, ...how.env }, join(dir, 'api.out'), how.program);
+    all.push(api);
     const { pid } = api;
     caller = await eventually('the API answers', async () => {
       const server = JSON.parse(await readFile(join(run, 'server.json'), 'utf8')) as {
@@ -88,9 +101,11 @@ export async function startStack(options: {
     });
     return caller;
   };
-  const startWorker = async (size: WorkerSize): Promise<RoleProcess> => {
-    const before =
-      (await queues.semaphore.snapshot()).hosts.find((host) => host.name === size.name)?.generation ?? 0;
+  const show = async (name: string): Promise<void> => {
+    const said = await readFile(join(dir, `${name}.out`), 'utf8').catch(() => '');
+    process.stderr.write(`--- ${name}\n${said}\n`);
+  };
+  const launchWorker = (size: WorkerSize, how: HowToStart = {}): RoleProcess => {
     const worker = startRole(
       'worker',
       {
@@ -98,26 +113,55 @@ export async function startStack(options: {
         FLASHPODS_HOST_NAME: size.name,
         FLASHPODS_CPUS: String(size.cpus),
         FLASHPODS_MEMORY_GB: String(size.memoryGb),
+        ...how.env,
       },
       join(dir, `worker-${size.name}.out`),
+      how.program,
     );
     workers.set(size.name, worker);
-    await eventually(`host ${size.name} is up`, async () => {
-      const host = (await queues.semaphore.snapshot()).hosts.find((entry) => entry.name === size.name);
-      return host && host.generation > before && host.synchronised && host.leaseLive;
-    });
+    all.push(worker);
     return worker;
+  };
+  const startWorker = async (size: WorkerSize, how?: HowToStart): Promise<RoleProcess> => {
+    const before =
+      (await queues.semaphore.snapshot()).hosts.find((host) => host.name === size.name)?.generation ?? 0;
+    const worker = launchWorker(size, how);
+    try {
+      const isUp = async (): Promise<boolean> => {
+        const host = (await queues.semaphore.snapshot()).hosts.find((entry) => entry.name === size.name);
+        return host !== undefined && host.generation > before && host.synchronised && host.leaseLive;
+      };
+      await eventually(`host ${size.name} is up`, isUp, { timeoutMs: 90_000 });
+    } catch (error) {
+      await show(`worker-${size.name}`);
+      throw error;
+    }
+    return worker;
+  };
+
+  const endRoles = async (): Promise<void> => {
+    await Promise.all(
+      all.map((each) => {
+        const ended = each.end();
+        each.kill('SIGCONT'); // one that a test has stopped ends as well
+        return ended;
+      }),
+    );
+  };
+  const stop = async (): Promise<void> => {
+    await endRoles();
+    await queues.close();
+    await podman.stop();
+    await redis.stop();
+    await directory.remove();
   };
 
   try {
     await startApi();
-    await Promise.all(options.workers.map(startWorker));
+    await Promise.all(options.workers.map((size) => startWorker(size)));
   } catch (error) {
-    for (const name of ['api', ...options.workers.map((size) => `worker-${size.name}`)]) {
-      process.stderr.write(
-        `--- ${name}\n${await readFile(join(dir, `${name}.out`), 'utf8').catch(() => '')}\n`,
-      );
-    }
+    await show('api');
+    await stop();
     throw error;
   }
   return {
@@ -140,17 +184,13 @@ export async function startStack(options: {
       return worker;
     },
     startWorker,
+    launchWorker,
     startApi,
     async startRedis() {
       await redis.stop();
       redis = await embedded();
     },
-    async stop() {
-      await Promise.all([api.end(), ...[...workers.values()].map((worker) => worker.end())]);
-      await queues.close();
-      await podman.stop();
-      await redis.stop();
-      await directory.remove();
-    },
+    endRoles,
+    stop,
   };
 }

@@ -339,7 +339,9 @@ export class Driver {
             ? [uploads, this.#learnt.uploads]
             : operation.path.startsWith('/tokens/')
               ? [[], this.#tokenNames]
-              : [artifactNames];
+              : operation.path.startsWith('/hosts/')
+                ? [this.#world.hostNames]
+                : [artifactNames];
       const [made = [], learnt = []] = known;
       const pool = learnt.length > 0 && (made.length === 0 || random.chance(0.4)) ? learnt : made;
       return encodeURIComponent(pool.length > 0 ? random.pick(pool) : 'none');

@@ -32,6 +32,8 @@ export interface World {
   /** The beginning, one that is not kept, and one that never was. */
   readonly eventIds: readonly string[];
   readonly artifactNames: readonly string[];
+  /** The first answers for jobs; each of the others can be removed once. */
+  readonly hostNames: readonly string[];
 }
 
 export async function createWorld(): Promise<World> {
@@ -56,7 +58,8 @@ export async function createWorld(): Promise<World> {
   );
   limited.token = `token:${row?.id}`;
 
-  await api.hosts.register('h1', { cpusMilli: 4_000, memoryMib: 8_192 });
+  const hostNames = ['h1', ...Array.from({ length: 6 }, (_, index) => `spare-${index}`)];
+  for (const name of hostNames) await api.hosts.register(name, { cpusMilli: 4_000, memoryMib: 8_192 });
   const artifactNames = ['out/a b.txt', 'ünï.bin', 'empty'];
   const jobs = [
     await api.caller.submit('true'),
@@ -93,6 +96,7 @@ export async function createWorld(): Promise<World> {
     clientJobIds: Array.from({ length: 10 }, () => randomUUID()),
     eventIds: ['0', '1', '999999999'],
     artifactNames,
+    hostNames,
   };
 }
 
