@@ -16,11 +16,14 @@ import { board } from './routes/board/routes.ts';
 import { capacityOperations } from './routes/capacity/routes.ts';
 import { docsOperations } from './routes/docs/routes.ts';
 import { eventOperations } from './routes/events/routes.ts';
+import { hostOperations } from './routes/hosts/routes.ts';
 import { healthOperations } from './routes/health/routes.ts';
 import { artifactOperations } from './routes/jobs/artifacts.ts';
 import { outputOperations } from './routes/jobs/output.ts';
 import { jobOperations } from './routes/jobs/routes.ts';
+import { mcp } from './routes/mcp/routes.ts';
 import { sessionOperations } from './routes/session/routes.ts';
+import { tenantOperations } from './routes/tenants/routes.ts';
 import { tokenOperations } from './routes/tokens/routes.ts';
 import { uploadOperations } from './routes/uploads/routes.ts';
 import { Sessions } from './sessions.ts';
@@ -45,9 +48,11 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
     ...eventOperations(resources),
     ...uploadOperations(resources),
     ...capacityOperations(resources),
+    ...hostOperations(resources),
     ...healthOperations(new Health(resources.healthChecks, logger)),
     ...sessionOperations(tokens, sessions),
     ...tokenOperations(resources),
+    ...tenantOperations(resources),
   ];
   const router = routerOf([...operations, ...docsOperations(operations)]);
 
@@ -59,6 +64,13 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
   app.use(loginPage);
   app.use(authentication({ tokens, sessions, limit: new RateLimit(resources.rateLimiter) }));
   app.use(board(resources));
+  app.use(
+    mcp({
+      hosts: (resources.config.mcpHosts ?? '').toLowerCase().split(' '),
+      stopping: stopping.signal,
+      define: async (caller) => (await import('../src/mcp/product.ts')).overHttp(caller),
+    }),
+  );
   app.use(router.routes());
   app.use(router.allowedMethods());
   return app;

@@ -14,7 +14,7 @@ export interface Answer {
 
 export interface Operation {
   readonly id: string;
-  readonly tag: 'jobs' | 'events' | 'logs and artifacts' | 'uploads' | 'tokens' | 'server';
+  readonly tag: 'jobs' | 'events' | 'logs and artifacts' | 'uploads' | 'tokens' | 'tenants' | 'server';
   readonly method: 'get' | 'post' | 'put' | 'delete';
   /** OpenAPI's form: `/jobs/{id}`. A last parameter written `{name…}` also takes slashes. */
   readonly path: string;
@@ -32,6 +32,8 @@ export interface Operation {
   readonly body?: {
     readonly required: boolean;
     readonly content: Readonly<Record<string, z.ZodType | 'binary'>>;
+    /** Bodies of JSON as somebody would send them, by name. */
+    readonly examples?: Readonly<Record<string, { readonly summary: string; readonly value: object }>>;
   };
   readonly answers: Readonly<Record<number, Answer>>;
   /** Codes of its own; the document adds those that follow from scope, query, body and rate. */

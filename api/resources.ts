@@ -1,11 +1,13 @@
 import type { Queue } from 'bullmq';
 import type { Config } from '../src/config.ts';
+import type { HostService } from '../src/hosts/service.ts';
 import type { TokenVerifier } from '../src/identity/principal.ts';
 import type { SessionStore } from '../src/identity/session.ts';
 import type { Tokens } from '../src/identity/tokens.ts';
 import type { JobService } from '../src/jobs/service.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import type { Tenants } from '../src/tenants/tenants.ts';
 import type { UploadService } from '../src/uploads/service.ts';
 import type { HealthCheck } from './health.ts';
 import type { RateLimiter } from './rate-limiter.ts';
@@ -14,12 +16,15 @@ import type { RateLimiter } from './rate-limiter.ts';
 export interface ApiResources {
   readonly jobs: JobService;
   readonly uploads: UploadService;
+  readonly hosts: HostService;
   /** Read only here: what jobs left, and the journal. Every change goes through the services. */
   readonly store: Pick<JobStore, 'artifacts' | 'events' | 'journal' | 'journalBounds'>;
-  readonly config: Pick<Config, 'logsPath' | 'artifactsPath' | 'artifactRetentionHours'>;
+  readonly config: Pick<Config, 'logsPath' | 'artifactsPath' | 'artifactRetentionHours'> &
+    Partial<Pick<Config, 'mcpHosts'>>;
   readonly tokens: TokenVerifier;
   /** What `/tokens` administers; usually the same object. */
   readonly namedTokens: Pick<Tokens, 'create' | 'list' | 'revoke'>;
+  readonly tenants: Pick<Tenants, 'inForce' | 'overridden' | 'set' | 'unset'>;
   readonly sessions: SessionStore;
   readonly rateLimiter: RateLimiter;
   readonly healthChecks: readonly HealthCheck[];

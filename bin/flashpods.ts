@@ -1,12 +1,11 @@
 /**
  * The command. The client's part is `src/cli`; the roles of the server are loaded when they are asked for, so that
- * `flashpods ps` stays light. Signals are handled here alone: the first asks for an orderly stop, a second forces it.
+ * `flashpods ps` stays light, and for completion and `--version` not even the commands are. Signals are handled here
+ * alone: the first asks for an orderly stop, a second forces it.
  */
 import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
-import { runCli } from '../src/cli/program.ts';
-import { ConfigError, loadClientEnvironment } from '../src/config.ts';
-import { roleCommands } from './roles/commands.ts';
+import { loadClientEnvironment } from '../src/client/environment.ts';
 
 const interrupts = new EventEmitter<{ interrupt: [] }>();
 let nth = 0;
@@ -18,16 +17,40 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
+const argv = process.argv.slice(2);
+
 async function main(): Promise<number> {
-  try {
-    const { stdout, stderr } = process;
-    const io = { stdout, stderr, env: loadClientEnvironment(), interrupts };
-    return await runCli(process.argv.slice(2), io, roleCommands(interrupts));
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`flashpods: ${error.message}\n`);
-    return 2;
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    const { VERSION } = await import('../src/version.ts');
+    return print(`${VERSION}\n`);
   }
+  const { stdout, stderr } = process;
+  const io = {
+    stdout,
+    stderr,
+    // Opened by the first look at it.
+    get stdin() {
+      return process.stdin;
+    },
+    env: loadClientEnvironment(process.env),
+    interrupts,
+  };
+  const roles = async () => (await import('./roles/commands.ts')).roleCommands(interrupts);
+  if (argv[0] === '__complete') {
+    const { answerCompletion } = await import('../src/cli/completion/answer.ts');
+    const describe = async () => (await import('../src/cli/program.ts')).describeProgram(io, await roles());
+    return print(await answerCompletion(argv.slice(1), io.env, describe));
+  }
+  const { runCli } = await import('../src/cli/program.ts');
+  return runCli(argv, io, await roles());
+}
+
+/** Resolves when all of it has left the process, or nobody wants it. */
+function print(text: string): Promise<number> {
+  return new Promise((resolve) => {
+    process.stdout.on('error', () => resolve(0));
+    process.stdout.write(text, () => resolve(0));
+  });
 }
 
 // What is waited for may not keep a process alive by itself (a child that was let go of): this does.

@@ -1,13 +1,13 @@
 /**
  * Every setting of every process role: one schema, read from flags, then `FLASHPODS_*`, then the file that
  * `FLASHPODS_CONFIG` names, then defaults. A wrong value stops the start and is named. This is the only file
- * that reads the environment.
+ * that reads the environment of a server; the client's part is `client/environment.ts`.
  */
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { homedir, hostname } from 'node:os';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
+import { defaultDataDirectory, defaultRunDirectory } from './data-directory.ts';
 
 /** A wrong setting. Its message names the setting and says what to write; the process exits with 2. */
 export class ConfigError extends Error {
@@ -38,6 +38,11 @@ export const settingsSchema = z.strictObject({
     .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, 'must be HOST:PORT')
     .default('127.0.0.1:8080')
     .describe('address of the API; port 0 takes a free one'),
+  mcpHosts: z
+    .string()
+    .regex(/^[A-Za-z0-9.-]+( [A-Za-z0-9.-]+)*$/, 'must be host names with spaces between')
+    .optional()
+    .describe('names by which `/mcp` may be called, beside addresses and `localhost`'),
   redisUrl: z
     .string()
     .regex(/^(rediss?|unix):\/\/?.+/, 'must be redis://…, rediss://… or unix:///path')
@@ -116,6 +121,22 @@ export const settingsSchema = z.strictObject({
     .optional()
     .describe('containers at once on this host; default is what capacity allows'),
   minFreeDiskMb: integer(0).default(512).describe('with less free, the API calls its disk down, MB'),
+  priorityAgeingSeconds: integer(1, 604_800)
+    .default(600)
+    .describe('a job stands behind those of the next higher priority that come less than so much later'),
+  passingSeconds: integer(0, 604_800)
+    .default(3600)
+    .describe('a job that has waited so long is no longer delayed by later jobs of its owner'),
+  tenantRunningJobs: integer(0)
+    .optional()
+    .describe('jobs that one owner may have running; no limit unless set'),
+  tenantCpus: integer(0).optional().describe('cpus that the jobs of one owner may hold; no limit unless set'),
+  tenantMemoryGb: integer(0)
+    .optional()
+    .describe('memory that the jobs of one owner may hold, GB; no limit unless set'),
+  tenantQueuedJobs: integer(0)
+    .optional()
+    .describe('jobs that one owner may have waiting; no limit unless set'),
   rateLimitPerSecond: integer(1).default(100).describe('requests a second for each token'),
   rateLimitBurst: integer(1).default(110).describe('depth of the token bucket'),
   logLevel: z
@@ -148,37 +169,60 @@ export const variableOf = (setting: string): string =>
 
 export type Flags = Partial<Record<SettingName, string | number | boolean | undefined>>;
 
+/** Where the value of a setting came from. */
+export interface Origin {
+  readonly kind: 'flag' | 'variable' | 'file' | 'default';
+  /** The flag, the variable or the file; empty for a default. */
+  readonly name: string;
+}
+
 /** @throws ConfigError that names every wrong setting and where it came from */
-export function loadConfig(flags: Flags = {}, env: NodeJS.ProcessEnv = process.env): Config {
+export const loadConfig = (flags: Flags = {}, env: NodeJS.ProcessEnv = process.env): Config =>
+  explainConfig(flags, env).config;
+
+/** As {@link loadConfig}, and says where each value came from; what has no entry is a default. */
+export function explainConfig(
+  flags: Flags = {},
+  env: NodeJS.ProcessEnv = process.env,
+): { readonly config: Config; readonly origins: ReadonlyMap<string, Origin> } {
   const raw: Record<string, unknown> = {};
-  const origin = new Map<string, string>();
-  for (const [name, value] of Object.entries(readFile(env['FLASHPODS_CONFIG']))) {
+  const origins = new Map<string, Origin>();
+  const file = env['FLASHPODS_CONFIG'];
+  for (const [name, value] of Object.entries(readFile(file))) {
     raw[name] = value;
-    origin.set(name, `\`${name}\` in ${env['FLASHPODS_CONFIG']}`);
+    origins.set(name, { kind: 'file', name: file ?? '' });
   }
   for (const name of Object.keys(settingsSchema.shape)) {
     const variable = variableOf(name);
     // An empty variable is an unset one, as in most shells' idioms.
     if (env[variable] !== undefined && env[variable] !== '') {
       raw[name] = env[variable];
-      origin.set(name, variable);
+      origins.set(name, { kind: 'variable', name: variable });
     }
   }
   for (const [name, value] of Object.entries(flags)) {
     if (value === undefined) continue;
     raw[name] = value;
-    origin.set(name, `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
+    origins.set(name, {
+      kind: 'flag',
+      name: `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+    });
   }
   const parsed = settingsSchema.safeParse(raw);
   if (!parsed.success) {
     const lines = parsed.error.issues.map((issue) => {
       if (issue.code === 'unrecognized_keys') return `unknown setting: ${issue.keys.join(', ')}`;
       const name = String(issue.path[0]);
-      return `${origin.get(name) ?? variableOf(name)}: ${issue.message}`;
+      return `${describeOrigin(name, origins.get(name))}: ${issue.message}`;
     });
     throw new ConfigError(`wrong configuration\n  ${lines.join('\n  ')}`);
   }
-  return complete(parsed.data, env);
+  return { config: complete(parsed.data, env), origins };
+}
+
+function describeOrigin(setting: string, origin: Origin | undefined): string {
+  if (origin === undefined) return variableOf(setting);
+  return origin.kind === 'file' ? `\`${setting}\` in ${origin.name}` : origin.name;
 }
 
 function readFile(file: string | undefined): Record<string, unknown> {
@@ -191,10 +235,7 @@ function readFile(file: string | undefined): Record<string, unknown> {
 }
 
 function complete(settings: Settings, env: NodeJS.ProcessEnv): Config {
-  const dataDir = resolve(
-    settings.dataDir ??
-      join(env['XDG_DATA_HOME'] ?? join(env['HOME'] ?? homedir(), '.local', 'share'), 'flashpods'),
-  );
+  const dataDir = resolve(settings.dataDir ?? defaultDataDirectory(env));
   const below = (given: string | undefined, name: string): string => resolve(given ?? join(dataDir, name));
   if (settings.heartbeatSeconds >= settings.leaseSeconds) {
     throw new ConfigError('FLASHPODS_HEARTBEAT_SECONDS must be less than FLASHPODS_LEASE_SECONDS');
@@ -206,18 +247,10 @@ function complete(settings: Settings, env: NodeJS.ProcessEnv): Config {
     uploadsPath: below(settings.uploadsPath, 'uploads'),
     artifactsPath: below(settings.artifactsPath, 'artifacts'),
     logsPath: below(settings.logsPath, 'logs'),
-    runPath: settings.runPath ? resolve(settings.runPath) : runDirectory(dataDir),
+    runPath: settings.runPath ? resolve(settings.runPath) : defaultRunDirectory(dataDir),
     hostName: settings.hostName ?? defaultHostName(),
     tokenFile: below(settings.tokenFile, 'token'),
   };
-}
-
-/** A unix socket's path holds 107 bytes; a data directory that is too deep gets its sockets elsewhere. */
-function runDirectory(dataDir: string): string {
-  const run = join(dataDir, 'run');
-  if (Buffer.byteLength(run) <= 70) return run;
-  const user = process.getuid?.() ?? 0;
-  return `/tmp/flashpods-${user}-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
 }
 
 function defaultHostName(): string {
@@ -227,33 +260,4 @@ function defaultHostName(): string {
     .slice(0, 63)
     .replaceAll(/^[^a-z0-9]+|[^a-z0-9]+$/g, '');
   return name === '' ? 'localhost' : name;
-}
-
-/** Where the client finds a server, in the order of `docs/configuration.md`. Only what was set. */
-export interface ClientEnvironment {
-  readonly url: string | undefined;
-  readonly host: string | undefined;
-  readonly port: string | undefined;
-  readonly token: string | undefined;
-  readonly home: string;
-  readonly noColor: boolean;
-  readonly dataDir: string;
-  readonly tokenFile: string;
-  readonly runPath: string;
-}
-
-/** The part of the environment that the command line's client needs; loads no server code. */
-export function loadClientEnvironment(env: NodeJS.ProcessEnv = process.env): ClientEnvironment {
-  const config = loadConfig({}, env);
-  return {
-    url: env['FLASHPODS_URL'] || undefined,
-    host: env['FLASHPODS_HOST'] || undefined,
-    port: env['FLASHPODS_PORT'] || undefined,
-    token: env['FLASHPODS_API_TOKEN'] || undefined,
-    home: env['HOME'] ?? homedir(),
-    noColor: (env['NO_COLOR'] ?? '') !== '',
-    dataDir: config.dataDir,
-    tokenFile: config.tokenFile,
-    runPath: config.runPath,
-  };
 }

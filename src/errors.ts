@@ -105,6 +105,7 @@ export const ERRORS = {
   ),
 
   job_not_found: entry(404, false, 'There is no such job.', 'List the jobs with `GET /jobs`.'),
+  host_not_found: entry(404, false, 'There is no such host.', 'List the hosts with `GET /capacity`.'),
   upload_not_found: entry(404, false, 'There is no such upload.', 'Create an upload with `POST /uploads`.'),
   artifact_not_found: entry(
     404,
@@ -149,6 +150,12 @@ export const ERRORS = {
     'Send `application/json`, or `application/x-tar` for the files of an upload.',
   ),
 
+  host_in_use: entry(
+    409,
+    false,
+    'The host lives, or its jobs are not over.',
+    'End its worker, and wait until its jobs are over.',
+  ),
   upload_not_finalized: entry(
     409,
     false,

@@ -3,6 +3,7 @@ import { createApp } from '../../api/app.ts';
 import { diskCheck, type HealthCheck } from '../../api/health.ts';
 import { ProcessRateLimiter, SharedRateLimiter } from '../../api/rate-limiter.ts';
 import { startApiServer } from '../../api/server.ts';
+import { QueueTimeouts } from '../../queues/queue-timeouts.ts';
 import { RedisRateLimiter } from '../../queues/rate-limit/rate-limiter.ts';
 import { announceLocalServer, withdrawLocalServer } from '../../src/client/local-server.ts';
 import type { Config } from '../../src/config.ts';
@@ -10,6 +11,7 @@ import { PodmanClient } from '../../src/containers/podman/http.ts';
 import { KnexSessionStore } from '../../src/database/session-store.ts';
 import { KnexTokenStore } from '../../src/database/token-store.ts';
 import { systemCode } from '../../src/errors.ts';
+import { HostService } from '../../src/hosts/service.ts';
 import { SingleToken } from '../../src/identity/single-token.ts';
 import { Tokens } from '../../src/identity/tokens.ts';
 import { jobLimits } from '../../src/jobs/request.ts';
@@ -22,21 +24,28 @@ import type { RunningRole } from './role.ts';
 import { startRsync } from './rsync.ts';
 import { openShared, type SharedResources, type StopSteps } from './shared.ts';
 
+/** Time between two looks for jobs that have waited too long. */
+const QUEUE_TIMEOUTS_MS = 1_000;
+
 export async function startApiRole(config: Config, logger: Logger): Promise<RunningRole> {
   const first = new SingleToken(readToken(config));
   const steps: StopSteps = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
     const shared = await openShared(config, logger, steps);
-    const { database, store, hosts, uploads, queues } = shared;
+    const { database, store, hosts, uploads, queues, tenants } = shared;
     await startRsync(config, logger, steps);
     const transfers = uploads.watchTransfers();
     steps.unshift(['transfers', () => transfers.stop()]);
+    const stopTimeouts = new QueueTimeouts({ resources: queues, store }).every(QUEUE_TIMEOUTS_MS);
+    steps.unshift(['queue timeouts', stopTimeouts]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const app = createApp({
-      jobs: new JobService({ store, queue: queues.queue, hosts, limits: jobLimits(config), logger }),
+      jobs: new JobService({ store, queue: queues.queue, hosts, limits: jobLimits(config), tenants, logger }),
+      tenants,
       uploads,
+      hosts: new HostService({ hosts, store, control: queues.queue, logger }),
       store,
       config,
       tokens,

@@ -1,18 +1,27 @@
-/** The commands that start a part of the server. Each takes every setting as a flag. */
+/** The commands that start a part of the server, or look at its settings. Each takes every setting as a flag. */
 import type { EventEmitter } from 'node:events';
-import type { RoleCommand } from '../../src/cli/program.ts';
-import { settingsSchema } from '../../src/config.ts';
-import type { StartRole } from './role.ts';
+import type { DoctorOptions } from './doctor.ts';
+import type { RoleCommand, RoleOption } from '../../src/cli/program.ts';
+import type { Output } from '../../src/cli/terminal.ts';
+import type { ClientEnvironment } from '../../src/client/environment.ts';
+import { RoleExit, type StartRole } from './role.ts';
 
 /** `listenAddr` → `--listen-addr <value>`. */
 const flagOf = (setting: string): string =>
   `--${setting.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} <value>`;
 
+/** Loaded when the help or the start of a role needs them: the schema's library takes longer than `flashpods ps`. */
+async function settingOptions(): Promise<RoleOption[]> {
+  const { settingsSchema } = await import('../../src/config.ts');
+  return (
+    Object.entries(settingsSchema.shape)
+      // A token on a command line is every user's to read.
+      .filter(([name]) => name !== 'apiToken')
+      .map(([name, schema]) => ({ flags: flagOf(name), description: schema.description ?? '' }))
+  );
+}
+
 export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleCommand[] {
-  const options = Object.entries(settingsSchema.shape)
-    // A token on a command line is every user's to read.
-    .filter(([name]) => name !== 'apiToken')
-    .map(([name, schema]) => ({ flags: flagOf(name), description: schema.description ?? '' }));
   const role = (
     name: string,
     summary: string,
@@ -21,7 +30,7 @@ export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleC
   ): RoleCommand => ({
     name,
     summary,
-    options,
+    options: settingOptions,
     examples,
     action: async (flags) => (await import('./run-role.ts')).runRole(name, flags, load, interrupts),
   });
@@ -50,5 +59,67 @@ export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleC
       ],
       async () => (await import('./worker.ts')).startWorkerRole,
     ),
+    {
+      name: 'mcp',
+      summary: 'serve AI agents on this machine over stdin and stdout (Model Context Protocol)',
+      options: async () => [
+        { flags: '--url <url>', description: 'address of the server (FLASHPODS_URL)' },
+        { flags: '--token <token>', description: 'bearer token; safer as FLASHPODS_API_TOKEN' },
+      ],
+      examples: [
+        'claude mcp add flashpods -- flashpods mcp',
+        'FLASHPODS_URL=http://10.0.0.1:8080 flashpods mcp',
+      ],
+      action: async (flags) => (await import('./mcp.ts')).runMcp(flags, interrupts),
+    },
+    {
+      name: 'doctor',
+      summary: 'check what a server on this machine needs, and say how to mend it',
+      options: async () => [
+        ...(await settingOptions()),
+        { flags: '--json', description: 'print JSON' },
+        { flags: '--url <url>', description: 'address of the server (FLASHPODS_URL)' },
+        { flags: '--token <token>', description: 'bearer token; safer as FLASHPODS_API_TOKEN' },
+      ],
+      examples: ['flashpods doctor', 'flashpods doctor --json | jq .healthy'],
+      action: async (flags: DoctorOptions) => {
+        const { runDoctor } = await import('./doctor.ts');
+        return withConsole((console) => runDoctor(flags, { ...console, interrupts }));
+      },
+    },
+    {
+      name: 'config',
+      summary: 'print the settings in force and where each comes from, secrets masked',
+      options: async () => [...(await settingOptions()), { flags: '--json', description: 'print JSON' }],
+      examples: ['flashpods config', 'flashpods config --json | jq .settings.listenAddr'],
+      action: async (flags) => {
+        const { showConfig } = await import('../../src/cli/commands/config.ts');
+        return withConsole((console) => showConfig(flags, { ...console, env: process.env }));
+      },
+    },
   ];
+}
+
+interface Console {
+  readonly out: Output;
+  readonly err: Output;
+  readonly client: ClientEnvironment;
+}
+
+/** Runs a command that ends by itself; wrong settings are told and answered with 2. */
+async function withConsole(work: (console: Console) => Promise<number>): Promise<number> {
+  const { Output } = await import('../../src/cli/terminal.ts');
+  const { loadClientEnvironment } = await import('../../src/client/environment.ts');
+  const { ConfigError } = await import('../../src/config.ts');
+  const client = loadClientEnvironment(process.env);
+  const [out, err] = [new Output(process.stdout, client), new Output(process.stderr, client)];
+  try {
+    return await work({ out, err, client });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    await err.line(`flashpods: ${error.message}`);
+    return RoleExit.misconfigured;
+  } finally {
+    await Promise.all([out.flush(), err.flush()]);
+  }
 }

@@ -5,7 +5,10 @@ import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
+import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
+import type { TenantLimits } from '../../src/tenants/tenant.ts';
+import { Tenants } from '../../src/tenants/tenants.ts';
 import { uploadLimits, UploadService } from '../../src/uploads/service.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { makeDirectories, rsyncPath } from '../data-directory.ts';
@@ -16,6 +19,7 @@ export interface SharedResources {
   readonly hosts: KnexHostStore;
   readonly uploads: UploadService;
   readonly queues: QueueResources;
+  readonly tenants: Tenants;
 }
 
 /** Steps of a stop, in order; what is begun last is put first. */
@@ -30,7 +34,12 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
   makeDirectories(config);
   const database = await Database.open({ path: config.dbPath });
   steps.unshift(['database', () => database.close()]);
-  const queues = createQueueResources({ redisUrl, logger, graceMs: config.graceSeconds * 1_000 });
+  const queues = createQueueResources({
+    redisUrl,
+    logger,
+    graceMs: config.graceSeconds * 1_000,
+    priorityAgeingMs: config.priorityAgeingSeconds * 1_000,
+  });
   steps.unshift(['redis', () => queues.close()]);
   const uploads = new UploadService({
     store: new KnexUploadStore(database),
@@ -40,5 +49,24 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     rsyncPath: rsyncPath(config),
     logger,
   });
-  return { database, store: new KnexJobStore(database), hosts: new KnexHostStore(database), uploads, queues };
+  const tenants = new Tenants({
+    store: new KnexTenantStore(database),
+    defaults: tenantDefaults(config),
+    logger,
+  });
+  return {
+    database,
+    store: new KnexJobStore(database),
+    hosts: new KnexHostStore(database),
+    uploads,
+    queues,
+    tenants,
+  };
 }
+
+const tenantDefaults = (config: Config): TenantLimits => ({
+  runningJobs: config.tenantRunningJobs ?? null,
+  cpus: config.tenantCpus ?? null,
+  memoryGb: config.tenantMemoryGb ?? null,
+  queuedJobs: config.tenantQueuedJobs ?? null,
+});

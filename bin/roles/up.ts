@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
 import { type Config, loadConfig, settingsSchema, variableOf } from '../../src/config.ts';
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { startPodmanService } from '../../src/containers/podman/service.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
@@ -24,9 +25,6 @@ import { ChildRecord } from '../leftovers.ts';
 import { SupervisedChild } from '../supervised-child.ts';
 import { RoleExit, type RunningRole } from './role.ts';
 import { startRsync } from './rsync.ts';
-
-/** What images/base makes; no registry is needed for it. */
-const BASE_IMAGE = 'localhost/flashpods/base:latest';
 
 export async function startUp(given: Config, logger: Logger): Promise<RunningRole> {
   const config = isConfigured('workerImage') ? given : { ...given, workerImage: BASE_IMAGE };

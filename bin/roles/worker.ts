@@ -23,7 +23,7 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
   const steps: StopSteps = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
-    const { database, store, hosts, uploads, queues } = await openShared(config, logger, steps);
+    const { database, store, hosts, uploads, queues, tenants } = await openShared(config, logger, steps);
     const runtime = await createPodmanRuntime({
       socketPath: podmanSocket,
       hostName: config.hostName,
@@ -40,6 +40,7 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
       logger,
       store,
       hosts,
+      tenants,
       runtime,
       queues,
       snapshotPath: (id) => snapshotPath(config.uploadsPath, id),

@@ -13,6 +13,7 @@ const TAGS: Readonly<Record<Operation['tag'], string>> = {
   'logs and artifacts': 'What a job printed and what it left.',
   uploads: 'Files for jobs.',
   tokens: 'Who may do what.',
+  tenants: 'How much each owner may have.',
   server: 'The service itself.',
 };
 
@@ -56,6 +57,7 @@ export function openApiDocument(operations: readonly Operation[]): OpenApiDocume
 }
 
 function pathOf(operation: Operation): Parameters<OpenAPIRegistry['registerPath']>[0] {
+  const examples = operation.body?.examples;
   const request = {
     ...(operation.params ? { params: operation.params } : {}),
     ...(operation.query ? { query: operation.query } : {}),
@@ -67,7 +69,10 @@ function pathOf(operation: Operation): Parameters<OpenAPIRegistry['registerPath'
             content: Object.fromEntries(
               Object.entries(operation.body.content).map(([type, schema]) => [
                 type,
-                { schema: schemaOf(schema) },
+                {
+                  schema: schemaOf(schema),
+                  ...(examples && type === 'application/json' ? { examples: { ...examples } } : {}),
+                },
               ]),
             ),
           },

@@ -27,6 +27,10 @@ function section(operation: Operation): string {
       'body',
       `<code>${escapeHtml(type)}</code>${schema === 'binary' ? '' : `: ${fieldNames(schema)}`}`,
     ]),
+    ...Object.values(operation.body?.examples ?? {}).map(({ summary, value }): [string, string] => [
+      'example',
+      `${prose(summary)}<pre>${escapeHtml(JSON.stringify(value, null, 2))}</pre>`,
+    ]),
     ...Object.entries(operation.answers).map(([status, { description }]): [string, string] => [
       status,
       prose(description),

@@ -25,13 +25,13 @@ const presented = new WeakMap<EventEntry, EntryEvents>();
 export function entryEvents(entry: EventEntry): EntryEvents {
   let events = presented.get(entry);
   if (!events) {
-    const { job, queuePosition, current } = entry;
+    const { job, wait, current } = entry;
     const now = current ? Date.now() : entry.event.at;
     events = {
       artifacts: presentArtifacts(entry.artifacts, null).artifacts.map((artifact) =>
         event('artifact', { job_id: job.id, ...artifact }),
       ),
-      state: event('state', presentJob(job, queuePosition, now)),
+      state: event('state', presentJob(job, wait, now)),
     };
     presented.set(entry, events);
   }

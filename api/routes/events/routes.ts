@@ -32,7 +32,7 @@ export const eventOperations = ({
   const feed = new EventsFeed({
     store,
     onChange: (listener) => jobs.onChange(listener),
-    queuePosition: (job) => jobs.queuePosition(job),
+    wait: (job) => jobs.wait(job),
     logger,
   });
   const resources: StreamResources = {

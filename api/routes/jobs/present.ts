@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
 import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
+import type { Wait } from '../../../src/jobs/wait.ts';
 import { isoTime, isoTimeOrNull } from '../time.ts';
 import type { artifactListSchema, createdJobSchema, jobSchema } from './schema.ts';
 
@@ -8,11 +9,7 @@ import type { artifactListSchema, createdJobSchema, jobSchema } from './schema.t
 const seconds = (from: number, to: number): number => Math.max(0, to - from) / 1_000;
 
 /** A job without the fields that a list leaves out: the environment always, the agent's context. */
-export function presentJobSummary(
-  job: Job,
-  queuePosition: number | null,
-  now = Date.now(),
-): z.infer<typeof jobSchema> {
+export function presentJobSummary(job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> {
   const terminal = isTerminal(job.status);
   const ended = job.endedAt ?? job.completedAt ?? now;
   const ranSeconds = job.startedAt === null ? null : seconds(job.startedAt, terminal ? ended : now);
@@ -36,8 +33,9 @@ export function presentJobSummary(
     priority: job.priority,
     when_busy: job.whenBusy,
     max_queue_seconds: job.maxQueueSeconds,
-    queue_position: queuePosition,
-    waiting_reason: isWaiting(job.status) ? job.waitingReason : null,
+    queue_position: wait?.position ?? null,
+    waiting_reason: isWaiting(job.status) ? (wait?.reason ?? job.waitingReason) : null,
+    estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
     host: job.host,
     cancel_requested: job.cancelRequestedAt !== null,
     ending_reason: job.endingReason,
@@ -60,18 +58,14 @@ export function presentJobSummary(
   };
 }
 
-export const presentJob = (
-  job: Job,
-  queuePosition: number | null,
-  now = Date.now(),
-): z.infer<typeof jobSchema> => ({
-  ...presentJobSummary(job, queuePosition, now),
+export const presentJob = (job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> => ({
+  ...presentJobSummary(job, wait, now),
   ...(job.type === 'agent' ? { context: job.context } : {}),
 });
 
 export const presentCreated = (
   { job, created }: { job: Job; created: boolean },
-  queuePosition: number | null,
+  wait: Wait | null,
 ): z.infer<typeof createdJobSchema> => ({
   job_id: job.id,
   status: job.status,
@@ -79,7 +73,9 @@ export const presentCreated = (
   cpus: job.cpus,
   memory_gb: job.memoryGb,
   timeout_minutes: job.timeoutMinutes,
-  queue_position: queuePosition,
+  queue_position: wait?.position ?? null,
+  waiting_reason: wait?.reason ?? null,
+  estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
 });
 
 export const presentArtifacts = (

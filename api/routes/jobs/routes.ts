@@ -25,6 +25,33 @@ type Resources = Pick<ApiResources, 'jobs'>;
 /** A page of `DELETE /jobs?label=`: bounded memory, and a cancellation that is under way is not repeated. */
 const CANCEL_PAGE = 100;
 
+const CREATE_EXAMPLES = {
+  worker: {
+    summary: 'A worker job: one shell command on the files of an upload.',
+    value: {
+      type: 'worker',
+      command: 'make test && cp report.xml /artifacts/',
+      files_id: 'upload_a1b2c3d4e5f6',
+      cpus: 4,
+      memory_gb: 8,
+      timeout_minutes: 20,
+      client_job_id: '0c7bd4a5-33ad-4b3c-9d2e-5d7f1c1b7a10',
+    },
+  },
+  agent: {
+    summary: 'An agent job: what to do, and the branch to do it on, in an upload that holds its `.git`.',
+    value: {
+      type: 'agent',
+      task: 'Make the tests in test/parser pass and leave the others alone.',
+      context: 'They fail since the grammar was split into two files.',
+      git_branch: 'fix/parser-tests',
+      files_id: 'upload_a1b2c3d4e5f6',
+      image: 'localhost/team/agent:1',
+      timeout_minutes: 60,
+    },
+  },
+} as const;
+
 export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
   {
     id: 'createJob',
@@ -35,7 +62,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     description:
       'A `client_job_id` makes creation idempotent: the same request again is answered with the same job, and 200.',
     scope: 'jobs:write',
-    body: { required: true, content: { 'application/json': createJobSchema } },
+    body: { required: true, content: { 'application/json': createJobSchema }, examples: CREATE_EXAMPLES },
     answers: {
       201: { description: 'The job is created.', content: { 'application/json': createdJobSchema } },
       200: { description: 'The job existed already.', content: { 'application/json': createdJobSchema } },
@@ -59,6 +86,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       'upload_expired',
       'idempotency_key_reused',
       'unsatisfiable_resources',
+      'quota_exceeded',
       'insufficient_resources',
       'service_unavailable',
     ],
@@ -66,7 +94,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       const outcome = await jobs.create(principalOf(ctx).owner, await readJson(ctx));
       ctx.status = outcome.created ? 201 : 200;
       ctx.set('Location', `/jobs/${outcome.job.id}`);
-      ctx.body = presentCreated(outcome, await jobs.queuePosition(outcome.job));
+      ctx.body = presentCreated(outcome, await jobs.wait(outcome.job));
     },
   },
   {
@@ -92,10 +120,9 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       });
       const page = found.slice(0, query.limit);
       const last = page.at(-1);
+      const waits = await jobs.waits(page);
       ctx.body = {
-        jobs: await Promise.all(
-          page.map(async (job) => presentJobSummary(job, await jobs.queuePosition(job))),
-        ),
+        jobs: page.map((job, index) => presentJobSummary(job, waits[index] ?? null)),
         total,
         next_cursor: found.length > page.length && last ? cursorAfter(last.position) : null,
       };
@@ -157,7 +184,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
         wait === undefined || ctx.method === 'HEAD'
           ? await jobs.get(id, owner)
           : await jobs.waitForChange(id, owner, wait * 1_000, ctx.state.abandoned);
-      ctx.body = presentJob(job, await jobs.queuePosition(job));
+      ctx.body = presentJob(job, await jobs.wait(job));
     },
   },
   {
@@ -196,6 +223,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       'job_not_found',
       'upload_already_consumed',
       'unsatisfiable_resources',
+      'quota_exceeded',
       'insufficient_resources',
       'service_unavailable',
     ],
@@ -203,7 +231,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       const job = await jobs.rerun(ctx.params['id'] ?? '', viewOf(ctx));
       ctx.status = 201;
       ctx.set('Location', `/jobs/${job.id}`);
-      ctx.body = presentCreated({ job, created: true }, await jobs.queuePosition(job));
+      ctx.body = presentCreated({ job, created: true }, await jobs.wait(job));
     },
   },
 ];

@@ -109,7 +109,13 @@ export const jobSchema = z.object({
     .int()
     .nullable()
     .describe('1 is next; null when it does not wait, or nobody can tell now'),
-  waiting_reason: z.string().nullable(),
+  waiting_reason: z
+    .string()
+    .nullable()
+    .describe('while it waits: what is missing where, and how many jobs are ahead'),
+  estimated_start: timeSchema
+    .nullable()
+    .describe('latest start by the timeouts of what runs and waits; null when nobody can know'),
   host: z.string().nullable(),
   cancel_requested: z.boolean(),
   ending_reason: z.enum(ENDING_REASONS).nullable(),
@@ -140,6 +146,8 @@ export const createdJobSchema = z.object({
   memory_gb: z.int(),
   timeout_minutes: z.int(),
   queue_position: z.int().nullable(),
+  waiting_reason: z.string().nullable(),
+  estimated_start: timeSchema.nullable(),
 });
 
 export const jobListSchema = z.object({

@@ -10,6 +10,8 @@ const word = z
     'must be letters, digits, dots, hyphens, underscores and @, at most 63',
   );
 
+export const ownerName = word;
+
 export const tokenNameParams = z.strictObject({ name: z.string().describe('name of the token') });
 
 export const createTokenSchema = z.strictObject({
