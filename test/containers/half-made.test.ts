@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { after, before, describe, it } from 'mocha';
+import { PodmanClient } from '../../src/containers/podman/http.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { eventually } from '../support/eventually.ts';
 import { finished, startTestPodman, type TestPodman, testSpec } from '../support/podman.ts';
@@ -68,5 +70,52 @@ describe('a container that Podman’s service died over while the OCI runtime ma
       await runtime.dispose(spec.name);
     }
     assert.ok(caught, 'the service died between the two');
+  });
+});
+
+describe('a container that began while Podman’s service died', () => {
+  let podman: TestPodman;
+  before(async () => {
+    podman = await startTestPodman();
+  });
+  after(() => podman.end());
+
+  /** What the service leaves when it dies between the runtime's start and its own note of it. */
+  const beginUnseen = async (script: string): Promise<string> => {
+    const { runtime } = podman;
+    const spec = testSpec({ script });
+    await runtime.provision(spec);
+    const id = await runtime.create(spec);
+    const client = new PodmanClient(podman.service.socketPath);
+    await client.call('POST', `/containers/${spec.name}/init`);
+    client.close();
+    await execa(podman.service.ociRuntime, ['start', id]);
+    return spec.name;
+  };
+
+  it('is followed to its end: running, then its true exit code, and no second start', async () => {
+    const { runtime } = podman;
+    const name = await beginUnseen('while [ ! -e /artifacts/go ]; do sleep 0.01; done; echo begun; exit 7');
+    assert.equal((await runtime.inspect(name))?.phase, 'running');
+    await runtime.start(name).catch(() => undefined); // the first attempt of a process knows of no other
+    await runtime.start(name);
+    writeFileSync(join(await runtime.artifactsPath(name), 'go'), '');
+    const { state, output } = await finished(runtime, name);
+    assert.deepEqual([state.phase, state.exitCode, output], ['exited', 7, 'begun\n']);
+    assert.ok(state.finishedAt !== null, 'so a restarted worker settles it');
+    await runtime.start(name);
+    assert.equal((await runtime.inspect(name))?.exitCode, 7, 'it was not run again');
+    await runtime.dispose(name);
+  });
+
+  it('and ended before anybody looked has its exit code', async () => {
+    const { runtime } = podman;
+    const name = await beginUnseen('exit 5');
+    const state = await eventually('it has ended', async () => {
+      const now = await runtime.inspect(name);
+      return now?.phase === 'exited' ? now : null;
+    });
+    assert.equal(state.exitCode, 5);
+    await runtime.dispose(name);
   });
 });

@@ -17,7 +17,7 @@ import { type ContainerHost, LABELS, createBody } from './create-spec.ts';
 import type { JobDisk } from './disk.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
 import { ExitWatch } from './exit-watch.ts';
-import { dropHalfMade, isHalfMade } from './half-made.ts';
+import { dropHalfMade, INITIALIZED, isHalfMade, runtimeStatus } from './half-made.ts';
 import { PodmanApiError, type PodmanClient } from './http.ts';
 import type { Images } from './images.ts';
 import { userId, userIdIn } from './job-user.ts';
@@ -64,6 +64,8 @@ export class HostRuntime implements ContainerRuntime {
   readonly #disks = new Map<string, Promise<void>>();
   /** Created by this process and not started yet: their start needs no look before it. */
   readonly #fresh = new Set<string>();
+  /** Containers that began without Podman's having seen it. */
+  readonly #unseen = new Set<string>();
   /** Containers that this process knows to be gone: `dispose` need not ask again. */
   readonly #removed = new Set<string>();
   /** Ids of the users that images name, by digest. */
@@ -172,7 +174,8 @@ export class HostRuntime implements ContainerRuntime {
         },
       );
     });
-    if (!this.#fresh.delete(name) && (await this.#wasStarted(name))) return;
+    const first = this.#fresh.delete(name);
+    if (!first && (await this.#wasStarted(name))) return;
     const start = () =>
       this.#parts.podman.call('POST', `/containers/${name}/start`, { timeoutMs: START_TIMEOUT_MS });
     try {
@@ -186,6 +189,8 @@ export class HostRuntime implements ContainerRuntime {
       });
     } catch (error) {
       if (!(error instanceof PodmanApiError)) throw error;
+      // An earlier attempt, whose answer was lost, may have been going on beside this one.
+      if (!first && (await this.inspect(name))?.phase === 'running') return;
       throw new FlashpodsError('container_start_failed', startProblem(error.message), { cause: error });
     }
   }
@@ -194,11 +199,35 @@ export class HostRuntime implements ContainerRuntime {
     assertSandboxName(name);
     try {
       const { body } = await this.#parts.podman.call('GET', `/containers/${name}/json`);
-      return inspectedState(body);
+      return (await this.#begunUnseen(body)) ?? inspectedState(body);
     } catch (error) {
       if (error instanceof PodmanApiError && error.status === 404) return null;
       throw asContainerError(error);
     }
+  }
+
+  /**
+   * The state of a container that began without Podman's having seen it; null of any other. Once it has ended Podman
+   * is made to look for its exit code, which it only does for a container that it is told to stop.
+   */
+  async #begunUnseen(body: unknown): Promise<ContainerState | null> {
+    const { Id, Name, OCIRuntime, State } = body as {
+      Id: string;
+      Name: string;
+      OCIRuntime: string;
+      State: { Status: string };
+    };
+    if (State.Status !== INITIALIZED) return null;
+    const status = await runtimeStatus(OCIRuntime, Id);
+    if (status !== 'running' && status !== 'stopped') return null;
+    this.#unseen.add(Name);
+    if (status === 'stopped')
+      await this.#parts.podman.call('POST', `/containers/${Id}/stop`, { query: { timeout: 0 } });
+    const { body: now } = await this.#parts.podman.call('GET', `/containers/${Id}/json`);
+    const state = inspectedState(now);
+    if (state === null || state.phase !== 'created') return state;
+    // Between the two it may have been only about to begin; Podman says so itself then.
+    return { ...state, phase: 'running' };
   }
 
   async list(): Promise<readonly ContainerState[]> {
@@ -328,6 +357,7 @@ export class HostRuntime implements ContainerRuntime {
     // Last: as long as the directory is there, `leftovers` names the sandbox.
     rmSync(paths.directory, { recursive: true, force: true });
     this.#removed.delete(name);
+    this.#unseen.delete(name);
     this.#disks.delete(name);
     this.#evidence.delete(name);
   }
@@ -396,7 +426,7 @@ export class HostRuntime implements ContainerRuntime {
     if (state === null) throw new FlashpodsError('container_start_failed', `there is no container ${name}`);
     if (state.phase === 'created') return false;
     // Podman would run the command a second time.
-    if (state.phase === 'exited' && state.startedAt === null)
+    if (state.phase === 'exited' && state.startedAt === null && !this.#unseen.has(name))
       throw new FlashpodsError('container_start_failed', 'an earlier attempt to start the container failed');
     return true;
   }
