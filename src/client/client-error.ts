@@ -55,7 +55,8 @@ export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
 
 const isClientCode = (code: string): code is ClientCode => Object.hasOwn(CLIENT_CODES, code);
 
-function adviceFor(code: string): string {
+/** What the catalogue advises about the code. */
+export function adviceFor(code: string): string {
   if (isClientCode(code)) return CLIENT_CODES[code];
   return isErrorCode(code) ? ERRORS[code].advice : 'Look up the request id in the log of the server.';
 }

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js';
 import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js';
-import { RecentEvents } from './event-store.ts';
+import { EventBudget, RecentEvents } from './event-store.ts';
 import type { ServerDefinition } from './definition.ts';
 import { z } from 'zod';
 import { type McpConnection, serveMcp } from './server.ts';
@@ -16,6 +16,8 @@ export interface HttpSessionLimits {
   readonly idleMs: number;
   /** Every session ends after so long; its client begins another. */
   readonly lifetimeMs: number;
+  /** Of all sessions together: messages that are kept for clients whose streams broke off. */
+  readonly eventBytes: number;
 }
 
 export const SESSION_LIMITS: HttpSessionLimits = {
@@ -23,6 +25,7 @@ export const SESSION_LIMITS: HttpSessionLimits = {
   sessionsPerHolder: 50,
   idleMs: 30 * 60_000,
   lifetimeMs: 24 * 3_600_000,
+  eventBytes: 32 * 1024 * 1024,
 };
 
 /** How soon a client whose stream was closed comes back, ms. */
@@ -48,6 +51,7 @@ interface Session {
  */
 export class HttpSessions {
   readonly #limits: HttpSessionLimits;
+  readonly #budget: EventBudget;
   /** The one used least recently first. */
   readonly #sessions = new Map<string, Session>();
   #sweeper: NodeJS.Timeout | null = null;
@@ -55,10 +59,16 @@ export class HttpSessions {
 
   constructor(limits: HttpSessionLimits = SESSION_LIMITS) {
     this.#limits = limits;
+    this.#budget = new EventBudget(limits.eventBytes);
   }
 
   get size(): number {
     return this.#sessions.size;
+  }
+
+  /** What the messages take that are kept for streams that broke off. */
+  get eventBytes(): number {
+    return this.#budget.bytes;
   }
 
   /**
@@ -102,15 +112,17 @@ export class HttpSessions {
     protocolVersion: string | null,
   ): Promise<Session> {
     const id = randomUUID();
+    const events = new RecentEvents(this.#budget);
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => id,
-      eventStore: new RecentEvents(),
+      eventStore: events,
       retryInterval: RETRY_MS,
     });
     const connection = await serveMcp(definition, transport);
     const closed = transport.onclose;
     transport.onclose = () => {
       this.#forget(id);
+      events.close();
       closed?.();
     };
     const now = Date.now();

@@ -2,6 +2,8 @@
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { UriTemplate } from '@modelcontextprotocol/sdk/shared/uriTemplate.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import type { jsonSchemaValidator } from '@modelcontextprotocol/sdk/validation';
+import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import {
   CallToolRequestSchema,
   CancelTaskRequestSchema,
@@ -25,7 +27,8 @@ import {
   UnsubscribeRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { z } from 'zod';
-import { FlashpodsError, messageOf } from '../errors.ts';
+import { ClientError } from '../client/client-error.ts';
+import { FlashpodsError } from '../errors.ts';
 import { describeIssue } from '../jobs/request.ts';
 import { VERSION } from '../version.ts';
 import { type ConnectionState, type Extra, RequestContext } from './call-context.ts';
@@ -44,6 +47,11 @@ import type {
 const MAX_COMPLETIONS = 100;
 const RESOURCE_NOT_FOUND = -32002;
 
+/** Made when it is needed, which is hardly ever: one for each session costs 15 kB. */
+const VALIDATOR: jsonSchemaValidator = {
+  getValidator: (schema) => new AjvJsonSchemaValidator().getValidator(schema),
+};
+
 export interface McpConnection {
   /** Ends it; what was under way hears of it by its signal. */
   close(): Promise<void>;
@@ -55,6 +63,7 @@ export async function serveMcp(definition: ServerDefinition, transport: Transpor
     { name: 'flashpods', title: 'Flashpods', version: VERSION },
     {
       capabilities: capabilitiesOf(definition),
+      jsonSchemaValidator: VALIDATOR,
       ...(definition.instructions === undefined ? {} : { instructions: definition.instructions }),
     },
   );
@@ -64,7 +73,9 @@ export async function serveMcp(definition: ServerDefinition, transport: Transpor
     return {};
   });
   handleTools(definition, connection);
-  const endSubscriptions = definition.resources ? handleResources(definition.resources, server) : null;
+  const endSubscriptions = definition.resources
+    ? handleResources(definition.resources, definition.toolError, server)
+    : null;
   if (definition.prompts) handlePrompts(definition.prompts, server);
   if (completes(definition)) handleCompletion(definition, server);
   if (definition.tasks) handleTasks(definition.tasks, connection);
@@ -96,9 +107,19 @@ function capabilitiesOf(definition: ServerDefinition): ServerCapabilities {
   };
 }
 
-/** JSON Schema 2020-12, which is what the protocol takes when nothing else is said. */
-const jsonSchema = (schema: z.ZodObject, io: 'input' | 'output'): ToolListing['inputSchema'] =>
-  z.toJSONSchema(schema, { io, target: 'draft-2020-12' }) as ToolListing['inputSchema'];
+const jsonSchemas = {
+  input: new WeakMap<z.ZodObject, ToolListing['inputSchema']>(),
+  output: new WeakMap<z.ZodObject, ToolListing['inputSchema']>(),
+};
+
+/** JSON Schema 2020-12, which is what the protocol takes when nothing else is said. Sessions share it. */
+function jsonSchema(schema: z.ZodObject, io: 'input' | 'output'): ToolListing['inputSchema'] {
+  const known = jsonSchemas[io].get(schema);
+  if (known) return known;
+  const made = z.toJSONSchema(schema, { io, target: 'draft-2020-12' }) as ToolListing['inputSchema'];
+  jsonSchemas[io].set(schema, made);
+  return made;
+}
 
 const listed = ({ name, title, description, input, output, annotations, ...rest }: Tool): ToolListing => ({
   name,
@@ -146,9 +167,7 @@ function inputOf({ name, input }: Tool, given: unknown): Readonly<Record<string,
   if (parsed.success) return parsed.data;
   const fields = parsed.error.issues.map(describeIssue);
   const problems = fields.map(({ message }) => message.replace(/^the body: /, '')).join('; ');
-  throw new FlashpodsError('invalid_request', `${name} was called with wrong arguments: ${problems}.`, {
-    details: { fields },
-  });
+  throw new FlashpodsError('invalid_request', `${name} was called with wrong arguments: ${problems}.`);
 }
 
 /** @throws Error, a mistake of ours, when the answer is not what was promised */
@@ -163,7 +182,16 @@ const textOf = (result: CallToolResult): string =>
   result.content.map((block) => (block.type === 'text' ? block.text : '')).join('\n');
 
 /** @returns how to end all subscriptions */
-function handleResources(resources: Resources, server: Server): () => void {
+function handleResources(
+  resources: Resources,
+  toolError: ServerDefinition['toolError'],
+  server: Server,
+): () => void {
+  const translated = async <T>(uri: string, work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      throw resourceError(uri, error, toolError);
+    });
+
   const templates = resources.templates.map((template) => ({
     template,
     pattern: new UriTemplate(template.uriTemplate),
@@ -234,16 +262,12 @@ function decode(value: string): string {
   }
 }
 
-/** Resources have no errors of their own beside the protocol's: code and advice go into the message. */
-async function translated<T>(uri: string, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    const { code, status, advice } = error as { code?: unknown; status?: unknown; advice?: unknown };
-    if (typeof code !== 'string' || typeof advice !== 'string') throw error;
-    const number = status === 404 || status === 410 ? RESOURCE_NOT_FOUND : ErrorCode.InternalError;
-    throw new McpError(number, `${code}: ${messageOf(error)} ${advice}`, { uri, code });
-  }
+/** Resources have no errors of their own beside the protocol's: what a tool would say goes into the message. */
+function resourceError(uri: string, error: unknown, toolError: ServerDefinition['toolError']): unknown {
+  if (!(error instanceof ClientError || error instanceof FlashpodsError)) return error;
+  const { code, status } = error;
+  const number = status === 404 || status === 410 ? RESOURCE_NOT_FOUND : ErrorCode.InternalError;
+  return new McpError(number, textOf(toolError(error)), { uri, code });
 }
 
 function handlePrompts(prompts: readonly Prompt[], server: Server): void {

@@ -1,11 +1,12 @@
 /** Jobs on their way to the server: files are read and sent, then the job is created. */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import type { AgentRequest, CreatedJob, JobRequest } from '../client/answers.ts';
 import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError } from '../client/client-error.ts';
-import { FlashpodsError } from '../errors.ts';
+import { FlashpodsError, systemCode } from '../errors.ts';
 import { uploadDirectory } from '../client/upload/directory.ts';
 import type { Backend } from './backend.ts';
 
@@ -51,13 +52,15 @@ export class Submissions {
    */
   submit(request: JobRequest | AgentRequest, files: FilesToSend | null, clientJobId?: string): Submission {
     const id = (clientJobId ?? randomUUID()).toLowerCase();
-    const content = JSON.stringify([request, files]);
+    const digest = createHash('sha256')
+      .update(JSON.stringify([request, files]))
+      .digest('base64');
     const known = this.#known.get(id);
     if (known) {
-      if (known.content !== content) throw new FlashpodsError('idempotency_key_reused');
-      return known.isCreated ? known.again() : known;
+      if (known.digest !== digest) throw reused(known);
+      return known.jobId !== null ? known.again() : known;
     }
-    const submission = new RunningSubmission(this.#backend, id, content, request, files);
+    const submission = new RunningSubmission(this.#backend, id, digest, request, files);
     this.#known.set(id, submission);
     // One that failed may be tried again with the same id.
     submission.created.catch(() => this.#known.delete(id));
@@ -70,9 +73,10 @@ export class Submissions {
 class RunningSubmission implements Submission {
   readonly clientJobId: string;
   /** Tells one request from another. */
-  readonly content: string;
+  readonly digest: string;
   phase: SubmissionPhase = { name: 'creating' };
-  isCreated = false;
+  /** Null until it is created. */
+  jobId: string | null = null;
   readonly created: Promise<CreatedJob>;
   readonly #backend: Backend;
   readonly #withdrawn = new AbortController();
@@ -80,13 +84,13 @@ class RunningSubmission implements Submission {
   constructor(
     backend: Backend,
     clientJobId: string,
-    content: string,
+    digest: string,
     request: JobRequest | AgentRequest,
     files: FilesToSend | null,
   ) {
     this.#backend = backend;
     this.clientJobId = clientJobId;
-    this.content = content;
+    this.digest = digest;
     this.created = this.#run(request, files);
   }
 
@@ -112,13 +116,15 @@ class RunningSubmission implements Submission {
     this.#withdrawn.signal.throwIfAborted();
     // Not aborted any more: a job that came to be has to be known, so that it can be ended.
     const created = await client.createJob({ ...request, ...sent, client_job_id: this.clientJobId });
-    this.isCreated = true;
+    this.jobId = created.job_id;
     return created;
   }
 
   async #send(client: FlashpodsClient, { localPath, exclude, keepGit }: FilesToSend): Promise<string> {
     this.phase = { name: 'reading' };
-    const { upload } = await uploadDirectory(client, absolute(localPath), {
+    const directory = absolute(localPath);
+    if (keepGit) await requireRepository(directory);
+    const { upload } = await uploadDirectory(client, directory, {
       excludes: exclude,
       keepGit,
       signal: this.#withdrawn.signal,
@@ -130,6 +136,37 @@ class RunningSubmission implements Submission {
       },
     });
     return upload.upload_id;
+  }
+}
+
+function reused({ jobId }: RunningSubmission): FlashpodsError {
+  return jobId === null
+    ? new FlashpodsError(
+        'idempotency_key_reused',
+        'A different request came earlier with this client_job_id and is being sent.',
+      )
+    : new FlashpodsError('idempotency_key_reused', undefined, { details: { job_id: jobId } });
+}
+
+/** A directory that is none is left to whoever reads it. @throws ClientError invalid_arguments when it holds no `.git` */
+async function requireRepository(directory: string): Promise<void> {
+  if (!(await isDirectory(directory)) || (await isDirectory(join(directory, '.git')))) return;
+  throw new ClientError(
+    'invalid_arguments',
+    `${directory} holds no directory .git, so that a sub-agent has no repository to work on.`,
+    {
+      advice:
+        'Give the top directory of a git repository (of the main one, not of a linked worktree), or git_url instead of files.',
+    },
+  );
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return false;
   }
 }
 

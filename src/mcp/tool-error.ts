@@ -1,5 +1,5 @@
 /** What a tool answers when it failed: code, message, what to do next. */
-import { CLIENT_CODES, ClientError } from '../client/client-error.ts';
+import { adviceFor, ClientError } from '../client/client-error.ts';
 import { FlashpodsError, messageOf } from '../errors.ts';
 import type { CallToolResult } from './definition.ts';
 import { printable } from './printable.ts';
@@ -7,7 +7,10 @@ import { printable } from './printable.ts';
 /** The catalogue's advice speaks of HTTP or of the command line; here is what an agent can do. */
 const ADVICE: Readonly<Record<string, string>> = {
   invalid_request: 'Correct the arguments that the message names and call the tool again.',
+  invalid_arguments: 'Correct the argument that the message names and call the tool again.',
+  payload_too_large: 'Send less in the arguments: what is long belongs into a file.',
   missing_authorization: 'Ask the person to set FLASHPODS_API_TOKEN for this MCP server.',
+  malformed_authorization: 'Ask the person to check the token of this MCP server (FLASHPODS_API_TOKEN).',
   invalid_token: 'Ask the person to check the token of this MCP server (FLASHPODS_API_TOKEN).',
   insufficient_scope: 'Ask the person for a token with the scope that the message names.',
   not_reachable:
@@ -26,9 +29,10 @@ const ADVICE: Readonly<Record<string, string>> = {
     'The files went with the first run. Call spawn_worker with `files` to send them again.',
   upload_not_found: 'Call the tool again with `files` to send them again.',
   upload_expired: 'Call the tool again with `files` to send them again.',
+  upload_already_finalized: 'Call the tool again with `files` to send them again.',
   upload_not_finalized: 'Call the tool again with `files` to send them again.',
   idempotency_key_reused:
-    'A different request came earlier with this client_job_id (its job is in the details). Look at that job, or leave client_job_id out for a new one.',
+    'A different request came earlier with this client_job_id (the details name its job once there is one). Look at that job, or leave client_job_id out for a new one.',
   unsatisfiable_resources: 'Ask for fewer cpus or less memory_gb: no host here is as large.',
   insufficient_resources: 'Try again later.',
   quota_exceeded:
@@ -45,9 +49,14 @@ const ADVICE: Readonly<Record<string, string>> = {
   invalid_memory: 'Send a whole number of gigabytes, at least 1.',
   invalid_timeout: 'Send a whole number of minutes, at least 1.',
   invalid_client_job_id: 'Send a UUID v4, or leave client_job_id out.',
+  database_error: 'A part of the server is away: call again in a few seconds.',
+  container_error: 'A part of the server is away: call again in a few seconds.',
   service_unavailable: 'A part of the server is away: call again in a few seconds.',
   internal_error: 'Call again. If it fails again, tell the person the request id.',
 };
+
+/** What to do about an error of this code, by what an agent has. */
+export const adviceToAgent = (code: string): string => ADVICE[code] ?? adviceFor(code);
 
 const MAX_DETAILS = 600;
 
@@ -56,7 +65,7 @@ export function toolError(error: unknown): CallToolResult {
   const details = JSON.stringify(parts.details);
   const lines = [
     `${parts.code}: ${printable(parts.message)}`,
-    `What to do: ${ADVICE[parts.code] ?? parts.advice}`,
+    `What to do: ${parts.advice}`,
     details === '{}' || details.length > MAX_DETAILS ? null : `Details: ${printable(details)}`,
     parts.requestId === null ? null : `Request id: ${printable(parts.requestId)}`,
   ];
@@ -77,13 +86,15 @@ interface Parts {
 function partsOf(error: unknown): Parts {
   if (error instanceof ClientError) {
     const { code, message, details, requestId } = error;
-    return { code, message, details, requestId, advice: error.advice };
+    // What was said of this very error is more than what is said of its code.
+    const isOwn = error.advice !== adviceFor(code);
+    return { code, message, details, requestId, advice: isOwn ? error.advice : adviceToAgent(code) };
   }
   if (error instanceof FlashpodsError) {
-    const { code, message, advice } = error;
-    return { code, message, advice, details: {}, requestId: null };
+    const { code, message, details } = error;
+    return { code, message, details, advice: adviceToAgent(code), requestId: null };
   }
   // A mistake of ours, or an aborted signal whose answer nobody reads.
-  const advice = ADVICE['internal_error'] ?? CLIENT_CODES.unexpected_answer;
-  return { code: 'internal_error', message: messageOf(error), advice, details: {}, requestId: null };
+  const code = 'internal_error';
+  return { code, message: messageOf(error), advice: adviceToAgent(code), details: {}, requestId: null };
 }

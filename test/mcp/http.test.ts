@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'mocha';
 import { z } from 'zod';
 import { requireKnownHost } from '../../api/routes/mcp/hosts.ts';
 import type { ServerDefinition } from '../../src/mcp/definition.ts';
+import { EventBudget, RecentEvents } from '../../src/mcp/event-store.ts';
 import { HttpSessions, SESSION_LIMITS } from '../../src/mcp/http-sessions.ts';
 import { raw } from '../api/raw-http.ts';
 import { type RunningApi, startApi } from '../api/running-api.ts';
@@ -240,6 +241,41 @@ describe('streams of MCP over HTTP', () => {
   });
 });
 
+describe('messages kept for streams that broke off', () => {
+  const message = (text: string) => ({ jsonrpc: '2.0' as const, method: 'x', params: { text } });
+  async function replayed(events: RecentEvents): Promise<unknown[]> {
+    const texts: unknown[] = [];
+    await events.replayEventsAfter('0_stream', {
+      send: async (_id, sent) => void texts.push('params' in sent ? sent.params?.['text'] : sent),
+    });
+    return texts;
+  }
+
+  it('share one budget: the oldest of the session that holds most go first', async () => {
+    const budget = new EventBudget(100_000);
+    const [large, small] = [new RecentEvents(budget), new RecentEvents(budget)];
+    for (const each of ['1', '2', '3']) await large.storeEvent('stream', message(each.repeat(30_000)));
+    for (const each of ['a', 'b', 'ü']) await small.storeEvent('stream', message(each.repeat(10_000)));
+    assert.ok(budget.bytes <= 100_000, String(budget.bytes));
+    assert.deepEqual(await replayed(large), ['3'.repeat(30_000)]);
+    assert.deepEqual(
+      await replayed(small),
+      ['a', 'b', 'ü'].map((each) => each.repeat(10_000)),
+    );
+  });
+
+  it('go with their session', async () => {
+    const budget = new EventBudget(100_000);
+    const events = new RecentEvents(budget);
+    await events.storeEvent('stream', message('x'));
+    assert.ok(budget.bytes > 0);
+    events.close();
+    await events.storeEvent('stream', message('x'));
+    assert.equal(budget.bytes, 0);
+    assert.deepEqual(await replayed(events), []);
+  });
+});
+
 describe('sessions of MCP over HTTP', () => {
   const INFINITE = { ...SESSION_LIMITS, idleMs: 1e9, lifetimeMs: 1e9 };
   let ended = 0;
@@ -293,6 +329,14 @@ describe('sessions of MCP over HTTP', () => {
     await sessions.close();
     assert.equal(ended, 4);
     assert.equal(sessions.size, 0);
+  });
+
+  it('hold one budget of messages together, and leave nothing of it behind', async () => {
+    const sessions = new HttpSessions({ ...INFINITE, eventBytes: 2_000 });
+    for (const holder of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) await begin(sessions, holder);
+    assert.ok(sessions.eventBytes > 1_000 && sessions.eventBytes <= 2_000, String(sessions.eventBytes));
+    await sessions.close();
+    assert.equal(sessions.eventBytes, 0);
   });
 
   it('are bounded in all', async () => {

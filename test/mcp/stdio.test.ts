@@ -78,6 +78,30 @@ describe('flashpods mcp', () => {
     assert.equal(cancelled(), 0);
   });
 
+  it('ends, and says why, when a message is larger than it takes', async () => {
+    const child = spawn(process.execPath, [COMMAND, 'mcp'], {
+      env: { PATH: process.env['PATH'], ...environment(far.server.url) },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    try {
+      let stderr = '';
+      child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+      let answered = false;
+      child.stdout.once('data', () => (answered = true));
+      child.stdin.on('error', () => undefined); // nobody reads the rest
+      child.stdin.write(INITIALIZE);
+      await eventually('it is up', () => answered);
+      child.stdin.write(
+        `{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"x":"${'x'.repeat(5_000_000)}"}}\n`,
+      );
+      await eventually('it has ended', () => child.exitCode !== null);
+      assert.match(stderr, /more than 4 MB[^\n]*\n/);
+      assert.notEqual(child.exitCode, 0);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
   it('starts without a server, says what to do, and finds one that is started later', async () => {
     const agent = await agentOf();
     const { tools } = await agent.client.listTools();
@@ -194,6 +218,7 @@ describe('flashpods mcp', () => {
     assert.equal(third.structured['created'], false);
     const other = await agent.call('run_command', { ...args, command: 'y', client_job_id: id });
     assert.match(other.text, /^idempotency_key_reused: /);
+    assert.match(other.text, new RegExp(`Details: \\{"job_id":"${JOB}"\\}`));
     assert.equal(server.seen.filter(({ path }) => path === '/jobs').length, 1);
     assert.equal(server.seen.filter(({ method }) => method === 'PUT').length, 1);
   });
@@ -206,6 +231,54 @@ describe('flashpods mcp', () => {
     const { isError, text } = await (await agentOf(server.url)).call('run_command', { command: 'x' });
     assert.equal(isError, true);
     assert.match(text, new RegExp(`^invalid_token: .*The job ${JOB} was created all the same and goes on`));
+  });
+
+  it('refuses a directory without a repository for a sub-agent, before anything is read or sent', async () => {
+    await mkdir(dir.path('plain'), { recursive: true });
+    const agent = await agentOf(far.server.url);
+    const args = { task: 't', git_branch: 'main', files: { local_path: dir.path('plain') } };
+    const plain = await agent.call('spawn_sub_agent', args);
+    assert.match(plain.text, /^invalid_arguments: .*holds no directory \.git.*\nWhat to do: .*git_url/);
+    assert.equal(far.requests('POST', '/').length, 0);
+    const absent = await agent.call('spawn_sub_agent', {
+      ...args,
+      files: { local_path: dir.path('plain', 'absent') },
+    });
+    assert.match(absent.text, /^invalid_arguments: .*can't be read.*\nWhat to do: Correct the argument/);
+    await mkdir(dir.path('plain', '.git'));
+    const repository = await agent.call('spawn_sub_agent', args);
+    assert.equal(repository.structured['job_id'], JOB, repository.text);
+  });
+
+  it('never names the call again that was just made, but what shows the rest', async () => {
+    for (let n = 1; n <= 30_000; n += 1) far.print(String(n));
+    far.end('completed', 0);
+    const agent = await agentOf(far.server.url);
+    for (const fromStart of [false, true]) {
+      const args = { job_id: JOB, tail: 10_000, max_bytes: 200_000, from_start: fromStart };
+      const { structured } = await agent.call('get_job_output', args);
+      assert.equal(structured['lines'], 10_000);
+      assert.match(
+        String(structured['next']),
+        new RegExp(
+          `the most that one answer holds\\. get_job_output .*"from_start":${!fromStart}\\}.*flashpods logs ${JOB}`,
+        ),
+      );
+    }
+    const few = await agent.call('get_job_output', { job_id: JOB, tail: 5_000, max_bytes: 200_000 });
+    assert.match(String(few.structured['next']), /^get_job_output .*"tail":10000,.* shows more\.$/);
+  });
+
+  it('says of a list that it can’t lengthen that there are older ones', async () => {
+    const jobs = Array.from({ length: 100 }, (_, n) => ({ ...far.job, id: `job_${n}` }));
+    const server = await wire((_seen, response) =>
+      json(response, 200, { jobs, total: 130, next_cursor: 'x' }),
+    );
+    const agent = await agentOf(server.url);
+    const { structured } = await agent.call('list_jobs', { limit: 100 });
+    assert.match(String(structured['next']), /^30 older ones are not listed here/);
+    const fewer = await agent.call('list_jobs', { limit: 20 });
+    assert.match(String(fewer.structured['next']), /^110 more\. list_jobs .*"limit":100\} shows up to 100/);
   });
 
   it('takes absolute paths only, for it does not know where the agent stands', async () => {

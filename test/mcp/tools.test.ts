@@ -298,7 +298,10 @@ describe('MCP tools on a whole Flashpods', () => {
     const bytes = await read(`flashpods://jobs/${id}/artifacts/bytes`);
     assert.equal(bytes && 'blob' in bytes ? bytes.blob : null, 'AAE=');
     await assert.rejects(read(`flashpods://jobs/${id}/artifacts/none`), /artifact_not_found/);
-    await assert.rejects(read('flashpods://jobs/job_aaaaaaaaaaaa/log'), /job_not_found/);
+    await assert.rejects(
+      read('flashpods://jobs/job_aaaaaaaaaaaa/log'),
+      /job_not_found: .*\n.*Call list_jobs/,
+    );
     const complete = async (uri: string, name: string, value: string, known: Record<string, string> = {}) =>
       (
         await client.complete({

@@ -24,6 +24,8 @@ const MAX_LISTED = 200;
 const MAX_TEXT_BYTES = 32_000;
 const MAX_IMAGE_BYTES = 500_000;
 
+const listInput = z.strictObject({ job_id: jobId });
+
 const listSchema = z.object({
   job_id: z.string(),
   artifacts: z.array(
@@ -44,8 +46,7 @@ const downloadSchema = z.object({
   next: z.string(),
 });
 
-export function artifactTools({ backend, local }: Shop): Tool[] {
-  const client = (): Promise<FlashpodsClient> => backend.client();
+function downloadInput(local: boolean) {
   const disk = local
     ? {
         save_to: z
@@ -56,13 +57,26 @@ export function artifactTools({ backend, local }: Shop): Tool[] {
         overwrite: z.boolean().optional().describe('whether a file that is there may be replaced'),
       }
     : {};
+  return z.strictObject({
+    job_id: jobId,
+    artifact_name: z.string().min(1).max(4_096).describe('a name as get_job_artifacts gives it'),
+    ...disk,
+  });
+}
+
+// Once for all sessions: schemas are large.
+const LOCAL_DOWNLOAD = downloadInput(true);
+const REMOTE_DOWNLOAD = downloadInput(false);
+
+export function artifactTools({ backend, local }: Shop): Tool[] {
+  const client = (): Promise<FlashpodsClient> => backend.client();
   return [
     tool({
       name: 'get_job_artifacts',
       title: 'Artifacts of a job',
       description:
         'Lists what a job left under /artifacts: names, sizes, SHA-256. They are there once the job has ended, however it ended, and are kept for an hour unless the server is set otherwise.',
-      input: z.strictObject({ job_id: jobId }),
+      input: listInput,
       output: listSchema,
       annotations: {
         title: 'Artifacts of a job',
@@ -107,11 +121,7 @@ export function artifactTools({ backend, local }: Shop): Tool[] {
       description: local
         ? `Fetches one artifact. With save_to it is written to a file of this machine, whole and with its SHA-256 checked; a file that is there is not replaced unless overwrite is true. Without save_to a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer.`
         : `Fetches one artifact: a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer. Over this connection nothing can be saved to a local file; larger ones are read over the HTTP API, as the answer says.`,
-      input: z.strictObject({
-        job_id: jobId,
-        artifact_name: z.string().min(1).max(4_096).describe('a name as get_job_artifacts gives it'),
-        ...disk,
-      }),
+      input: local ? LOCAL_DOWNLOAD : REMOTE_DOWNLOAD,
       output: downloadSchema,
       annotations: {
         title: 'Fetch an artifact',

@@ -21,7 +21,23 @@ const oneJob = z.strictObject({ job_id: jobId });
 
 const DEFAULT_OUTPUT_BYTES = 12_000;
 const MAX_OUTPUT_BYTES = 200_000;
+const MAX_OUTPUT_LINES = 10_000;
+const MAX_LISTED = 100;
 const MAX_COMMAND = 120;
+
+const waitInput = z.strictObject({ job_id: jobId, timeout_seconds: waitSeconds });
+
+const outputInput = z.strictObject({
+  job_id: jobId,
+  tail: z.int().min(1).max(MAX_OUTPUT_LINES).default(100).describe('last lines'),
+  from_start: z.boolean().optional().describe('the first lines instead of the last'),
+  max_bytes: z
+    .int()
+    .min(200)
+    .max(MAX_OUTPUT_BYTES)
+    .default(DEFAULT_OUTPUT_BYTES)
+    .describe('bytes of the answer'),
+});
 
 const outputSchema = z.object({
   job_id: z.string(),
@@ -32,6 +48,11 @@ const outputSchema = z.object({
   log_bytes: z.int().describe('size of the whole log'),
   log_truncated: z.boolean().describe('the job printed more than is kept'),
   next: z.string(),
+});
+
+const listInput = z.strictObject({
+  status: z.enum(['all', 'running', 'completed', 'failed']).default('all'),
+  limit: z.int().min(1).max(MAX_LISTED).default(20),
 });
 
 const listSchema = z.object({
@@ -51,7 +72,7 @@ const listSchema = z.object({
   next: z.string(),
 });
 
-export function jobTools({ backend }: Shop): Tool[] {
+export function jobTools({ backend, local }: Shop): Tool[] {
   const client = (): Promise<FlashpodsClient> => backend.client();
   return [
     tool({
@@ -59,7 +80,7 @@ export function jobTools({ backend }: Shop): Tool[] {
       title: 'Wait for a job',
       description:
         'Waits until a job ends and answers with its status, exit code, last lines of the log, lines that look like the error, and artifacts. If it has not ended after timeout_seconds the answer says so: call again. Cancelling this call stops the wait, not the job.',
-      input: z.strictObject({ job_id: jobId, timeout_seconds: waitSeconds }),
+      input: waitInput,
       output: reportSchema,
       annotations: { ...READS, title: 'Wait for a job' },
       async call({ job_id: id, timeout_seconds: seconds = DEFAULT_WAIT_SECONDS }, context) {
@@ -90,17 +111,7 @@ export function jobTools({ backend }: Shop): Tool[] {
       name: 'get_job_output',
       title: 'Log of a job',
       description: `The last lines of a job’s log, stdout and stderr as they came, while it runs and afterwards. At most max_bytes (${DEFAULT_OUTPUT_BYTES} unless you say more); overlong lines are shortened in the middle. Logs are kept for a day.`,
-      input: z.strictObject({
-        job_id: jobId,
-        tail: z.int().min(1).max(10_000).default(100).describe('last lines'),
-        from_start: z.boolean().optional().describe('the first lines instead of the last'),
-        max_bytes: z
-          .int()
-          .min(200)
-          .max(MAX_OUTPUT_BYTES)
-          .default(DEFAULT_OUTPUT_BYTES)
-          .describe('bytes of the answer'),
-      }),
+      input: outputInput,
       output: outputSchema,
       annotations: { ...READS, title: 'Log of a job' },
       call: async ({ job_id: id, tail, from_start: fromStart = false, max_bytes: maxBytes }, context) =>
@@ -121,14 +132,17 @@ export function jobTools({ backend }: Shop): Tool[] {
           const isAll = whole && shown.omitted === 0;
           const more = {
             job_id: id,
-            tail: shown.omitted > 0 ? tail : Math.min(10_000, tail * 5),
+            tail: shown.omitted > 0 ? tail : Math.min(MAX_OUTPUT_LINES, tail * 5),
             ...(fromStart ? { from_start: true } : {}),
             max_bytes: Math.min(MAX_OUTPUT_BYTES, maxBytes * 4),
           };
+          const isMost = shown.omitted > 0 ? maxBytes === MAX_OUTPUT_BYTES : tail === MAX_OUTPUT_LINES;
+          const otherEnd = { job_id: id, from_start: !fromStart };
+          const wholeLog = local ? `\`flashpods logs ${id}\`` : `GET /jobs/${id}/output of the HTTP API`;
           const next = isAll
             ? 'This is the whole log.'
-            : maxBytes === MAX_OUTPUT_BYTES && shown.omitted > 0
-              ? `This is the most that one answer holds. ${callOf('get_job_output', { job_id: id, from_start: !fromStart })} shows the other end.`
+            : isMost
+              ? `This is the most that one answer holds. ${callOf('get_job_output', otherEnd)} shows the other end; ${wholeLog} gives all of it.`
               : `${callOf('get_job_output', more)} shows more.`;
           const header = `${id} ${job.status}: ${shown.lines} lines of ${showBytes(page.totalBytes)} of log${job.log_truncated ? ', which was truncated' : ''}`;
           return {
@@ -151,19 +165,19 @@ export function jobTools({ backend }: Shop): Tool[] {
       title: 'List jobs',
       description:
         'Your jobs, newest first. `running` means those that wait or run; `failed` includes those that timed out. For a job_id that you lost, or to see what is going on.',
-      input: z.strictObject({
-        status: z.enum(['all', 'running', 'completed', 'failed']).default('all'),
-        limit: z.int().min(1).max(100).default(20),
-      }),
+      input: listInput,
       output: listSchema,
       annotations: { ...READS, title: 'List jobs' },
       call: async ({ status, limit }, context) =>
         inTime(context.signal, async (signal) => {
           const { jobs, total } = await listOf(await client(), status, limit, signal);
           const entries = jobs.map(entryOf);
+          const older = total - entries.length;
           const next =
-            total > entries.length
-              ? `${total - entries.length} more. ${callOf('list_jobs', { status, limit: 100 })} shows up to 100.`
+            older > 0
+              ? limit < MAX_LISTED
+                ? `${older} more. ${callOf('list_jobs', { status, limit: MAX_LISTED })} shows up to ${MAX_LISTED}.`
+                : `${older} older ones are not listed here.${local ? ' `flashpods ps --all --limit N` lists them.' : ''}`
               : entries.length === 0
                 ? 'There are none.'
                 : 'These are all.';

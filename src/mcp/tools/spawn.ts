@@ -51,19 +51,15 @@ interface Making {
   readonly keepGit: boolean;
 }
 
-export function spawnTools(shop: Shop): Tool[] {
-  const disk = shop.local ? { files: files.optional() } : {};
+function inputsOf(local: boolean) {
+  const disk = local ? { files: files.optional() } : {};
   const workerInput = z.strictObject({ ...workerArguments, ...disk });
-  const worker = (name: string, args: z.output<typeof workerInput>): Making => {
-    const { files: _files, client_job_id: _id, ...rest } = args as Given & { command: string };
-    return { shop, name, args: args as Given, request: { type: 'worker', ...rest }, keepGit: false };
-  };
   const runInput = workerInput.extend({ wait_seconds: waitSeconds });
   const agentInput = z.strictObject({
     task: z.string().min(1).max(100_000).describe('what the agent is to do, in full: it knows nothing else'),
     git_branch: z.string().min(1).max(255).describe('branch that it works on'),
     git_url: z.string().min(1).max(2_048).optional().describe('repository to clone'),
-    ...(shop.local
+    ...(local
       ? {
           files: files
             .optional()
@@ -84,6 +80,19 @@ export function spawnTools(shop: Shop): Tool[] {
     ...resources,
     client_job_id: clientJobId,
   });
+  return { workerInput, runInput, agentInput };
+}
+
+// Once for all sessions: a schema takes more memory than anything else of a session.
+const LOCAL_INPUTS = inputsOf(true);
+const REMOTE_INPUTS = inputsOf(false);
+
+export function spawnTools(shop: Shop): Tool[] {
+  const { workerInput, runInput, agentInput } = shop.local ? LOCAL_INPUTS : REMOTE_INPUTS;
+  const worker = (name: string, args: z.output<typeof workerInput>): Making => {
+    const { files: _files, client_job_id: _id, ...rest } = args as Given & { command: string };
+    return { shop, name, args: args as Given, request: { type: 'worker', ...rest }, keepGit: false };
+  };
   const agent = (args: z.output<typeof agentInput>): Making => {
     const {
       files: _files,
