@@ -129,7 +129,7 @@ async function timeHead(crowd: Caller, stack: Stack, blocker: string): Promise<n
 
 /** Lets what runs end, and starts nothing more: no container is to be left when the worker goes. */
 async function settle(stack: Stack): Promise<void> {
-  await stack.queues.semaphore.drain(HOST.name, true);
+  await stack.caller.json('POST', `/hosts/${HOST.name}/drain`);
   const { body } = await stack.caller.json<Page>('GET', '/jobs?status=running&limit=100');
   for (const job of body.jobs) await stack.caller.json('DELETE', `/jobs/${String(job['id'])}`);
   await eventually(

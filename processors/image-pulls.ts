@@ -34,7 +34,6 @@ interface Wish {
   renewal: string;
   renewedAt: number;
   readonly abandoned: AbortController;
-  going: boolean;
 }
 
 export class ImagePulls {
@@ -61,7 +60,6 @@ export class ImagePulls {
       else if (wish.renewal !== renewal) Object.assign(wish, { renewal, renewedAt: now });
       else if (now - wish.renewedAt > ABANDONED_MS) {
         wish.abandoned.abort(new Error('nobody waits for this image any more'));
-        if (!wish.going) this.#wishes.delete(image);
         await board.forgetWish(host, image);
       }
     }
@@ -89,7 +87,6 @@ export class ImagePulls {
       renewal,
       renewedAt: performance.now(),
       abandoned: new AbortController(),
-      going: true,
     };
     this.#wishes.set(image, wish);
     const work = this.#inTurn(() => this.#get(image, wish, generation))

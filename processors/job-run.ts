@@ -168,6 +168,9 @@ export class JobRun {
         this.#r.inTurn(async () => {
           // A process that slept since its claim may have a successor that has run the job already.
           if (!(await this.#r.owns())) throw new Fenced();
+          // Or its host has been given up meanwhile, and the job with it.
+          await this.look();
+          stop.throwIfAborted();
           await this.#r.runtime.start(this.#name);
         }),
       );

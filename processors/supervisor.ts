@@ -71,12 +71,16 @@ export class Supervisor {
    * every sandbox that no such row stands behind. Changes nothing when Podman or the database does not answer.
    * @param settledMs rows that became `starting` more recently are left to the queue, which is about to bring them
    * @throws what Podman or the database threw
-   * @returns the jobs that hold capacity of this host: those with a container, and those about to have one
+   * @returns `hosted`: the jobs that this host answers for; `found`: those with a container, and those about to have
+   *   one. `endsForeign`: a job whose row has moved on without this host still runs, and is being ended
    */
-  async reconcile(settledMs: number): Promise<Job[]> {
+  async reconcile(
+    settledMs: number,
+  ): Promise<{ hosted: { job: Job; found: boolean }[]; endsForeign: boolean }> {
     const containers = await this.#r.runtime.list();
     const leftovers = await this.#r.runtime.leftovers();
     const journaled = await this.#r.journal.dispatches();
+    const holding = [...this.#held].filter(([, { run }]) => run.holdsCapacity);
     // Read after Podman: a dispatch that began in between is in the rows, so it can't be taken for a leftover.
     const rows = await this.#r.store.hostedOn(this.#r.host);
     const wanted = new Set(rows.map((row) => dispatchId(row.id, row.epoch)));
@@ -100,12 +104,16 @@ export class Supervisor {
       const id = dispatchId(parsed.jobId, parsed.epoch);
       if (!wanted.has(id) && !this.held().has(id)) await this.#discard(name, parsed.jobId, parsed.epoch);
     }
+    const foreign = holding.filter(([id, { run }]) => !wanted.has(id) && run.holdsCapacity);
+    for (const [, { run }] of foreign) void run.look();
     const contained = new Set(containers.map((container) => container.name));
-    return rows.filter(
-      (row) =>
-        contained.has(sandboxName(row.id, row.epoch)) ||
-        this.#held.get(dispatchId(row.id, row.epoch))?.run.holdsCapacity === true,
-    );
+    const hosted = rows.map((job) => ({
+      job,
+      found:
+        contained.has(sandboxName(job.id, job.epoch)) ||
+        this.#held.get(dispatchId(job.id, job.epoch))?.run.holdsCapacity === true,
+    }));
+    return { hosted, endsForeign: foreign.length > 0 };
   }
 
   #superviseQuietly(jobId: string, epoch: number): void {

@@ -201,6 +201,7 @@ export class Worker {
     this.#unsubscribe();
     await stopInOrder(
       [
+        ['lease', () => this.#endLease()],
         ['dispatcher', () => this.#dispatcher.stop()],
         // First the entries go back to the queue; a supervision that let go before would count as failed there.
         ['consumer', () => this.#consumer?.detach()],
@@ -281,8 +282,16 @@ export class Worker {
     }
   }
 
+  /** So that nothing more is sent to this host until its next worker has come. */
+  async #endLease(): Promise<void> {
+    if (this.#generation === null || this.#fencedAlready) return;
+    // Without Redis, or when it has a newer owner, there is no lease of this worker to be ended.
+    await this.#r.queues.semaphore.leave(this.#host, this.#generation).catch(() => undefined);
+  }
+
   #onBeat(answer: BeatAnswer | 'fenced'): void {
     if (answer === 'fenced') return this.#onFenced();
+    if (this.#stopping.signal.aborted) return;
     if (answer === 'ok' || this.#owed === 'register') return;
     this.#owed = answer;
     const registered = answer === 'register' ? this.#register() : Promise.resolve();
@@ -322,7 +331,10 @@ export class Worker {
     const registration = this.#registrations;
     try {
       const foreign = await this.#r.queues.semaphore.sync(this.#host, generation, async () => {
-        const held = (await this.#supervisor.reconcile(SETTLED_MS)).map((job) => this.#hold(job));
+        const { hosted, endsForeign } = await this.#supervisor.reconcile(SETTLED_MS);
+        // Its cpus and memory are in nobody's sums, so nothing may start beside it: the next second tries again.
+        if (endsForeign) throw new Error('what this host has lost is still being ended');
+        const held = hosted.map(({ job, found }) => ({ ...this.#hold(job), found }));
         // Redis has lost its data since, and with them what was released while the list was made.
         if (this.#registrations !== registration) throw new Error('registered anew meanwhile');
         return held;

@@ -19,7 +19,7 @@
  * for Backfill Job Scheduling", 2002.) `bench/fairness.ts` shows what that does.
  *
  * A job that waits for an image, or for a limit of its owner, is passed by and gets no promise: nothing stays idle for
- * what other jobs' ends can't bring.
+ * what other jobs' ends can't bring. A host that could not get an image is none for its jobs where another one has it.
  */
 import type { Amount } from './semaphore/semaphore.ts';
 import { type Held, type Tenant, type Terms, Turns } from './turns.ts';
@@ -52,6 +52,8 @@ export interface OpenHost {
   readonly running: readonly RunningJob[];
   /** Images that it is known not to have. Whatever is not in here is taken to be there. */
   readonly lacks: ReadonlySet<string>;
+  /** Of those, the ones that it has tried to get, in vain. Left out: none. */
+  readonly cannotGet?: ReadonlySet<string>;
 }
 
 export interface Fairness {
@@ -92,6 +94,8 @@ export interface Pull {
   readonly image: string;
   /** What the pull is at, a few words; nothing before it has begun. */
   readonly step?: string;
+  /** Another host, without room, has it, and some host could not get it. */
+  readonly hadElsewhere?: true;
 }
 
 export interface Choice {
@@ -107,9 +111,12 @@ export interface Choice {
 /**
  * `too_large`: no open host is that large. `no_room`: none has that much free. `held_back`: there is room, and it is
  * kept for a job ahead that would otherwise have to wait longer. `image`: its image has to come first. `limit`: its
- * owner holds as much as it may.
+ * owner holds as much as it may. `beyond_limit`: it alone is more than its owner may hold, since a limit was lowered.
  */
-export type Why = 'too_large' | 'no_room' | 'held_back' | 'image' | 'limit';
+export type Why = 'too_large' | 'no_room' | 'held_back' | 'image' | 'limit' | 'beyond_limit';
+
+/** What other jobs' ends can't bring: nobody can know when such a job starts. */
+export const STUCK: ReadonlySet<Why> = new Set<Why>(['too_large', 'image', 'beyond_limit']);
 
 export const UNLIMITED: Terms = {
   weight: 1,
@@ -125,6 +132,8 @@ const WAITS_FOR_OTHERS = ['no_room', 'held_back', 'limit'] as const satisfies re
 const WORTH = 16;
 
 const NOTHING: Amount = { cpusMilli: 0, memoryMib: 0 };
+const NOTHING_HELD: Held = { ...NOTHING, jobs: 0 };
+const NO_IMAGES: ReadonlySet<string> = new Set();
 const fits = (free: Amount, wanted: Amount): boolean =>
   wanted.cpusMilli <= free.cpusMilli && wanted.memoryMib <= free.memoryMib;
 const minus = (a: Amount, b: Amount): Amount => ({
@@ -140,6 +149,7 @@ interface Room {
   readonly name: string;
   readonly capacity: Amount;
   readonly lacks: ReadonlySet<string>;
+  readonly cannotGet: ReadonlySet<string>;
   free: Amount;
   running: { readonly cpusMilli: number; readonly memoryMib: number; readonly endsBy: number | null }[];
 }
@@ -173,7 +183,8 @@ export function choose(
   for (let turn = turns.next(); turn; turn = turns.next()) {
     const { job, tenant } = turn;
     const endsBy = now + job.runMs;
-    const verdict = judge(job, endsBy, tenant, rooms, promised);
+    const usable = usableFor(job, rooms);
+    const verdict = judge(job, endsBy, tenant, usable, promised);
     if ('start' in verdict) {
       const room = verdict.start;
       room.free = minus(room.free, job);
@@ -189,7 +200,13 @@ export function choose(
     waiting.push({ jobId: job.jobId, why: verdict.why });
     if (verdict.why === 'image') {
       const host = verdict.pullOn ?? soonest(now, job, rooms, null)?.host;
-      if (host !== undefined) pulls.push({ jobId: job.jobId, host, image: job.image });
+      if (host !== undefined)
+        pulls.push({
+          jobId: job.jobId,
+          host,
+          image: job.image,
+          ...(usable === rooms ? {} : { hadElsewhere: true }),
+        });
     }
     const patient = now - job.since < patienceMs;
     if (verdict.why === 'no_room' && !promised)
@@ -226,8 +243,9 @@ function judge(
   rooms: readonly Room[],
   promised: Shadow | null,
 ): Verdict {
+  if (!withinLimits(NOTHING_HELD, tenant.terms, job)) return { why: 'beyond_limit' };
   if (!tenant.passing) return { why: 'held_back' };
-  if (!withinLimits(tenant, job)) return { why: 'limit' };
+  if (!withinLimits(tenant.held, tenant.terms, job)) return { why: 'limit' };
   const roomy = rooms.filter((room) => fits(room.free, job));
   const allowed = promised ? roomy.filter((room) => keeps(promised, room, job, endsBy)) : roomy;
   const start = tightest(allowed.filter(has(job.image)), job);
@@ -245,7 +263,14 @@ const has =
   (room: Room): boolean =>
     !room.lacks.has(image);
 
-const withinLimits = ({ held, terms }: Tenant, job: Amount): boolean =>
+/** Without the hosts that could not get its image, if another one that is large enough has it. */
+function usableFor(job: WaitingJob, rooms: readonly Room[]): readonly Room[] {
+  if (!rooms.some(({ cannotGet }) => cannotGet.has(job.image))) return rooms;
+  const had = rooms.some((room) => fits(room.capacity, job) && has(job.image)(room));
+  return had ? rooms.filter((room) => has(job.image)(room) || !room.cannotGet.has(job.image)) : rooms;
+}
+
+const withinLimits = (held: Held, terms: Terms, job: Amount): boolean =>
   held.jobs < terms.maxJobs &&
   held.cpusMilli + job.cpusMilli <= terms.maxCpusMilli &&
   held.memoryMib + job.memoryMib <= terms.maxMemoryMib;
@@ -268,6 +293,7 @@ function toRoom(host: OpenHost): Room {
     name: host.name,
     capacity: host.capacity,
     lacks: host.lacks,
+    cannotGet: host.cannotGet ?? NO_IMAGES,
     free: minus(host.capacity, used),
     running: [...host.running],
   };

@@ -24,6 +24,7 @@ import {
   type Held,
   type OpenHost,
   type Start,
+  STUCK,
 } from './choose.ts';
 import { Pulls, type PullsOptions } from './images/pulls.ts';
 import { stateOf } from './intake.ts';
@@ -60,6 +61,8 @@ const TICK_MS = 1_000;
 /** Between two looks: a burst of 1,000 submissions a second is 200 looks, not 1,000. */
 const PAUSE_MS = 4;
 const AT_ONCE = 16;
+/** Behind jobs that wait for what may never come, at once; the next second goes on from there. */
+const LOOKS_FURTHER = 16;
 const PASSING_MS = 3_600_000;
 
 const ACTOR = 'dispatcher';
@@ -178,7 +181,8 @@ export class Dispatcher {
   }
 
   async #dispatchAll(): Promise<void> {
-    for (;;) {
+    const began = performance.now();
+    for (let further = 0; ;) {
       const [snapshot, candidates] = await Promise.all([
         this.#o.resources.semaphore.snapshot(),
         this.#o.resources.waiting.candidates(),
@@ -189,7 +193,9 @@ export class Dispatcher {
         snapshot.hosts.filter((host) => host.pulls && stateOf(host) === 'up'),
         candidates,
       );
-      const hosts = openHosts(snapshot, lacking);
+      // Those in front have waited longest for the image that has come.
+      if (this.#pulls.takeArrival() && this.#o.resources.waiting.lookFromFront()) continue;
+      const hosts = openHosts(snapshot, lacking, (host) => this.#pulls.failedOn(host));
       const entitlements = await this.#o.tenants.inForce();
       const fairness = {
         ...fairnessOf(snapshot, entitlements),
@@ -198,10 +204,16 @@ export class Dispatcher {
       };
       const chosen = choose(snapshot.now, candidates, hosts, fairness);
       const choice = await this.#pulls.carryOut(chosen, lacking, candidates);
-      if ((await this.#startAll(choice, candidates, entitlements)) > 0) continue;
-      this.#o.resources.waiting.noteStuck(candidates, stuckIn(choice));
+      if ((await this.#startAll(choice, candidates, entitlements)) > 0) {
+        if (performance.now() - began < TICK_MS) continue;
+        // The lead has to be renewed and the clock looked at, however much there is to start.
+        this.#woken = true;
+        return;
+      }
+      const goesOn = this.#o.resources.waiting.noteStuck(candidates, stuckIn(choice));
       this.#notes.note({ snapshot, candidates, hosts, choice, fairness });
-      return;
+      further += 1;
+      if (!goesOn || further >= LOOKS_FURTHER || performance.now() - began >= TICK_MS) return;
     }
   }
 
@@ -249,7 +261,10 @@ export class Dispatcher {
       throw error;
     }
     if (!(await this.#take(candidate, host, epoch))) {
-      await resources.semaphore.revoke(jobId, epoch, ticket);
+      await resources.semaphore.revoke(jobId, epoch, ticket).catch((error: unknown) => {
+        // Its host has claimed it, so the row is the host's: the answer to the compare-and-set was lost.
+        if (!isRefusal(error, 'already_claimed')) throw error;
+      });
       await this.#correct(candidate);
       return false;
     }
@@ -321,7 +336,7 @@ type ImagesByHost = ReadonlyMap<string, ReadonlySet<string>>;
 
 /** Jobs that wait for what other jobs' ends can't bring. */
 const stuckIn = ({ waiting }: Choice): ReadonlySet<string> =>
-  new Set(waiting.filter(({ why }) => why === 'too_large' || why === 'image').map(({ jobId }) => jobId));
+  new Set(waiting.filter(({ why }) => STUCK.has(why)).map(({ jobId }) => jobId));
 
 /** In the units of the semaphore. */
 const holdLimits = ({ limits }: Tenant): HoldLimits => ({
@@ -350,7 +365,11 @@ function fairnessOf(snapshot: Snapshot, entitlements: Entitlements): Fairness {
 }
 
 /** Hosts that take work now, with what each of them holds. */
-function openHosts(snapshot: Snapshot, lacking: ImagesByHost): OpenHost[] {
+function openHosts(
+  snapshot: Snapshot,
+  lacking: ImagesByHost,
+  failedOn: (host: string) => ReadonlySet<string>,
+): OpenHost[] {
   return snapshot.hosts
     .filter((host) => stateOf(host) === 'up')
     .map((host) => ({
@@ -358,5 +377,6 @@ function openHosts(snapshot: Snapshot, lacking: ImagesByHost): OpenHost[] {
       capacity: host.capacity,
       running: snapshot.reservations.filter((reservation) => reservation.host === host.name),
       lacks: lacking.get(host.name) ?? NO_IMAGES,
+      cannotGet: failedOn(host.name),
     }));
 }

@@ -5,8 +5,9 @@
  * It is an upper bound in the way of a timetable, not a proof: jobs that end early, and only those, bring starts
  * forward in nearly every case; but an early end can also let another job in first, and what comes later with a higher
  * priority, or of an owner that holds less, is not known yet. (Bounds of list scheduling under such changes: Graham,
- * "Bounds on Multiprocessing Timing Anomalies", 1969.) Images are taken to be there; null is for what nobody can know:
- * behind a job without a known end, for a job that no open host is large enough for, while its image is fetched.
+ * "Bounds on Multiprocessing Timing Anomalies", 1969.) Images are taken to come; null is for what nobody can know:
+ * behind a job without a known end, for a job that no open host is large enough for or that is beyond its owner's limits,
+ * while its image is fetched.
  */
 import { choose, type Fairness, heldOn, type Held, type OpenHost, type WaitingJob } from './choose.ts';
 
@@ -37,7 +38,7 @@ export function planStarts(
 ): Plan {
   const open: Simulated[] = hosts.map((host) => ({
     ...host,
-    lacks: NO_IMAGES,
+    lacks: host.cannotGet ?? NO_IMAGES,
     running: [...host.running],
   }));
   const elsewhere = heldElsewhere(fairness.held, open);

@@ -27,10 +27,13 @@ export class QueueTimeouts {
     const { queue, waiting } = this.#o.resources;
     for (;;) {
       const due = await waiting.overdue(Date.now(), AT_ONCE);
-      for (const jobId of due) {
-        await this.#end(jobId);
-        await queue.withdraw(jobId);
-      }
+      // At once: the database commits them together.
+      await Promise.all(
+        due.map(async (jobId) => {
+          await this.#end(jobId);
+          await queue.withdraw(jobId);
+        }),
+      );
       if (due.length < AT_ONCE) return;
     }
   }

@@ -81,6 +81,7 @@ export class Reconciler {
       (host) => !host.synchronised && !host.lost,
     );
     if (silent.length > 0 && performance.now() - restoration.since < leaseMs) return false;
+    await this.#redrain();
     this.#restoration = undefined;
     if (!(await resources.semaphore.found(restoration.token))) return false;
     if (known.length > 0)
@@ -99,10 +100,17 @@ export class Reconciler {
     }
   }
 
-  /** A host that was drained while Redis was away, or that Redis knows from before. */
+  /** A host that was drained or undrained while Redis was away, or that Redis knows from before. */
   async #redrain(): Promise<void> {
-    for (const { name, draining } of await this.#o.hosts.known())
-      if (draining) await this.#o.resources.queue.drainHost(name, true);
+    const { hosts, resources } = this.#o;
+    for (const { name } of await hosts.known()) {
+      let told: boolean | undefined;
+      // Until it has not changed meanwhile: whoever decided otherwise just before the telling was overwritten by it.
+      for (let host = await hosts.get(name); host && host.draining !== told; host = await hosts.get(name)) {
+        told = host.draining;
+        await resources.queue.drainHost(name, told);
+      }
+    }
   }
 
   async #enqueuePending(): Promise<void> {

@@ -56,7 +56,7 @@ export class Heartbeat {
     this.#generation = generation;
     if (this.#stopping) return;
     if (this.#thread) return this.#order({ generation });
-    this.#turning = setInterval(() => void Atomics.add(this.#turns, 0, 1), TURN_MS).unref();
+    this.#turning ??= setInterval(() => void Atomics.add(this.#turns, 0, 1), TURN_MS).unref();
     this.#launch();
   }
 
@@ -65,7 +65,7 @@ export class Heartbeat {
     this.#order('now');
   }
 
-  /** The lease is left as it is: it ends by itself, or the next process takes it over. */
+  /** The lease is left as it is, see `Semaphore.leave`. */
   readonly stop = once(async (): Promise<void> => {
     this.#stopping = true;
     clearInterval(this.#turning);
@@ -75,6 +75,7 @@ export class Heartbeat {
   });
 
   #launch(): void {
+    clearTimeout(this.#restart);
     const { redisUrl, prefix, host, everyMs, deadMs = DEAD_MS, logger } = this.#o;
     const task: HeartbeatTask = { redisUrl, prefix, host, everyMs, deadMs, turns: this.#turns };
     // A build names it `.js`.

@@ -25,14 +25,26 @@ const RENEW_MS = 2_000;
 const REMEMBERED = 1_000;
 const ACTOR = 'dispatcher';
 
+interface Place {
+  readonly host: string;
+  /**
+   * When the host had failed to get the image before the job began to wait for it there, by the host's clock; null:
+   * it had not. A failure of any other time is the job's own, whatever the clocks say.
+   */
+  readonly failedAt: number | null;
+}
+
 export class Pulls {
   readonly #o: PullsOptions;
   /** By host; of one generation of its worker each. */
   readonly #present = new Map<string, { readonly generation: number; readonly images: Set<string> }>();
   #words = new Map<string, ImageWord>();
+  /** By host, what it was last seen to be unable to get. */
+  #failed = new Map<string, ReadonlySet<string>>();
+  #arrival = false;
   readonly #wished = new Map<string, number>();
   /** Where a job's image is being pulled: a better host that turns up meanwhile would only pull it as well. */
-  #places = new Map<string, string>();
+  #places = new Map<string, Place>();
 
   constructor(options: PullsOptions) {
     this.#o = options;
@@ -53,14 +65,34 @@ export class Pulls {
         for (const [index, image] of unknown.entries()) {
           const word = said[index];
           if (word?.generation !== generation) continue;
-          if (word.state === 'present') here.add(image);
-          else words.set(at(name, image), word);
+          if (word.state === 'present') {
+            here.add(image);
+            this.#arrival = true;
+          } else words.set(at(name, image), word);
         }
         return [name, new Set(unknown.filter((image) => !here.has(image)))];
       }),
     );
     this.#words = words;
+    this.#failed = new Map(
+      lacking.map(([name, images]) => [
+        name,
+        new Set([...images].filter((image) => words.get(at(name, image))?.state === 'failed')),
+      ]),
+    );
     return new Map(lacking);
+  }
+
+  /** Of the images that {@link lacking} last found missing on a host, those that it could not get. */
+  failedOn(host: string): ReadonlySet<string> {
+    return this.#failed.get(host) ?? NO_IMAGES;
+  }
+
+  /** Whether {@link lacking} has seen an image come since this was last asked. */
+  takeArrival(): boolean {
+    const arrived = this.#arrival;
+    this.#arrival = false;
+    return arrived;
   }
 
   /**
@@ -76,26 +108,37 @@ export class Pulls {
     const byId = new Map(candidates.map((candidate) => [candidate.jobId, candidate]));
     // Looks take the jobs of a long queue in turns.
     const elsewhere = [...this.#places].filter(([jobId]) => !byId.has(jobId));
-    const places = new Map(elsewhere.slice(-REMEMBERED));
+    const places = new Map<string, Place>(elsewhere.slice(-REMEMBERED));
     const pulls: Pull[] = [];
-    for (const { jobId, image, ...chosen } of choice.pulls) {
+    for (const { jobId, image, hadElsewhere, ...chosen } of choice.pulls) {
       const candidate = byId.get(jobId);
       if (!candidate) continue;
       const before = this.#places.get(jobId);
-      const host = before !== undefined && lacking.get(before)?.has(image) ? before : chosen.host;
+      const goesOn =
+        before &&
+        lacking.get(before.host)?.has(image) === true &&
+        !(hadElsewhere === true && this.failedOn(before.host).has(image));
+      const place = goesOn ? before : this.#placeOf(chosen.host, image);
+      const { host } = place;
       const word = this.#words.get(at(host, image));
       // Whoever came later than the failure deserves another try.
-      if (word?.state === 'failed' && candidate.since <= word.at) {
+      if (word?.state === 'failed' && word.at !== place.failedAt) {
         await this.#fail(candidate, word);
         continue;
       }
-      places.set(jobId, host);
+      places.set(jobId, place);
       const step = word?.state === 'pulling' ? word.step : undefined;
       pulls.push({ jobId, host, image, ...(step === undefined ? {} : { step }) });
       await this.#wish(host, image);
     }
     this.#places = places;
     return { ...choice, pulls };
+  }
+
+  /** Where a job begins to wait for its image. */
+  #placeOf(host: string, image: string): Place {
+    const word = this.#words.get(at(host, image));
+    return { host, failedAt: word?.state === 'failed' ? word.at : null };
   }
 
   #presentOn(host: string, generation: number): Set<string> {
@@ -138,4 +181,5 @@ export class Pulls {
   }
 }
 
+const NO_IMAGES: ReadonlySet<string> = new Set();
 const at = (host: string, image: string): string => `${host} ${image}`;

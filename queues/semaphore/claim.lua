@@ -19,6 +19,6 @@ if refusal then return refusal end
 local key = reservationKey(ARGV[1])
 local held = redis.call('HMGET', key, 'epoch', 'host', 'claimed')
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return NOT_RESERVED end
-if held[3] == '1' then return 2 end
+-- Again counts as now: a synchronisation whose list is older does not know what this process is about to do with it.
 redis.call('HSET', key, 'claimed', '1', 'claimedAt', int(nowMs()))
-return 1
+return held[3] == '1' and 2 or 1

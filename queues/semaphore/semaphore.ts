@@ -16,6 +16,7 @@ const SCRIPTS = {
   beat: script('beat'),
   drain: script('drain'),
   forget: script('forget'),
+  leave: script('leave'),
   reserve: script('reserve'),
   claim: script('claim'),
   bound: script('bound'),
@@ -90,6 +91,12 @@ export interface HoldLimits {
 
 const NO_LIMITS: HoldLimits = { jobs: null, cpusMilli: null, memoryMib: null };
 
+/** A dispatch that a host answers for. */
+export interface HostedDispatch extends Hold {
+  /** False: nothing of it is there yet; if it was claimed, the claim stays. Default true. */
+  readonly found?: boolean;
+}
+
 /** A host gets work: yes (`ok`), after `sync`, after `register` and `sync`. */
 export type BeatAnswer = 'ok' | 'synchronise' | 'register';
 
@@ -147,6 +154,14 @@ export class Semaphore {
       if (error instanceof SemaphoreRefusal && error.reason === 'unknown_host') return 'register';
       throw error;
     }
+  }
+
+  /**
+   * Ends the lease of a worker that stops: the host gets nothing more until it is registered again. What it holds stays.
+   * @throws SemaphoreRefusal fenced, unknown_host
+   */
+  async leave(host: string, generation: number): Promise<void> {
+    await this.#run('leave', host, [host, generation]);
   }
 
   /** @throws SemaphoreRefusal unknown_host, lease_live: its worker lives */
@@ -214,11 +229,15 @@ export class Semaphore {
 
   /**
    * Enters what the host really holds and makes it ready for work. `list` is called once; it must return every
-   * claimed dispatch of the host whose row is `starting` or `running` under that epoch and whose container is not
-   * known to be gone. Kill what is not the host's own before. Claims and releases may go on meanwhile.
+   * dispatch of the host whose row is `starting` or `running` under that epoch: `found` where it has a container or
+   * is about to have one, not where nothing of it is there. Kill what is not the host's own before. Claims and releases may go on meanwhile.
    * @returns job ids that a newer dispatch holds: kill them @throws SemaphoreRefusal fenced, unknown_host
    */
-  async sync(host: string, generation: number, list: () => Promise<readonly Hold[]>): Promise<string[]> {
+  async sync(
+    host: string,
+    generation: number,
+    list: () => Promise<readonly HostedDispatch[]>,
+  ): Promise<string[]> {
     const time = await ask(this.#connection, 'time', () => this.#connection.time());
     const [seconds, micros] = time.map(Number);
     const takenAt = (seconds ?? 0) * 1_000 + Math.floor((micros ?? 0) / 1_000);
@@ -229,6 +248,7 @@ export class Semaphore {
       cpus: String(hold.cpusMilli),
       memory: String(hold.memoryMib),
       endsBy: String(orEmpty(hold.endsBy)),
+      found: hold.found === false ? '0' : '1',
     }));
     const result = await this.#call('sync', [host, generation, takenAt, JSON.stringify(holds)]);
     return Array.isArray(result) ? (result as string[]) : refuse('sync', host, result);

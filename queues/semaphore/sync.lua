@@ -3,13 +3,16 @@
   over capacity: it is a fact. Reservations that nobody has claimed yet stay: they are on their way to the host.
 
   The list was made a moment ago. A dispatch claimed since then is not in it and stays; one released since then is
-  still in it and is not entered again.
+  still in it and is not entered again. Of a dispatch whose row names the host, and of which nothing was found, only
+  the host's next look can tell whether it is to begin: the claim that a dead process made for it stays, and is not
+  entered if it is not there.
 
   KEYS[1]  prefix
   ARGV[1]  host
   ARGV[2]  generation
   ARGV[3]  time at which the making of the list began, ms
-  ARGV[4]  JSON: [{jobId, epoch, owner, cpus, memory, endsBy}], all of them strings
+  ARGV[4]  JSON: [{jobId, epoch, owner, cpus, memory, endsBy, found}], all of them strings;
+           found 0: the host answers for it, and nothing of it is there
 
   Result   job ids that belong to a newer dispatch and were not entered
   -1 UNKNOWN_HOST  -2 FENCED
@@ -23,9 +26,11 @@ if refusal then return refusal end
 local now = nowMs()
 local listed, refused = {}, {}
 for _, hold in ipairs(cjson.decode(ARGV[4])) do
-  listed[hold.jobId] = true
   local held = redis.call('HMGET', reservationKey(hold.jobId), 'epoch', 'claimedAt', 'ticket')
-  if held[1] and tonumber(held[1]) > tonumber(hold.epoch) then
+  listed[hold.jobId] = hold.found == '1' or held[1] == hold.epoch
+  if hold.found == '0' then
+    -- as it was
+  elseif held[1] and tonumber(held[1]) > tonumber(hold.epoch) then
     table.insert(refused, hold.jobId)
   elseif redis.call('GET', releasedKey(hold.jobId)) ~= hold.epoch then
     drop(hold.jobId)

@@ -112,14 +112,26 @@ export class WaitingIndex {
   /**
    * Tells what the last look found to wait for what may never come (an image, a larger host). Owners whose jobs all
    * did, and filled what one look takes of them, are looked at further down the next time, and so on to their end.
+   * @returns whether there are such
    */
-  noteStuck(candidates: readonly Candidate[], stuck: ReadonlySet<string>): void {
+  noteStuck(candidates: readonly Candidate[], stuck: ReadonlySet<string>): boolean {
     const before = new Map(this.#skipped);
     this.#skipped.clear();
     for (const [owner, own] of Map.groupBy(candidates, (candidate) => candidate.owner)) {
       if (own.length >= this.#each && own.every(({ jobId }) => stuck.has(jobId)))
         this.#skipped.set(owner, (before.get(owner) ?? 0) + own.length);
     }
+    return this.#skipped.size > 0;
+  }
+
+  /**
+   * Something has come that jobs waited for: the next look leaves out none of the first ones.
+   * @returns whether the last look did
+   */
+  lookFromFront(): boolean {
+    const further = this.#skipped.size > 0;
+    this.#skipped.clear();
+    return further;
   }
 
   /** @returns 1 for the next one, null when the index does not hold the job */

@@ -5,7 +5,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { JobStore } from '../../src/jobs/store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
-import type { Choice, Fairness, OpenHost, Pull } from '../choose.ts';
+import { type Choice, type Fairness, type OpenHost, type Pull, STUCK } from '../choose.ts';
 import { type Plan, planStarts, startOfPosition } from '../estimate.ts';
 import { stateOf } from '../intake.ts';
 import type { QueueResources } from '../resources.ts';
@@ -117,7 +117,7 @@ function outlookOf({ snapshot, candidates, hosts, choice, fairness }: Look): Out
   const pulls = new Map(choice.pulls.map((pull) => [pull.jobId, pull]));
   const jobs = choice.waiting.map(({ jobId, why }, index): [string, JobOutlook] => {
     const pull = pulls.get(jobId);
-    const startsAt = why === 'too_large' || why === 'image' ? null : startOf(plan, jobId, index);
+    const startsAt = STUCK.has(why) ? null : startOf(plan, jobId, index);
     return [jobId, { why, startsAt, ...pullOf(pull) }];
   });
   return {

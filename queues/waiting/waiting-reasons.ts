@@ -48,6 +48,8 @@ function reasonOf(job: Job, position: number | null, outlook: Outlook | null): s
   const wanted = needsOf(job);
   const known = outlook.jobs[job.id];
   const able = open.filter(({ capacity }) => fits(capacity, wanted));
+  if (known?.why === 'beyond_limit')
+    return `It asks for more than its owner may hold at all, since a limit was lowered: cancel it and submit a smaller one, or have the limit raised.${turn}`;
   if (known?.why === 'too_large' || able.length === 0) {
     return `No host that takes work now has ${amount(wanted)}.${turn}`;
   }

@@ -46,7 +46,7 @@ describe('a clock that is set back an hour', () => {
 
   it('changes nothing for jobs that run, wait, or were left behind by a crash', async () => {
     const { semaphore } = scene.queues;
-    for (const { name } of scene.hosts) await semaphore.drain(name, true);
+    for (const { name } of scene.hosts) await scene.drain(name, true);
     const expected = new Map<string, Expected>();
 
     const running = await scene.submitTo(STAYS.name, { gated: true, exitCode: 3 });
@@ -82,7 +82,7 @@ describe('a clock that is set back an hour', () => {
     await scene.stack.worker(STAYS.name).end('SIGKILL');
     await Promise.all([scene.startWorker(STAYS, short), scene.startWorker(DIES)]);
     expected.set(limited.id, { status: 'timed_out', exitCode: 143 });
-    for (const { name } of scene.hosts) await semaphore.drain(name, false);
+    for (const { name } of scene.hosts) await scene.drain(name, false);
     running.told.open();
     await scene.submit({ exitCode: 6 });
     await checkAftermath(scene, { expected, timeoutMs: 40_000 });

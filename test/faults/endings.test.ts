@@ -45,12 +45,12 @@ describe('a job that is ended', () => {
   });
 
   it('cancelled while `queued` never starts', async () => {
-    await scene.queues.semaphore.drain(HOST.name, true);
+    await scene.drain(HOST.name, true);
     const { id, told } = await scene.submit();
     assert.equal(await status(id), 'queued');
     assert.equal(await cancel(id), 200);
     expected.set(id, never);
-    await scene.queues.semaphore.drain(HOST.name, false);
+    await scene.drain(HOST.name, false);
     await aftermath();
     assert.deepEqual(told.begun, []);
   });

@@ -28,11 +28,12 @@ describe('hosts that fail', () => {
         FLASHPODS_LEASE_SECONDS: '3',
         FLASHPODS_HOST_LOST_SECONDS: '5',
         FLASHPODS_RECONCILE_SECONDS: '1',
+        FLASHPODS_GRACE_SECONDS: '4',
       },
     });
     cable = await Cable.lay(join(scene.dir, 'run', 'redis.sock'), join(scene.dir, 'run', 'cable.sock'));
     await Promise.all([startLeft(), scene.startWorker(RIGHT)]);
-    for (const { name } of scene.hosts) await scene.queues.semaphore.drain(name, true);
+    for (const { name } of scene.hosts) await scene.drain(name, true);
   });
   after(async () => {
     cable.cut();
@@ -79,6 +80,8 @@ describe('hosts that fail', () => {
     for (const { told } of jobs) await told.hasBegun();
     const { code } = await scene.stack.worker(RIGHT.name).end('SIGTERM');
     assert.equal(code, 0);
+    const left = (await scene.queues.semaphore.snapshot()).hosts.find((each) => each.name === RIGHT.name);
+    assert.equal(left?.leaseLive, false, 'nothing is sent there any more');
     assert.equal(scene.ledger.alive().length, 2);
     jobs[0]?.told.open(); // one ends while nobody looks, one runs on
     await eventually('one has ended', () => jobs[0]?.told.ended);
@@ -99,14 +102,14 @@ describe('hosts that fail', () => {
     });
     const waiting = await scene.submit({ cpus: 2, memoryGb: 2 });
     await cable.mend();
-    await scene.queues.semaphore.drain(LEFT.name, false);
+    await scene.drain(LEFT.name, false);
     await waiting.told.hasBegun();
-    await scene.queues.semaphore.drain(LEFT.name, true);
+    await scene.drain(LEFT.name, true);
     await aftermath();
   });
 
   it('a host away past the time when it counts as lost kills what is no longer its own before it takes anything new', async () => {
-    const lost = await scene.submitTo(LEFT.name, { gated: true, cpus: 2, memoryGb: 2 });
+    const lost = await scene.submitTo(LEFT.name, { gated: true, deaf: true, cpus: 2, memoryGb: 2 });
     await lost.told.hasBegun();
     expected.set(lost.id, { status: 'failed', error: 'host_lost', exitCode: null });
     const worker = scene.stack.worker(LEFT.name);
@@ -122,13 +125,34 @@ describe('hosts that fail', () => {
       'nobody has ended its container yet',
     );
     // It needs all of that host: if it began beside the other, the ledger would hold more than there is.
-    await scene.queues.semaphore.drain(LEFT.name, false);
+    await scene.drain(LEFT.name, false);
     const next = await scene.submit({ cpus: 2, memoryGb: 2 });
     worker.kill('SIGCONT');
     await next.told.hasBegun();
     assert.ok(!lost.told.ended, 'it was killed');
-    await scene.queues.semaphore.drain(LEFT.name, true);
+    await scene.drain(LEFT.name, true);
     await aftermath();
+  });
+
+  it('a job that was given up with its host while it started there never begins', async () => {
+    await scene.stack.worker(LEFT.name).end();
+    const hold = join(scene.dir, 'owning');
+    const sleeper = await scene.startWorker(LEFT, {
+      faults: [{ at: 'Semaphore.beat', when: 'before', do: { hold } }],
+    });
+    const lost = await scene.submitTo(LEFT.name);
+    expected.set(lost.id, { status: 'failed', error: 'host_lost', exitCode: null });
+    await isHeld(hold);
+    sleeper.kill('SIGSTOP');
+    await untilState(LEFT.name, 'lost');
+    await eventually('it is lost', async () => (await scene.stack.caller.job(lost.id)).status === 'failed');
+    writeFileSync(hold, '');
+    sleeper.kill('SIGCONT');
+    await untilState(LEFT.name, 'draining');
+    await aftermath();
+    assert.equal(lost.told.begun.length, 0);
+    await scene.stack.worker(LEFT.name).end();
+    await startLeft();
   });
 
   it('a worker that starts kills what is no longer its own before it takes anything new', async () => {
@@ -141,11 +165,11 @@ describe('hosts that fail', () => {
       'its job is lost',
       async () => (await scene.stack.caller.job(lost.id)).status === 'failed',
     );
-    await scene.queues.semaphore.drain(LEFT.name, false);
+    await scene.drain(LEFT.name, false);
     const next = await scene.submit({ cpus: 2, memoryGb: 2 });
     await startLeft();
     await next.told.hasBegun();
-    await scene.queues.semaphore.drain(LEFT.name, true);
+    await scene.drain(LEFT.name, true);
     await aftermath();
   });
 
@@ -158,9 +182,9 @@ describe('hosts that fail', () => {
     const job = await scene.submitTo(LEFT.name, { gated: true, exitCode: 2 });
     await isHeld(hold);
     sleeper.kill('SIGSTOP');
-    await scene.queues.semaphore.drain(RIGHT.name, false);
+    await scene.drain(RIGHT.name, false);
     await job.told.hasBegun();
-    await scene.queues.semaphore.drain(RIGHT.name, true);
+    await scene.drain(RIGHT.name, true);
     writeFileSync(hold, '');
     sleeper.kill('SIGCONT');
     await untilState(LEFT.name, 'draining');
@@ -176,9 +200,9 @@ describe('hosts that fail', () => {
     await isHeld(hold);
     assert.ok(await scene.queues.semaphore.revoke(id, 1));
     writeFileSync(hold, '');
-    await scene.queues.semaphore.drain(RIGHT.name, false);
+    await scene.drain(RIGHT.name, false);
     const { states } = await aftermath();
-    await scene.queues.semaphore.drain(RIGHT.name, true);
+    await scene.drain(RIGHT.name, true);
     const twice = ['queued', 'starting', 'queued', 'starting', 'running', 'failed'];
     assert.deepEqual(states.get(id), twice);
   });
@@ -232,6 +256,24 @@ describe('hosts that fail', () => {
         },
       ],
     });
+    await aftermath();
+  });
+
+  it('queue entries that dead workers held are cleared away once their locks have ended, and nothing runs again', async () => {
+    const queue = scene.queues.queues.run(RIGHT.name);
+    const held = await queue.getRanges(['active'], 0, -1);
+    assert.ok(held.length > 0, 'the workers that were killed above have left some');
+    // As two minutes would do.
+    const locks = held.map((id) => `${queue.opts.prefix}:${queue.name}:${id}:lock`);
+    await scene.queues.connection.del(...locks);
+    await eventually(
+      'they are completed',
+      async () => {
+        const left = new Set(await queue.getRanges(['active', 'wait'], 0, -1));
+        return held.every((id) => !left.has(id));
+      },
+      { timeoutMs: 60_000 },
+    );
     await aftermath();
   });
 });

@@ -58,21 +58,25 @@ const STEPS: readonly Step[] = [
 /** Leads the dispatch and takes no job, so that whoever dies is never the dispatcher as well. */
 const ANCHOR = { name: 'anchor', cpus: 1, memoryGb: 1 };
 const AT_ONCE = 4;
+/** What is after one step is mostly before the next: both for every step only where there is time. */
+const FULL = process.env['FLASHPODS_FAULTS'] === 'full';
 
 const CASES = STEPS.flatMap((step, index) =>
-  (['before', 'after'] as const).map((when) => ({
-    title: `${when} ${step.title}`,
-    host: { name: `${when}-${index}`, cpus: 1, memoryGb: 1 },
-    exitCode: (index * 2 + (when === 'after' ? 1 : 0)) % 7,
-    gated: step.adopted?.includes(when) ?? false,
-    undispatched: step.undispatched ?? false,
-    fault: {
-      at: step.at,
-      when,
-      do: 'SIGKILL',
-      ...(step.containing === undefined ? {} : { containing: step.containing }),
-    } satisfies Fault,
-  })),
+  (['before', 'after'] as const)
+    .filter((when) => FULL || when === 'before' || step.adopted?.includes(when) || step === STEPS.at(-1))
+    .map((when) => ({
+      title: `${when} ${step.title}`,
+      host: { name: `${when}-${index}`, cpus: 1, memoryGb: 1 },
+      exitCode: (index * 2 + (when === 'after' ? 1 : 0)) % 7,
+      gated: step.adopted?.includes(when) ?? false,
+      undispatched: step.undispatched ?? false,
+      fault: {
+        at: step.at,
+        when,
+        do: 'SIGKILL',
+        ...(step.containing === undefined ? {} : { containing: step.containing }),
+      } satisfies Fault,
+    })),
 );
 type Case = (typeof CASES)[number];
 
@@ -89,7 +93,7 @@ describe('a worker killed between two steps', () => {
       // Longer than a wave: what nobody has claimed waits for the successor.
       env: { FLASHPODS_LEASE_SECONDS: '120' },
     });
-    await scene.queues.semaphore.drain(ANCHOR.name, true);
+    await scene.drain(ANCHOR.name, true);
     for (let from = 0; from < CASES.length; from += AT_ONCE) await killAll(CASES.slice(from, from + AT_ONCE));
     aftermath = await checkAftermath(scene);
   });
@@ -97,11 +101,10 @@ describe('a worker killed between two steps', () => {
 
   /** Starts the workers, gives each its own job, and starts a successor of each once it has died of it. */
   async function killAll(cases: readonly Case[]): Promise<void> {
-    const { semaphore } = scene.queues;
     const workers = await Promise.all(
       cases.map(async (each) => {
         const worker = await scene.startWorker(each.host, { faults: [each.fault] });
-        await semaphore.drain(each.host.name, true);
+        await scene.drain(each.host.name, true);
         return worker;
       }),
     );
@@ -121,7 +124,11 @@ describe('a worker killed between two steps', () => {
     it(`${each.title}: its successor carries the job to its end, once`, () => {
       assert.equal(signals.get(each.title), 'SIGKILL', 'it came to that step and died there');
       const ran = aftermath.jobs.filter((job) => job.host === each.host.name);
-      assert.equal(ran.length, 1, 'and the job stayed on its host');
+      assert.deepEqual(
+        ran.map((job) => job.epoch),
+        [1],
+        'and the job stayed on its host, under its first dispatch',
+      );
     });
   }
 });

@@ -166,6 +166,19 @@ describe('the choice of job and host', () => {
       const choice = choose(NOW, [job('j1', 1)], [host('h', 4)], { held: busy({ o: 4 }), terms });
       assert.deepEqual(choice.waiting, [{ jobId: 'j1', why: 'limit' }]);
     });
+    it('lets a job that alone is beyond its owner’s limits hold nobody up, however long it has waited', () => {
+      const limits = [{ maxCpusMilli: 2_000 }, { maxMemoryMib: 2_048 }];
+      for (const limit of limits) {
+        const terms = () => ({ ...UNLIMITED, ...limit });
+        const jobs = [job('j1', 4), job('j2', 1)];
+        const choice = choose(NOW, jobs, [host('h', 8)], { terms, patienceMs: 0 });
+        assert.deepEqual(
+          choice.starts.map((start) => start.jobId),
+          ['j2'],
+        );
+        assert.deepEqual(choice.waiting, [{ jobId: 'j1', why: 'beyond_limit' }]);
+      }
+    });
     it('lets an owner’s later jobs pass one that is at a limit, until it has waited for too long', () => {
       const jobs = (since: number) => [job('j1', 4, { since }), job('j2', 1, { since: NOW })];
       const terms = () => ({ ...UNLIMITED, maxCpusMilli: 5_000 });
@@ -202,6 +215,17 @@ describe('the choice of job and host', () => {
       const choice = choose(NOW, [job('j1', 4)], [lacking('a', 4, [[4, 60]]), host('b', 2)]);
       assert.deepEqual(choice.pulls, [{ jobId: 'j1', host: 'a', image: 'i' }]);
       assert.equal(choice.promised, null);
+    });
+    it('waits for the host that has it when the one with room could not get it', () => {
+      const a = { ...lacking('a', 4), cannotGet: new Set(['i']) };
+      const choice = choose(NOW, [job('j1', 4)], [a, host('b', 4, [[4, 90]])]);
+      assert.deepEqual(choice.waiting, [{ jobId: 'j1', why: 'no_room' }]);
+      assert.equal(choice.promised?.host, 'b');
+      assert.deepEqual(choice.pulls, []);
+      const third = choose(NOW, [job('j1', 4)], [a, host('b', 4, [[4, 90]]), lacking('c', 8)]);
+      assert.deepEqual(third.pulls, [{ jobId: 'j1', host: 'c', image: 'i', hadElsewhere: true }]);
+      const nobody = choose(NOW, [job('j1', 4)], [a, host('b', 2)]);
+      assert.deepEqual(nobody.pulls, [{ jobId: 'j1', host: 'a', image: 'i' }]);
     });
     it('is promised room where it is', () => {
       const hosts = [lacking('a', 4, [[4, 60]]), host('b', 4, [[4, 90]])];

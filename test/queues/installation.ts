@@ -77,7 +77,10 @@ export class Installation {
     return resources;
   }
 
-  dispatcher(host: string, options: { resources?: QueueResources; leaseMs?: number } = {}): Dispatcher {
+  dispatcher(
+    host: string,
+    options: { resources?: QueueResources; leaseMs?: number; passingMs?: number } = {},
+  ): Dispatcher {
     const dispatcher = new Dispatcher({
       resources: options.resources ?? this.resources,
       store: this.store,
@@ -88,6 +91,7 @@ export class Installation {
       hostLostMs: HOST_LOST_MS,
       leaseMs: options.leaseMs ?? LEASE_MS,
       reconcileMs: 1_000,
+      ...(options.passingMs === undefined ? {} : { passingMs: options.passingMs }),
     });
     this.#toClose.unshift(dispatcher.stop);
     dispatcher.start();

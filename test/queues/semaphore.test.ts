@@ -176,6 +176,18 @@ describe('the semaphore', () => {
       await semaphore.claim('j', 1, 'a', generation);
       assert.equal(await semaphore.claim('j', 1, 'a', generation), 'again');
     });
+    it('counts from the last time, for a list that is being made meanwhile', async () => {
+      const generation = await openHost();
+      await reserve('j');
+      await semaphore.claim('j', 1, 'a', generation);
+      const { now } = await semaphore.snapshot();
+      await eventually('a millisecond has passed', async () => (await semaphore.snapshot()).now > now + 1);
+      await semaphore.sync('a', generation, async () => {
+        await semaphore.claim('j', 1, 'a', generation);
+        return [];
+      });
+      assert.equal((await reservations()).length, 1);
+    });
     it('refuses what was taken back, another epoch and another host', async () => {
       const generation = await openHost();
       const other = await openHost('b');
@@ -241,6 +253,18 @@ describe('the semaphore', () => {
         'fenced',
       );
       assert.equal(await semaphore.beat('a', newer), 'ok');
+    });
+    it('get nothing more from the moment at which their process leaves until the next one comes', async () => {
+      const generation = await openHost();
+      await reserve('held');
+      await refused(semaphore.leave('a', generation - 1), 'fenced');
+      await semaphore.leave('a', generation);
+      assert.equal(await semaphore.beat('a', generation), 'ok');
+      assert.equal((await host()).leaseLive, false);
+      await refused(reserve('j'), 'lease_ended');
+      await openHost();
+      await reserve('j');
+      assert.equal((await host()).held, 2);
     });
     it('grow their generation though the clock was set back', async () => {
       await openHost();
@@ -312,6 +336,25 @@ describe('the semaphore', () => {
         (await reservations()).map((reservation) => reservation.jobId),
         ['coming'],
       );
+    });
+    it('keeps a claim of which nothing was found yet, and enters none', async () => {
+      const generation = await openHost();
+      await reserve('begun');
+      await semaphore.claim('begun', 1, 'a', generation);
+      // Later than the claim: one of the same millisecond would stay in any case.
+      const claimedAt = (await semaphore.snapshot()).now;
+      await eventually(
+        'a millisecond has passed',
+        async () => (await semaphore.snapshot()).now > claimedAt + 1,
+      );
+      const nothingOf = (id: string) => ({ ...hold(id), found: false });
+      await semaphore.sync('a', generation, async () => [nothingOf('begun'), nothingOf('other')]);
+      assert.deepEqual(
+        (await reservations()).map((reservation) => [reservation.jobId, reservation.claimed]),
+        [['begun', true]],
+      );
+      assert.equal(await semaphore.claim('begun', 1, 'a', generation), 'again');
+      assert.deepEqual(await semaphore.audit(), []);
     });
     it('keeps what is claimed, and does not enter what is released, while the list is made', async () => {
       const generation = await openHost();

@@ -68,6 +68,12 @@ describe('the reason why a job waits', () => {
       'Its owner holds as much as its limits allow; it starts when one of the owner’s own jobs has ended. It is next.',
     ],
     [
+      'that it is beyond its owner’s limits, and what to do',
+      1,
+      because('beyond_limit'),
+      'It asks for more than its owner may hold at all, since a limit was lowered: cancel it and submit a smaller one, or have the limit raised. It is next.',
+    ],
+    [
       'that others have their turn first, though there is room',
       4,
       outlook({ hosts: [host('a', [8, 16])] }),

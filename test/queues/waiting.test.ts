@@ -48,12 +48,15 @@ describe('what a waiting job is told', () => {
     for (let index = 0; index < 150; index += 1) jobs.push(await here.submit(large));
     const [next, last] = [jobs[0], jobs.at(-1)];
     assert.ok(next && last);
-    const soon = await told(next, NO_ROOM);
+    const estimated = (job: Job) =>
+      eventually('it has an estimate', async () => {
+        const now = await wait(job);
+        return now && now.estimatedStart !== null ? now : null;
+      });
+    const soon = await estimated(next);
+    assert.match(soon.reason, NO_ROOM);
     assert.deepEqual([soon.position, soon.estimatedStart], [1, own.endsBy]);
-    const late = await eventually('the last one has an estimate', async () => {
-      const now = await wait(last);
-      return now?.estimatedStart === null ? null : now;
-    });
+    const late = await estimated(last);
     assert.equal(late.position, 150);
     assert.match(late.reason, NO_ROOM);
     assert.match(late.reason, /149 jobs are ahead\.$/);
@@ -73,6 +76,7 @@ describe('what a waiting job is told', () => {
     await eventually('the row says that one is ahead', async () =>
       /1 job is ahead/.test((await here.row(job.id)).waitingReason ?? ''),
     );
+    await here.hosts.setDraining('a', true);
     await here.resources.semaphore.drain('a', true);
     await eventually('the row says the new reason', async () =>
       /a is draining/.test((await here.row(job.id)).waitingReason ?? ''),

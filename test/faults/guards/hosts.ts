@@ -31,6 +31,14 @@ export const HOST_GUARDS: readonly Guard[] = [
     test: 'a dispatch whose reservation was taken back before the claim goes back to the queue',
   },
   {
+    name: 'claim: one that a dead worker made stays, though nothing came of it yet',
+    file: 'queues/semaphore/sync.lua',
+    find: "  listed[hold.jobId] = hold.found == '1' or held[1] == hold.epoch\n",
+    replace: "  listed[hold.jobId] = hold.found == '1'\n",
+    spec: SEMAPHORE,
+    test: 'keeps a claim of which nothing was found yet, and enters none',
+  },
+  {
     name: 'journal before start: what was created and is gone is not run again',
     file: 'processors/stages/prepare.ts',
     find: "  await journal.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId });\n",
@@ -69,6 +77,22 @@ export const HOST_GUARDS: readonly Guard[] = [
     replace: '      void [wanted, id];\n',
     spec: HOSTS,
     test: 'a worker that starts kills what is no longer its own before it takes anything new',
+  },
+  {
+    name: 'not its own: a host that comes back takes nothing new while what it has lost still runs',
+    file: 'processors/worker.ts',
+    find: "        if (endsForeign) throw new Error('what this host has lost is still being ended');\n",
+    replace: '        void endsForeign;\n',
+    spec: HOSTS,
+    test: 'a host away past the time when it counts as lost kills what is no longer its own before it takes anything new',
+  },
+  {
+    name: 'given up: a process that slept starts nothing that was lost meanwhile',
+    file: 'processors/job-run.ts',
+    find: '          await this.look();\n          stop.throwIfAborted();\n',
+    replace: '',
+    spec: HOSTS,
+    test: 'a job that was given up with its host while it started there never begins',
   },
   {
     name: 'clock: a row from the future is looked after at once',

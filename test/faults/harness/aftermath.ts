@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createKeys } from '../../../queues/keys.ts';
 import type { QueueResources } from '../../../queues/resources.ts';
+import { LABELS } from '../../../src/containers/podman/create-spec.ts';
 import { loopDevices, mountsBelow } from '../../../src/containers/podman/mounts.ts';
 import { Database } from '../../../src/database/database.ts';
 import { KnexJobStore } from '../../../src/database/job-store.ts';
@@ -65,15 +66,20 @@ export async function checkAftermath(scene: Scene, options: AftermathOptions = {
   });
   try {
     const store = new KnexJobStore(database);
+    const deploymentId = await database.deploymentId();
     const timeoutMs = options.timeoutMs ?? 60_000;
     await eventually('every job is terminal', async () => allTerminal(await everyJob(store)), {
       timeoutMs,
       everyMs: 50,
     });
-    await eventually('nothing is left', async () => assert.deepEqual(await leftovers(scene), []) ?? true, {
-      timeoutMs,
-      everyMs: 100,
-    });
+    await eventually(
+      'nothing is left',
+      async () => assert.deepEqual(await leftovers(scene, deploymentId), []) ?? true,
+      {
+        timeoutMs,
+        everyMs: 100,
+      },
+    );
     const jobs = await everyJob(store);
     const states = new Map<string, readonly string[]>();
     for (const job of jobs)
@@ -179,10 +185,10 @@ function checkCapacity(jobs: readonly Job[], { hosts, ledger }: Scene): number {
 }
 
 /** Everything that is left of jobs though none is to run, one sentence each. */
-async function leftovers(scene: Scene): Promise<string[]> {
+async function leftovers(scene: Scene, deploymentId: string): Promise<string[]> {
   const [redis, containers, files, processes] = await Promise.all([
     inRedis(scene),
-    inPodman(scene),
+    inPodman(scene, deploymentId),
     onDisk(scene),
     runningProcesses(scene),
   ]);
@@ -208,7 +214,7 @@ async function inRedis({ queues, hosts }: Scene): Promise<string[]> {
   const shown = new Set<string>();
   for (const { name } of hosts) {
     // A killed worker's lock keeps its entries `active` until it expires after two minutes; the next worker clears
-    // them away then (a case of `queue-entries.test.ts`), and nobody decides by them.
+    // them away then (a case of `hosts.test.ts`), and nobody decides by them.
     const ids = await queues.queues.run(name).getRanges(['completed', 'failed', 'active'], 0, 10_000);
     for (const id of ids) for (const end of ['', ':lock']) shown.add(`${prefix}:run-${name}:${id}${end}`);
   }
@@ -219,12 +225,10 @@ async function inRedis({ queues, hosts }: Scene): Promise<string[]> {
   return [...drift, ...held, ...left.map((key) => `key ${key}`)];
 }
 
-async function inPodman({ podmanSocket, hosts }: Scene): Promise<string[]> {
-  const listed = await listContainers(podmanSocket, { label: ['flashpods-job=true'] });
-  const names = new Set(hosts.map((host) => host.name));
-  return listed
-    .filter(({ Labels }) => names.has(Labels['flashpods-host'] ?? ''))
-    .map(({ Labels }) => `container of ${Labels['flashpods-job-id']} on ${Labels['flashpods-host']}`);
+/** Podman's storage is the machine's: others may run their jobs beside these. */
+async function inPodman({ podmanSocket }: Scene, deploymentId: string): Promise<string[]> {
+  const listed = await listContainers(podmanSocket, { label: [`${LABELS.deployment}=${deploymentId}`] });
+  return listed.map(({ Labels }) => `container of ${Labels[LABELS.jobId]} on ${Labels[LABELS.host]}`);
 }
 
 async function onDisk({ dir, env, hosts }: Scene): Promise<string[]> {

@@ -21,6 +21,8 @@ export interface LedgerJobOptions {
   readonly exitCode?: number;
   /** Waits in the middle until {@link LedgerJob.open}; else it runs through. */
   readonly gated?: boolean;
+  /** Ends by SIGKILL only. */
+  readonly deaf?: boolean;
   /** Shell code between the two halves, after the gate. */
   readonly script?: string;
 }
@@ -88,7 +90,15 @@ export class Ledger {
 
   /** A job that will tell of itself. Submit its `request` once. */
   async job(options: LedgerJobOptions = {}): Promise<LedgerJob> {
-    const { cpus = 1, memoryGb = 1, lines = 20, exitCode = 0, gated = false, script = '' } = options;
+    const {
+      cpus = 1,
+      memoryGb = 1,
+      lines = 20,
+      exitCode = 0,
+      gated = false,
+      deaf = false,
+      script = '',
+    } = options;
     const slot = this.#slots.length;
     const reserved = { slot } as Slot;
     this.#slots.push(reserved);
@@ -98,6 +108,7 @@ export class Ledger {
       `i=${from}; while [ $i -le ${to} ]; do echo line $i; i=$((i+1)); done`;
     const half = Math.floor(lines / 2);
     const command = [
+      ...(deaf ? ["trap '' TERM"] : []),
       `exec 9>/work/alive-${slot}`,
       'read container </etc/hostname',
       `echo "begin ${slot} $FLASHPODS_JOB_ID $container ${cpus} ${memoryGb}" >/work/ledger`,

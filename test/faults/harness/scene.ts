@@ -20,6 +20,8 @@ export interface FaultScene extends Scene {
   submit(options?: LedgerJobOptions, more?: Record<string, unknown>): Promise<SubmittedJob>;
   /** The same onto a host that takes nothing else: it is drained before and after. */
   submitTo(host: string, options?: LedgerJobOptions, more?: Record<string, unknown>): Promise<SubmittedJob>;
+  /** Drains or undrains a host as an operator does. */
+  drain(host: string, draining: boolean): Promise<void>;
   /** Starts a worker that follows a plan, and waits until its host is up. */
   startWorker(size: WorkerSize, plan?: Plan, env?: Record<string, string>): Promise<RoleProcess>;
   /** The same without waiting. */
@@ -58,6 +60,14 @@ export async function startScene(options: {
     return { id: String(body['job_id']), told };
   };
   const { semaphore } = stack.queues;
+  const drain: FaultScene['drain'] = async (host, draining) => {
+    const { status, body } = await stack.caller.json(
+      'POST',
+      `/hosts/${host}/${draining ? 'drain' : 'undrain'}`,
+      {},
+    );
+    if (status !== 200) throw new Error(`drain: ${status} ${JSON.stringify(body)}`);
+  };
   return {
     dir: stack.dir,
     env: stack.env,
@@ -67,15 +77,16 @@ export async function startScene(options: {
     ledger,
     stack,
     submit,
+    drain,
     async submitTo(host, jobOptions, more) {
-      await semaphore.drain(host, false);
+      await drain(host, false);
       const job = await submit(jobOptions, more);
       await eventually(`${host} has the job`, async () => {
         const row = await stack.caller.job(job.id);
         if (row.host === host) return true;
         throw new Error(`${row.status} on ${row.host}; ${JSON.stringify(await semaphore.snapshot())}`);
       });
-      await semaphore.drain(host, true);
+      await drain(host, true);
       return job;
     },
     startWorker: (size, plan, env) => stack.startWorker(size, how(plan, env)),
