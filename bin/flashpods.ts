@@ -7,13 +7,14 @@ import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
 import { loadClientEnvironment } from '../src/client/environment.ts';
 
-const interrupts = new EventEmitter<{ interrupt: [] }>();
+const interrupts = new EventEmitter<{ interrupt: [exitCode: number] }>();
 let nth = 0;
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     nth += 1;
     // Nobody listens to it, or nobody obeys: the process ends as if it had not been caught.
-    if (nth > 2 || !interrupts.emit('interrupt')) process.exit(128 + constants.signals[signal]);
+    const exitCode = 128 + constants.signals[signal];
+    if (nth > 2 || !interrupts.emit('interrupt', exitCode)) process.exit(exitCode);
   });
 }
 
@@ -24,11 +25,14 @@ async function main(): Promise<number> {
     const { VERSION } = await import('../src/version.ts');
     return print(`${VERSION}\n`);
   }
-  const { stdout, stderr } = process;
+  // A stream is opened by the first look at it.
   const io = {
-    stdout,
-    stderr,
-    // Opened by the first look at it.
+    get stdout() {
+      return process.stdout;
+    },
+    get stderr() {
+      return process.stderr;
+    },
     get stdin() {
       return process.stdin;
     },
@@ -48,8 +52,15 @@ async function main(): Promise<number> {
 /** Resolves when all of it has left the process, or nobody wants it. */
 function print(text: string): Promise<number> {
   return new Promise((resolve) => {
-    process.stdout.on('error', () => resolve(0));
-    process.stdout.write(text, () => resolve(0));
+    const ended = (error?: NodeJS.ErrnoException | null): void => {
+      if (!error || error.code === 'EPIPE') return resolve(0);
+      process.stderr.write(`flashpods: stdout can't be written (${error.code ?? error.message}).\n`, () =>
+        resolve(1),
+      );
+    };
+    // The callback hears of it as well; without a listener it would end the process.
+    process.stdout.on('error', () => undefined);
+    process.stdout.write(text, ended);
   });
 }
 

@@ -7,7 +7,7 @@ import { ConfigError, loadConfig } from '../src/config.ts';
 
 try {
   const { dataDir, runPath, tokenFile } = loadConfig();
-  const server = await findLocalServer(runPath);
+  const server = findLocalServer(runPath);
   for (const [name, value] of Object.entries({ dataDir, runPath, tokenFile, url: server?.url ?? '' })) {
     process.stdout.write(`${name}=${value.replaceAll(/[\r\n]/g, '')}\n`);
   }

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+// Not by `import`: see src/client/environment.ts.
+const { readFileSync } = process.getBuiltinModule('node:fs');
 
 /** The version in package.json, beside the code in a checkout and in the published package alike. */
 export const VERSION: string = (

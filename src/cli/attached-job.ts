@@ -70,6 +70,21 @@ export class Interruption {
     if (this.#preparing.signal.aborted) this.#cancel(jobId);
   }
 
+  /**
+   * For a job that nobody stays with: one that was created although Ctrl-C came meanwhile is cancelled.
+   * @throws ClientError interrupted, when it was
+   */
+  async throwIfStopped(jobId: string): Promise<void> {
+    const { signal } = this.#preparing;
+    if (!signal.aborted) return;
+    this.#jobId = jobId;
+    this.#context.notice(`cancelling ${jobId}; Ctrl-C again leaves it to itself`);
+    await this.#client.cancelJob(jobId, this.#leaving.signal).catch((error: unknown) => {
+      if (!hasCode(error, 'job_already_terminal')) throw error;
+    });
+    throw new ClientError('interrupted', `Interrupted while ${jobId} was created; it is cancelled.`);
+  }
+
   /** The job has ended: nothing is left to cancel, and the first Ctrl-C leaves. */
   ended(): void {
     this.#ended = true;
@@ -87,6 +102,8 @@ export class Interruption {
       this.#leaving.abort(new ClientError('interrupted', what));
     } else if (this.#jobId !== undefined) {
       this.#cancel(this.#jobId);
+    } else {
+      this.#context.notice('stopping; Ctrl-C again leaves');
     }
     this.#preparing.abort(new ClientError('interrupted', 'Interrupted before the job was created.'));
   }
@@ -156,19 +173,26 @@ async function conclude(
   signal: AbortSignal,
 ): Promise<number> {
   const code = exitCodeOfJob(job);
-  const artifacts = await listArtifacts(client, job.id, options, signal);
   const fetched: string[] = [];
   let failures = 0;
+  // Told, and counted: the job has ended, and what it ended with is not lost for it.
+  const told = async (error: unknown): Promise<void> => {
+    signal.throwIfAborted();
+    if (!(error instanceof ClientError)) throw error;
+    failures += 1;
+    await reportError(error, context.err, context.json);
+  };
+  const artifacts = await listArtifacts(client, job.id, options, signal).catch(async (error: unknown) => {
+    await told(error);
+    return [];
+  });
   if (options.artifacts !== undefined) {
     for (const artifact of artifacts) {
       try {
         const force = options.force === true;
         fetched.push(await downloadInto(client, job.id, artifact, options.artifacts, { force, signal }));
       } catch (error) {
-        signal.throwIfAborted();
-        if (!(error instanceof ClientError)) throw error;
-        failures += 1;
-        await reportError(error, context.err, context.json);
+        await told(error);
       }
     }
   }

@@ -1,6 +1,7 @@
 import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError } from '../client/client-error.ts';
 import type { ConnectionFlags } from '../client/connection.ts';
+import { ExitCode } from './exit-code.ts';
 import type { CliIo } from './io.ts';
 import type { Output } from './terminal.ts';
 
@@ -44,26 +45,40 @@ export class CliContext {
     return this.#io;
   }
 
-  /** One line for the person, beside the output proper. */
+  /** One line for the person, beside the output proper; with `--json` `{"notice": text}`. */
   notice(text: string): void {
-    void this.err.line(this.err.colour('dim', `flashpods: ${text}`));
+    void (this.json
+      ? this.err.json({ notice: text })
+      : this.err.line(this.err.colour('dim', `flashpods: ${text}`)));
   }
 
   /** A signal that the first Ctrl-C aborts: for commands that just end then. */
   untilInterrupted(): AbortSignal {
     const controller = new AbortController();
-    this.#io.interrupts.once('interrupt', () =>
-      controller.abort(new ClientError('interrupted', 'Interrupted.')),
-    );
+    this.#io.interrupts.once('interrupt', () => {
+      this.#stopWaiting();
+      controller.abort(new ClientError('interrupted', 'Interrupted.'));
+    });
     return controller.signal;
   }
 
-  /** Calls back at every Ctrl-C with its number, from 1. @returns how to stop that */
-  onInterrupt(listener: (nth: number) => void): () => void {
+  /**
+   * Calls back at every Ctrl-C with its number, from 1, and what a process that it ends exits with.
+   * @returns how to stop that
+   */
+  onInterrupt(listener: (nth: number, exitCode: number) => void): () => void {
     let nth = 0;
-    const heard = (): void => listener((nth += 1));
+    const heard = (exitCode: number = ExitCode.cancelled): void => {
+      this.#stopWaiting();
+      listener((nth += 1), exitCode);
+    };
     this.#io.interrupts.on('interrupt', heard);
     return () => this.#io.interrupts.off('interrupt', heard);
+  }
+
+  #stopWaiting(): void {
+    this.out.stopWaiting();
+    this.err.stopWaiting();
   }
 
   close(): void {

@@ -10,8 +10,11 @@ export type CliStream = Writable & {
   readonly rows?: number;
 };
 
-/** Emits `interrupt` once for every Ctrl-C (or SIGTERM). Signals themselves are handled in `bin/` only. */
-export type Interrupts = EventEmitter<{ interrupt: [] }>;
+/**
+ * Emits `interrupt` once for every Ctrl-C (or SIGTERM), with what a process that it ends exits with (130, 143). Signals
+ * themselves are handled in `bin/` only.
+ */
+export type Interrupts = EventEmitter<{ interrupt: [exitCode?: number] }>;
 
 /** Everything that the command line touches outside of itself and the API. */
 export interface CliIo {

@@ -9,7 +9,17 @@ import type { PsOptions } from './commands/ps.ts';
 import type { RerunOptions } from './commands/rerun.ts';
 import type { RunOptions } from './commands/run.ts';
 import type { WaitOptions } from './commands/wait.ts';
-import { gigabytes, integerFrom, keyValue, label, minutes, seconds, several } from './option-values.ts';
+import {
+  allNamed,
+  gigabytes,
+  integerFrom,
+  keyValue,
+  label,
+  minutes,
+  named,
+  seconds,
+  several,
+} from './option-values.ts';
 
 export function addJobCommands(program: Command, settling: Settling): void {
   program.commandsGroup('Jobs:');
@@ -35,7 +45,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     'flashpods logs -f --tail 20 job_…',
     'flashpods logs job_… 2>/dev/null | grep error',
   ])
-    .argument('<job>', 'id of the job')
+    .argument('<job>', 'id of the job', named)
     .option('-f, --follow', 'go on until the job ends')
     .option('-n, --tail <lines>', 'begin so many lines before the end', integerFrom(1, 10_000))
     .option('-t, --timestamps', 'show when each line was printed')
@@ -49,7 +59,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     'flashpods wait job_…',
     'flashpods wait --timeout 5m job_…',
   ])
-    .argument('<job>', 'id of the job')
+    .argument('<job>', 'id of the job', named)
     .option(
       '--timeout <time>',
       'give up after so long, with exit code 124; seconds unless it says 5m',
@@ -65,7 +75,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     'flashpods kill job_…',
     'flashpods kill --label suite=nightly',
   ])
-    .argument('[jobs...]', 'ids of jobs')
+    .argument('[jobs...]', 'ids of jobs', allNamed)
     .option('-l, --label <key=value>', 'all that wait or run and have this label', label)
     .action(
       settling<KillOptions>(async (args, options, context) =>
@@ -77,7 +87,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     'flashpods rerun job_…',
     'flashpods rerun --follow --artifacts out job_…',
   ])
-    .argument('<job>', 'id of the job')
+    .argument('<job>', 'id of the job', named)
     .option('-f, --follow', 'follow the new job and exit with its exit code, as run does')
     .option('--artifacts <directory>', 'with --follow: fetch what it leaves in /artifacts to here')
     .option('--force', 'let artifacts overwrite files')
@@ -149,7 +159,7 @@ function addArtifacts(program: Command, settling: Settling): void {
     'flashpods artifacts get job_… -o out',
     'flashpods artifacts get job_… reports/junit.xml -o junit.xml',
   ])
-    .argument('<job>', 'id of the job')
+    .argument('<job>', 'id of the job', named)
     .action(
       settling(async ([id = ''], _options, context) =>
         (await import('./commands/artifacts.ts')).listArtifacts(id, context),
@@ -162,8 +172,8 @@ function addArtifacts(program: Command, settling: Settling): void {
     'flashpods artifacts get job_… -o out',
     'flashpods artifacts get job_… reports/junit.xml -o junit.xml',
   ])
-    .argument('<job>', 'id of the job')
-    .argument('[names...]', 'names of artifacts; all of them unless given')
+    .argument('<job>', 'id of the job', named)
+    .argument('[names...]', 'names of artifacts; all of them unless given', allNamed)
     .option('-o, --output <path>', 'directory to write to; for one artifact also a file')
     .option('--force', 'overwrite files')
     .action(

@@ -62,6 +62,18 @@ export function moment(value: string): number {
   throw new InvalidArgumentError('It must be a time from now such as 90d, 12h or 30m, or a date to come.');
 }
 
+/** A name or an id: anything that is not blank */
+export function named(value: string): string {
+  if (value.trim() !== '') return value;
+  throw new InvalidArgumentError('It must not be empty.');
+}
+
+/** As {@link named}, of an argument that may be given several times. */
+export const allNamed = (value: string, earlier: readonly string[] = []): string[] => [
+  ...earlier,
+  named(value),
+];
+
 /** Collects `KEY=VALUE` of an option that may be given several times. */
 export function keyValue(
   value: string,

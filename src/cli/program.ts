@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { ClientError } from '../client/client-error.ts';
+import { systemCode } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { addConnectionOptions, settlingWith, withExamples, type WithContext } from './command-builder.ts';
 import type { CommandEntry } from './completion/catalogue.ts';
@@ -72,6 +73,15 @@ export async function runCli(
     }
   }
   await Promise.all([outputs.out.flush(), outputs.err.flush()]);
+  for (const [name, { failure }, other] of [
+    ['stdout', outputs.out, outputs.err],
+    ['stderr', outputs.err, outputs.out],
+  ] as const) {
+    if (!failure) continue;
+    await other.line(`flashpods: ${name} can't be written (${systemCode(failure) ?? failure.message}).`);
+    await other.flush();
+    exitCode ||= ExitCode.error;
+  }
   return exitCode;
 }
 

@@ -6,12 +6,25 @@ import { type Output, sanitize } from './terminal.ts';
 const ADVICE: Readonly<Record<string, string>> = {
   missing_authorization: 'Set FLASHPODS_API_TOKEN; `flashpods up` prints where the token is kept.',
   job_not_found: '`flashpods ps -a` lists the jobs.',
+  host_not_found: '`flashpods status` lists the hosts.',
   artifact_not_found: '`flashpods artifacts JOB` lists what the job left.',
   artifacts_not_available: '`flashpods wait JOB` waits for its end.',
   logs_not_available: '`flashpods logs -f JOB` waits for the first line.',
   unsatisfiable_resources: '`flashpods status` shows what the hosts have.',
   insufficient_resources: 'Try later, or leave out `--when-busy reject` so that the job waits.',
 };
+
+/** An error that says `not_found` of something, with the advice for that; any other as it is. */
+export function advised(error: unknown, advice: string): unknown {
+  if (!(error instanceof ClientError) || error.code !== 'not_found') return error;
+  const { code, message, status, requestId } = error;
+  return new ClientError(code, message, {
+    status: status ?? undefined,
+    requestId: requestId ?? undefined,
+    advice,
+    cause: error,
+  });
+}
 
 /** Code, message, what to do next and the request id, for a person or as one JSON object. */
 export async function reportError(error: unknown, err: Output, json: boolean): Promise<void> {

@@ -4,7 +4,7 @@ import { addConnectionOptions, clientCommand, type Settling, withExamples } from
 import type { DrainOptions } from './commands/drain.ts';
 import type { CreateTokenOptions } from './commands/token.ts';
 import type { TopOptions } from './commands/top.ts';
-import { listed, moment, seconds } from './option-values.ts';
+import { listed, moment, named, seconds } from './option-values.ts';
 import { addTenantCommands } from './tenant-commands.ts';
 import { type Shell, SHELLS } from './completion/scripts.ts';
 
@@ -53,7 +53,7 @@ function addHostCommands(program: Command, settling: Settling): void {
     'flashpods drain rack-3 --no-wait',
     'flashpods drain rack-3 --remove          # of a host that will not come back',
   ])
-    .argument('<host>', 'name of the host')
+    .argument('<host>', 'name of the host', named)
     .option('--no-wait', 'return at once; it goes on draining')
     .option(
       '--timeout <time>',
@@ -70,7 +70,7 @@ function addHostCommands(program: Command, settling: Settling): void {
   clientCommand(program, 'undrain', 'let a host take work again; needs the scope admin', [
     'flashpods undrain rack-3',
   ])
-    .argument('<host>', 'name of the host')
+    .argument('<host>', 'name of the host', named)
     .action(
       settling(async ([name = ''], _options, context) =>
         (await import('./commands/drain.ts')).undrain(name, context),
@@ -91,8 +91,8 @@ function addTokenCommands(program: Command, settling: Settling): void {
     ],
   );
   addConnectionOptions(token.command('create').description('make a token and print it, this once'))
-    .argument('<name>', 'name to list and revoke it by')
-    .requiredOption('--owner <owner>', 'whose jobs and uploads it makes and sees')
+    .argument('<name>', 'name to list and revoke it by', named)
+    .requiredOption('--owner <owner>', 'whose jobs and uploads it makes and sees', named)
     .option(
       '--scope <scopes>',
       'jobs:read, jobs:write, uploads:write, admin; repeatable; the first three unless given',
@@ -108,7 +108,7 @@ function addTokenCommands(program: Command, settling: Settling): void {
     settling(async (_args, _options, context) => (await import('./commands/token.ts')).listTokens(context)),
   );
   addConnectionOptions(token.command('revoke').description('let a token open nothing any longer'))
-    .argument('<name>', 'name of the token')
+    .argument('<name>', 'name of the token', named)
     .action(
       settling(async ([name = ''], _options, context) =>
         (await import('./commands/token.ts')).revokeToken(name, context),

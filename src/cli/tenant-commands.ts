@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { addConnectionOptions, clientCommand, type Settling } from './command-builder.ts';
 import type { SetTenantOptions } from './commands/tenant.ts';
-import { limit, positive } from './option-values.ts';
+import { limit, named, positive } from './option-values.ts';
 
 /** `flashpods tenant …`. Nothing of a command is loaded before it is called. */
 export function addTenantCommands(program: Command, settling: Settling): void {
@@ -23,7 +23,7 @@ export function addTenantCommands(program: Command, settling: Settling): void {
     settling(async (_args, _options, context) => (await import('./commands/tenant.ts')).listTenants(context)),
   );
   addConnectionOptions(tenant.command('show').description('one owner'))
-    .argument('<owner>', 'whom tokens belong to')
+    .argument('<owner>', 'whom tokens belong to', named)
     .action(
       settling(async ([owner = ''], _options, context) =>
         (await import('./commands/tenant.ts')).showTenant(owner, context),
@@ -32,7 +32,7 @@ export function addTenantCommands(program: Command, settling: Settling): void {
   addConnectionOptions(
     tenant.command('set').description('set weight and limits; what is left out gets the default'),
   )
-    .argument('<owner>', 'whom tokens belong to')
+    .argument('<owner>', 'whom tokens belong to', named)
     .option('--weight <number>', 'part of the farm, relative to other owners’; 1 unless given', positive)
     .option('--running-jobs <number>', 'jobs at once, or none for no limit', limit)
     .option('--cpus <number>', 'cpus at once, or none', limit)
@@ -44,7 +44,7 @@ export function addTenantCommands(program: Command, settling: Settling): void {
       ),
     );
   addConnectionOptions(tenant.command('unset').description('back to the defaults'))
-    .argument('<owner>', 'whom tokens belong to')
+    .argument('<owner>', 'whom tokens belong to', named)
     .action(
       settling(async ([owner = ''], _options, context) =>
         (await import('./commands/tenant.ts')).unsetTenant(owner, context),

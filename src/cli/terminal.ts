@@ -1,6 +1,8 @@
-import { stripVTControlCharacters } from 'node:util';
 import { systemCode } from '../errors.ts';
 import type { CliStream } from './io.ts';
+
+// Not by `import`: see environment.ts.
+const { stripVTControlCharacters } = process.getBuiltinModule('node:util');
 
 export type Colour = 'red' | 'green' | 'yellow' | 'dim' | 'bold';
 
@@ -12,6 +14,9 @@ const CODES: Readonly<Record<Colour, readonly [number, number]>> = {
   bold: [1, 22],
 };
 
+/** How long after Ctrl-C the last of the output may take to leave. */
+const LAST_WORDS_MS = 1_000;
+
 /**
  * One of the two output streams: waits for slow readers, colours only on a terminal, and once its reader is gone
  * (`flashpods ps | head -1`) takes what is written and drops it.
@@ -21,14 +26,18 @@ export class Output {
   readonly #stream: CliStream;
   readonly #colours: boolean;
   #closed = false;
+  #failure: Error | null = null;
+  #interrupted = false;
+  readonly #waiting = new Set<() => void>();
 
   constructor(stream: CliStream, { noColor }: { noColor: boolean }) {
     this.#stream = stream;
     this.isTTY = stream.isTTY === true;
     this.#colours = this.isTTY && !noColor;
-    stream.on('error', (error: unknown) => {
-      if (systemCode(error) !== 'EPIPE') throw error;
+    stream.on('error', (error: Error) => {
       this.#closed = true;
+      // Of errors after the first, those of a stream that is gone, the first is the cause.
+      if (systemCode(error) !== 'EPIPE') this.#failure ??= error;
     });
     stream.on('close', () => {
       this.#closed = true;
@@ -40,18 +49,25 @@ export class Output {
     return this.#closed;
   }
 
+  /** Why nothing can be written (a full disk); null also when the reader has just gone. */
+  get failure(): Error | null {
+    return this.#failure;
+  }
+
   get columns(): number {
     return this.#stream.columns ?? 80;
   }
 
   /** Resolves when more may be written. */
   async write(text: string): Promise<void> {
-    if (this.#closed || text === '' || this.#stream.write(text)) return;
+    if (this.#closed || text === '' || this.#stream.write(text) || this.#interrupted) return;
     await new Promise<void>((resolve) => {
       const done = (): void => {
         for (const event of ['drain', 'close', 'error']) this.#stream.off(event, done);
+        this.#waiting.delete(done);
         resolve();
       };
+      this.#waiting.add(done);
       for (const event of ['drain', 'close', 'error']) this.#stream.on(event, done);
     });
   }
@@ -69,11 +85,23 @@ export class Output {
     return this.#colours ? `\u001b[${on}m${text}\u001b[${off}m` : text;
   }
 
-  /** Resolves when all that was written has left the process. */
-  flush(): Promise<void> {
-    return this.#closed
-      ? Promise.resolve()
-      : new Promise((resolve) => this.#stream.write('', () => resolve()));
+  /** After Ctrl-C nobody is waited for who has stopped reading, but for a moment at the end. */
+  stopWaiting(): void {
+    this.#interrupted = true;
+    for (const done of this.#waiting) done();
+  }
+
+  /** Resolves when all that was written has left the process, or can't. */
+  async flush(): Promise<void> {
+    if (this.#closed) return;
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#stream.write('', () => resolve());
+      if (this.#interrupted) timer = setTimeout(resolve, LAST_WORDS_MS);
+    });
+    clearTimeout(timer);
+    // What a write fails with is told after its callback.
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 

@@ -69,10 +69,17 @@ export class FlashpodsClient {
     return this.#object<CapacityAnswer>({ method: 'GET', path: '/capacity', signal }, 'hosts');
   }
 
-  /** However often the request has to be sent, one job comes of it: it carries one `client_job_id`. */
-  async createJob(request: JobRequest | AgentRequest, signal?: AbortSignal): Promise<CreatedJob> {
+  /**
+   * However often the request has to be sent, one job comes of it: it carries one `client_job_id`.
+   * @param lastTry see {@link Call}
+   */
+  async createJob(
+    request: JobRequest | AgentRequest,
+    signal?: AbortSignal,
+    lastTry?: AbortSignal,
+  ): Promise<CreatedJob> {
     const json = { ...request, client_job_id: request.client_job_id ?? randomUUID() };
-    return this.#object<CreatedJob>({ method: 'POST', path: '/jobs', json, signal }, 'job_id');
+    return this.#object<CreatedJob>({ method: 'POST', path: '/jobs', json, signal, lastTry }, 'job_id');
   }
 
   /** With `waitSeconds` (1–60) the answer comes when the job's state changes, or after that time. */
@@ -125,9 +132,10 @@ export class FlashpodsClient {
   /**
    * Makes a job with the same values once more, whatever state this one is in. Not sent again when nobody knows what
    * became of it: it carries no key that would make one job of two requests.
+   * @param lastTry see {@link Call}
    */
-  async rerunJob(id: string, signal?: AbortSignal): Promise<CreatedJob> {
-    const call: Call = { method: 'POST', path: `${jobPath(id)}/rerun`, once: true, signal };
+  async rerunJob(id: string, signal?: AbortSignal, lastTry?: AbortSignal): Promise<CreatedJob> {
+    const call: Call = { method: 'POST', path: `${jobPath(id)}/rerun`, once: true, signal, lastTry };
     return this.#object<CreatedJob>(call, 'job_id');
   }
 

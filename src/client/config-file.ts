@@ -1,8 +1,10 @@
 /** `~/.config/flashpods/config.json`: what a person says once for all commands. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, systemCode } from '../errors.ts';
 import { ClientError } from './client-error.ts';
+
+// Not by `import`: see environment.ts.
+const { readFileSync } = process.getBuiltinModule('node:fs');
 
 /** Every field may be left out; fields of other names are left alone. */
 export interface ConfigFile {
@@ -47,10 +49,10 @@ const RULES: Readonly<Record<keyof ConfigFile, Rule>> = {
 export const configFilePath = (home: string): string => join(home, '.config', 'flashpods', 'config.json');
 
 /** An empty object where there is no file. @throws ClientError wrong_settings */
-export async function readConfigFile(path: string): Promise<ConfigFile> {
+export function readConfigFile(path: string): ConfigFile {
   let content: string;
   try {
-    content = await readFile(path, 'utf8');
+    content = readFileSync(path, 'utf8');
   } catch (cause) {
     if (['ENOENT', 'ENOTDIR'].includes(systemCode(cause) ?? '')) return {};
     throw new ClientError('wrong_settings', `${path} can't be read: ${messageOf(cause)}`, { cause });

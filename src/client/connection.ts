@@ -1,10 +1,11 @@
-import { readFile } from 'node:fs/promises';
 import { systemCode } from '../errors.ts';
 import { ClientError } from './client-error.ts';
 import { type ConfigFile, configFilePath, readConfigFile } from './config-file.ts';
 import type { ClientEnvironment } from './environment.ts';
-import { findLocalServer } from './local-server.ts';
 import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
+
+// Not by `import`: see environment.ts.
+const { readFileSync } = process.getBuiltinModule('node:fs');
 
 /** What the command line may say about the server. */
 export interface ConnectionFlags {
@@ -43,7 +44,7 @@ export async function discoverConnection(
   env: ClientEnvironment,
 ): Promise<Connection> {
   const path = configFilePath(env.home);
-  const file = await readConfigFile(path);
+  const file = readConfigFile(path);
   const given = flags.token ?? env.token ?? file.api_token;
   if (given !== undefined && !/^[\x21-\x7e]+$/.test(given)) {
     throw new ClientError('wrong_settings', 'The token holds a space or a character that no token has.');
@@ -61,13 +62,14 @@ export async function discoverConnection(
 
   const named = namedAddress(flags, env, file, path);
   if (named) {
-    const token = given ?? (isLoopback(named.url) ? await readToken(env.tokenFile) : null);
+    const token = given ?? (isLoopback(named.url) ? readToken(env.tokenFile) : null);
     return { ...named, token, ...settings };
   }
-  const local = await findLocalServer(env.runPath);
+  const { findLocalServer } = await import('./local-server.ts');
+  const local = findLocalServer(env.runPath);
   if (local) {
     const url = parseUrl(local.url, local.file);
-    return { url, token: given ?? (await readToken(env.tokenFile)), origin: local.file, ...settings };
+    return { url, token: given ?? readToken(env.tokenFile), origin: local.file, ...settings };
   }
   if (given === undefined) {
     throw new ClientError('not_reachable', 'No server is configured, and none runs on this machine.');
@@ -100,9 +102,9 @@ function namedAddress(
   return null;
 }
 
-async function readToken(path: string): Promise<string | null> {
+function readToken(path: string): string | null {
   try {
-    const token = (await readFile(path, 'utf8')).trim();
+    const token = readFileSync(path, 'utf8').trim();
     return token === '' ? null : token;
   } catch (cause) {
     const code = systemCode(cause);

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { copyFile, link, lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { access, copyFile, link, lstat, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
@@ -16,6 +16,33 @@ export interface DownloadOptions {
 }
 
 /**
+ * Makes a directory with those above it, where it is missing, and sees that it can be written to.
+ * @throws ClientError download_failed
+ */
+export async function makeOutputDirectory(path: string): Promise<void> {
+  try {
+    await makeDirectories(path);
+    await access(path, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw asClientError(error, path);
+  }
+}
+
+/** One level after the other: Node's own `recursive` never returns where the kernel denies that a parent exists. */
+async function makeDirectories(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const code = systemCode(error);
+    const parent = dirname(path);
+    if (code === 'ENOENT' && parent !== path) {
+      await makeDirectories(parent);
+      await mkdir(path);
+    } else if (code !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
+  }
+}
+
+/**
  * Fetches an artifact to its place below a directory, which is made when it is missing.
  * @returns the path of the file
  * @throws ClientError unsafe_artifact_name, or as {@link downloadTo}
@@ -28,11 +55,15 @@ export async function downloadInto(
   options: DownloadOptions,
 ): Promise<string> {
   const segments = segmentsOf(artifact.name);
-  await mkdir(directory, { recursive: true });
+  await makeOutputDirectory(directory);
   let parent = directory;
   for (const segment of segments.slice(0, -1)) {
     parent = join(parent, segment);
-    await makeRealDirectory(parent, artifact.name);
+    try {
+      await makeRealDirectory(parent, artifact.name);
+    } catch (error) {
+      throw asClientError(error, parent);
+    }
   }
   const target = join(parent, segments.at(-1) ?? '');
   await downloadTo(client, jobId, artifact, target, options);
@@ -50,21 +81,31 @@ export async function downloadTo(
   target: string,
   { force, signal }: DownloadOptions,
 ): Promise<void> {
-  if (!force && (await exists(target))) throw fileExists(target);
   const temporary = join(dirname(target), `.flashpods-${randomUUID()}.part`);
   try {
+    if (!force && (await exists(target))) throw fileExists(target);
     await fetchTo(client, jobId, artifact, temporary, signal);
     if (force) await rename(temporary, target);
     else await moveToFree(temporary, target);
   } catch (error) {
     signal?.throwIfAborted();
-    if (error instanceof ClientError || systemCode(error) === undefined) throw error;
-    throw new ClientError('download_failed', `${target} can't be written (${systemCode(error)}).`, {
-      cause: error,
-    });
+    throw asClientError(error, target);
   } finally {
-    await rm(temporary, { force: true });
+    // Whatever is in its way was in the way of the file, too, and has been told.
+    await rm(temporary, { force: true }).catch((error: unknown) => {
+      if (systemCode(error) === undefined) throw error;
+    });
   }
+}
+
+/** What the system says of a path, told as such; everything else as it is. */
+function asClientError(error: unknown, path: string): unknown {
+  const code = systemCode(error);
+  if (error instanceof ClientError || code === undefined) return error;
+  return new ClientError('download_failed', `${path} can't be written (${code}).`, {
+    advice: 'Check the path, its permissions and the space on its disk.',
+    cause: error,
+  });
 }
 
 async function fetchTo(

@@ -1,6 +1,8 @@
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
+
+// Not by `import`: see environment.ts.
+const fs = process.getBuiltinModule('node:fs');
 
 const serverFile = (runPath: string): string => join(runPath, 'server.json');
 
@@ -11,31 +13,31 @@ export async function announceLocalServer(
 ): Promise<void> {
   const file = serverFile(runPath);
   const temporary = `${file}.${server.pid}`;
-  await writeFile(temporary, `${JSON.stringify(server)}\n`, { mode: 0o600 });
-  await rename(temporary, file);
+  await fs.promises.writeFile(temporary, `${JSON.stringify(server)}\n`, { mode: 0o600 });
+  await fs.promises.rename(temporary, file);
 }
 
 /** Takes the announcement back, unless a successor has written its own since. */
 export async function withdrawLocalServer(runPath: string, pid: number): Promise<void> {
-  if ((await read(serverFile(runPath)))?.pid === pid) await rm(serverFile(runPath), { force: true });
+  if (read(serverFile(runPath))?.pid === pid) await fs.promises.rm(serverFile(runPath), { force: true });
 }
 
 /**
  * The server that `up` started on this machine and that still lives. A file of another user is not believed:
  * the directory may lie in /tmp, where anybody could have put one that leads our token elsewhere.
  */
-export async function findLocalServer(runPath: string): Promise<{ url: string; file: string } | null> {
+export function findLocalServer(runPath: string): { url: string; file: string } | null {
   const file = serverFile(runPath);
-  const server = await read(file);
+  const server = read(file);
   if (!server || !lives(server.pid)) return null;
-  const { uid } = await stat(file);
+  const { uid } = fs.statSync(file);
   return uid === 0 || uid === process.getuid?.() ? { url: server.url, file } : null;
 }
 
-async function read(file: string): Promise<{ url: string; pid: number } | null> {
+function read(file: string): { url: string; pid: number } | null {
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(file, 'utf8'));
+    value = JSON.parse(fs.readFileSync(file, 'utf8'));
   } catch (error) {
     // Written in one step, so a file that is no JSON is not ours either.
     if (error instanceof SyntaxError || ['ENOENT', 'ENOTDIR', 'EACCES'].includes(systemCode(error) ?? ''))

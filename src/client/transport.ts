@@ -29,6 +29,8 @@ export interface Call {
   /** It must not happen twice: it is sent again only when it certainly was not done (429, 503, nobody listens). */
   readonly once?: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** Once it is aborted, the answer to what is under way is awaited, and nothing is sent again. */
+  readonly lastTry?: AbortSignal | undefined;
   /** The server may be silent for so long before it counts as gone. */
   readonly silenceMs?: number;
   /** Statuses from 400 on that are answers all the same. */
@@ -117,9 +119,13 @@ export class Transport {
         const isFinal = call.stream !== undefined || (call.once === true && !wasNotDone(error));
         const delayMs = isFinal ? null : retries.delayAfter(error);
         if (delayMs === null || !(error instanceof ClientError)) throw error;
-        this.#onRetry({ error, delayMs });
-        await sleep(delayMs, undefined, call.signal ? { signal: call.signal } : {}).catch(() => undefined);
+        const stops = [call.signal, call.lastTry].filter((signal) => signal !== undefined);
+        if (!call.lastTry?.aborted) {
+          this.#onRetry({ error, delayMs });
+          await sleep(delayMs, undefined, { signal: AbortSignal.any(stops) }).catch(() => undefined);
+        }
         call.signal?.throwIfAborted();
+        if (call.lastTry?.aborted) throw notTriedAgain(call.lastTry, error);
       }
     }
   }
@@ -224,6 +230,14 @@ export class Transport {
     return Buffer.concat(chunks);
   }
 }
+
+/** Nobody knows what became of a request that may have arrived. */
+const notTriedAgain = (lastTry: AbortSignal, error: ClientError): unknown =>
+  wasNotDone(error)
+    ? lastTry.reason
+    : new ClientError('interrupted', `Interrupted; it may have been done all the same: ${error.message}`, {
+        cause: error,
+      });
 
 const wasNotDone = (error: unknown): boolean =>
   error instanceof ClientError &&

@@ -57,6 +57,8 @@ describe('completion', () => {
       assert.ok(all.includes(command), command);
     assert.deepEqual(await values('token', ''), ['create', 'list', 'revoke', 'help']);
     assert.deepEqual(await values('token', 'create', '--sc'), ['--scope']);
+    assert.deepEqual(await values('help', 'ki'), ['kill']);
+    assert.deepEqual(await values('token', 'help', 'li'), ['list']);
   });
 
   it('offers the options of the command, and the values of an option', async () => {

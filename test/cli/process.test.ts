@@ -73,6 +73,28 @@ describe('the flashpods command as a process', () => {
     );
   });
 
+  it('imports for completion little of ours, and nothing of Node that brings more with it', async () => {
+    // The first call keeps what the program offers.
+    await launch(process.execPath, [COMMAND, '__complete', 'logs', '']).ended;
+    const list = join(scratch, 'imported');
+    const hook = `import { registerHooks } from 'node:module';
+      const { appendFileSync } = process.getBuiltinModule('node:fs');
+      registerHooks({ resolve(name, context, next) {
+        const found = next(name, context);
+        if (context.parentURL?.startsWith('file:')) appendFileSync(${JSON.stringify(list)}, found.url + '\\n');
+        return found;
+      } });`;
+    const preload = `data:text/javascript,${encodeURIComponent(hook)}`;
+    const words = ['--import', preload, COMMAND, '__complete', 'logs', ''];
+    const { stdout, stderr } = await launch(process.execPath, words).ended;
+    assert.equal(stderr, '');
+    assert.match(stdout, new RegExp(`^${JOB}\t`));
+    const imported = [...new Set((await readFile(list, 'utf8')).trim().split('\n'))];
+    const ofNode = imported.filter((url) => url.startsWith('node:')).sort();
+    assert.deepEqual(ofNode, ['node:events', 'node:os', 'node:path', 'node:url']);
+    assert.ok(imported.length - ofNode.length <= 14, imported.join('\n'));
+  });
+
   it('cancels the job at the first Ctrl-C and exits with 130', async () => {
     far.become('running');
     far.print('working');
@@ -91,6 +113,29 @@ describe('the flashpods command as a process', () => {
     const { stdout, stderr, exitCode } = await launch('bash', ['-c', script, process.execPath, COMMAND])
       .ended;
     assert.deepEqual([stdout, stderr, exitCode], ['line 0\n', '', 0]);
+  });
+
+  for (const args of ['--version', '--help', 'ps -a']) {
+    it(`says on the other stream that the output of \`${args}\` can't be written`, async () => {
+      const script = `"$0" "$1" ${args} >/dev/full`;
+      const { stderr, exitCode } = await launch('bash', ['-c', script, process.execPath, COMMAND]).ended;
+      assert.deepEqual([stderr, exitCode], ["flashpods: stdout can't be written (ENOSPC).\n", 1]);
+    });
+  }
+
+  it('ends at Ctrl-C although nobody reads its output', async () => {
+    for (let line = 0; line < 100_000; line += 1) far.print(`line ${line}`);
+    const { child, ended } = launch(process.execPath, [COMMAND, 'logs', '-f', JOB]);
+    await new Promise<void>((resolve) => {
+      child.stdout?.once('data', () => {
+        child.stdout?.pause();
+        resolve();
+      });
+    });
+    child.kill('SIGINT');
+    assert.equal(await new Promise((resolve) => child.once('exit', resolve)), 130);
+    child.stdout?.resume();
+    await ended;
   });
 
   it('writes all of its output to a slow pipe before it ends', async () => {

@@ -137,6 +137,42 @@ describe('flashpods run', () => {
     );
   });
 
+  for (const command of [
+    'wait',
+    'kill',
+    'logs',
+    'rerun',
+    'artifacts',
+    'artifacts get',
+    'drain',
+    'undrain',
+    'tenant show',
+    'tenant set',
+    'tenant unset',
+    'token create --owner x',
+    'token revoke',
+  ]) {
+    it(`refuses an empty argument of ${command}`, async () => {
+      const { stderr, exitCode } = await finished([...command.split(' '), ''], { env: env() });
+      assert.equal(exitCode, 2);
+      assert.match(stderr, /must not be empty/);
+      assert.equal(far.server.seen.length, 0);
+    });
+  }
+
+  it('writes JSON and nothing else to stderr with --json', async () => {
+    far.onCancel = () => far.end('cancelled', null, { warnings: ['mind this'] });
+    const running = run('--json', '--', 'x');
+    await eventually('it follows', () => running.stdout().includes('"state"'));
+    running.interrupt();
+    assert.equal(await running.exitCode, 130);
+    const lines = running.stderr().trim().split('\n');
+    assert.deepEqual(
+      lines.map((line) => JSON.parse(line) as unknown),
+      [{ notice: `cancelling ${JOB}; Ctrl-C again leaves it to itself` }, { notice: 'mind this' }],
+    );
+  });
+
   describe('Ctrl-C', () => {
     it('cancels the job once and waits for its end', async () => {
       far.onCancel = () => undefined;
@@ -176,6 +212,36 @@ describe('flashpods run', () => {
       assert.equal(far.job.status, 'running');
     });
 
+    for (const args of [
+      ['run', '--detach', '--', 'x'],
+      ['rerun', JOB],
+    ]) {
+      it(`cancels the job of \`${args.join(' ')}\` that is created meanwhile`, async () => {
+        const creation = Promise.withResolvers<() => void>();
+        far.onCreate = creation.resolve;
+        const running = start(args, { env: env() });
+        const answer = await creation.promise;
+        running.interrupt();
+        answer();
+        assert.equal(await running.exitCode, 130);
+        assert.equal(far.requests('DELETE', `/jobs/${JOB}`).length, 1);
+        assert.equal(running.stdout(), '');
+        assert.match(running.stderr(), /stopping; Ctrl-C again leaves[^]*it is cancelled/);
+      });
+
+      it(`ends the tries of \`${args.join(' ')}\` while the server is away`, async () => {
+        const settings = { env: env() };
+        await far.server.stop();
+        const running = start(args, settings);
+        await eventually('it will try again', () => running.stderr().includes('Next try in'));
+        const tries = running.stderr().split('Next try in').length;
+        running.interrupt();
+        assert.equal(await running.exitCode, 130);
+        assert.equal(running.stderr().split('Next try in').length, tries);
+        await far.server.start();
+      });
+    }
+
     it('ends a command that only looks', async () => {
       far.become('running');
       far.print('line');
@@ -197,6 +263,51 @@ describe('flashpods run', () => {
       assert.equal(await running.exitCode, 2);
       assert.equal(await readFile(join(out(), 'deep/er/log'), 'utf8'), 'log');
       assert.match(running.stderr(), /2 artifacts, 9 B, in .*out\n$/);
+    });
+
+    it('makes no job when they could not be stored', async () => {
+      const file = join(scratch, 'afile');
+      await writeFile(file, 'mine');
+      for (const path of [file, join(file, 'x'), '/proc/nope', '/proc/nope/x']) {
+        for (const args of [
+          ['run', '--artifacts', path, '--', 'x'],
+          ['rerun', '-f', '--artifacts', path, JOB],
+        ]) {
+          const { stderr, exitCode } = await finished(args, { env: env() });
+          assert.equal(exitCode, 1);
+          assert.match(
+            stderr,
+            /^flashpods: download_failed: .* can't be written \(E\w+\)\.\n {2}Check the path/,
+          );
+          assert.doesNotMatch(stderr, /\n {4}at /);
+        }
+      }
+      assert.equal(far.requests('POST', '/jobs').length, 0);
+    });
+
+    it('exits with the code of the job also when they can’t be stored any more', async () => {
+      far.artifacts = { 'report.txt': 'report' };
+      const running = run('--artifacts', out(), '--', 'x');
+      await eventually('it is created', () => far.requests('POST', '/jobs').length > 0);
+      await rm(out(), { recursive: true });
+      await writeFile(out(), '');
+      far.end('failed', 3);
+      assert.equal(await running.exitCode, 3);
+      assert.match(running.stderr(), /download_failed: .*out can't be written \(EEXIST\)/);
+    });
+
+    it('are refused where nobody stays with the job', async () => {
+      for (const args of [
+        ['run', '--detach', '--artifacts', out(), '--', 'x'],
+        ['run', '--detach', '--force', '--', 'x'],
+        ['rerun', '--artifacts', out(), JOB],
+        ['rerun', '-t', JOB],
+      ]) {
+        const { stderr, exitCode } = await finished(args, { env: env() });
+        assert.equal(exitCode, 2);
+        assert.match(stderr, /invalid_arguments: With.*nobody stays with the job: --\w+ would do nothing/);
+      }
+      assert.equal(far.server.seen.length, 0);
     });
 
     it('keeps a file that is there, fetches the others and fails', async () => {
@@ -231,6 +342,40 @@ describe('flashpods run', () => {
         (await readdir(scratch)).filter((name) => name !== 'out'),
         [],
       );
+    });
+  });
+
+  describe('artifacts get', () => {
+    const get = (...args: string[]): ReturnType<typeof finished> =>
+      finished(['artifacts', 'get', JOB, ...args], { env: env() });
+    beforeEach(() => {
+      far.artifacts = { 'a/x': 'content' };
+    });
+
+    it('makes the directory that ends with a slash', async () => {
+      const { stdout, exitCode } = await get('a/x', '-o', `${join(scratch, 'new/directory')}/`);
+      assert.deepEqual([stdout, exitCode], [`${join(scratch, 'new/directory/x')}\n`, 0]);
+      assert.equal(await readFile(join(scratch, 'new/directory/x'), 'utf8'), 'content');
+    });
+
+    it('says which path a file is in the way of', async () => {
+      const file = join(scratch, 'afile');
+      await writeFile(file, 'mine');
+      for (const args of [
+        ['-o', file],
+        ['-o', join(file, 'x')],
+        ['a/x', '-o', join(file, 'x/y')],
+        ['a/x', '-o', `${file}/`],
+      ]) {
+        const { stderr, exitCode } = await get(...args);
+        assert.equal(exitCode, 1);
+        assert.match(
+          stderr,
+          /^flashpods: download_failed: \S+ can't be written \(E(EXIST|NOTDIR)\)\.\n {2}Check/,
+        );
+        assert.doesNotMatch(stderr, /\n {4}at /);
+      }
+      assert.equal(await readFile(file, 'utf8'), 'mine');
     });
   });
 

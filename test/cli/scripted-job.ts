@@ -12,6 +12,8 @@ export class ScriptedJob {
   artifacts: Record<string, string> = {};
   /** What a cancellation does; it is answered with 200 in any case. */
   onCancel: () => void = () => this.end('cancelled');
+  /** Answers the creation of a job when the test calls `answer`. */
+  onCreate: (answer: () => void) => void = (answer) => answer();
   readonly server: WireServer;
   readonly #lines: object[] = [];
   readonly #waiting = new Set<() => void>();
@@ -59,7 +61,8 @@ export class ScriptedJob {
     if (url.pathname.startsWith('/uploads')) {
       const isSent = url.pathname.endsWith('/finalize');
       json(response, isSent ? 200 : 201, { upload_id: UPLOAD, state: isSent ? 'finalized' : 'uploading' });
-    } else if (method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
+    } else if (method === 'POST')
+      this.onCreate(() => json(response, 201, { job_id: JOB, status: 'queued', created: true }));
     else if (method === 'DELETE') {
       json(response, 200, { job_id: JOB, status: 'cancelled' });
       this.onCancel();

@@ -34,7 +34,9 @@ describe('flashpods tenant', () => {
       stderr: '',
       exitCode: 0,
     });
-    assert.equal((await flashpods('unset', 'builds')).exitCode, 4);
+    const again = await flashpods('unset', 'builds');
+    assert.equal(again.exitCode, 4);
+    assert.match(again.stderr, /`flashpods tenant list` lists the owners/);
     assert.ok(!(await flashpods('list')).stdout.includes('builds'));
   });
 

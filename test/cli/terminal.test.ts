@@ -186,7 +186,7 @@ describe('in a terminal', () => {
     for (const [what, leave, exitCode] of [
       ['q', (screen: Terminal) => screen.press('q'), 0],
       ['Ctrl-C', (screen: Terminal) => screen.press('C-c'), 0],
-      ['SIGTERM', async (screen: Terminal) => void process.kill(await screen.pid(), 'SIGTERM'), 130],
+      ['SIGTERM', async (screen: Terminal) => void process.kill(await screen.pid(), 'SIGTERM'), 143],
     ] as const) {
       it(`gives the terminal back as it was at ${what}`, async () => {
         const screen = await top();

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ArtifactAnswer } from '../../client/answers.ts';
 import { ClientError } from '../../client/client-error.ts';
-import { downloadInto, downloadTo, segmentsOf } from '../../client/download.ts';
+import { downloadInto, downloadTo, makeOutputDirectory, segmentsOf } from '../../client/download.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode, exitCodeOfError } from '../exit-code.ts';
 import { showBytes } from '../quantity.ts';
@@ -73,6 +73,7 @@ export async function getArtifacts(
 async function targetOf({ name }: ArtifactAnswer, output: string | undefined): Promise<string> {
   const own = segmentsOf(name).at(-1) ?? name;
   if (output === undefined) return own;
+  if (output.endsWith('/')) await makeOutputDirectory(output);
   return (await isDirectory(output)) ? join(output, basename(own)) : output;
 }
 

@@ -1,21 +1,23 @@
-import { attach, Interruption } from '../attached-job.ts';
+import { makeOutputDirectory } from '../../client/download.ts';
+import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
+import { refuseAttached } from './run.ts';
 
-export interface RerunOptions {
+export interface RerunOptions extends AttachOptions {
   readonly follow?: boolean;
-  readonly artifacts?: string;
-  readonly force?: boolean;
-  readonly timestamps?: boolean;
 }
 
 /** Makes a job like an earlier one and prints its id, or stays with it to its end. */
 export async function rerun(id: string, options: RerunOptions, context: CliContext): Promise<number> {
+  if (!options.follow) refuseAttached(options, 'Without --follow nobody stays with the job');
   const client = await context.client();
   const interruption = new Interruption(context, client);
   try {
-    const created = await client.rerunJob(id, interruption.leaving);
+    if (options.artifacts !== undefined) await makeOutputDirectory(options.artifacts);
+    const created = await client.rerunJob(id, interruption.leaving, interruption.preparing);
     if (options.follow) return await attach(created, options, context, interruption);
+    await interruption.throwIfStopped(created.job_id);
     await (context.json ? context.out.json(created) : context.out.line(created.job_id));
     return ExitCode.fine;
   } finally {

@@ -1,11 +1,13 @@
 import type { JobRequest } from '../../client/answers.ts';
-import { attach, Interruption } from '../attached-job.ts';
+import { ClientError } from '../../client/client-error.ts';
+import { makeOutputDirectory } from '../../client/download.ts';
+import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
 import { sendFiles } from '../send-files.ts';
 import { shellCommand } from '../shell-quote.ts';
 
-export interface RunOptions {
+export interface RunOptions extends AttachOptions {
   readonly image?: string;
   readonly cpus?: number;
   readonly memory?: number;
@@ -13,8 +15,6 @@ export interface RunOptions {
   readonly files?: string;
   readonly exclude?: readonly string[];
   readonly transport?: 'auto' | 'rsync' | 'http';
-  readonly artifacts?: string;
-  readonly force?: boolean;
   readonly env?: Readonly<Record<string, string>>;
   readonly network?: 'internet' | 'none';
   readonly priority?: number;
@@ -22,7 +22,6 @@ export interface RunOptions {
   readonly name?: string;
   readonly whenBusy?: 'queue' | 'reject';
   readonly maxQueue?: number;
-  readonly timestamps?: boolean;
   readonly detach?: boolean;
 }
 
@@ -32,17 +31,25 @@ export async function run(
   options: RunOptions,
   context: CliContext,
 ): Promise<number> {
+  if (options.detach) refuseAttached(options, 'With --detach nobody stays with the job');
   const client = await context.client();
   const request = toRequest(args, options);
   const interruption = new Interruption(context, client);
   try {
+    // Before there is a job: what would keep its artifacts from being stored is known now.
+    if (options.artifacts !== undefined) await makeOutputDirectory(options.artifacts);
     const files =
       options.files === undefined
         ? {}
         : { files_id: await upload(options.files, options, context, interruption) };
     interruption.preparing.throwIfAborted();
-    const created = await client.createJob({ ...request, ...files }, interruption.leaving);
+    const created = await client.createJob(
+      { ...request, ...files },
+      interruption.leaving,
+      interruption.preparing,
+    );
     if (options.detach) {
+      await interruption.throwIfStopped(created.job_id);
       await (context.json ? context.out.json(created) : context.out.line(created.job_id));
       return ExitCode.fine;
     }
@@ -50,6 +57,18 @@ export async function run(
   } finally {
     interruption.stop();
   }
+}
+
+/** @throws ClientError invalid_arguments for what only somebody who stays with the job can be given */
+export function refuseAttached(options: AttachOptions, why: string): void {
+  const given = [
+    options.artifacts === undefined ? null : '--artifacts',
+    options.force ? '--force' : null,
+    options.timestamps ? '--timestamps' : null,
+  ].filter((option) => option !== null);
+  if (given.length === 0) return;
+  const advice = 'Leave it out; `flashpods artifacts get JOB` and `flashpods logs -t JOB` do it later.';
+  throw new ClientError('invalid_arguments', `${why}: ${given.join(' and ')} would do nothing.`, { advice });
 }
 
 function toRequest(args: readonly string[], options: RunOptions): JobRequest {

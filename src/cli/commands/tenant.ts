@@ -1,6 +1,7 @@
 import type { TenantAmounts, TenantAnswer } from '../../client/answers.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
+import { advised } from '../report.ts';
 import { table } from '../table.ts';
 import { sanitize } from '../terminal.ts';
 
@@ -60,7 +61,9 @@ export async function setTenant(
 
 export async function unsetTenant(owner: string, context: CliContext): Promise<number> {
   const client = await context.client();
-  await client.unsetTenant(owner, context.untilInterrupted());
+  await client.unsetTenant(owner, context.untilInterrupted()).catch((error: unknown) => {
+    throw advised(error, '`flashpods tenant list` lists the owners.');
+  });
   if (context.json) await context.out.json({ unset: owner });
   else await context.out.line(`${sanitize(owner)} has the defaults`);
   return ExitCode.fine;

@@ -1,7 +1,7 @@
 import type { TokenAnswer } from '../../client/answers.ts';
-import { ClientError } from '../../client/client-error.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
+import { advised } from '../report.ts';
 import { table } from '../table.ts';
 import { sanitize } from '../terminal.ts';
 
@@ -67,18 +67,9 @@ export async function listTokens(context: CliContext): Promise<number> {
 /** Revokes a token: within a second nobody takes it any longer. */
 export async function revokeToken(name: string, context: CliContext): Promise<number> {
   const client = await context.client();
-  try {
-    await client.revokeToken(name, context.untilInterrupted());
-  } catch (error) {
-    if (!(error instanceof ClientError) || error.code !== 'not_found') throw error;
-    const { code, message, status, requestId } = error;
-    throw new ClientError(code, message, {
-      status: status ?? undefined,
-      requestId: requestId ?? undefined,
-      advice: '`flashpods token list` lists the tokens.',
-      cause: error,
-    });
-  }
+  await client.revokeToken(name, context.untilInterrupted()).catch((error: unknown) => {
+    throw advised(error, '`flashpods token list` lists the tokens.');
+  });
   if (context.json) await context.out.json({ revoked: name });
   else await context.out.line(`${sanitize(name)} revoked`);
   return ExitCode.fine;

@@ -82,8 +82,8 @@ class Top {
   async run(): Promise<number> {
     const { signal } = this.#leaving;
     let exitCode: number = ExitCode.fine;
-    const stop = this.#context.onInterrupt(() => {
-      exitCode = ExitCode.cancelled;
+    const stop = this.#context.onInterrupt((_nth, codeOfSignal) => {
+      exitCode = codeOfSignal;
       this.#leave();
     });
     this.#screen.enter();

@@ -1,10 +1,11 @@
 /** What can be typed, taken from the program itself and kept in a file: loading the program would take too long. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemCode } from '../../errors.ts';
 
-// Neither this nor what it imports loads node:crypto: see data-directory.ts.
+// Neither this nor what it imports loads node:crypto (see data-directory.ts), or node:fs by `import` (environment.ts).
+const { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } =
+  process.getBuiltinModule('node:fs');
 
 export interface OptionEntry {
   readonly short: string | null;

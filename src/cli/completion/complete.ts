@@ -36,7 +36,7 @@ export async function complete(
   ask: (flags: ServerFlags) => ServerValues,
 ): Promise<Completion> {
   const current = words.at(-1) ?? '';
-  const { command, positionals, open, flags, passing } = read(words.slice(0, -1), root);
+  const { command, parent, positionals, open, flags, passing } = read(words.slice(0, -1), root);
   if (passing) return FILES;
   const server = ask(flags);
   const found = await candidates();
@@ -53,9 +53,10 @@ export async function complete(
     }
     if (current.startsWith('-')) return of(optionsOf(command));
     const below = positionals.length === 0 ? command.commands : [];
-    const subcommands = below.map(({ name: value, summary }) => ({ value, description: summary }));
+    const subcommands = summaries(below);
     const argument = argumentAt(command, positionals.length);
     if (!argument) return of(subcommands);
+    if (argument.name === 'command' && !argument.variadic) return of(summaries(parent.commands));
     const found = await argumentValues(command, argument, positionals, server);
     return { ...found, candidates: [...subcommands, ...found.candidates] };
   }
@@ -63,6 +64,8 @@ export async function complete(
 
 interface Position {
   readonly command: CommandEntry;
+  /** What the command is one of; the root is its own. */
+  readonly parent: CommandEntry;
   readonly positionals: readonly string[];
   /** The option whose value comes next. */
   readonly open: OptionEntry | null;
@@ -73,7 +76,7 @@ interface Position {
 
 /** Where one is after these words. */
 function read(words: readonly string[], root: CommandEntry): Position {
-  let command = root;
+  let [command, parent] = [root, root];
   let open: OptionEntry | null = null;
   let literal = false;
   const positionals: string[] = [];
@@ -84,7 +87,7 @@ function read(words: readonly string[], root: CommandEntry): Position {
       open = null;
     } else if (!literal && word === '--') {
       literal = true;
-      if (command.passesThrough) return { command, positionals, open, flags, passing: true };
+      if (command.passesThrough) return { command, parent, positionals, open, flags, passing: true };
     } else if (!literal && word.startsWith('-') && word !== '-') {
       const [name = '', ...value] = word.split('=');
       const option = optionOf(command, name);
@@ -92,16 +95,20 @@ function read(words: readonly string[], root: CommandEntry): Position {
       else if (option) flags[option.long] = value.join('=');
     } else {
       const below = positionals.length === 0 ? command.commands.find(({ name }) => name === word) : undefined;
-      if (below) command = below;
+      if (below) [parent, command] = [command, below];
       else positionals.push(word);
-      if (!below && command.passesThrough) return { command, positionals, open, flags, passing: true };
+      if (!below && command.passesThrough)
+        return { command, parent, positionals, open, flags, passing: true };
     }
   }
-  return { command, positionals, open, flags, passing: false };
+  return { command, parent, positionals, open, flags, passing: false };
 }
 
 const optionOf = (command: CommandEntry, name: string): OptionEntry | undefined =>
   command.options.find(({ long, short }) => long === name || short === name);
+
+const summaries = (commands: readonly CommandEntry[]): Candidate[] =>
+  commands.map(({ name: value, summary }) => ({ value, description: summary }));
 
 const optionsOf = (command: CommandEntry): Candidate[] =>
   command.options.flatMap(({ long, short, description }) =>

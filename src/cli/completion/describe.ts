@@ -20,7 +20,9 @@ export function describeCommand(command: Command): CommandEntry {
       choices: argument.argChoices ?? [],
     })),
     commands: help.visibleCommands(command).map(describeCommand),
-    // Only a command that takes a command of somebody else's does so.
-    passesThrough: command.registeredArguments.some((argument) => argument.name() === 'command'),
+    // Only a command that takes a command of somebody else's does so; that of `help` is one of ours.
+    passesThrough: command.registeredArguments.some(
+      (argument) => argument.variadic && argument.name() === 'command',
+    ),
   };
 }

@@ -1,5 +1,5 @@
 /** Asks the server with a socket and nothing else: Node's HTTP client alone takes as long to load as Node itself. */
-import { connect as connectPlain, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type Connection, discoverConnection } from '../../client/connection.ts';
 import { ClientError } from '../../client/client-error.ts';
 import type { ClientEnvironment } from '../../client/environment.ts';
@@ -89,7 +89,7 @@ async function exchange(path: string, { url, token }: Connection): Promise<strin
   ];
   const socket: Socket = isSecure
     ? (await import('node:tls')).connect({ host, port, servername: host })
-    : connectPlain({ host, port });
+    : process.getBuiltinModule('node:net').connect({ host, port });
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     const done = (): void => {

@@ -71,6 +71,12 @@ async function hosts(client: FlashpodsClient, signal: AbortSignal): Promise<Find
   const { hosts: all } = await client.capacity(signal);
   const up = all.filter(({ state }) => state === 'up');
   const listed = all.map(({ name, state }) => `${name} ${state}`).join(', ');
+  const draining = all.filter(({ state }) => state === 'draining');
+  if (up.length === 0 && draining.length > 0)
+    return failure(
+      `no host takes work: ${listed}`,
+      `Let one take work again: \`flashpods undrain ${draining[0]?.name ?? 'NAME'}\`.`,
+    );
   if (up.length === 0)
     return failure(
       all.length === 0 ? 'no host has ever been here' : `no host takes work: ${listed}`,
