@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../../src/errors.ts';
+import { identify } from '../../../src/lifecycle/process-id.ts';
 import { listContainers } from '../../support/podman-ps.ts';
 import type { Stack, WorkerSize } from '../../support/stack.ts';
 
@@ -46,7 +47,8 @@ export class Upkeep {
   readonly outages: Outage[] = [];
   readonly #o: UpkeepOptions;
   readonly #services: readonly Service[];
-  readonly #killed = new Set<number>();
+  /** In 500 kills pids come round again, so each is named with its start time. */
+  readonly #killed = new Set<string>();
   readonly #away = new Set<Service>();
   readonly #loops: Promise<void>[];
   #stopping = false;
@@ -60,30 +62,30 @@ export class Upkeep {
 
   /** Kills one that runs or is starting, chosen at random. @returns what it was; null when nothing is there to kill */
   kill(): Kind | null {
-    const alive = this.#services.filter((service) => {
-      const pid = service.pid();
-      return pid !== null && !this.#killed.has(pid);
-    });
+    const alive = this.#services.filter((service) => this.#lives(service));
     const victim = alive[Math.floor(this.#o.random() * alive.length)];
     const pid = victim?.pid() ?? null;
-    if (!victim || pid === null) return null;
+    const name = nameOf(pid);
+    if (!victim || pid === null || name === null) return null;
     try {
       process.kill(pid, 'SIGKILL');
     } catch (error) {
       if (systemCode(error) === 'ESRCH') return null; // it has just ended by itself
       throw error;
     }
-    this.#killed.add(pid);
+    this.#killed.add(name);
     return victim.kind;
   }
 
   /** Waits until everything serves again. */
   async calm(): Promise<void> {
-    const isAway = (service: Service): boolean => {
-      const pid = service.pid();
-      return this.#away.has(service) || pid === null || this.#killed.has(pid);
-    };
+    const isAway = (service: Service): boolean => this.#away.has(service) || !this.#lives(service);
     while (this.#services.some(isAway)) await delay(LOOK_MS);
+  }
+
+  #lives(service: Service): boolean {
+    const name = nameOf(service.pid());
+    return name !== null && !this.#killed.has(name);
   }
 
   /** Keeps nothing alive any more. Call it before the processes are ended. */
@@ -100,7 +102,7 @@ export class Upkeep {
     const { kind, name } = service;
     const { random, restartWithinMs } = this.#o;
     for (;;) {
-      const pid = service.pid();
+      const incarnation = nameOf(service.pid());
       const exitCode = await service.ended();
       if (this.#stopping) return;
       this.#away.add(service);
@@ -108,7 +110,7 @@ export class Upkeep {
       do await delay(random() * restartWithinMs);
       while (!(await service.again()) && !this.#stopping);
       this.#away.delete(service);
-      const killed = pid !== null && this.#killed.has(pid);
+      const killed = incarnation !== null && this.#killed.has(incarnation);
       this.outages.push({ kind, name, killed, exitCode, ms: performance.now() - since });
     }
   }
@@ -201,4 +203,10 @@ export class Upkeep {
     }
     return false;
   }
+}
+
+/** @returns null when it has ended */
+function nameOf(pid: number | null): string | null {
+  const id = pid === null ? null : identify(pid);
+  return id && `${id.pid} ${id.startTime}`;
 }
