@@ -97,6 +97,11 @@ describe('dispatchers that fail', function () {
     await here.resources.semaphore.restoring('t');
     await here.resources.semaphore.found('t');
   };
+  /** In the database too, from which reconciliation puts it right. */
+  const drain = async (name: string): Promise<void> => {
+    await here.hosts.setDraining(name, true);
+    await here.resources.semaphore.drain(name, true);
+  };
   /** As if the host had not been heard of for so long. */
   const silence = (name: string, ms: number): Promise<number> =>
     here.resources.connection.hincrby(here.resources.keys.host(name), 'beatAt', -ms);
@@ -300,7 +305,7 @@ describe('dispatchers that fail', function () {
     const job = await here.submit();
     await strand(job, 'silent');
     await here.resources.semaphore.claim(job.id, 1, 'silent', generation);
-    await here.resources.connection.hset(here.resources.keys.host('silent'), 'draining', 1);
+    await drain('silent');
     await openHosts();
     await dispatcher('a', { hostLostMs: 3_000 });
     for (const early of await submit(5)) await eventually('it has ended', () => isCompleted(early));
@@ -341,7 +346,7 @@ describe('dispatchers that fail', function () {
     const { connection, keys } = here.resources;
     await connection.pexpireat(keys.leader, Date.now() + hour);
     await openSilentHost('gone');
-    await here.resources.connection.hset(keys.host('gone'), 'draining', 1);
+    await drain('gone');
     const stranded = await here.submit();
     const amount = { cpusMilli: 1_000, memoryMib: 1_024, owner: stranded.owner };
     await here.resources.semaphore.reserve({
