@@ -2,7 +2,7 @@
  * What the dispatcher that leads tells about those who wait: the {@link Outlook} for everybody who shows one of them,
  * and for the head of the queue a sentence in the row and an entry in the journal whenever the reason is another one.
  */
-import { setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { JobStore } from '../../src/jobs/store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { type Choice, type Fairness, type OpenHost, type Pull, STUCK } from '../choose.ts';
@@ -31,6 +31,8 @@ export interface Look {
 
 /** A busy dispatcher looks hundreds of times a second; nobody reads faster than this. */
 const PUBLISH_MS = 500;
+/** A look often follows a start, which this process carries out too: planning ahead takes its processor later. */
+const AFTER_MS = 200;
 /** Rows further down the queue are not written: that would cost more the longer it is. */
 const HEAD = 5;
 /** A job that starts within this time is not worth an entry. */
@@ -72,7 +74,7 @@ export class WaitingNotes {
   }
 
   async #note(look: Look, now: number): Promise<void> {
-    await turn();
+    await delay(AFTER_MS);
     const outlook = outlookOf(look);
     await this.#o.resources.outlook.publish(outlook);
     await this.#noteHead(look, outlook, now);
