@@ -5,13 +5,13 @@
  *   node bench/logs.ts --jobs 200   with so many jobs that print at once (default 40)
  */
 import { spawn } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { BASE_IMAGE } from '../test/support/farm.ts';
 import { texts } from '../test/support/http.ts';
 import { startStack, type Stack } from '../test/support/stack.ts';
+import { podmanEnvironment } from './plain-podman.ts';
 
 const FLOOD_BYTES = 500_000_000;
 const FLOOD_ROUNDS = 3;
@@ -38,18 +38,9 @@ const FLOOD = [
 
 async function floodOfPodman(stack: Stack): Promise<number> {
   const file = join(stack.dir, 'flood.out');
-  const conf = join(stack.dir, 'plain-containers.conf');
-  const lines = [
-    '[engine]',
-    `runtime = "${stack.podman.ociRuntime}"`,
-    'cgroup_manager = "cgroupfs"',
-    '[containers]',
-    'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]',
-  ];
-  await writeFile(conf, `${lines.join('\n')}\n`);
   const run = `podman run --rm --network none --cpus 1 --memory 1g ${BASE_IMAGE} sh -c '${FLOOD}; echo $took >&2' > ${file}`;
   const child = spawn('/bin/sh', ['-c', run], {
-    env: { ...process.env, CONTAINERS_CONF: conf },
+    env: await podmanEnvironment(stack),
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let said = '';

@@ -8,9 +8,9 @@
 import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
 import { BASE_IMAGE } from '../test/support/farm.ts';
 import { startStack, type Stack } from '../test/support/stack.ts';
+import { podmanEnvironment } from './plain-podman.ts';
 
 const RECORDED = new URL('recorded.json', import.meta.url);
 const ROUNDS = 30;
@@ -38,20 +38,6 @@ const line = (what: string, values: readonly number[]): void => {
     `  ${what.padEnd(44)} p50 ${ms(percentile(values, 0.5))}   p95 ${ms(percentile(values, 0.95))}\n`,
   );
 };
-
-/** What the command line needs on this host so that plain Podman works at all, and nothing else. */
-async function podmanEnvironment(stack: Stack): Promise<NodeJS.ProcessEnv> {
-  const file = join(stack.dir, 'plain-containers.conf');
-  const lines = [
-    '[engine]',
-    `runtime = "${stack.podman.ociRuntime}"`,
-    'cgroup_manager = "cgroupfs"',
-    '[containers]',
-    'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]',
-  ];
-  await writeFile(file, `${lines.join('\n')}\n`);
-  return { ...process.env, CONTAINERS_CONF: file };
-}
 
 /** Milliseconds from the start of the process to its first byte of output, and to its end. */
 function timeCommand(
