@@ -6,7 +6,6 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import type { Job } from '../../src/jobs/job.ts';
@@ -96,6 +95,15 @@ describe('dispatchers that fail', function () {
     await here.openHost(name, CPUS);
     await here.resources.semaphore.restoring('t');
     await here.resources.semaphore.found('t');
+  };
+  /** Until the dispatcher that leads has looked so many times more by the clock; it sweeps each time, and tells of it after. */
+  const looks = async (times: number): Promise<void> => {
+    const seen = new Set<number>();
+    await eventually(`it has looked ${times} times`, async () => {
+      const outlook = await here.resources.outlook.read().catch(() => null);
+      if (outlook) seen.add(outlook.at);
+      return seen.size > times;
+    });
   };
   /** In the database too, from which reconciliation puts it right. */
   const drain = async (name: string): Promise<void> => {
@@ -284,7 +292,7 @@ describe('dispatchers that fail', function () {
     await dispatcher('a');
     const others = await submit(5);
     for (const other of others) await eventually('it has ended', () => isCompleted(other));
-    await delay(2_500); // two sweeps
+    await looks(3);
     const row = await here.row(job.id);
     assert.deepEqual([row.status, row.host, row.epoch], ['starting', 'silent', 1]);
     // The host comes back with what it runs, and that counts as claimed.
@@ -310,9 +318,8 @@ describe('dispatchers that fail', function () {
     await dispatcher('a', { hostLostMs: 3_000 });
     for (const early of await submit(5)) await eventually('it has ended', () => isCompleted(early));
     await redis.outage(3_500);
-    // It is a second late: the dispatcher may look before it.
-    await delay(1_200);
     await eventually('Redis is back', () => here.resources.connection.status === 'ready');
+    await looks(1); // the host is late: the dispatcher looks before it is heard
     const hold = { cpusMilli: 1_000, memoryMib: 1_024, endsBy: null, owner: job.owner };
     await here.resources.semaphore.sync('silent', generation, () =>
       Promise.resolve([{ jobId: job.id, epoch: 1, ...hold }]),
@@ -323,7 +330,7 @@ describe('dispatchers that fail', function () {
     );
     try {
       await submit(5);
-      await delay(3_000); // longer than the sweeper takes to look again
+      await looks(4);
       assert.equal(await status(job), 'starting');
     } finally {
       clearInterval(beat);
