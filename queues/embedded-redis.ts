@@ -193,10 +193,8 @@ async function probe<T>(socketPath: string, ask: (redis: Redis) => Promise<T>, o
 }
 
 function explain(dir: string, log: string): string {
-  if (
-    /bad file format|append only file|AOF/i.test(log) &&
-    /bad file format|error|corrupt|unrecoverable/i.test(log)
-  ) {
+  // A warning that names the file. Which one it is depends on what the damaged bytes look like.
+  if (/^\d+:\S+ [^#*\n]* # .*(append.?only|AOF)/im.test(log)) {
     return [
       `redis-server refuses its append-only file in ${join(dir, 'appendonlydir')}: it is damaged.`,
       'Jobs and their results are in the database and safe. Either repair the file:',

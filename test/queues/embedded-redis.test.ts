@@ -124,18 +124,21 @@ describe('embedded Redis', () => {
     await eventually('the process is gone', () => !alive(server.pid));
   });
 
-  it('refuses a damaged append-only file and says what to do', async () => {
-    const first = await start();
-    await withClient(async (redis) => {
-      for (let index = 0; index < 50; index += 1) await redis.set(`key${index}`, 'x'.repeat(100));
+  for (const [what, damage] of [
+    ['that is no format', `*3\r\n$3\r\nSET\r\nnonsense${'y'.repeat(400)}`],
+    ['that makes another command of it', '*2\r\n$5\r\nxxxxx\r\n$3\r\nkey\r\n'],
+  ] as const) {
+    it(`refuses an append-only file with damage ${what}, and says what to do`, async () => {
+      const first = await start();
+      await withClient((redis) => redis.set('key', 'value'));
+      await first.stop();
+      const [increment = ''] = readdirSync(join(dir, 'appendonlydir')).filter((name) =>
+        name.endsWith('.incr.aof'),
+      );
+      writeFileSync(join(dir, 'appendonlydir', increment), damage);
+      await assert.rejects(startEmbeddedRedis(options()), /damaged[\s\S]*redis-check-aof --fix/);
     });
-    await first.stop();
-    const [increment = ''] = readdirSync(join(dir, 'appendonlydir')).filter((name) =>
-      name.endsWith('.incr.aof'),
-    );
-    writeFileSync(join(dir, 'appendonlydir', increment), `*3\r\n$3\r\nSET\r\nnonsense${'y'.repeat(400)}`);
-    await assert.rejects(startEmbeddedRedis(options()), /damaged[\s\S]*redis-check-aof --fix/);
-  });
+  }
 
   it('starts in spite of a file that was cut off in the middle of its last write', async () => {
     const first = await start();
