@@ -5,9 +5,13 @@
  * service_unavailable when Redis does not answer; then it may have been done or not.
  */
 import type { Redis } from 'ioredis';
+import { renewAppendOnlyLog } from '../append-only-log.ts';
 import { ask } from '../connection.ts';
 import { scriptsOf } from '../script.ts';
 import { REFUSALS, SemaphoreRefusal } from './refusal.ts';
+
+/** What `verify.lua` answers. */
+const VERIFIED = { lost: 0, same: 1, restarted: 2 } as const;
 
 const script = scriptsOf(import.meta.url);
 const SCRIPTS = {
@@ -260,12 +264,14 @@ export class Semaphore {
   }
 
   /**
-   * Looks whether this Redis still has what was written to it. One that was restarted may have lost its last second;
-   * then every host has to synchronise again.
+   * Looks whether this Redis still has what was written to it. One that was restarted may have lost its last second
+   * and done half of a script; then every host has to synchronise again, and the sums are counted anew.
    * @returns false when the data were lost: dispatch has to wait for {@link found}
    */
   async verify(): Promise<boolean> {
-    return (await this.#run('verify', 'Redis', [await this.#runId()])) === 1;
+    const result = await this.#run('verify', 'Redis', [await this.#runId()]);
+    if (result === VERIFIED.restarted) await renewAppendOnlyLog(this.#connection);
+    return result !== VERIFIED.lost;
   }
 
   /** Marks the begin of a restoration. */
@@ -276,7 +282,9 @@ export class Semaphore {
 
   /** Declares that everything is in Redis again. @returns false when the data were lost again since {@link restoring} */
   async found(token: string): Promise<boolean> {
-    return (await this.#run('found', 'Redis', [token, await this.#runId()])) === 1;
+    const declared = (await this.#run('found', 'Redis', [token, await this.#runId()])) === 1;
+    if (declared) await renewAppendOnlyLog(this.#connection);
+    return declared;
   }
 
   /** What the reservations of each owner add up to. */

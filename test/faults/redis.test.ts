@@ -4,7 +4,7 @@
  * silent. FLASHPODS_FAULTS=full takes the full times.
  */
 import assert from 'node:assert/strict';
-import { open, readdir, rename, rm, stat, truncate } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
@@ -58,10 +58,10 @@ describe('Redis', function () {
   /** @returns the newest file of the append-only log, which takes every write */
   const newestLog = async (): Promise<string> => {
     const dir = join(scene.dir, 'redis', 'appendonlydir');
-    const [file] = (await readdir(dir))
+    const file = (await readdir(dir))
       .filter((name) => name.endsWith('.incr.aof'))
-      .sort()
-      .reverse();
+      .sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+      .at(-1);
     assert.ok(file !== undefined);
     return join(dir, file);
   };
@@ -151,14 +151,32 @@ describe('Redis', function () {
     });
   }
 
+  it('started anew with its append-only file cut off in the middle of a script, and then once more', async () => {
+    const { long } = await inEveryPhase();
+    await eventually('something is released', async () =>
+      (await readFile(await newestLog())).includes(':released:'),
+    );
+    await kill();
+    const file = await newestLog();
+    // The sums are in the middle of what a script writes.
+    await truncate(file, (await readFile(file)).lastIndexOf('usedMemory') + 1);
+    await scene.stack.startRedis();
+    await scene.submit();
+    await eventually('the file is written anew', async () => (await newestLog()) !== file);
+    await kill();
+    await scene.stack.startRedis();
+    letGo(long);
+    await sums();
+  });
+
   it('refuses an append-only file that is damaged in the middle, says what to do, and that is enough', async () => {
     const { long } = await inEveryPhase();
     await kill();
     const path = await newestLog();
-    const file = await open(path, 'r+');
-    const { size } = await file.stat();
-    await file.write(Buffer.alloc(512, 'x'), 0, 512, Math.floor(size / 2));
-    await file.close();
+    const log = await readFile(path);
+    // From where a command begins: within a long value nobody could see it.
+    const middle = log.indexOf('\r\n*', Math.floor(log.length / 2)) + 2;
+    await writeFile(path, log.fill('x', middle, middle + 512));
     await assert.rejects(scene.stack.startRedis(), /redis-check-aof --fix[\s\S]*move the directory away/);
     await scene.submit();
     long[0]?.told.open();

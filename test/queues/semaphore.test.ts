@@ -400,6 +400,23 @@ describe('the semaphore', () => {
     });
   });
 
+  it('counts anew after a restart, whatever half of a script left', async () => {
+    await openHost();
+    await openHost('b');
+    await reserve('j');
+    for (const counter of ['usedCpus', 'usedMemory', 'held'])
+      await connection.hincrby(keys.host('a'), counter, -1_000);
+    await connection.hincrby(`${keys.prefix}:held:cpus`, 'nobody', 5);
+    await connection.sadd(`${keys.prefix}:reservations`, 'entered-by-half', 'dropped-by-half');
+    await connection.sadd(`${keys.host('b')}:jobs`, 'dropped-by-half');
+    assert.equal((await semaphore.audit()).length > 0, true);
+    await connection.hset(keys.server, 'run', 'another process');
+    assert.equal(await semaphore.verify(), true);
+    assert.deepEqual(await semaphore.audit(), []);
+    const { used, held } = await host();
+    assert.deepEqual([used.cpusMilli, used.memoryMib, held], [1_000, 1_024, 1]);
+  });
+
   it('says when its data are lost, and when they are lost again during the restoration', async () => {
     await connection.del(keys.server);
     assert.equal(await semaphore.verify(), false);

@@ -1,12 +1,8 @@
 -- @include keys
 -- @include time
 
--- Enters a reservation and adds it to the sums of its host and its owner. Checks nothing.
-local function enter(jobId, epoch, host, owner, cpus, memory, claimed, now, endsBy, ticket)
-  redis.call('HSET', reservationKey(jobId), 'epoch', epoch, 'host', host, 'owner', owner, 'cpus', cpus,
-    'memory', memory, 'claimed', claimed, 'at', int(now), 'claimedAt', claimed == '1' and int(now) or '0', 'endsBy', endsBy,
-    'ticket', ticket)
-  redis.call('SADD', RESERVATIONS, jobId)
+-- Adds a reservation to the sums of its host and its owner.
+local function count(jobId, host, owner, cpus, memory)
   redis.call('SADD', hostJobsKey(host), jobId)
   redis.call('HINCRBY', hostKey(host), 'usedCpus', cpus)
   redis.call('HINCRBY', hostKey(host), 'usedMemory', memory)
@@ -16,13 +12,22 @@ local function enter(jobId, epoch, host, owner, cpus, memory, claimed, now, ends
   redis.call('HINCRBY', HELD_MEMORY, owner, memory)
 end
 
+-- Enters a reservation and adds it to the sums. Checks nothing. The list comes first, and last in `drop`: where only half
+-- of either is done (verify.lua), there may be one that is listed and not there, and never one that nobody finds.
+local function enter(jobId, epoch, host, owner, cpus, memory, claimed, now, endsBy, ticket)
+  redis.call('SADD', RESERVATIONS, jobId)
+  redis.call('HSET', reservationKey(jobId), 'epoch', epoch, 'host', host, 'owner', owner, 'cpus', cpus,
+    'memory', memory, 'claimed', claimed, 'at', int(now), 'claimedAt', claimed == '1' and int(now) or '0', 'endsBy', endsBy,
+    'ticket', ticket)
+  count(jobId, host, owner, cpus, memory)
+end
+
 -- Takes a reservation and its part of the sums away, if there is one.
 local function drop(jobId)
   local held = redis.call('HMGET', reservationKey(jobId), 'host', 'cpus', 'memory', 'owner')
   local host, owner = held[1], held[4]
   if not host then return false end
   redis.call('DEL', reservationKey(jobId))
-  redis.call('SREM', RESERVATIONS, jobId)
   redis.call('SREM', hostJobsKey(host), jobId)
   redis.call('HINCRBY', hostKey(host), 'usedCpus', '-' .. held[2])
   redis.call('HINCRBY', hostKey(host), 'usedMemory', '-' .. held[3])
@@ -35,5 +40,6 @@ local function drop(jobId)
     redis.call('HINCRBY', HELD_CPUS, owner, '-' .. held[2])
     redis.call('HINCRBY', HELD_MEMORY, owner, '-' .. held[3])
   end
+  redis.call('SREM', RESERVATIONS, jobId)
   return true
 end

@@ -110,10 +110,18 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     name: 'synchronisation after a restart of Redis',
     file: 'queues/semaphore/verify.lua',
-    find: "  redis.call('HSET', hostKey(name), 'synchronised', '0')\n",
-    replace: '',
+    find: ", 'held', '0', 'synchronised', '0')",
+    replace: ", 'held', '0')",
     spec: SEMAPHORE,
     test: 'is asked for again after Redis was restarted',
+  },
+  {
+    name: 'sums are counted anew after a restart of Redis',
+    file: 'queues/semaphore/verify.lua',
+    find: '    count(jobId, held[1], held[2], held[3], held[4])\n',
+    replace: '',
+    spec: SEMAPHORE,
+    test: 'counts anew after a restart, whatever half of a script left',
   },
   {
     name: 'synchronisation does not enter again what was released meanwhile',
@@ -242,6 +250,14 @@ export const QUEUE_GUARDS: readonly Guard[] = [
     replace: '',
     spec: 'test/faults/redis.test.ts',
     test: 'refuses an append-only file that is damaged in the middle',
+  },
+  {
+    name: 'append-only file: no half of a script stays in it',
+    file: 'queues/append-only-log.ts',
+    find: '    if (keepsOne) await connection.bgrewriteaof();\n',
+    replace: '',
+    spec: 'test/queues/append-only-log.test.ts',
+    test: 'holds no half of a script once it is renewed after a start that cut it off',
   },
   {
     name: 'submission: one key, one job',

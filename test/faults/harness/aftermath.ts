@@ -222,7 +222,23 @@ async function inRedis({ queues, hosts }: Scene): Promise<string[]> {
   const left = keys.filter(
     (key) => key.includes('job_') && !key.startsWith(`${prefix}:released:`) && !shown.has(key),
   );
-  return [...drift, ...held, ...left.map((key) => `key ${key}`)];
+  return [...drift, ...held, ...(await Promise.all(left.map((key) => describeKey(key, queues, hosts))))];
+}
+
+/** With the list that holds it, where it is an entry of a host's queue. */
+async function describeKey(
+  key: string,
+  queues: QueueResources,
+  hosts: readonly WorkerSize[],
+): Promise<string> {
+  for (const { name } of hosts) {
+    const entry = `${queues.keys.prefix}:run-${name}:`;
+    if (key.startsWith(entry)) {
+      const state = await queues.queues.run(name).getJobState(key.slice(entry.length));
+      return `key ${key}, ${state}`;
+    }
+  }
+  return `key ${key}`;
 }
 
 /** Podman's storage is the machine's: others may run their jobs beside these. */

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { renewAppendOnlyLog } from '../../queues/append-only-log.ts';
+import { connect, disconnect } from '../../queues/connection.ts';
+import { eventually } from '../support/eventually.ts';
+import { silent, TestRedis } from '../support/redis.ts';
+
+describe('the append-only log of Redis', () => {
+  let redis: TestRedis;
+  let connection: Redis;
+  beforeEach(async () => {
+    redis = await TestRedis.start();
+    connection = connect(redis.url, 'worker', silent);
+  });
+  afterEach(async () => {
+    await disconnect(connection);
+    await redis.stop();
+  });
+
+  const restart = async (damage: () => void = () => undefined): Promise<void> => {
+    await redis.halt();
+    damage();
+    await redis.start();
+    await eventually('it is back', () => connection.status === 'ready');
+  };
+  /** Ends the log in the middle of the last command that names `word`. */
+  const cutOffAt = (word: string): void => {
+    const dir = join(redis.dir, 'appendonlydir');
+    const [name = ''] = readdirSync(dir).filter((each) => each.endsWith('.incr.aof'));
+    const at = readFileSync(join(dir, name)).lastIndexOf(word);
+    assert.ok(at > 0);
+    truncateSync(join(dir, name), at + 1);
+  };
+  const isRenewed = (): Promise<unknown> =>
+    eventually('it is written anew', async () => {
+      const info = await connection.info('persistence');
+      return /aof_rewrite_in_progress:0/.test(info) && /aof_last_rewrite_time_sec:\d/.test(info);
+    });
+
+  it('holds no half of a script once it is renewed after a start that cut it off', async () => {
+    await connection.eval("redis.call('INCRBY', 'sum', 5) redis.call('SET', 'listed', 'yes')", 0);
+    await restart(() => cutOffAt('listed'));
+    assert.deepEqual(await connection.mget('sum', 'listed'), [null, null], 'all of a script or nothing');
+    await renewAppendOnlyLog(connection);
+    await isRenewed();
+    await connection.set('after', 'kept');
+    await restart();
+    assert.deepEqual(await connection.mget('sum', 'listed', 'after'), [null, null, 'kept']);
+  });
+
+  it('may be none, or somebody else’s who does not allow it', async () => {
+    await connection.config('SET', 'appendonly', 'no');
+    await renewAppendOnlyLog(connection);
+    assert.match(await connection.info('persistence'), /aof_last_rewrite_time_sec:-1/);
+    await connection.config('SET', 'appendonly', 'yes');
+    await isRenewed();
+    await connection.acl('SETUSER', 'default', '-bgrewriteaof');
+    await renewAppendOnlyLog(connection);
+  });
+});
