@@ -1,7 +1,7 @@
 /**
  * The command. The client's part is `src/cli`; the roles of the server are loaded when they are asked for, so that
- * `flashpods ps` stays light, and for completion and `--version` not even the commands are. Signals are handled here
- * alone: the first asks for an orderly stop, a second forces it.
+ * `flashpods ps` stays light, and for `--version` not even the commands are; completion has an entry of its own. Signals
+ * are handled here alone: the first asks for an orderly stop, a second forces it.
  */
 import { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
@@ -40,11 +40,6 @@ async function main(): Promise<number> {
     interrupts,
   };
   const roles = async () => (await import('./roles/commands.ts')).roleCommands(interrupts);
-  if (argv[0] === '__complete') {
-    const { answerCompletion } = await import('../src/cli/completion/answer.ts');
-    const describe = async () => (await import('../src/cli/program.ts')).describeProgram(io, await roles());
-    return print(await answerCompletion(argv.slice(1), io.env, describe));
-  }
   const { runCli } = await import('../src/cli/program.ts');
   return runCli(argv, io, await roles());
 }

@@ -2,7 +2,7 @@ import { systemCode } from '../errors.ts';
 import { ClientError } from './client-error.ts';
 import { type ConfigFile, configFilePath, readConfigFile } from './config-file.ts';
 import type { ClientEnvironment } from './environment.ts';
-import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
+import type { RetryPolicy } from './retry.ts';
 
 // Not by `import`: see environment.ts.
 const { readFileSync } = process.getBuiltinModule('node:fs');
@@ -30,6 +30,7 @@ export interface Connection {
   readonly cacheDir: string;
 }
 
+export const DEFAULT_RETRY: RetryPolicy = { maxAttempts: 5, baseDelayMs: 1_000, maxDelayMs: 30_000 };
 const DEFAULT_HOST = '127.0.0.1';
 const DEFAULT_PORT = '8080';
 

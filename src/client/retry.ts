@@ -8,8 +8,6 @@ export interface RetryPolicy {
   readonly maxDelayMs: number;
 }
 
-export const DEFAULT_RETRY: RetryPolicy = { maxAttempts: 5, baseDelayMs: 1_000, maxDelayMs: 30_000 };
-
 const NETWORK_RETRIES = 3;
 const SERVER_ERROR_RETRIES = 2;
 /** A server that asks for more patience than this gets its error shown instead. */

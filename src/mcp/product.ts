@@ -1,5 +1,5 @@
 /** What Flashpods offers over MCP, on the person's machine and over HTTP. */
-import { DEFAULT_RETRY } from '../client/retry.ts';
+import { DEFAULT_RETRY } from '../client/connection.ts';
 import { type Backend, FixedBackend } from './backend.ts';
 import type { ServerDefinition } from './definition.ts';
 import { jobResources } from './resources.ts';

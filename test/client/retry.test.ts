@@ -4,7 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, it } from 'mocha';
 import { FlashpodsClient } from '../../src/client/client.ts';
 import { ClientError } from '../../src/client/client-error.ts';
-import { DEFAULT_RETRY, parseRetryAfter, Retries } from '../../src/client/retry.ts';
+import { DEFAULT_RETRY } from '../../src/client/connection.ts';
+import { parseRetryAfter, Retries } from '../../src/client/retry.ts';
 import { connectionTo, failure, json, type Script, WireServer } from './wire-server.ts';
 
 describe('retries of the client', () => {

@@ -32,6 +32,12 @@ export interface CommandEntry {
   readonly passesThrough: boolean;
 }
 
+export interface Place {
+  /** Of the program: what holds `bin` and `src`. */
+  readonly root: URL;
+  readonly cacheDir: string;
+}
+
 interface Kept {
   readonly key: string;
   readonly catalogue: CommandEntry;
@@ -39,11 +45,11 @@ interface Kept {
 
 /** From the cache, or made by `describe` when the program has changed since. */
 export async function loadCatalogue(
-  cacheDir: string,
+  { root, cacheDir }: Place,
   describe: () => Promise<CommandEntry>,
 ): Promise<CommandEntry> {
   const file = join(cacheDir, 'commands.json');
-  const key = programKey();
+  const key = programKey(root);
   try {
     const kept = JSON.parse(readFileSync(file, 'utf8')) as Kept;
     if (kept.key === key) return kept.catalogue;
@@ -63,10 +69,10 @@ export async function loadCatalogue(
 }
 
 /** Changes with the files that make the program, and with the place where they lie. */
-function programKey(): string {
+function programKey(root: URL): string {
   const facts: string[] = [];
-  for (const folder of ['../', '../../../bin/', '../../../bin/roles/', '../../']) {
-    const path = fileURLToPath(new URL(folder, import.meta.url));
+  for (const folder of ['src/', 'src/cli/', 'bin/', 'bin/roles/']) {
+    const path = fileURLToPath(new URL(folder, root));
     facts.push(path);
     for (const name of readdirSync(path)) {
       if (!/\.[jt]s$/.test(name)) continue;

@@ -1,4 +1,3 @@
-import { JOB_STATES } from '../../jobs/states.ts';
 import type { ArgumentEntry, CommandEntry, OptionEntry } from './catalogue.ts';
 import type { ServerFlags } from './server-values.ts';
 
@@ -9,7 +8,8 @@ export interface Candidate {
 
 /** What the server knows; each answers with nothing when it can't be asked. */
 export interface ServerValues {
-  jobs(status: 'all' | 'active'): Promise<readonly Candidate[]>;
+  /** Those that the command takes. */
+  jobs(command: string): Promise<readonly Candidate[]>;
   labels(): Promise<readonly Candidate[]>;
   artifacts(jobId: string): Promise<readonly Candidate[]>;
 }
@@ -128,8 +128,6 @@ async function valuesOf(option: OptionEntry, server: ServerValues): Promise<Comp
     case 'path':
     case 'name':
       return option.long === '--name' ? NOTHING : FILES;
-    case 'state':
-      return ofValues(['active', 'all', ...JOB_STATES]);
     case 'key=value':
       return option.long === '--label' ? of(await server.labels()) : NOTHING;
     default:
@@ -149,7 +147,7 @@ async function argumentValues(
       return FILES;
     case 'job':
     case 'jobs': {
-      const jobs = await server.jobs(['kill', 'wait'].includes(command.name) ? 'active' : 'all');
+      const jobs = await server.jobs(command.name);
       return of(jobs.filter(({ value }) => !positionals.includes(value)));
     }
     case 'names': {

@@ -1,5 +1,9 @@
-import type { Command } from 'commander';
-import type { CommandEntry } from './catalogue.ts';
+import type { Command, Option } from 'commander';
+import { JOB_STATES } from '../../jobs/states.ts';
+import type { CommandEntry, OptionEntry } from './catalogue.ts';
+
+/** What `--status` takes, which leaves it to the server to refuse others. */
+const STATES = ['active', 'all', ...JOB_STATES];
 
 /** The commands that `--help` shows, as data. */
 export function describeCommand(command: Command): CommandEntry {
@@ -7,13 +11,7 @@ export function describeCommand(command: Command): CommandEntry {
   return {
     name: command.name(),
     summary: command.description(),
-    options: help.visibleOptions(command).map((option) => ({
-      short: option.short ?? null,
-      long: option.long ?? option.short ?? '',
-      description: option.description,
-      takes: option.required || option.optional ? (/[<[]([^>\]]+)/.exec(option.flags)?.[1] ?? '') : null,
-      choices: option.argChoices ?? [],
-    })),
+    options: help.visibleOptions(command).map(describeOption),
     arguments: command.registeredArguments.map((argument) => ({
       name: argument.name(),
       variadic: argument.variadic,
@@ -24,5 +22,16 @@ export function describeCommand(command: Command): CommandEntry {
     passesThrough: command.registeredArguments.some(
       (argument) => argument.variadic && argument.name() === 'command',
     ),
+  };
+}
+
+function describeOption(option: Option): OptionEntry {
+  const takes = option.required || option.optional ? (/[<[]([^>\]]+)/.exec(option.flags)?.[1] ?? '') : null;
+  return {
+    short: option.short ?? null,
+    long: option.long ?? option.short ?? '',
+    description: option.description,
+    takes,
+    choices: option.argChoices ?? (takes === 'state' ? STATES : []),
   };
 }

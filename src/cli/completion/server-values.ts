@@ -12,6 +12,7 @@ export type ServerFlags = Readonly<Record<string, string | undefined>>;
 /** Somebody waits with a finger on the key. */
 const PATIENCE_MS = 1_000;
 const JOBS = 50;
+const ID_PREFIX = 'job_';
 const COMMAND_WIDTH = 60;
 
 interface JobFields {
@@ -22,25 +23,57 @@ interface JobFields {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-export function serverValues(flags: ServerFlags, env: ClientEnvironment): ServerValues {
-  const listJobs = async (status: string): Promise<readonly JobFields[]> => {
-    const answer = await get(`/jobs?status=${status}&limit=${JOBS}`, flags, env);
-    return (answer as { jobs?: readonly JobFields[] } | null)?.jobs ?? [];
-  };
+/** The jobs that a command takes. */
+const jobsFor = (command: string): string =>
+  `/jobs?status=${['kill', 'wait'].includes(command) ? 'active' : 'all'}&limit=${JOBS}`;
+
+/** A server that may be asked ahead: one question, whose answer waits here for whoever asks the same. */
+export class ServerAhead {
+  readonly #env: ClientEnvironment;
+  #expected: { path: string; answer: Promise<unknown> } | undefined;
+
+  constructor(env: ClientEnvironment) {
+    this.#env = env;
+  }
+
+  /** Asks for the jobs if that is what these words may come to. */
+  expect(words: readonly string[]): void {
+    const [command = '', ...others] = words;
+    const last = others.at(-1);
+    if (last === undefined || words.some((word) => word.startsWith('-'))) return;
+    if (!last.startsWith(ID_PREFIX) && !ID_PREFIX.startsWith(last)) return;
+    const path = jobsFor(command);
+    const answer = get(path, {}, this.#env);
+    answer.catch(() => undefined); // whoever asks gets it
+    this.#expected = { path, answer };
+  }
+
+  /** What the server says that the flags name. */
+  at(flags: ServerFlags): ServerValues {
+    return serverValues((path) => {
+      const expected = Object.keys(flags).length === 0 && this.#expected;
+      return expected && expected.path === path ? expected.answer : get(path, flags, this.#env);
+    });
+  }
+}
+
+function serverValues(ask: (path: string) => Promise<unknown>): ServerValues {
+  const listJobs = async (path: string): Promise<readonly JobFields[]> =>
+    ((await ask(path)) as { jobs?: readonly JobFields[] } | null)?.jobs ?? [];
   return {
-    jobs: async (status) =>
-      (await listJobs(status)).map(({ id, status: state, command, task }) => ({
+    jobs: async (command) =>
+      (await listJobs(jobsFor(command))).map(({ id, status: state, command: line, task }) => ({
         value: id,
-        description: `${state}: ${shorten(command ?? task ?? '', COMMAND_WIDTH)}`,
+        description: `${state}: ${shorten(line ?? task ?? '', COMMAND_WIDTH)}`,
       })),
     labels: async () => {
-      const pairs = (await listJobs('all')).flatMap(({ labels }) =>
+      const pairs = (await listJobs(jobsFor('ps'))).flatMap(({ labels }) =>
         Object.entries(labels ?? {}).map(([key, value]) => `${key}=${value}`),
       );
       return [...new Set(pairs)].filter(isOneWord).map((value) => ({ value }));
     },
     artifacts: async (id) => {
-      const answer = await get(`/jobs/${encodeURIComponent(id)}/artifacts`, flags, env);
+      const answer = await ask(`/jobs/${encodeURIComponent(id)}/artifacts`);
       const { artifacts = [] } = (answer ?? {}) as { artifacts?: { name: string; size_bytes: number }[] };
       return artifacts
         .filter(({ name }) => isOneWord(name))
