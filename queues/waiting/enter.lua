@@ -15,13 +15,12 @@ local jobId = ARGV[1]
 local entry = cjson.decode(ARGV[2])
 local known = redis.call('GET', waitingKey(jobId))
 if known and cjson.decode(known).epoch > entry.epoch then return 0 end
-redis.call('SET', waitingKey(jobId), ARGV[2])
 redis.call('ZADD', ALL, ARGV[3], jobId)
-local key = string.format('%.0f', entry.key)
-if redis.call('ZADD', ownerKey(entry.owner), key, memberOf(entry.position, jobId)) == 1 then
-  redis.call('HINCRBY', COUNTS, entry.owner, 1)
-  redis.call('ZADD', OWNERS, 0, entry.owner)
-end
+redis.call('ZADD', ownerKey(entry.owner), string.format('%.0f', entry.key), memberOf(entry.position, jobId))
+redis.call('HSET', COUNTS, entry.owner, redis.call('ZCARD', ownerKey(entry.owner)))
+redis.call('ZADD', OWNERS, 0, entry.owner)
 if ARGV[4] ~= '' then redis.call('ZADD', DEADLINES, ARGV[4], jobId) end
+-- Last: what has no entry counts as missing and is entered again, should only half of this be done.
+redis.call('SET', waitingKey(jobId), ARGV[2])
 redis.call('PUBLISH', WAKE, '')
 return 1

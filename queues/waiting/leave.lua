@@ -13,11 +13,13 @@ redis.call('ZREM', ALL, jobId)
 local known = redis.call('GET', waitingKey(jobId))
 if not known then return 0 end
 local entry = cjson.decode(known)
-redis.call('DEL', waitingKey(jobId))
-if redis.call('ZREM', ownerKey(entry.owner), memberOf(entry.position, jobId)) == 1 then
-  if redis.call('HINCRBY', COUNTS, entry.owner, -1) == 0 then
-    redis.call('HDEL', COUNTS, entry.owner)
-    redis.call('ZREM', OWNERS, entry.owner)
-  end
+redis.call('ZREM', ownerKey(entry.owner), memberOf(entry.position, jobId))
+local left = redis.call('ZCARD', ownerKey(entry.owner))
+if left > 0 then
+  redis.call('HSET', COUNTS, entry.owner, left)
+else
+  redis.call('HDEL', COUNTS, entry.owner)
+  redis.call('ZREM', OWNERS, entry.owner)
 end
+redis.call('DEL', waitingKey(jobId))
 return 1

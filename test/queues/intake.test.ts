@@ -40,6 +40,21 @@ describe('the intake', () => {
     assert.equal(await here.resources.waiting.place(job.id), 1);
   });
 
+  it('misses a job that was entered by half, and enters it as one', async () => {
+    const { connection, keys, queue, waiting } = here.resources;
+    const job = await here.submit();
+    // As `enter.lua` leaves it when it does not come to its last command: the owner's list holds it already.
+    await connection.del(keys.waitingJob(job.id), `${here.prefix}:waiting:counts`);
+    assert.deepEqual(await waiting.missing([job.id]), [job.id]);
+    await queue.enqueue(job);
+    assert.deepEqual(await waiting.missing([job.id]), []);
+    assert.deepEqual([...(await waiting.counts()).values()], [1]);
+    assert.deepEqual(
+      (await waiting.candidates()).map(({ jobId }) => jobId),
+      [job.id],
+    );
+  });
+
   it('shows people what a job needs, and neither its command nor its environment', async () => {
     await here.submit({ command: 'echo confidential', env: { KEY: 'secret' } });
     const [entry] = await here.resources.queues.intake.getPrioritized();
