@@ -91,9 +91,9 @@ export class Sweeper {
     const queue = resources.queues.run(row.host);
     await resources.queue.withdraw(row.id);
     const state = await queue.getJobState(id);
-    // Finished though nobody claimed it: the host failed before it began anything.
-    if (state === 'completed' || state === 'failed') await queue.remove(id);
+    // Finished though nobody claimed it: the host failed before it began anything. Unknown: not there, or by half.
     if (state === 'unknown' || state === 'completed' || state === 'failed') {
+      await queue.remove(id);
       await queue.add('dispatch', { jobId: row.id, epoch: row.epoch }, { jobId: id });
     }
   }

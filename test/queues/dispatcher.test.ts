@@ -377,6 +377,22 @@ describe('the dispatcher', () => {
       here.dispatcher('a');
       await eventually('the host has it', async () => (await inRunQueue(job, 'a')) === 'waiting');
     });
+    it('when the host’s queue holds half of an entry', async () => {
+      await here.openHost('a', 1);
+      await declareWhole();
+      const job = await here.submit();
+      await reserveFor(job, 'a');
+      await setStarting(job, 'a');
+      // BullMQ writes the entry first and its id into the list after; the second is not there.
+      await here.resources.connection.hset(
+        `${here.prefix}:run-a:${dispatchId(job.id, 1)}`,
+        'name',
+        'dispatch',
+      );
+      await age(job);
+      here.dispatcher('a');
+      await eventually('the host has it', async () => (await inRunQueue(job, 'a')) === 'waiting');
+    });
     it('of a host that put the dispatch aside before it claimed it', async () => {
       const host = await here.openHost('a', 1);
       const process = here.processor(host);
