@@ -40,6 +40,8 @@ const MONITOR_LOST_AFTER_MS = 10_000;
 const WAIT_INTERVAL = '100ms';
 const KILL_EVERY_MS = 5;
 const KILL_DEADLINE_MS = 30_000;
+const REMOVE_TRIES = 10;
+const REMOVE_EVERY_MS = 100;
 const CGROUP_REMOVE_TRIES = 100;
 const TERMINATION_LOOK_MS = 20;
 
@@ -329,16 +331,25 @@ export class HostRuntime implements ContainerRuntime {
     // Podman takes the container's cgroup with it, and on v1 nothing else counted kills for memory.
     this.#look(name);
     this.#persist(name);
-    try {
-      await this.#parts.podman.call('DELETE', `/containers/${name}`, {
-        query: { force: true, timeout: 0, v: true },
-      });
-    } catch (error) {
-      if (!(error instanceof PodmanApiError && error.status === 404)) throw asContainerError(error);
-    }
+    await this.#removeContainer(name);
     this.#fresh.delete(name);
     this.#removed.add(name);
     if (this.#parts.cgroups.processes(name).length > 0) await this.kill(name);
+  }
+
+  async #removeContainer(name: string): Promise<void> {
+    const query = { force: true, timeout: 0, v: true };
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return void (await this.#parts.podman.call('DELETE', `/containers/${name}`, { query }));
+      } catch (error) {
+        if (error instanceof PodmanApiError && error.status === 404) return;
+        // The kernel may let go of a mount a moment after the last process has gone.
+        const passes = error instanceof PodmanApiError && /device or resource busy/.test(error.message);
+        if (!passes || tries === REMOVE_TRIES) throw asContainerError(error);
+        await delay(REMOVE_EVERY_MS);
+      }
+    }
   }
 
   async dispose(name: string): Promise<void> {
