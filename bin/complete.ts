@@ -4,6 +4,7 @@
  */
 import type { CommandEntry } from '../src/cli/completion/catalogue.ts';
 import { ServerAhead } from '../src/cli/completion/server-values.ts';
+import { systemCode } from '../src/errors.ts';
 import { loadClientEnvironment } from '../src/client/environment.ts';
 
 const words = process.argv.slice(2);
@@ -37,9 +38,12 @@ async function describe(): Promise<CommandEntry> {
 function print(text: string): void {
   const { writeSync } = process.getBuiltinModule('node:fs');
   const bytes = Buffer.from(text);
-  try {
-    for (let at = 0; at < bytes.length;) at += writeSync(1, bytes, at);
-  } catch {
-    // Nobody reads it any more.
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(1, bytes, at);
+    } catch (error) {
+      // A slow reader, where the pipe does not wait for one. Any other error: nobody reads it any more.
+      if (systemCode(error) !== 'EAGAIN') return;
+    }
   }
 }

@@ -3,7 +3,8 @@
 # Expects `root`, the directory of the checkout.
 
 completion_bundle=${root:?}/.node/complete.mjs
-completion_parts=("$root"/{bin/complete,src/cli/terminal}.ts "$root"/src/{,client/,cli/completion/}*.ts)
+completion_parts=("$root"/{bin/complete,scripts/bundle-completion,src/cli/terminal}.ts
+  "$root"/src/{,client/,cli/completion/}*.ts)
 
 bundle_is_current() {
   [[ -f $completion_bundle ]] || return 1

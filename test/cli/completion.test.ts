@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import type { CommandEntry } from '../../src/cli/completion/catalogue.ts';
+import { ON_JOBS } from '../../src/cli/completion/server-values.ts';
 import { scratch } from '../support/scratch.ts';
 import { Terminal } from '../support/terminal.ts';
 import { FarServer } from './far-server.ts';
@@ -79,6 +81,23 @@ describe('completion', () => {
     assert.deepEqual(await values('kill', ''), [RUNNING]);
     assert.deepEqual(await values('kill', RUNNING, ''), []);
     assert.deepEqual(await values('--json', 'logs', '--tail', '5', '-f', ''), [RUNNING, ENDED]);
+  });
+
+  it('asks the server once, ahead for the commands that take jobs, and not where the line may name another', async () => {
+    await complete('ki');
+    const kept = join(env['XDG_CACHE_HOME'] ?? '', 'flashpods', 'commands.json');
+    const { catalogue } = JSON.parse(await readFile(kept, 'utf8')) as { catalogue: CommandEntry };
+    const takesJobs = catalogue.commands.filter(({ arguments: [first] }) => first?.name.startsWith('job'));
+    assert.deepEqual(takesJobs.map(({ name }) => name).sort(), [...ON_JOBS].sort());
+    for (const name of ON_JOBS) {
+      far.wire.seen.length = 0;
+      assert.ok((await values(name, '')).includes(RUNNING));
+      assert.equal(far.wire.seen.length, 1, name);
+    }
+    far.wire.seen.length = 0;
+    await complete('logs', '--url', 'http://127.0.0.1:1', '');
+    await complete('run', '');
+    assert.equal(far.wire.seen.length, 0);
   });
 
   it('offers labels and artifacts', async () => {

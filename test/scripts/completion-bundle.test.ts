@@ -17,7 +17,7 @@ describe('the one file that completion loads', () => {
   before(() => directory.make());
 
   it('is not used where it is missing, or older than a part of it', async () => {
-    const root = directory.path('checkout');
+    const root = directory.path('a checkout');
     for (const dir of ['.node', 'bin', 'scripts', 'node_modules', 'src/client'])
       await mkdir(join(root, dir), { recursive: true });
     for (const file of LAUNCHER) await copyFile(join(ROOT, file), join(root, file));

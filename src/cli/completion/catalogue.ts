@@ -71,7 +71,7 @@ export async function loadCatalogue(
 /** Changes with the files that make the program, and with the place where they lie. */
 function programKey(root: URL): string {
   const facts: string[] = [];
-  for (const folder of ['src/', 'src/cli/', 'bin/', 'bin/roles/']) {
+  for (const folder of ['src/', 'src/cli/', 'src/jobs/', 'bin/', 'bin/roles/']) {
     const path = fileURLToPath(new URL(folder, root));
     facts.push(path);
     for (const name of readdirSync(path)) {

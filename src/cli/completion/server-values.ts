@@ -27,6 +27,9 @@ interface JobFields {
 const jobsFor = (command: string): string =>
   `/jobs?status=${['kill', 'wait'].includes(command) ? 'active' : 'all'}&limit=${JOBS}`;
 
+/** Commands that take jobs, as far as they are asked ahead for. */
+export const ON_JOBS: readonly string[] = ['artifacts', 'kill', 'logs', 'rerun', 'wait'];
+
 /** A server that may be asked ahead: one question, whose answer waits here for whoever asks the same. */
 export class ServerAhead {
   readonly #env: ClientEnvironment;
@@ -40,7 +43,9 @@ export class ServerAhead {
   expect(words: readonly string[]): void {
     const [command = '', ...others] = words;
     const last = others.at(-1);
-    if (last === undefined || words.some((word) => word.startsWith('-'))) return;
+    if (last === undefined || !ON_JOBS.includes(command)) return;
+    // Options may name another server.
+    if (words.some((word) => word.startsWith('-'))) return;
     if (!last.startsWith(ID_PREFIX) && !ID_PREFIX.startsWith(last)) return;
     const path = jobsFor(command);
     const answer = get(path, {}, this.#env);
