@@ -14,6 +14,7 @@ import type { HostRegistry } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Tenant } from '../src/tenants/tenant.ts';
 import type { Entitlements, TenantRegistry } from '../src/tenants/tenants.ts';
+import { renewAppendOnlyLog } from './append-only-log.ts';
 import { once } from '../src/lifecycle/once.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import {
@@ -152,13 +153,15 @@ export class Dispatcher {
   async #whole(): Promise<boolean> {
     if (this.#verified) return true;
     this.#verified = true; // before the question: a connection that is lost meanwhile makes it false again
-    const whole =
-      (await this.#o.resources.semaphore.verify()) ||
-      (await this.#reconciler.restore(() => this.#leadership.lead()));
-    if (!whole) {
-      this.#verified = false;
-      await this.#notes.noteRecovery(await this.#o.resources.semaphore.snapshot());
+    const { connection, keys, semaphore } = this.#o.resources;
+    let whole = false;
+    try {
+      whole = (await semaphore.verify()) || (await this.#reconciler.restore(() => this.#leadership.lead()));
+    } finally {
+      if (!whole) this.#verified = false;
     }
+    if (whole) await renewAppendOnlyLog(connection, keys);
+    else await this.#notes.noteRecovery(await semaphore.snapshot());
     return this.#verified;
   }
 
@@ -178,6 +181,7 @@ export class Dispatcher {
     if (!thorough) return;
     this.#lastReconciliation = now;
     await this.#reconciler.reconcile();
+    await renewAppendOnlyLog(this.#o.resources.connection, this.#o.resources.keys);
   }
 
   async #dispatchAll(): Promise<void> {

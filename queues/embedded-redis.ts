@@ -192,9 +192,12 @@ async function probe<T>(socketPath: string, ask: (redis: Redis) => Promise<T>, o
   }
 }
 
+/** Which of them it is depends on what the damaged bytes look like. */
+const REFUSALS =
+  /(bad file format|unknown command .*|unrecoverable error|unexpected end of file) reading the append only file|AOF loading aborted|truncated file is not the last|invalid AOF manifest/i;
+
 function explain(dir: string, log: string): string {
-  // A warning that names the file. Which one it is depends on what the damaged bytes look like.
-  if (/^\d+:\S+ [^#*\n]* # .*(append.?only|AOF)/im.test(log)) {
+  if (REFUSALS.test(log)) {
     return [
       `redis-server refuses its append-only file in ${join(dir, 'appendonlydir')}: it is damaged.`,
       'Jobs and their results are in the database and safe. Either repair the file:',

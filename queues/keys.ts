@@ -18,6 +18,8 @@ export interface Keys {
   readonly leader: string;
   /** Hash: `nonce` (missing: Redis lost its data) and `run` (the Redis process that was last verified). */
   readonly server: string;
+  /** String, there for no time at all: see `append-only-log.ts`. */
+  readonly renewal: string;
   /** String: how things stand for waiting jobs, as JSON; expires. See `waiting/outlook.ts`. */
   readonly outlook: string;
   /** Pub/sub: the payload is the id of a job whose row may have changed. */
@@ -49,6 +51,7 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     prefix,
     leader: `${prefix}:leader`,
     server: `${prefix}:server`,
+    renewal: `${prefix}:renewal`,
     outlook: `${prefix}:outlook`,
     lookChannel: `${prefix}:look`,
     wakeChannel: `${prefix}:wake`,

@@ -9,7 +9,9 @@
   Result   1 declared, 0 not
 ]]
 -- @include keys
+-- @include recount
 if redis.call('HGET', SERVER, 'restoring') ~= ARGV[1] then return 0 end
+recount()
 redis.call('HDEL', SERVER, 'restoring')
 redis.call('HSET', SERVER, 'nonce', ARGV[1], 'run', ARGV[2])
 redis.call('PUBLISH', WAKE, '')

@@ -5,13 +5,9 @@
  * service_unavailable when Redis does not answer; then it may have been done or not.
  */
 import type { Redis } from 'ioredis';
-import { renewAppendOnlyLog } from '../append-only-log.ts';
 import { ask } from '../connection.ts';
 import { scriptsOf } from '../script.ts';
 import { REFUSALS, SemaphoreRefusal } from './refusal.ts';
-
-/** What `verify.lua` answers. */
-const VERIFIED = { lost: 0, same: 1, restarted: 2 } as const;
 
 const script = scriptsOf(import.meta.url);
 const SCRIPTS = {
@@ -269,9 +265,7 @@ export class Semaphore {
    * @returns false when the data were lost: dispatch has to wait for {@link found}
    */
   async verify(): Promise<boolean> {
-    const result = await this.#run('verify', 'Redis', [await this.#runId()]);
-    if (result === VERIFIED.restarted) await renewAppendOnlyLog(this.#connection);
-    return result !== VERIFIED.lost;
+    return (await this.#run('verify', 'Redis', [await this.#runId()])) === 1;
   }
 
   /** Marks the begin of a restoration. */
@@ -282,9 +276,7 @@ export class Semaphore {
 
   /** Declares that everything is in Redis again. @returns false when the data were lost again since {@link restoring} */
   async found(token: string): Promise<boolean> {
-    const declared = (await this.#run('found', 'Redis', [token, await this.#runId()])) === 1;
-    if (declared) await renewAppendOnlyLog(this.#connection);
-    return declared;
+    return (await this.#run('found', 'Redis', [token, await this.#runId()])) === 1;
   }
 
   /** What the reservations of each owner add up to. */

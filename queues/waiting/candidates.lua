@@ -30,7 +30,8 @@ local result = { last, tostring(each) }
 for _, owner in ipairs(owners) do
   local first = skipped[owner] or 0
   local jobs, keys = {}, {}
-  for _, member in ipairs(redis.call('ZRANGE', ownerKey(owner), first, first + each - 1)) do
+  local members = redis.call('ZRANGE', ownerKey(owner), first, first + each - 1)
+  for _, member in ipairs(members) do
     local jobId = jobOf(member)
     table.insert(jobs, jobId)
     table.insert(keys, waitingKey(jobId))
@@ -40,6 +41,12 @@ for _, owner in ipairs(owners) do
       if entry then
         table.insert(result, jobs[index])
         table.insert(result, entry)
+      else
+        -- Entered, or taken out, by half. If it waits, reconciliation enters it again.
+        redis.call('ZREM', ownerKey(owner), members[index])
+        redis.call('ZREM', ALL, jobs[index])
+        redis.call('ZREM', DEADLINES, jobs[index])
+        tally(owner)
       end
     end
   end

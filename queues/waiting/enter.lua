@@ -17,10 +17,9 @@ local known = redis.call('GET', waitingKey(jobId))
 if known and cjson.decode(known).epoch > entry.epoch then return 0 end
 redis.call('ZADD', ALL, ARGV[3], jobId)
 redis.call('ZADD', ownerKey(entry.owner), string.format('%.0f', entry.key), memberOf(entry.position, jobId))
-redis.call('HSET', COUNTS, entry.owner, redis.call('ZCARD', ownerKey(entry.owner)))
-redis.call('ZADD', OWNERS, 0, entry.owner)
+tally(entry.owner)
 if ARGV[4] ~= '' then redis.call('ZADD', DEADLINES, ARGV[4], jobId) end
--- Last: what has no entry counts as missing and is entered again, should only half of this be done.
+-- Last: should only half of this be done, the job counts as missing and is entered again.
 redis.call('SET', waitingKey(jobId), ARGV[2])
 redis.call('PUBLISH', WAKE, '')
 return 1

@@ -8,18 +8,13 @@
 ]]
 -- @include waiting
 local jobId = ARGV[1]
-redis.call('ZREM', DEADLINES, jobId)
+-- First: should only half of this be done, the job counts as missing and, if it waits, is entered again.
 redis.call('ZREM', ALL, jobId)
+redis.call('ZREM', DEADLINES, jobId)
 local known = redis.call('GET', waitingKey(jobId))
 if not known then return 0 end
 local entry = cjson.decode(known)
 redis.call('ZREM', ownerKey(entry.owner), memberOf(entry.position, jobId))
-local left = redis.call('ZCARD', ownerKey(entry.owner))
-if left > 0 then
-  redis.call('HSET', COUNTS, entry.owner, left)
-else
-  redis.call('HDEL', COUNTS, entry.owner)
-  redis.call('ZREM', OWNERS, entry.owner)
-end
+tally(entry.owner)
 redis.call('DEL', waitingKey(jobId))
 return 1

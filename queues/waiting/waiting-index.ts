@@ -181,12 +181,16 @@ export class WaitingIndex {
   async missing(jobIds: readonly string[]): Promise<string[]> {
     if (jobIds.length === 0) return [];
     const pipeline = this.#connection.pipeline();
-    for (const jobId of jobIds) pipeline.exists(`${this.#prefix}:waiting:entry:${jobId}`);
-    const results = (await pipeline.exec()) ?? [];
-    return jobIds.filter((_, index) => {
-      const [error, exists] = results[index] ?? [new Error('no answer'), null];
+    for (const jobId of jobIds) {
+      pipeline.exists(`${this.#prefix}:waiting:entry:${jobId}`);
+      pipeline.zscore(`${this.#prefix}:waiting:all`, jobId);
+    }
+    const answers = ((await pipeline.exec()) ?? []).map(([error, answer]) => {
       if (error) throw error;
-      return exists === 0;
+      return answer;
     });
+    return jobIds.filter(
+      (_, index) => answers[2 * index] !== 1 || typeof answers[2 * index + 1] !== 'string',
+    );
   }
 }

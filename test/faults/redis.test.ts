@@ -162,7 +162,10 @@ describe('Redis', function () {
     await truncate(file, (await readFile(file)).lastIndexOf('usedMemory') + 1);
     await scene.stack.startRedis();
     await scene.submit();
-    await eventually('the file is written anew', async () => (await newestLog()) !== file);
+    await eventually('the file is written anew', async () => {
+      const info = await scene.queues.connection.info('persistence').catch(() => '');
+      return info.includes('aof_rewrite_in_progress:0') && (await newestLog()) !== file;
+    });
     await kill();
     await scene.stack.startRedis();
     letGo(long);

@@ -587,6 +587,26 @@ describe('the dispatcher', () => {
       assert.deepEqual(runs.sort(), [before.id, during.id, afterwards.id].sort());
     });
 
+    it('does not say whether it was restarted, nothing starts until it does', async () => {
+      const { connection } = here.resources;
+      const host = await here.openHost('a', 1);
+      here.consumer('a', here.processor(host));
+      await declareWhole();
+      const job = await here.submit();
+      await connection.acl('SETUSER', 'default', '-info');
+      try {
+        here.dispatcher('a');
+        await eventually('it was asked again', async () => {
+          const log = JSON.stringify(await connection.acl('LOG'));
+          return [...log.matchAll(/"count",(\d+)/g)].reduce((sum, [, count]) => sum + Number(count), 0) > 2;
+        });
+        assert.equal(await status(job), 'queued');
+      } finally {
+        await connection.acl('SETUSER', 'default', '+info');
+      }
+      await becomes(job, 'completed');
+    });
+
     it('lost its data, waits for the hosts and starts jobs in their old order', async () => {
       const host = await here.openHost('a', 1);
       await here.openHost('b', 1);

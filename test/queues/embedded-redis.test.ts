@@ -140,6 +140,15 @@ describe('embedded Redis', () => {
     });
   }
 
+  it('calls no file damaged that it only can’t reach', async () => {
+    writeFileSync(join(dir, 'appendonlydir'), '');
+    await assert.rejects(startEmbeddedRedis(options()), (error: Error) => {
+      assert.match(error.message, /append-?only dir/i);
+      assert.doesNotMatch(error.message, /damaged/);
+      return true;
+    });
+  });
+
   it('starts in spite of a file that was cut off in the middle of its last write', async () => {
     const first = await start();
     await withClient(async (redis) => {

@@ -55,6 +55,25 @@ describe('the intake', () => {
     );
   });
 
+  it('misses a job that waits and was taken out by half', async () => {
+    const { connection, queue, waiting } = here.resources;
+    const job = await here.submit();
+    await connection.zrem(`${here.prefix}:waiting:all`, job.id);
+    assert.deepEqual(await waiting.missing([job.id]), [job.id]);
+    await queue.enqueue(job);
+    assert.equal((await waiting.overview()).length, 1);
+  });
+
+  it('forgets a job that was entered by half and waits no more', async () => {
+    const { connection, keys, waiting } = here.resources;
+    const job = await here.submit();
+    await connection.del(keys.waitingJob(job.id));
+    assert.deepEqual(await waiting.candidates(), []);
+    assert.deepEqual([...(await waiting.counts()).keys()], []);
+    assert.equal((await waiting.overview()).length, 0);
+    assert.deepEqual(await connection.keys(`${here.prefix}:waiting:*`), []);
+  });
+
   it('shows people what a job needs, and neither its command nor its environment', async () => {
     await here.submit({ command: 'echo confidential', env: { KEY: 'secret' } });
     const [entry] = await here.resources.queues.intake.getPrioritized();

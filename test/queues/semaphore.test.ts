@@ -409,12 +409,22 @@ describe('the semaphore', () => {
     await connection.hincrby(`${keys.prefix}:held:cpus`, 'nobody', 5);
     await connection.sadd(`${keys.prefix}:reservations`, 'entered-by-half', 'dropped-by-half');
     await connection.sadd(`${keys.host('b')}:jobs`, 'dropped-by-half');
+    await connection.sadd(`${keys.prefix}:hosts`, 'registered-by-half');
+    await connection.sadd(`${keys.prefix}:reservations`, 'of-nobody');
+    await connection.hset(keys.reservation('of-nobody'), { host: 'z', owner: 'o', cpus: 1, memory: 1 });
     assert.equal((await semaphore.audit()).length > 0, true);
     await connection.hset(keys.server, 'run', 'another process');
     assert.equal(await semaphore.verify(), true);
     assert.deepEqual(await semaphore.audit(), []);
     const { used, held } = await host();
     assert.deepEqual([used.cpusMilli, used.memoryMib, held], [1_000, 1_024, 1]);
+    const { hosts, reservations } = await semaphore.snapshot();
+    assert.deepEqual(hosts.map(({ name }) => name).sort(), ['a', 'b']);
+    assert.deepEqual(
+      reservations.map(({ jobId }) => jobId),
+      ['j'],
+    );
+    assert.equal(await connection.exists(keys.reservation('of-nobody')), 0);
   });
 
   it('says when its data are lost, and when they are lost again during the restoration', async () => {

@@ -45,6 +45,12 @@ export class TestRedis {
     this.#server = undefined;
   }
 
+  async kill(): Promise<void> {
+    process.kill(this.pid, 'SIGKILL');
+    await this.#server?.exited;
+    await this.halt();
+  }
+
   /** Gone for a while, as in an outage. */
   async outage(ms: number): Promise<void> {
     await this.halt();

@@ -18,3 +18,15 @@ local POSITION_DIGITS = 10
 local function ownerKey(owner) return PREFIX .. ':waiting:owner:' .. owner end
 local function memberOf(position, jobId) return string.format('%0' .. POSITION_DIGITS .. '.0f', position) .. jobId end
 local function jobOf(member) return string.sub(member, POSITION_DIGITS + 1) end
+
+-- Counts the jobs of an owner.
+local function tally(owner)
+  local number = redis.call('ZCARD', ownerKey(owner))
+  if number > 0 then
+    redis.call('HSET', COUNTS, owner, number)
+    redis.call('ZADD', OWNERS, 0, owner)
+  else
+    redis.call('HDEL', COUNTS, owner)
+    redis.call('ZREM', OWNERS, owner)
+  end
+end

@@ -110,15 +110,15 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     name: 'synchronisation after a restart of Redis',
     file: 'queues/semaphore/verify.lua',
-    find: ", 'held', '0', 'synchronised', '0')",
-    replace: ", 'held', '0')",
+    find: "  redis.call('HSET', hostKey(name), 'synchronised', '0')\n",
+    replace: '',
     spec: SEMAPHORE,
     test: 'is asked for again after Redis was restarted',
   },
   {
     name: 'sums are counted anew after a restart of Redis',
-    file: 'queues/semaphore/verify.lua',
-    find: '    count(jobId, held[1], held[2], held[3], held[4])\n',
+    file: 'queues/semaphore/includes/recount.lua',
+    find: '      count(jobId, held[1], held[2], held[3], held[4])\n',
     replace: '',
     spec: SEMAPHORE,
     test: 'counts anew after a restart, whatever half of a script left',
@@ -254,7 +254,7 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     name: 'append-only file: no half of a script stays in it',
     file: 'queues/append-only-log.ts',
-    find: '    if (keepsOne) await connection.bgrewriteaof();\n',
+    find: '    await connection.bgrewriteaof();\n',
     replace: '',
     spec: 'test/queues/append-only-log.test.ts',
     test: 'holds no half of a script once it is renewed after a start that cut it off',
