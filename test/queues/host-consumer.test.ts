@@ -56,9 +56,9 @@ describe('the consumer of a host', () => {
 
   it('joins a second pickup of the same dispatch', async () => {
     const { open, opened } = gate();
-    let begun = 0;
-    const consumer = here.consumer('a', async () => {
-      begun += 1;
+    const begun: string[] = [];
+    const consumer = here.consumer('a', async ({ jobId }) => {
+      begun.push(jobId);
       await opened;
       return { status: 'completed', exitCode: 0 };
     });
@@ -71,9 +71,14 @@ describe('the consumer of a host', () => {
     await eventually('it was picked up again', async () =>
       (await connection.lrange(queue.toKey('active'), 0, -1)).includes(id),
     );
+    // What comes behind it in the queue is handed over after it.
+    await add('k');
+    await eventually('the next one is held', () => begun.includes('k'));
+    assert.deepEqual(begun, ['j', 'k']);
     open();
-    await eventually('it is done', async () => (await state('j')) === 'completed');
-    assert.equal(begun, 1);
+    for (const job of ['j', 'k'])
+      await eventually('it is done', async () => (await state(job)) === 'completed');
+    assert.deepEqual(begun, ['j', 'k']);
     await eventually('nothing is held', () => consumer.held.length === 0);
   });
 
