@@ -1,6 +1,7 @@
 /** The BullMQ queues: what people see of waiting jobs (`intake`), and the way to each host (`run-<host>`). */
 import { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { messageOf } from '../src/errors.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import { QueueName } from './keys.ts';
 
@@ -25,6 +26,9 @@ export type RunQueue = Queue<Dispatch>;
 
 /** Finished entries stay visible in Bull Board for a while, and no longer than Redis can afford. */
 const FINISHED = { age: 24 * 3600, count: 1_000 } as const;
+
+/** How many may drop one queue at once. */
+const DROP_TRIES = 20;
 
 export class Queues {
   readonly intake: IntakeQueue;
@@ -51,10 +55,21 @@ export class Queues {
 
   /** Takes a host's queue away with all that is in it: the rows say what becomes of its jobs. */
   async drop(host: string): Promise<void> {
-    const queue = this.run(host);
-    await queue.obliterate({ force: true });
+    await this.#run.get(host)?.close();
     this.#run.delete(host);
-    await queue.close();
+    const queue = this.#open<Dispatch>(QueueName.run(host));
+    try {
+      for (let tries = 1; ; tries += 1) {
+        try {
+          return await queue.obliterate({ force: true });
+        } catch (error) {
+          // Somebody who drops it as well has taken away that it is paused, just before.
+          if (tries === DROP_TRIES || !/non-paused/.test(messageOf(error))) throw error;
+        }
+      }
+    } finally {
+      await queue.close();
+    }
   }
 
   async close(): Promise<void> {

@@ -268,6 +268,17 @@ describe('the intake', () => {
     assert.ok(report.queue.oldestWaitSeconds <= 5);
   });
 
+  it('takes a host’s queue away once, whoever else takes it away at the same time', async () => {
+    const { connection, queue, queues } = here.resources;
+    const other = here.process();
+    for (let round = 0; round < 20; round += 1) {
+      await queues.run('gone').add('dispatch', { jobId: `j${round}`, epoch: 1 });
+      const all = [queue, other.queue, queue, other.queue].map((each) => each.forgetHost('gone'));
+      assert.deepEqual(await Promise.all(all), [true, true, true, true]);
+      assert.deepEqual(await connection.keys(`${here.prefix}:run-gone:*`), []);
+    }
+  });
+
   it('can be made before Redis is there', async () => {
     const job = await here.submit({ enqueue: false });
     await redis.halt();
