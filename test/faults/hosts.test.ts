@@ -9,6 +9,7 @@ import { eventually } from '../support/eventually.ts';
 import { removeContainer } from '../support/podman-ps.ts';
 import { checkAftermath, type Expected } from './harness/aftermath.ts';
 import { Cable } from './harness/cable.ts';
+import { freeze } from './harness/freeze.ts';
 import { isHeld } from './harness/plan.ts';
 import { type FaultScene, startScene, type SubmittedJob } from './harness/scene.ts';
 
@@ -113,7 +114,7 @@ describe('hosts that fail', () => {
     await lost.told.hasBegun();
     expected.set(lost.id, { status: 'failed', error: 'host_lost', exitCode: null });
     const worker = scene.stack.worker(LEFT.name);
-    worker.kill('SIGSTOP');
+    await freeze(scene.dir, worker);
     await untilState(LEFT.name, 'lost');
     await eventually(
       'its job is lost',
@@ -143,7 +144,7 @@ describe('hosts that fail', () => {
     const lost = await scene.submitTo(LEFT.name);
     expected.set(lost.id, { status: 'failed', error: 'host_lost', exitCode: null });
     await isHeld(hold);
-    sleeper.kill('SIGSTOP');
+    await freeze(scene.dir, sleeper);
     await untilState(LEFT.name, 'lost');
     await eventually('it is lost', async () => (await scene.stack.caller.job(lost.id)).status === 'failed');
     writeFileSync(hold, '');
@@ -181,7 +182,7 @@ describe('hosts that fail', () => {
     });
     const job = await scene.submitTo(LEFT.name, { gated: true, exitCode: 2 });
     await isHeld(hold);
-    sleeper.kill('SIGSTOP');
+    await freeze(scene.dir, sleeper);
     await scene.drain(RIGHT.name, false);
     await job.told.hasBegun();
     await scene.drain(RIGHT.name, true);

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import { eventually } from '../support/eventually.ts';
 import { checkAftermath, type Expected } from './harness/aftermath.ts';
+import { freeze } from './harness/freeze.ts';
 import { type FaultScene, startScene } from './harness/scene.ts';
 
 const HOSTS = [
@@ -56,7 +57,7 @@ describe('two of a kind', () => {
       scene.submit({ cpus: 1 + (index % 3), script: 'sleep 0.2' }),
     );
     await Promise.all(jobs.slice(0, 6));
-    paused.kill('SIGSTOP');
+    await freeze(scene.dir, paused);
     try {
       await eventually('the other leads', async () => !['', name].includes(await leader()));
       await Promise.all(jobs);

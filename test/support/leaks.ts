@@ -10,8 +10,8 @@ const MARK = join(tmpdir(), 'fp-');
 
 let before = new Set<string>();
 
-export function mochaGlobalSetup(): void {
-  before = new Set(leftOnTheMachine());
+export async function mochaGlobalSetup(): Promise<void> {
+  before = new Set([...leftOnTheMachine(), ...(await containers())]);
 }
 
 export async function mochaGlobalTeardown(): Promise<void> {
