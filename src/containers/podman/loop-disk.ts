@@ -1,5 +1,5 @@
 /** A sparse ext4 image on a loop device for each job: 5 ms to make, and it ends writes with ENOSPC by itself. */
-import { closeSync, existsSync, ftruncateSync, openSync, rmSync, statfsSync } from 'node:fs';
+import { rmSync, statfsSync } from 'node:fs';
 import { type DiskOwner, type DiskUse, type JobDisk, command, makeJobDirectories } from './disk.ts';
 import { bytesWrittenTo, loopDevices, mountsBelow } from './mounts.ts';
 import { type SandboxPaths, readJson, writeJson } from './sandbox.ts';
@@ -10,12 +10,17 @@ const FULL_BELOW_BYTES = 64 * 1024;
 /**
  * Formats to a name of its own and renames: an image under its final name is whole. One shell for all steps,
  * because starting a process costs as much as any of them. `noinit_itable`: the kernel would otherwise zero tables
- * of inodes in the background that no job lives long enough to need.
- * $1 image, $2 mount point, whose directories become those of a new disk
+ * of inodes in the background that no job lives long enough to need. The lock: a worker that was killed leaves the shell
+ * that it started, which goes on making the disk while the worker's successor makes it too.
+ * $1 image, $2 mount point, whose directories become those of a new disk, $3 size in KiB
  */
 const MAKE = `set -e
+umask 077
+exec 9>"$1.lock"
+flock 9
+if [ -e "$2/lost+found" ]; then exit 0; fi
 if [ ! -e "$1" ]; then
-  mkfs.ext4 -q -F -m 0 -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard -d "$2" "$1.new"
+  mkfs.ext4 -q -F -m 0 -O ^has_journal,^resize_inode -E lazy_itable_init=1,nodiscard -d "$2" "$1.new" "$3k"
   mv "$1.new" "$1"
 fi
 mount -n -t ext4 -o loop,nosuid,nodev,noatime,noinit_itable "$1" "$2"`;
@@ -33,15 +38,8 @@ export class LoopDisk implements JobDisk {
     // The image is made with a copy of these, and Podman wants to see them when it creates the container, which
     // may be before the mount.
     makeJobDirectories(paths, this.#owner);
-    if (!existsSync(paths.image)) {
-      const file = openSync(`${paths.image}.new`, 'w', 0o600);
-      try {
-        ftruncateSync(file, bytes);
-      } finally {
-        closeSync(file);
-      }
-    }
-    await command('/bin/sh', '-c', MAKE, 'sh', paths.image, paths.disk);
+    const kibibytes = String(Math.floor(bytes / 1024));
+    await command('/bin/sh', '-c', MAKE, 'sh', paths.image, paths.disk, kibibytes);
     // A loop device that was used before goes on counting where its last user stopped.
     const device = mountsBelow(paths.disk)[0]?.source;
     if (device !== undefined) writeJson(paths.diskBaseline, bytesWrittenTo(device) ?? 0);
