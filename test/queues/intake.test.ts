@@ -271,6 +271,7 @@ describe('the intake', () => {
   it('takes a host’s queue away once, whoever else takes it away at the same time', async () => {
     const { connection, queue, queues } = here.resources;
     const other = here.process();
+    await eventually('the other is connected', () => other.connection.status === 'ready');
     for (let round = 0; round < 20; round += 1) {
       await queues.run('gone').add('dispatch', { jobId: `j${round}`, epoch: 1 });
       const all = [queue, other.queue, queue, other.queue].map((each) => each.forgetHost('gone'));
