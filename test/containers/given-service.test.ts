@@ -22,6 +22,7 @@ describe('a Podman service that is given', () => {
     writeFileSync(file, `[engine]\nruntime = "${ociRuntime}"\ncgroup_manager = "cgroupfs"\n`);
     const socketPath = join(directory, 'p.sock');
     service = spawn('podman', ['system', 'service', '--time=0', `unix://${socketPath}`], {
+      cwd: directory, // conmon leaves a file `oom` there
       env: { ...process.env, CONTAINERS_CONF: file },
       stdio: 'ignore',
     });
