@@ -7,7 +7,7 @@ import { QueueTimeouts } from '../../queues/queue-timeouts.ts';
 import { RedisRateLimiter } from '../../queues/rate-limit/rate-limiter.ts';
 import { announceLocalServer, withdrawLocalServer } from '../../src/client/local-server.ts';
 import type { Config } from '../../src/config.ts';
-import { PodmanClient } from '../../src/containers/podman/http.ts';
+import { PodmanClient } from '../../src/containers/podman/service/http.ts';
 import { KnexSessionStore } from '../../src/database/session-store.ts';
 import { KnexTokenStore } from '../../src/database/token-store.ts';
 import { systemCode } from '../../src/errors.ts';

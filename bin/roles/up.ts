@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
 import { type Config, loadConfig, settingsSchema, variableOf } from '../../src/config.ts';
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
-import { startPodmanService } from '../../src/containers/podman/service.ts';
+import { startPodmanService } from '../../src/containers/podman/service/service.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';

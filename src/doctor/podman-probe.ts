@@ -1,9 +1,9 @@
 /** A Podman service to look at, and what this host can do with it: the very code that a worker begins with. */
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { PodmanClient } from '../containers/podman/http.ts';
+import { PodmanClient } from '../containers/podman/service/http.ts';
 import { createPodmanRuntime } from '../containers/podman/podman-runtime.ts';
-import { type PodmanService, startPodmanService } from '../containers/podman/service.ts';
+import { type PodmanService, startPodmanService } from '../containers/podman/service/service.ts';
 import type { ContainerRuntime } from '../containers/runtime.ts';
 import { once } from '../lifecycle/once.ts';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import BetterSqlite3 from 'better-sqlite3';
 import { after, before, describe, it } from 'mocha';
-import { type PodmanService, startPodmanService } from '../../src/containers/podman/service.ts';
+import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
 import { eventually } from '../support/eventually.ts';
 import { silent } from '../support/redis.ts';
 import { temporaryDirectory } from '../support/scratch.ts';

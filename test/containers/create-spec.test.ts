@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type ContainerHost, createBody, phaseOf } from '../../src/containers/podman/create-spec.ts';
-import { Sandboxes, assertSandboxName } from '../../src/containers/podman/sandbox.ts';
+import { type ContainerHost, createBody } from '../../src/containers/podman/container/create-spec.ts';
+import { phaseOf } from '../../src/containers/podman/container/state.ts';
+import { Sandboxes, assertSandboxName } from '../../src/containers/podman/sandbox/sandbox.ts';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { type Counters, NO_COUNTERS } from '../../src/containers/podman/cgroups.ts';
+import { type Counters, NO_COUNTERS } from '../../src/containers/podman/cgroups/cgroups.ts';
 import {
   type Evidence,
   NO_EVIDENCE,
   mergeCounters,
   parseEvidence,
   verdictOf,
-} from '../../src/containers/podman/evidence.ts';
+} from '../../src/containers/podman/sandbox/evidence.ts';
 
 const REQUEST = { name: 'n', diskBytes: 1, cpus: 1, memoryBytes: 1000, pidsLimit: 10 };
 const evidence = (counters: Partial<Counters>, rest: Partial<Evidence> = {}): Evidence => ({

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
-import { writeServiceConfig } from '../../src/containers/podman/service-config.ts';
+import { writeServiceConfig } from '../../src/containers/podman/service/service-config.ts';
 import type { ContainerRuntime } from '../../src/containers/runtime.ts';
 import { eventually } from '../support/eventually.ts';
 import { runToEnd } from '../support/podman.ts';

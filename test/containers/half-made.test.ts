@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { after, before, describe, it } from 'mocha';
-import { PodmanClient } from '../../src/containers/podman/http.ts';
+import { PodmanClient } from '../../src/containers/podman/service/http.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { eventually } from '../support/eventually.ts';
 import { finished, startTestPodman, type TestPodman, testSpec } from '../support/podman.ts';

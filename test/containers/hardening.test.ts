@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { PodmanClient, isRecord } from '../../src/containers/podman/http.ts';
+import { PodmanClient, isRecord } from '../../src/containers/podman/service/http.ts';
 import { type TestPodman, finished, launch, runToEnd, startTestPodman } from '../support/podman.ts';
 
 describe('a container’s hardening', () => {

@@ -3,13 +3,13 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
-import { cgroupMounts } from '../../src/containers/podman/cgroup-v1.ts';
-import { CgroupsV2 } from '../../src/containers/podman/cgroup-v2.ts';
-import { hardLimits, overlappingOwners } from '../../src/containers/podman/host.ts';
-import { qualified, rootCause } from '../../src/containers/podman/images.ts';
-import { mountsBelow } from '../../src/containers/podman/mounts.ts';
-import { startProblem } from '../../src/containers/podman/start-problem.ts';
-import { inspectedState } from '../../src/containers/podman/state.ts';
+import { cgroupMounts } from '../../src/containers/podman/cgroups/cgroup-v1.ts';
+import { CgroupsV2 } from '../../src/containers/podman/cgroups/cgroup-v2.ts';
+import { hardLimits, overlappingOwners } from '../../src/containers/podman/host/probes.ts';
+import { qualified, rootCause } from '../../src/containers/podman/images/images.ts';
+import { mountsBelow } from '../../src/containers/podman/disks/mounts.ts';
+import { startProblem } from '../../src/containers/podman/container/start-problem.ts';
+import { inspectedState } from '../../src/containers/podman/container/state.ts';
 import { eventually } from '../support/eventually.ts';
 
 describe('reading a host', () => {

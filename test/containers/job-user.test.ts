@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { ID_RANGE_SIZE, idMap, userId, userIdIn } from '../../src/containers/podman/job-user.ts';
+import { ID_RANGE_SIZE, idMap, userId, userIdIn } from '../../src/containers/podman/container/job-user.ts';
 
 describe('the owner of a job’s files', () => {
   it('is the image’s user, by number where the image says one', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { type Process, planTermination } from '../../src/containers/podman/termination.ts';
+import { type Process, planTermination } from '../../src/containers/podman/container/termination.ts';
 
 const process = (pid: number, parent: number, handlesTerm = false): Process => ({
   pid,

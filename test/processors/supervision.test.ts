@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { PodmanClient } from '../../src/containers/podman/http.ts';
+import { PodmanClient } from '../../src/containers/podman/service/http.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { sandboxName } from '../../src/ids.ts';
 import { eventually } from '../support/eventually.ts';

@@ -6,7 +6,7 @@ import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { type Config, type Flags, loadConfig } from '../../src/config.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
-import { startPodmanService } from '../../src/containers/podman/service.ts';
+import { startPodmanService } from '../../src/containers/podman/service/service.ts';
 import type { ContainerRuntime } from '../../src/containers/runtime.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
-import { type PodmanService, startPodmanService } from '../../src/containers/podman/service.ts';
+import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
 import type {
   ContainerRuntime,
   ContainerSpec,

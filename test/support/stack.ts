@@ -4,7 +4,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { startEmbeddedRedis, type EmbeddedRedis } from '../../queues/embedded-redis.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
-import { type PodmanService, startPodmanService } from '../../src/containers/podman/service.ts';
+import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { eventually } from './eventually.ts';
 import { BASE_IMAGE } from './farm.ts';

@@ -12,22 +12,23 @@ import type {
   RuntimeFacts,
   Verdict,
 } from '../runtime.ts';
-import type { Cgroups } from './cgroups.ts';
-import { type ContainerHost, LABELS, createBody } from './create-spec.ts';
-import type { JobDisk } from './disk.ts';
-import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
-import { ExitWatch } from './exit-watch.ts';
-import { dropHalfMade, INITIALIZED, isHalfMade, runtimeStatus } from './half-made.ts';
-import { PodmanApiError, type PodmanClient } from './http.ts';
-import type { Images } from './images.ts';
-import { userId, userIdIn } from './job-user.ts';
-import { loopDevices } from './mounts.ts';
-import { writeRunFiles } from './run-files.ts';
-import { type Sandboxes, assertSandboxName, readJson, writeJson } from './sandbox.ts';
-import { createProblem, startProblem } from './start-problem.ts';
-import { inspectedState, listedStates } from './state.ts';
-import { beginTermination } from './termination.ts';
-import { layWork, planWork, removeWork } from './work.ts';
+import type { Cgroups } from './cgroups/cgroups.ts';
+import { type ContainerHost, createBody } from './container/create-spec.ts';
+import { LABELS } from './container/labels.ts';
+import type { JobDisk } from './disks/disk.ts';
+import { type Evidence, parseEvidence, verdictOf, withLook } from './sandbox/evidence.ts';
+import { ExitWatch } from './container/exit-watch.ts';
+import { dropHalfMade, INITIALIZED, isHalfMade, runtimeStatus } from './container/half-made.ts';
+import { PodmanApiError, type PodmanClient } from './service/http.ts';
+import type { Images } from './images/images.ts';
+import { userId, userIdIn } from './container/job-user.ts';
+import { loopDevices } from './disks/mounts.ts';
+import { writeRunFiles } from './sandbox/run-files.ts';
+import { type Sandboxes, assertSandboxName, readJson, writeJson } from './sandbox/sandbox.ts';
+import { createProblem, startProblem } from './container/start-problem.ts';
+import { inspectedState, listedStates } from './container/state.ts';
+import { beginTermination } from './container/termination.ts';
+import { layWork, planWork, removeWork } from './sandbox/work.ts';
 
 const CREATE_TIMEOUT_MS = 60_000;
 const START_TIMEOUT_MS = 120_000;

@@ -3,10 +3,11 @@ import { mkdirSync } from 'node:fs';
 import { FlashpodsError, systemCode } from '../../errors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
-import { CgroupsV2, delegateBelow } from './cgroup-v2.ts';
-import { type Cgroups, noCgroups } from './cgroups.ts';
-import type { ContainerHost } from './create-spec.ts';
-import { type DiskOwner, type JobDisk, command } from './disk.ts';
+import { CgroupsV2, delegateBelow } from './cgroups/cgroup-v2.ts';
+import { type Cgroups, noCgroups } from './cgroups/cgroups.ts';
+import type { ContainerHost } from './container/create-spec.ts';
+import type { DiskOwner, JobDisk } from './disks/disk.ts';
+import { command } from './host/command.ts';
 import {
   CGROUP_MOUNT,
   type EngineInfo,
@@ -20,14 +21,14 @@ import {
   tryCgroupsV1,
   tryLoopDisk,
   tryWritable,
-} from './host.ts';
+} from './host/probes.ts';
 import { HostRuntime } from './host-runtime.ts';
-import { PodmanClient, isRecord } from './http.ts';
-import { Images } from './images.ts';
-import { LoopDisk } from './loop-disk.ts';
-import { Sandboxes, readJson } from './sandbox.ts';
-import { readServiceRecord } from './service-record.ts';
-import { WatchedDisk } from './watched-disk.ts';
+import { PodmanClient, isRecord } from './service/http.ts';
+import { Images } from './images/images.ts';
+import { LoopDisk } from './disks/loop-disk.ts';
+import { Sandboxes, readJson } from './sandbox/sandbox.ts';
+import { readServiceRecord } from './service/service-record.ts';
+import { WatchedDisk } from './disks/watched-disk.ts';
 
 /** First host id behind container ids, where root runs Podman. Far above what `useradd` hands out. */
 export const DEFAULT_ID_BASE = 1_000_000;

@@ -10,10 +10,10 @@ import {
   isHybrid,
   overlappingOwners,
   readIfThere,
-} from '../../containers/podman/host.ts';
-import { isRecord, PodmanApiError } from '../../containers/podman/http.ts';
-import { ID_RANGE_SIZE } from '../../containers/podman/job-user.ts';
-import { writeServiceConfig } from '../../containers/podman/service-config.ts';
+} from '../../containers/podman/host/probes.ts';
+import { isRecord, PodmanApiError } from '../../containers/podman/service/http.ts';
+import { ID_RANGE_SIZE } from '../../containers/podman/container/job-user.ts';
+import { writeServiceConfig } from '../../containers/podman/service/service-config.ts';
 import { messageOf } from '../../errors.ts';
 import { type Check, failure, type Finding, ok, oneLine, skipped, warning } from '../check.ts';
 import type { Podman } from '../podman-probe.ts';

@@ -1,6 +1,6 @@
 /** What is mounted, and which files are behind loop devices, as the kernel tells it. */
 import { readFileSync, readdirSync } from 'node:fs';
-import { systemCode } from '../../errors.ts';
+import { systemCode } from '../../../errors.ts';
 
 export interface Mount {
   readonly source: string;

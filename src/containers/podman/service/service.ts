@@ -4,16 +4,16 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
-import { FlashpodsError, messageOf, systemCode } from '../../errors.ts';
-import { once } from '../../lifecycle/once.ts';
-import type { Logger } from '../../observability/logger.ts';
-import { enableControllers } from './cgroup-v2.ts';
-import { command } from './disk.ts';
-import { CGROUP_MOUNT, cgroupVersion } from './host.ts';
+import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
+import { once } from '../../../lifecycle/once.ts';
+import type { Logger } from '../../../observability/logger.ts';
+import { enableControllers } from '../cgroups/cgroup-v2.ts';
+import { command } from '../host/command.ts';
+import { CGROUP_MOUNT, cgroupVersion } from '../host/probes.ts';
 import { PodmanClient } from './http.ts';
 import { writeServiceConfig } from './service-config.ts';
 import { readServiceRecord, removeServiceRecord, writeServiceRecord } from './service-record.ts';
-import { readProcess } from './termination.ts';
+import { readProcess } from '../container/termination.ts';
 
 const READY_TIMEOUT_MS = 20_000;
 const READY_LOOK_MS = 15;

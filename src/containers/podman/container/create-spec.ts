@@ -2,19 +2,11 @@
  * The body of libpod's `POST /containers/create` (its SpecGenerator) for one job. Pure: what a container may do
  * is decided here and nowhere else.
  */
-import type { ContainerSpec, ContainerState } from '../runtime.ts';
-import { CPU_PERIOD_US } from './cgroups.ts';
+import type { ContainerSpec } from '../../runtime.ts';
+import { CPU_PERIOD_US } from '../cgroups/cgroups.ts';
 import { idMap } from './job-user.ts';
-import type { SandboxPaths } from './sandbox.ts';
-
-export const LABELS = {
-  job: 'flashpods-job',
-  jobId: 'flashpods-job-id',
-  jobType: 'flashpods-job-type',
-  epoch: 'flashpods-epoch',
-  host: 'flashpods-host',
-  deployment: 'flashpods-deployment',
-} as const;
+import { LABELS } from './labels.ts';
+import type { SandboxPaths } from '../sandbox/sandbox.ts';
 
 const HOME = '/home/job';
 const RUN_DIRECTORY = '/run/flashpods';
@@ -159,20 +151,4 @@ function rlimits({ hardLimits }: ContainerHost): CreateBody[] {
     { type: 'nproc', soft: nproc, hard: nproc },
     { type: 'core', soft: 0, hard: 0 },
   ];
-}
-
-/** Podman's words for a container's state. */
-export function phaseOf(status: string): ContainerState['phase'] {
-  switch (status) {
-    case 'created':
-    case 'configured':
-    case 'initialized':
-      return 'created';
-    case 'exited':
-    case 'stopped':
-    case 'removing':
-      return 'exited';
-    default: // running, paused, stopping, and what later versions may add: something may be alive
-      return 'running';
-  }
 }

@@ -1,8 +1,8 @@
 /** Where the parts of a sandbox are on this host, and the small record that outlives a crash. */
 import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemCode } from '../../errors.ts';
-import type { ProvisionRequest } from '../runtime.ts';
+import { systemCode } from '../../../errors.ts';
+import type { ProvisionRequest } from '../../runtime.ts';
 
 /** Names become paths, cgroups and container names: nothing but these characters. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;

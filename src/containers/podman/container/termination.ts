@@ -9,7 +9,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { systemCode } from '../../errors.ts';
+import { systemCode } from '../../../errors.ts';
 
 /** A process in the kernel stops when it comes out; one that does not is told with the others. */
 const STOP_DEADLINE_MS = 300;

@@ -1,13 +1,13 @@
 /** What this host can do, found out by trying. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf, systemCode } from '../../errors.ts';
-import { CgroupsV1, cgroupMounts } from './cgroup-v1.ts';
-import { type Cgroups, noCgroups } from './cgroups.ts';
-import { type PodmanClient, isRecord } from './http.ts';
-import { ID_RANGE_SIZE } from './job-user.ts';
-import { LoopDisk } from './loop-disk.ts';
-import { Sandboxes } from './sandbox.ts';
+import { messageOf, systemCode } from '../../../errors.ts';
+import { CgroupsV1, cgroupMounts } from '../cgroups/cgroup-v1.ts';
+import { type Cgroups, noCgroups } from '../cgroups/cgroups.ts';
+import { type PodmanClient, isRecord } from '../service/http.ts';
+import { ID_RANGE_SIZE } from '../container/job-user.ts';
+import { LoopDisk } from '../disks/loop-disk.ts';
+import { Sandboxes } from '../sandbox/sandbox.ts';
 
 export const CGROUP_MOUNT = '/sys/fs/cgroup';
 

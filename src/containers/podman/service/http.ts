@@ -1,6 +1,6 @@
 /** The libpod HTTP API on a unix socket: one small client, with timeouts and its errors translated. */
 import { Agent, type IncomingMessage, request as httpRequest } from 'node:http';
-import { FlashpodsError, messageOf, systemCode } from '../../errors.ts';
+import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
 
 /** Podman 4.0 and everything later answers under this version. */
 const API_PREFIX = '/v4.0.0/libpod';

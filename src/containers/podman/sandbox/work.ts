@@ -2,8 +2,8 @@
  * A `/work` of a job's own: the snapshot with a layer on the job's disk over it. Others share the snapshot, or files
  * of it, so no writer may ever reach what is stored.
  */
-import { command } from './disk.ts';
-import { mountsBelow } from './mounts.ts';
+import { command } from '../host/command.ts';
+import { mountsBelow } from '../disks/mounts.ts';
 import { type SandboxPaths, readJson, writeJson } from './sandbox.ts';
 
 /** Remembers the snapshot for {@link layWork}, which may be called by another process. */

@@ -3,10 +3,10 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { messageOf } from '../../errors.ts';
-import { NPROC } from './create-spec.ts';
-import { command } from './disk.ts';
-import { hardLimits } from './host.ts';
+import { messageOf } from '../../../errors.ts';
+import { NPROC } from '../container/create-spec.ts';
+import { command } from '../host/command.ts';
+import { hardLimits } from '../host/probes.ts';
 
 const run = promisify(execFile);
 
@@ -16,7 +16,7 @@ const run = promisify(execFile);
  * before anybody has read what the kernel counted there. `remove` does the same work inside the running service.
  */
 const CONMON_WRAPPER = (conmon: string): string => `#!/bin/sh
-# Written by flashpods; see src/containers/podman/service-config.ts.
+# Written by flashpods; see src/containers/podman/service/service-config.ts.
 left=$#
 while [ "$left" -gt 0 ]; do
   argument=$1

@@ -1,8 +1,8 @@
 /** Cgroup v2: one hierarchy, counters that include everything below, so the parent alone tells all. */
 import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../../errors.ts';
-import type { ProvisionRequest } from '../runtime.ts';
+import { systemCode } from '../../../errors.ts';
+import type { ProvisionRequest } from '../../runtime.ts';
 import {
   ALLOWANCE,
   type AliveProbe,

@@ -1,9 +1,10 @@
 /** Where loop mounts are not to be had: a plain directory, measured again and again. */
 import { mkdirSync } from 'node:fs';
-import { messageOf } from '../../errors.ts';
-import type { Logger } from '../../observability/logger.ts';
-import { type DiskOwner, type DiskUse, type JobDisk, command, makeJobDirectories } from './disk.ts';
-import type { SandboxPaths } from './sandbox.ts';
+import { messageOf } from '../../../errors.ts';
+import type { Logger } from '../../../observability/logger.ts';
+import { command } from '../host/command.ts';
+import { type DiskOwner, type DiskUse, type JobDisk, makeJobDirectories } from './disk.ts';
+import type { SandboxPaths } from '../sandbox/sandbox.ts';
 
 const MEASURE_EVERY_MS = 2_000;
 /** A measurement may take this share of the time at most. */

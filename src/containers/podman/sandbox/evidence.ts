@@ -1,8 +1,8 @@
 /** What is known of how a job ended and what it used; kept in its sandbox, so that it survives container and worker. */
-import type { ProvisionRequest, Usage, Verdict } from '../runtime.ts';
-import { type Counters, NO_COUNTERS } from './cgroups.ts';
-import type { DiskUse } from './disk.ts';
-import { isRecord } from './http.ts';
+import type { ProvisionRequest, Usage, Verdict } from '../../runtime.ts';
+import { type Counters, NO_COUNTERS } from '../cgroups/cgroups.ts';
+import type { DiskUse } from '../disks/disk.ts';
+import { isRecord } from '../service/http.ts';
 
 export interface Evidence {
   readonly counters: Counters;

@@ -1,6 +1,6 @@
 /** Images on this host: which are here, and pulling those that are not. */
-import { FlashpodsError } from '../../errors.ts';
-import { PodmanApiError, type PodmanClient, isRecord } from './http.ts';
+import { FlashpodsError } from '../../../errors.ts';
+import { PodmanApiError, type PodmanClient, isRecord } from '../service/http.ts';
 
 /** No pull of a sane image takes longer; it is only there so that nothing waits for ever. */
 const PULL_TIMEOUT_MS = 60 * 60_000;

@@ -1,7 +1,7 @@
 /** libpod's answers about containers, as our {@link ContainerState}. */
-import type { ContainerState } from '../runtime.ts';
-import { LABELS, phaseOf } from './create-spec.ts';
-import { isRecord } from './http.ts';
+import type { ContainerState } from '../../runtime.ts';
+import { LABELS } from './labels.ts';
+import { isRecord } from '../service/http.ts';
 
 /** Go's zero time lies before this, and stands for "never". */
 const EARLIEST_MS = Date.UTC(2000, 0);
@@ -72,4 +72,20 @@ export function listedStates(body: unknown): ContainerState[] {
     });
     return state ? [state] : [];
   });
+}
+
+/** Podman's words for a container's state. */
+export function phaseOf(status: string): ContainerState['phase'] {
+  switch (status) {
+    case 'created':
+    case 'configured':
+    case 'initialized':
+      return 'created';
+    case 'exited':
+    case 'stopped':
+    case 'removing':
+      return 'exited';
+    default: // running, paused, stopping, and what later versions may add: something may be alive
+      return 'running';
+  }
 }

@@ -1,5 +1,5 @@
 /** Notices within about 10 ms that nothing of a job runs any more: one timer for all containers of a process. */
-import type { AliveProbe } from './cgroups.ts';
+import type { AliveProbe } from '../cgroups/cgroups.ts';
 
 /** One read of a cgroup file takes some microseconds. */
 const LOOK_EVERY_MS = 10;

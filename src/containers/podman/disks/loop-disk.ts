@@ -1,8 +1,9 @@
 /** A sparse ext4 image on a loop device for each job: 5 ms to make, and it ends writes with ENOSPC by itself. */
 import { rmSync, statfsSync } from 'node:fs';
-import { type DiskOwner, type DiskUse, type JobDisk, command, makeJobDirectories } from './disk.ts';
+import { command } from '../host/command.ts';
+import { type DiskOwner, type DiskUse, type JobDisk, makeJobDirectories } from './disk.ts';
 import { bytesWrittenTo, loopDevices, mountsBelow } from './mounts.ts';
-import { type SandboxPaths, readJson, writeJson } from './sandbox.ts';
+import { type SandboxPaths, readJson, writeJson } from '../sandbox/sandbox.ts';
 
 /** Under this much of free space a write of any size fails. */
 const FULL_BELOW_BYTES = 64 * 1024;

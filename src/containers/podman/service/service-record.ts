@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isRecord } from './http.ts';
-import { readJson, writeJson } from './sandbox.ts';
+import { readJson, writeJson } from '../sandbox/sandbox.ts';
 
 export interface ServiceRecord {
   /** Whoever started it, and may start it again. A newer owner takes over, and the older then lets go. */

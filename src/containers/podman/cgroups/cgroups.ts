@@ -4,8 +4,8 @@
  */
 import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemCode } from '../../errors.ts';
-import type { ProvisionRequest } from '../runtime.ts';
+import { systemCode } from '../../../errors.ts';
+import type { ProvisionRequest } from '../../runtime.ts';
 
 /** What the parent may use beyond the job's own limits, for conmon. */
 export const ALLOWANCE = { memoryBytes: 64 * 1024 * 1024, pids: 16, cpus: 0.2 } as const;

@@ -1,8 +1,8 @@
 /** Cgroup v1 (and hybrid): one hierarchy for each controller, counters that are local to each cgroup. */
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../../errors.ts';
-import type { ProvisionRequest } from '../runtime.ts';
+import { systemCode } from '../../../errors.ts';
+import type { ProvisionRequest } from '../../runtime.ts';
 import {
   ALLOWANCE,
   type AliveProbe,

@@ -1,11 +1,6 @@
 /** The bounded disk of a job: everything that it may write lies on it. */
-import { execFile } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync } from 'node:fs';
-import { promisify } from 'node:util';
-import { messageOf } from '../../errors.ts';
-import type { SandboxPaths } from './sandbox.ts';
-
-const run = promisify(execFile);
+import type { SandboxPaths } from '../sandbox/sandbox.ts';
 
 export interface DiskUse {
   readonly usedBytes: number;
@@ -48,16 +43,5 @@ export function makeJobDirectories(paths: SandboxPaths, { idBase }: DiskOwner): 
     mkdirSync(directory, { recursive: true });
     if (idBase !== null) chownSync(directory, idBase, idBase);
     chmodSync(directory, mode);
-  }
-}
-
-/** Runs a program to its end. @throws with what it said on stderr */
-export async function command(file: string, ...args: string[]): Promise<string> {
-  try {
-    const { stdout } = await run(file, args, { timeout: 60_000, maxBuffer: 16 * 1024 * 1024 });
-    return stdout;
-  } catch (error) {
-    const said = error instanceof Error && 'stderr' in error ? String(error.stderr).trim() : '';
-    throw new Error(`${file} failed: ${said || messageOf(error)}`, { cause: error });
   }
 }
