@@ -108,6 +108,7 @@ export class JobRun {
       const claimed = await this.#ask('claiming the reservation', () =>
         this.#r.claim(this.#job.id, this.#job.epoch),
       );
+      // guard: claim-before-start
       if (claimed === 'no_reservation' || claimed === 'fenced') return { kind: 'void', why: claimed };
       this.#holdsCapacity = true;
       // Nobody can have created anything before the first claim: no need to look.
@@ -169,6 +170,7 @@ export class JobRun {
           // A process that slept since its claim may have a successor that has run the job already.
           if (!(await this.#r.owns())) throw new Fenced();
           // Or its host has been given up meanwhile, and the job with it.
+          // guard: look-before-start
           await this.look();
           stop.throwIfAborted();
           await this.#r.runtime.start(this.#name);
@@ -221,6 +223,7 @@ export class JobRun {
         from: ['starting'],
         to: 'running',
         epoch: this.#job.epoch,
+        // guard: cancelled-first
         endingReason: null,
         patch: { startedAt, imageDigest: this.#imageDigest },
         actor: this.#actor,
@@ -261,6 +264,7 @@ export class JobRun {
   #remainingMs(journal: JournalEntry | null, startedAt: number | null): number {
     const limitMs = this.#job.timeoutMinutes * this.#r.minuteMs;
     const elapsedMs =
+      // guard: uptime
       journal?.startedUptimeMs !== undefined && journal.bootId === this.#r.bootId
         ? readUptimeMs() - journal.startedUptimeMs
         : Date.now() - (this.#job.startedAt ?? startedAt ?? Date.now());
@@ -323,6 +327,7 @@ export class JobRun {
   }
 
   async #finish(end: NonNullable<JournalEntry['end']> | null): Promise<RunResult> {
+    // guard: gone-before-released
     await this.#ask('removing the container', () => this.#r.inTurn(() => this.#r.runtime.remove(this.#name)));
     this.#release();
     const collected = await collect(this.#r, this.#job, this.#detach, this.#logger);

@@ -47,6 +47,7 @@ export async function untilAnswered<T>(
       return await work();
     } catch (error) {
       const silent = error instanceof FlashpodsError && error.code === 'container_error';
+      // guard: answer-lost
       if (!silent || stop.aborted) throw error;
       logger.warn({ err: error }, `Podman did not answer; trying again in ${waitMs} ms`);
       await delay(waitMs, undefined, { signal: stop }).catch(() => undefined);

@@ -40,6 +40,7 @@ export function decide({ status, container, journal, bootId }: Situation): Actio
       return { do: 'follow' };
     case 'exited':
       // Killed together with the machine: Podman may show `Exited (0)` with no end time. That is no success.
+      // guard: exit-before-reboot
       return container.finishedAt === null && (rebooted || journal === null) ? lost : { do: 'settle' };
   }
 }

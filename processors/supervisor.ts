@@ -89,6 +89,7 @@ export class Supervisor {
       if (row.status === 'starting' && row.startingAt !== null) {
         const ageMs = Date.now() - row.startingAt;
         // One from the future was dispatched before the clock was set back: nobody knows when.
+        // guard: row-from-the-future
         if (ageMs >= 0 && ageMs < settledMs) continue;
       }
       this.#superviseQuietly(row.id, row.epoch);
@@ -102,6 +103,7 @@ export class Supervisor {
       const parsed = parseSandboxName(name);
       if (!parsed) continue;
       const id = dispatchId(parsed.jobId, parsed.epoch);
+      // guard: foreign-is-ended
       if (!wanted.has(id) && !this.held().has(id)) await this.#discard(name, parsed.jobId, parsed.epoch);
     }
     const foreign = holding.filter(([id, { run }]) => !wanted.has(id) && run.holdsCapacity);

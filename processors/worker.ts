@@ -333,6 +333,7 @@ export class Worker {
       const foreign = await this.#r.queues.semaphore.sync(this.#host, generation, async () => {
         const { hosted, endsForeign } = await this.#supervisor.reconcile(SETTLED_MS);
         // Its cpus and memory are in nobody's sums, so nothing may start beside it: the next second tries again.
+        // guard: foreign-ends-first
         if (endsForeign) throw new Error('what this host has lost is still being ended');
         const held = hosted.map(({ job, found }) => ({ ...this.#hold(job), found }));
         // Redis has lost its data since, and with them what was released while the list was made.

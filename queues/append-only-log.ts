@@ -20,6 +20,7 @@ export async function renewAppendOnlyLog(connection: Redis, keys: Keys): Promise
     // Until the new log is written the old one is still read, as one that is followed by another: it must not end in the
     // middle of a transaction then.
     await connection.multi().set(keys.renewal, '').del(keys.renewal).exec();
+    // guard: half-script
     await connection.bgrewriteaof();
   } catch (error) {
     // A refusal: not allowed, or Redis does something like it already.

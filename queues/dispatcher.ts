@@ -248,6 +248,7 @@ export class Dispatcher {
     const epoch = candidate.epoch + 1;
     const ticket = randomUUID();
     try {
+      // guard: reserved-before-taken
       await resources.semaphore.reserve({
         jobId,
         epoch,
@@ -272,6 +273,7 @@ export class Dispatcher {
       await this.#correct(candidate);
       return false;
     }
+    // guard: withdrawn-before-handed-over
     await resources.queue.withdraw(jobId);
     await resources.queues.run(host).add('dispatch', { jobId, epoch }, { jobId: dispatchId(jobId, epoch) });
     resources.queue.announce(jobId, host);
@@ -287,6 +289,7 @@ export class Dispatcher {
       store.transition(candidate.jobId, {
         from: ['queued'],
         to: 'starting',
+        // guard: taken-under-epoch
         epoch: candidate.epoch,
         endingReason: null,
         patch: { host, epoch, startingAt: Date.now(), waitingReason: null },

@@ -202,6 +202,7 @@ function explain(dir: string, log: string): string {
       `redis-server refuses its append-only file in ${join(dir, 'appendonlydir')}: it is damaged.`,
       'Jobs and their results are in the database and safe. Either repair the file:',
       `  cp -a ${join(dir, 'appendonlydir')} ${join(dir, 'appendonlydir.bak')}`,
+      // guard: damaged-log
       `  redis-check-aof --fix ${join(dir, 'appendonlydir', '*.manifest')}`,
       'or move the directory away: the queue is written anew from the database at the next start.',
       log.trim(),

@@ -99,6 +99,7 @@ class Consumer implements HostConsumer {
   adopt(dispatch: Dispatch, work: (context: DispatchContext) => Promise<Outcome>): Promise<Outcome> {
     const id = dispatchId(dispatch.jobId, dispatch.epoch);
     const held = this.#held.get(id);
+    // guard: second-pickup
     if (held) return held.outcome;
     const outcome = (async () => {
       try {
@@ -164,6 +165,7 @@ class Consumer implements HostConsumer {
     // sweeper made anew, because nobody had claimed the dispatch, has another time.
     const entry = `${id}@${job.timestamp}`;
     const finished = this.#finished.get(entry);
+    // guard: late-pickup
     if (finished) return finished;
     // A fetch that was under way when this worker was paused still brings an entry; it goes back.
     const takes = !this.#detached.signal.aborted && (!this.#paused || this.#held.has(id));
@@ -205,6 +207,7 @@ class Consumer implements HostConsumer {
       if (performance.now() - this.#canary.sentAt < canaryLateMs) return;
       logger.error({ host }, 'the queue worker is stuck; replacing it');
       this.#canary = null;
+      // guard: canary
       this.#replaceWorker();
       return;
     }

@@ -80,6 +80,7 @@ export class Reconciler {
     const silent = (await resources.semaphore.snapshot()).hosts.filter(
       (host) => !host.synchronised && !host.lost,
     );
+    // guard: restoration-waits
     if (silent.length > 0 && performance.now() - restoration.since < leaseMs) return false;
     await this.#redrain();
     this.#restoration = undefined;
@@ -126,6 +127,7 @@ export class Reconciler {
       });
       const now = Date.now();
       // A row from the future: the clock was set back, or the API's is ahead of ours.
+      // guard: queued-from-the-future
       const settled = jobs.filter((job) => job.createdAt > now || now - job.createdAt > SETTLED_MS);
       await inBatches(settled, (job) => this.#enqueue(job));
       const last = jobs.at(-1);

@@ -46,14 +46,17 @@ export class Sweeper {
     for (const reservation of snapshot.reservations) {
       const ageMs = snapshot.now - reservation.reservedAt;
       // One from the future was made before Redis's clock was set back: nobody knows when, so it is looked at now.
+      // guard: reserved-in-the-future
       if (reservation.claimed || (ageMs >= 0 && ageMs < LEFT_BEHIND_MS)) continue;
       const host = hosts.get(reservation.host);
       // Before a host has said what it holds, a claim may be missing that a restarted Redis has lost.
+      // guard: unsynchronised-host
       if (host?.synchronised) await this.#finish(reservation, host);
     }
     // Nobody is silent who could not be heard: after an outage of Redis the hosts that live get the time to say so.
     const heardOut = this.#listenedForMs() >= this.#o.leaseMs;
     for (const host of snapshot.hosts) {
+      // guard: heard-out
       const silent = heardOut && snapshot.now - host.beatAt > this.#o.hostLostMs;
       if (host.lost ? thorough : silent) await this.#lose(host);
     }
@@ -73,6 +76,7 @@ export class Sweeper {
     const { jobId, epoch } = reservation;
     const row = await store.get(jobId);
     const own = row && isHosted(row.status) && row.epoch === epoch && row.host === host.name;
+    // guard: half-done-dispatch
     if (own && host.leaseLive) {
       await this.#handOver(row);
       return;

@@ -42,6 +42,7 @@ export async function prepare(
       runFiles: jobFiles(job),
     }),
   );
+  // guard: journal-before-start
   await journal.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId });
   return digest;
 }

@@ -17,6 +17,7 @@ local free = not leader or leader == mine
 local predecessor = ARGV[4] == '1' and leader and string.sub(leader, 1, #ARGV[1] + 1) == ARGV[1] .. '/'
 if not free and not predecessor then
   -- Redis keeps the time at which it ends: if the clock was set back meanwhile, a dead leader would lead on for hours.
+  -- guard: lead-time
   if redis.call('PTTL', key) > tonumber(ARGV[3]) then redis.call('PEXPIRE', key, ARGV[3]) end
   return 0
 end

@@ -18,6 +18,7 @@ local refusal = ownerRefusal(ARGV[3], ARGV[4])
 if refusal then return refusal end
 local key = reservationKey(ARGV[1])
 local held = redis.call('HMGET', key, 'epoch', 'host', 'claimed')
+-- guard: claim-of-this-dispatch
 if held[1] ~= ARGV[2] or held[2] ~= ARGV[3] then return NOT_RESERVED end
 -- Again counts as now: a synchronisation whose list is older does not know what this process is about to do with it.
 redis.call('HSET', key, 'claimed', '1', 'claimedAt', int(nowMs()))

@@ -10,6 +10,7 @@
 ]]
 -- @include keys
 -- @include recount
+-- guard: restoration-overtaken
 if redis.call('HGET', SERVER, 'restoring') ~= ARGV[1] then return 0 end
 recount()
 redis.call('HDEL', SERVER, 'restoring')

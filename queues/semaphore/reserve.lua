@@ -22,16 +22,22 @@
 -- @include host
 -- @include reservation
 local jobId, epoch, name, cpus, memory = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+-- guard: data-lost
 if redis.call('HEXISTS', SERVER, 'nonce') == 0 then return DATA_LOST end
 local host = redis.call('HMGET', hostKey(name), 'cpus', 'memory', 'usedCpus', 'usedMemory', 'leaseMs', 'synchronised',
   'draining', 'lost')
 if not host[1] or host[8] == '1' then return UNKNOWN_HOST end
 local now = nowMs()
+-- guard: lease
 if beatAge(name, now) > tonumber(host[5]) then return LEASE_ENDED end
 if host[7] == '1' then return DRAINING end
+-- guard: synchronised-before-dispatch
 if host[6] ~= '1' then return NOT_SYNCHRONISED end
+-- guard: still-waiting
 if redis.call('EXISTS', waitingKey(jobId)) == 0 then return NOT_WAITING end
+-- guard: one-reservation
 if redis.call('EXISTS', reservationKey(jobId)) == 1 then return ALREADY_RESERVED end
+-- guard: fits-capacity
 if tonumber(host[3]) + tonumber(cpus) > tonumber(host[1]) then return NO_ROOM end
 if tonumber(host[4]) + tonumber(memory) > tonumber(host[2]) then return NO_ROOM end
 local owner = ARGV[8]

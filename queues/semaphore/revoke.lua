@@ -13,7 +13,9 @@
 -- @include reservation
 local held = redis.call('HMGET', reservationKey(ARGV[1]), 'epoch', 'ticket', 'claimed')
 if held[1] ~= ARGV[2] then return 0 end
+-- guard: ticket
 if ARGV[3] ~= '' and held[2] ~= ARGV[3] then return 0 end
+-- guard: claimed-stays
 if held[3] == '1' then return ALREADY_CLAIMED end
 drop(ARGV[1])
 return 1

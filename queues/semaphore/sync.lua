@@ -27,12 +27,15 @@ local now = nowMs()
 local listed, refused = {}, {}
 for _, hold in ipairs(cjson.decode(ARGV[4])) do
   local held = redis.call('HMGET', reservationKey(hold.jobId), 'epoch', 'claimedAt', 'ticket')
+  -- guard: claim-of-the-dead
   listed[hold.jobId] = hold.found == '1' or held[1] == hold.epoch
+  -- guard: released-meanwhile
+  local released = redis.call('GET', releasedKey(hold.jobId)) == hold.epoch
   if hold.found == '0' then
     -- as it was
   elseif held[1] and tonumber(held[1]) > tonumber(hold.epoch) then
     table.insert(refused, hold.jobId)
-  elseif redis.call('GET', releasedKey(hold.jobId)) ~= hold.epoch then
+  elseif not released then
     drop(hold.jobId)
     enter(hold.jobId, hold.epoch, name, hold.owner, hold.cpus, hold.memory, '1', now, hold.endsBy, held[3] or '')
     if held[2] and held[2] ~= '0' then
@@ -42,6 +45,7 @@ for _, hold in ipairs(cjson.decode(ARGV[4])) do
 end
 for _, jobId in ipairs(redis.call('SMEMBERS', hostJobsKey(name))) do
   local held = redis.call('HMGET', reservationKey(jobId), 'claimed', 'claimedAt')
+  -- guard: claimed-meanwhile
   if not listed[jobId] and held[1] == '1' and tonumber(held[2]) < tonumber(ARGV[3]) then drop(jobId) end
 end
 redis.call('HSET', hostKey(name), 'synchronised', '1', 'beatAt', int(now))

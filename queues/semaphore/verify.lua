@@ -14,6 +14,7 @@ if redis.call('HEXISTS', SERVER, 'nonce') == 0 then return 0 end
 if redis.call('HGET', SERVER, 'run') == ARGV[1] then return 1 end
 recount()
 for _, name in ipairs(redis.call('SMEMBERS', HOSTS)) do
+  -- guard: synchronised-after-restart
   redis.call('HSET', hostKey(name), 'synchronised', '0')
   redis.call('PUBLISH', hostChannel(name), '')
 end

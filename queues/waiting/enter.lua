@@ -14,6 +14,7 @@
 local jobId = ARGV[1]
 local entry = cjson.decode(ARGV[2])
 local known = redis.call('GET', waitingKey(jobId))
+-- guard: newest-epoch
 if known and cjson.decode(known).epoch > entry.epoch then return 0 end
 redis.call('ZADD', ALL, ARGV[3], jobId)
 redis.call('ZADD', ownerKey(entry.owner), string.format('%.0f', entry.key), memberOf(entry.position, jobId))

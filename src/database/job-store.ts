@@ -49,6 +49,7 @@ export class KnexJobStore implements JobStore {
         (error instanceof FlashpodsError && error.code === 'upload_already_consumed');
       const winner =
         lost && job.clientJobId !== null ? await this.byClientJobId(job.owner, job.clientJobId) : null;
+      // guard: one-key-one-job
       if (winner) return { job: winner, created: false };
       throw error;
     }
@@ -100,8 +101,10 @@ export class KnexJobStore implements JobStore {
       if (transition.to === 'cleaned') changes['idempotency_key'] = null;
       const updated: unknown = await trx('jobs')
         .where({ id })
+        // guard: taken-while-waiting
         .whereIn('status', [...transition.from])
         .modify((query) => {
+          // guard: row-fence
           if (transition.epoch !== undefined) void query.where('epoch', transition.epoch);
           if (transition.endingReason === null) void query.whereNull('ending_reason');
           else if (transition.endingReason) void query.whereIn('ending_reason', [...transition.endingReason]);
@@ -132,6 +135,7 @@ export class KnexJobStore implements JobStore {
       const at = Date.now();
       const updated: unknown = await trx('jobs')
         .where({ id })
+        // guard: first-reason
         .whereNull('ending_reason')
         .whereIn('status', [...HOSTED_STATES])
         .modify((query) => {

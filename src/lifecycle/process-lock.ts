@@ -49,6 +49,7 @@ export async function takeProcessLock(options: ProcessLockOptions): Promise<Proc
   let ended: string | null = null;
   for (;;) {
     signal.throwIfAborted();
+    // guard: host-name-lock
     const release = tryLock(join(directory, 'owner.lock'));
     if (release) {
       writeRecord(record);

@@ -16,6 +16,7 @@ end
 local function ownerRefusal(name, generation)
   local owner = redis.call('HGET', hostKey(name), 'generation')
   if not owner or redis.call('HGET', hostKey(name), 'lost') == '1' then return UNKNOWN_HOST end
+  -- guard: host-generation
   if tonumber(owner) > tonumber(generation) then return FENCED end
   -- Older than the process that asks: Redis has lost the newer one's registration.
   if tonumber(owner) < tonumber(generation) then return UNKNOWN_HOST end

@@ -23,6 +23,7 @@ local function recount()
     if held[1] and known[held[1]] then
       redis.call('HSET', reservationKey(jobId), unpack(redis.call('HGETALL', reservationKey(jobId))))
       redis.call('SADD', RESERVATIONS, jobId)
+      -- guard: recount
       count(jobId, held[1], held[2], held[3], held[4])
     else
       redis.call('DEL', reservationKey(jobId))

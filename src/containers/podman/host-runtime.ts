@@ -183,6 +183,7 @@ export class HostRuntime implements ContainerRuntime {
       this.#parts.podman.call('POST', `/containers/${name}/start`, { timeoutMs: START_TIMEOUT_MS });
     try {
       await start().catch(async (error: unknown) => {
+        // guard: half-made
         if (!(error instanceof PodmanApiError && isHalfMade(error.message))) throw error;
         this.#parts.logger.warn({ sandbox: name }, 'Podman died while it made the container; making it anew');
         const { body } = await this.#parts.podman.call('GET', `/containers/${name}/json`);

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Guard } from './guard.ts';
+import { findMarkers, replaceMarked } from './markers.ts';
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '');
 const PARTS = ['api', 'bin', 'processors', 'queues', 'src', 'test', 'package.json', 'tsconfig.json'];
@@ -14,10 +15,6 @@ export interface Verdict {
   readonly passed: boolean;
   readonly output: string;
 }
-
-/** @returns how often the guard's text stands in its file: once, or the list is out of date */
-export const occurrences = async (guard: Guard, root = ROOT): Promise<number> =>
-  (await readFile(join(root, guard.file), 'utf8')).split(guard.find).length - 1;
 
 /** A copy of what the tests run, in a directory of its own. */
 export async function copyTree(): Promise<{ path: string; remove(): Promise<void> }> {
@@ -35,14 +32,11 @@ export async function copyTree(): Promise<{ path: string; remove(): Promise<void
 
 /** Takes the guard out of a copy while `work` runs. */
 export async function without<T>(guard: Guard, tree: string, work: () => Promise<T>): Promise<T> {
-  const file = join(tree, guard.file);
+  const [place, ...others] = (await findMarkers(tree)).get(guard.marker) ?? [];
+  if (place === undefined || others.length > 0) throw new Error(`${guard.marker} is not marked once`);
+  const file = join(tree, place);
   const source = await readFile(file, 'utf8');
-  if (source.split(guard.find).length !== 2)
-    throw new Error(`${guard.name}: its text is not once in ${guard.file}`);
-  await writeFile(
-    file,
-    source.replace(guard.find, () => guard.replace),
-  );
+  await writeFile(file, replaceMarked(source, guard.marker, guard.without));
   try {
     return await work();
   } finally {
