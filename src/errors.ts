@@ -1,7 +1,13 @@
 /**
- * The one catalogue of errors. `docs/errors.md` is checked against it in both directions.
+ * The one catalogue of errors; long because it is one table. `docs/errors.md` is checked against it in both directions.
  * What a user can cause is a {@link FlashpodsError}; what a programmer caused is a plain `Error`.
  */
+
+/** Where somebody reads what to do next: over HTTP, at the command line, or as an agent with tools. */
+export type Face = 'api' | 'cli' | 'mcp';
+
+/** Advice of faces that have an own one. */
+type Elsewhere = Partial<Record<Exclude<Face, 'api'>, string>>;
 
 interface CatalogueEntry {
   /** HTTP status; 0 for codes that only ever stand in a job's `error`. */
@@ -11,308 +17,313 @@ interface CatalogueEntry {
   readonly meaning: string;
   /** What to do next, one sentence. */
   readonly advice: string;
+  /** Instead of `advice`, which speaks of the API. */
+  readonly elsewhere: Elsewhere;
 }
 
-const entry = (status: number, retryable: boolean, meaning: string, advice: string): CatalogueEntry => ({
-  status,
-  retryable,
-  meaning,
-  advice,
-});
+type Entry = (status: number, meaning: string, advice: string, elsewhere?: Elsewhere) => CatalogueEntry;
+
+const entry =
+  (retryable: boolean): Entry =>
+  (status, meaning, advice, elsewhere = {}) => ({ status, retryable, meaning, advice, elsewhere });
+
+/** The same request would be refused again. */
+const refusal = entry(false);
+/** The same request may succeed later. */
+const passing = entry(true);
+/** Why a job ended; never answers a request. */
+const ending = (meaning: string, advice: string): CatalogueEntry => refusal(0, meaning, advice);
 
 export const ERRORS = {
-  missing_authorization: entry(
+  missing_authorization: refusal(
     401,
-    false,
     'The request carries no Authorization header.',
     'Send `Authorization: Bearer <token>`; `flashpods up` prints where its token is kept.',
+    {
+      cli: 'Set FLASHPODS_API_TOKEN; `flashpods up` prints where the token is kept.',
+      mcp: 'Ask the person to set FLASHPODS_API_TOKEN for this MCP server.',
+    },
   ),
-  malformed_authorization: entry(
+  malformed_authorization: refusal(
     401,
-    false,
     'The Authorization header is not `Bearer <token>`.',
     'Send `Authorization: Bearer <token>`.',
+    { mcp: 'Ask the person to check the token of this MCP server (FLASHPODS_API_TOKEN).' },
   ),
-  invalid_token: entry(
+  invalid_token: refusal(
     401,
-    false,
     'The token is not known here.',
     'Check FLASHPODS_API_TOKEN against the token of this server.',
+    { mcp: 'Ask the person to check the token of this MCP server (FLASHPODS_API_TOKEN).' },
   ),
-  insufficient_scope: entry(
+  insufficient_scope: refusal(
     403,
-    false,
     'The token may not do this.',
     'Use a token with the scope that the message names.',
+    { mcp: 'Ask the person for a token with the scope that the message names.' },
   ),
-  rate_limited: entry(
+  rate_limited: passing(
     429,
-    true,
     'Too many requests for this token.',
     'Wait for `Retry-After` seconds and send the request again.',
+    { mcp: 'Wait a few seconds between calls; wait_for_job needs fewer of them than polling.' },
   ),
 
-  invalid_request: entry(
+  invalid_request: refusal(
     400,
-    false,
     'A field is missing, unknown or wrong.',
     'Correct the field that the message names.',
+    { mcp: 'Correct the arguments that the message names and call the tool again.' },
   ),
-  invalid_job_type: entry(400, false, '`type` is neither `worker` nor `agent`.', 'Send `"type": "worker"`.'),
-  missing_command: entry(
+  invalid_job_type: refusal(400, '`type` is neither `worker` nor `agent`.', 'Send `"type": "worker"`.'),
+  missing_command: refusal(
     400,
-    false,
     'A worker job needs a `command`.',
     'Send the shell command to run as `command`.',
   ),
-  missing_task: entry(400, false, 'An agent job needs a `task`.', 'Send what the agent is to do as `task`.'),
-  missing_git_branch: entry(
+  missing_task: refusal(400, 'An agent job needs a `task`.', 'Send what the agent is to do as `task`.'),
+  missing_git_branch: refusal(
     400,
-    false,
     'An agent job needs a `git_branch`.',
     'Send the branch to work on as `git_branch`.',
   ),
-  invalid_client_job_id: entry(
+  invalid_client_job_id: refusal(
     400,
-    false,
     '`client_job_id` is not a UUID v4.',
     'Send a UUID v4 of 36 characters, or leave the field out.',
+    { mcp: 'Send a UUID v4, or leave client_job_id out.' },
   ),
-  invalid_image: entry(
+  invalid_image: refusal(
     400,
-    false,
     '`image` is not an image reference.',
     'Send a name such as `ubuntu:22.04`, at most 255 characters.',
+    { mcp: 'Send an image reference such as "debian:12", or leave `image` out.' },
   ),
-  invalid_cpus: entry(400, false, '`cpus` is not an integer of at least 1.', 'Send a whole number of cpus.'),
-  invalid_memory: entry(
+  invalid_cpus: refusal(400, '`cpus` is not an integer of at least 1.', 'Send a whole number of cpus.', {
+    mcp: 'Send a whole number of cpus, at least 1.',
+  }),
+  invalid_memory: refusal(
     400,
-    false,
     '`memory_gb` is not an integer of at least 1.',
     'Send a whole number of gigabytes.',
+    { mcp: 'Send a whole number of gigabytes, at least 1.' },
   ),
-  invalid_timeout: entry(
+  invalid_timeout: refusal(
     400,
-    false,
     '`timeout_minutes` is not an integer of at least 1.',
     'Send a whole number of minutes.',
+    { mcp: 'Send a whole number of minutes, at least 1.' },
   ),
-  invalid_artifact_name: entry(
+  invalid_artifact_name: refusal(
     400,
-    false,
     'The artifact name has an empty, dotted, overlong or otherwise unsafe segment.',
     'Use a name as the list of artifacts gives it.',
   ),
 
-  job_not_found: entry(404, false, 'There is no such job.', 'List the jobs with `GET /jobs`.'),
-  host_not_found: entry(404, false, 'There is no such host.', 'List the hosts with `GET /capacity`.'),
-  upload_not_found: entry(404, false, 'There is no such upload.', 'Create an upload with `POST /uploads`.'),
-  artifact_not_found: entry(
+  job_not_found: refusal(404, 'There is no such job.', 'List the jobs with `GET /jobs`.', {
+    cli: '`flashpods ps -a` lists the jobs.',
+    mcp: 'Call list_jobs to see the jobs there are.',
+  }),
+  host_not_found: refusal(404, 'There is no such host.', 'List the hosts with `GET /capacity`.', {
+    cli: '`flashpods status` lists the hosts.',
+  }),
+  upload_not_found: refusal(404, 'There is no such upload.', 'Create an upload with `POST /uploads`.', {
+    mcp: 'Call the tool again with `files` to send them again.',
+  }),
+  artifact_not_found: refusal(
     404,
-    false,
     'The job left no artifact of that name.',
     'List them with `GET /jobs/:id/artifacts`.',
+    {
+      cli: '`flashpods artifacts JOB` lists what the job left.',
+      mcp: 'Call get_job_artifacts to see what the job left, and use a name from there.',
+    },
   ),
-  artifacts_not_available: entry(
+  artifacts_not_available: passing(
     404,
-    true,
     'The job has not ended, so its artifacts are not collected yet.',
     'Wait with `GET /jobs/:id?wait=60` and ask again.',
+    {
+      cli: '`flashpods wait JOB` waits for its end.',
+      mcp: 'The job has not ended: call wait_for_job first.',
+    },
   ),
-  logs_not_available: entry(
+  logs_not_available: passing(
     404,
-    true,
     'Nothing has been captured for this job yet.',
     'Wait with `GET /jobs/:id?wait=60` and ask again.',
+    {
+      cli: '`flashpods logs -f JOB` waits for the first line.',
+      mcp: 'Nothing is printed yet: call wait_for_job, or get_job_status to see why it waits.',
+    },
   ),
-  not_found: entry(
-    404,
-    false,
-    'There is nothing at this path.',
-    'Look the path up in the API documentation.',
-  ),
-  method_not_allowed: entry(
+  not_found: refusal(404, 'There is nothing at this path.', 'Look the path up in the API documentation.'),
+  method_not_allowed: refusal(
     405,
-    false,
     'This path does not take this method.',
     'Use a method that the `Allow` header names.',
   ),
-  payload_too_large: entry(
+  payload_too_large: refusal(
     413,
-    false,
     'The body is larger than 1 MB.',
     'Send files as an upload, not in the request.',
+    { mcp: 'Send less in the arguments: what is long belongs into a file.' },
   ),
-  unsupported_media_type: entry(
+  unsupported_media_type: refusal(
     415,
-    false,
     'The body has a Content-Type that is not taken here.',
     'Send `application/json`, or `application/x-tar` for the files of an upload.',
   ),
 
-  host_in_use: entry(
+  host_in_use: refusal(
     409,
-    false,
     'The host lives, or its jobs are not over.',
     'End its worker, and wait until its jobs are over.',
   ),
-  upload_not_finalized: entry(
+  upload_not_finalized: refusal(
     409,
-    false,
     'The upload is not finalized yet.',
     'Call `POST /uploads/{id}/finalize` first.',
+    { mcp: 'Call the tool again with `files` to send them again.' },
   ),
-  upload_already_finalized: entry(
+  upload_already_finalized: refusal(
     409,
-    false,
     'The upload is finalized and takes no more files.',
     'Create another upload.',
+    { mcp: 'Call the tool again with `files` to send them again.' },
   ),
-  upload_already_consumed: entry(409, false, 'The upload belongs to another job.', 'Create another upload.'),
-  job_already_terminal: entry(409, false, 'The job has ended already.', 'Nothing is left to cancel.'),
-  idempotency_key_reused: entry(
+  upload_already_consumed: refusal(409, 'The upload belongs to another job.', 'Create another upload.', {
+    mcp: 'The files went with the first run. Call spawn_worker with `files` to send them again.',
+  }),
+  job_already_terminal: refusal(409, 'The job has ended already.', 'Nothing is left to cancel.', {
+    mcp: 'Nothing is left to end. get_job_status shows how it ended.',
+  }),
+  idempotency_key_reused: refusal(
     409,
-    false,
     'A different request came earlier with this `client_job_id`.',
     'Use a new `client_job_id` for a new request.',
+    {
+      mcp: 'A different request came earlier with this client_job_id (the details name its job once there is one). Look at that job, or leave client_job_id out for a new one.',
+    },
   ),
-  quota_exceeded: entry(
+  quota_exceeded: refusal(
     409,
-    false,
     'The owner is at a limit of its own.',
     'Wait for some of your jobs to end, or ask for a higher limit.',
+    {
+      mcp: 'Wait for some of your jobs to end (list_jobs with status "running"), or end some with kill_job.',
+    },
   ),
-  upload_expired: entry(410, false, 'The upload was not used in time and is gone.', 'Create another upload.'),
-  logs_deleted: entry(410, false, 'The logs are past their retention and deleted.', 'Run the job again.'),
-  artifacts_deleted: entry(
+  upload_expired: refusal(410, 'The upload was not used in time and is gone.', 'Create another upload.', {
+    mcp: 'Call the tool again with `files` to send them again.',
+  }),
+  logs_deleted: refusal(410, 'The logs are past their retention and deleted.', 'Run the job again.', {
+    mcp: 'The log is past its retention. rerun_job runs the job again.',
+  }),
+  artifacts_deleted: refusal(
     410,
-    false,
     'The artifacts are past their retention and deleted.',
     'Run the job again.',
+    { mcp: 'The artifacts are past their retention. rerun_job runs the job again.' },
   ),
-  events_expired: entry(
+  events_expired: refusal(
     410,
-    false,
     'The position is older than the events that are kept.',
     'Start again without `Last-Event-ID`.',
   ),
-  unsatisfiable_resources: entry(
+  unsatisfiable_resources: refusal(
     422,
-    false,
     'No host here could ever run a job of this size.',
     'Ask for no more than the largest host has; see `GET /capacity`.',
+    {
+      cli: '`flashpods status` shows what the hosts have.',
+      mcp: 'Ask for fewer cpus or less memory_gb: no host here is as large.',
+    },
   ),
-  insufficient_resources: entry(
+  insufficient_resources: passing(
     429,
-    true,
     'There is no room at the moment.',
     'Try later, or send `"when_busy": "queue"`.',
+    { cli: 'Try later, or leave out `--when-busy reject` so that the job waits.', mcp: 'Try again later.' },
   ),
-  insufficient_storage: entry(
+  insufficient_storage: refusal(
     507,
-    false,
     'A limit on stored bytes is reached.',
     'Send less, or free space on the server.',
+    { mcp: 'Send less: leave out what the job does not need with files.exclude.' },
   ),
 
-  internal_error: entry(
+  internal_error: passing(
     500,
-    true,
     'Something went wrong on our side.',
     'Try again; look up the request id in the server log.',
+    { mcp: 'Call again. If it fails again, tell the person the request id.' },
   ),
-  database_error: entry(500, true, 'The database did not answer.', 'Try again; see `GET /health`.'),
-  container_error: entry(500, true, 'Podman did not answer.', 'Try again; see `GET /health`.'),
-  service_unavailable: entry(503, true, 'A part of the service is away.', 'Try again; see `GET /health`.'),
-  copy_in_progress: entry(
+  database_error: passing(500, 'The database did not answer.', 'Try again; see `GET /health`.', {
+    mcp: 'A part of the server is away: call again in a few seconds.',
+  }),
+  container_error: passing(500, 'Podman did not answer.', 'Try again; see `GET /health`.', {
+    mcp: 'A part of the server is away: call again in a few seconds.',
+  }),
+  service_unavailable: passing(503, 'A part of the service is away.', 'Try again; see `GET /health`.', {
+    mcp: 'A part of the server is away: call again in a few seconds.',
+  }),
+  copy_in_progress: passing(
     503,
-    true,
     'The container has ended and its artifacts are being collected.',
     'Ask again in a moment.',
+    { mcp: 'The artifacts are being collected: call again in a few seconds.' },
   ),
 
-  oom_killed: entry(
-    0,
-    false,
+  oom_killed: ending(
     'The job used more memory than it asked for and was killed by the kernel.',
     'Run it again with a higher `memory_gb`.',
   ),
-  image_pull_failed: entry(
-    0,
-    false,
+  image_pull_failed: ending(
     'The image is not on the host and could not be pulled.',
     'Check the name; the log holds what the registry said.',
   ),
-  container_start_failed: entry(
-    0,
-    false,
+  container_start_failed: ending(
     'The container could not be created or started.',
     'The log holds what Podman said; `flashpods doctor` checks the host.',
   ),
-  container_lost_on_recovery: entry(
-    0,
-    false,
+  container_lost_on_recovery: ending(
     'The container was gone when its worker came back.',
     'The host rebooted or somebody removed it; run the job again.',
   ),
-  container_not_found_on_recovery: entry(
-    0,
-    false,
-    'The container was created and is gone.',
-    'Run the job again.',
-  ),
-  host_lost: entry(0, false, 'The host of the job did not come back.', 'Run the job again.'),
-  queue_timeout: entry(
-    0,
-    false,
+  container_not_found_on_recovery: ending('The container was created and is gone.', 'Run the job again.'),
+  host_lost: ending('The host of the job did not come back.', 'Run the job again.'),
+  queue_timeout: ending(
     'The job did not start within its `max_queue_seconds`.',
     'Allow it more time, or add a host.',
   ),
-  disk_limit: entry(
-    0,
-    false,
-    'The job filled the disk space that it may use.',
-    'Write less, or raise the limit.',
-  ),
-  pids_limit: entry(0, false, 'The job reached its limit of processes.', 'Start fewer processes at once.'),
-  artifact_copy_disk_full: entry(
-    0,
-    false,
+  disk_limit: ending('The job filled the disk space that it may use.', 'Write less, or raise the limit.'),
+  pids_limit: ending('The job reached its limit of processes.', 'Start fewer processes at once.'),
+  artifact_copy_disk_full: ending(
     'The disk of the host was full while artifacts were collected.',
     'Free space on the host and run the job again.',
   ),
-  artifact_copy_permission: entry(
-    0,
-    false,
+  artifact_copy_permission: ending(
     'The artifacts could not be read or written.',
     'Check the permissions of the artifact directory on the host.',
   ),
-  artifact_copy_container_gone: entry(
-    0,
-    false,
+  artifact_copy_container_gone: ending(
     'The files of the job were gone before they could be collected.',
     'Run the job again.',
   ),
-  artifact_copy_failed: entry(0, false, 'The artifacts could not be collected.', 'The message says why.'),
-  artifact_copy_conflict: entry(0, false, 'Two artifacts claim the same name.', 'Give them different names.'),
-  spire_attestation_timeout: entry(
-    0,
-    false,
-    'The container got no identity in time.',
-    'Check the identity service with `flashpods doctor`.',
-  ),
-  token_exchange_failed: entry(
-    0,
-    false,
-    'The container could not exchange its identity for secrets.',
-    'Check the policy and the audit log.',
-  ),
-} as const satisfies Record<string, CatalogueEntry>;
+  artifact_copy_failed: ending('The artifacts could not be collected.', 'The message says why.'),
+} satisfies Record<string, CatalogueEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;
 
 export const isErrorCode = (value: unknown): value is ErrorCode =>
   typeof value === 'string' && Object.hasOwn(ERRORS, value);
+
+/** What to do about a code, by what there is to do it with. */
+export const adviceOn = (code: ErrorCode, face: Face): string => {
+  const { advice, elsewhere } = ERRORS[code];
+  return face === 'api' ? advice : (elsewhere[face] ?? advice);
+};
 
 export interface FlashpodsErrorOptions {
   readonly details?: Readonly<Record<string, unknown>>;
@@ -340,10 +351,6 @@ export class FlashpodsError extends Error {
 
   get retryable(): boolean {
     return ERRORS[this.code].retryable;
-  }
-
-  get advice(): string {
-    return ERRORS[this.code].advice;
   }
 }
 

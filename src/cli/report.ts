@@ -1,18 +1,6 @@
-import { ClientError } from '../client/client-error.ts';
+import { adviceFor, ClientError } from '../client/client-error.ts';
 import { messageOf } from '../errors.ts';
 import { type Output, sanitize } from './terminal.ts';
-
-/** The catalogue's advice speaks of the API; here is what to type instead. */
-const ADVICE: Readonly<Record<string, string>> = {
-  missing_authorization: 'Set FLASHPODS_API_TOKEN; `flashpods up` prints where the token is kept.',
-  job_not_found: '`flashpods ps -a` lists the jobs.',
-  host_not_found: '`flashpods status` lists the hosts.',
-  artifact_not_found: '`flashpods artifacts JOB` lists what the job left.',
-  artifacts_not_available: '`flashpods wait JOB` waits for its end.',
-  logs_not_available: '`flashpods logs -f JOB` waits for the first line.',
-  unsatisfiable_resources: '`flashpods status` shows what the hosts have.',
-  insufficient_resources: 'Try later, or leave out `--when-busy reject` so that the job waits.',
-};
 
 /** An error that says `not_found` of something, with the advice for that; any other as it is. */
 export function advised(error: unknown, advice: string): unknown {
@@ -34,7 +22,7 @@ export async function reportError(error: unknown, err: Output, json: boolean): P
     await (json ? err.json({ error: 'internal_error', message: messageOf(error) }) : err.line(text));
     return;
   }
-  const advice = ADVICE[error.code] ?? error.advice;
+  const advice = error.advice ?? adviceFor(error.code, 'cli');
   if (json) {
     const { code, message, details, requestId } = error;
     await err.json({ error: code, message, advice, details, request_id: requestId });

@@ -1,19 +1,51 @@
-import { ERRORS, isErrorCode } from '../errors.ts';
+import { adviceOn, isErrorCode } from '../errors.ts';
 
-/** Codes that no server sends: what can go wrong on this side. Listed in `docs/cli.md`. */
+/**
+ * Codes that no server sends: what can go wrong on this side, with advice for the command line and, where that is no
+ * help to an agent with tools, for the agent. Listed in `docs/cli.md`.
+ */
 export const CLIENT_CODES = {
-  not_reachable: 'Start a server with `flashpods up`, or say with FLASHPODS_URL where one is.',
-  unexpected_answer: 'Check that FLASHPODS_URL names a Flashpods server.',
-  wrong_settings: 'Correct the setting that the message names.',
-  invalid_arguments: 'See `--help` of the command.',
-  poll_timeout: 'The job goes on; wait for it again, or end it with `flashpods kill`.',
-  upload_failed: 'Try again; if a file is named, leave it out with --exclude.',
-  upload_disk_full: 'Send less (see --exclude), or free space on the server.',
-  download_failed: 'Try again while the artifact is kept.',
-  unsafe_artifact_name: 'Don’t trust this server: it sent a name that would leave the directory.',
-  file_exists: 'Move the file away, choose another directory, or overwrite it with --force.',
-  interrupted: 'Nothing is left to do.',
-} as const;
+  not_reachable: {
+    cli: 'Start a server with `flashpods up`, or say with FLASHPODS_URL where one is.',
+    mcp: 'Try again in a moment. If it stays so, ask the person to start a server with `flashpods up`, or to set FLASHPODS_URL.',
+  },
+  unexpected_answer: {
+    cli: 'Check that FLASHPODS_URL names a Flashpods server.',
+    mcp: 'Ask the person to check that FLASHPODS_URL names a Flashpods server.',
+  },
+  wrong_settings: {
+    cli: 'Correct the setting that the message names.',
+    mcp: 'Ask the person to correct the setting that the message names.',
+  },
+  invalid_arguments: {
+    cli: 'See `--help` of the command.',
+    mcp: 'Correct the argument that the message names and call the tool again.',
+  },
+  poll_timeout: {
+    cli: 'The job goes on; wait for it again, or end it with `flashpods kill`.',
+    mcp: 'Call again in a moment.',
+  },
+  upload_failed: {
+    cli: 'Try again; if a file is named, leave it out with --exclude.',
+    mcp: 'Call again; if a file is named, leave it out with files.exclude.',
+  },
+  upload_disk_full: {
+    cli: 'Send less (see --exclude), or free space on the server.',
+    mcp: 'Send less: leave out what the job does not need with files.exclude.',
+  },
+  download_failed: {
+    cli: 'Try again while the artifact is kept.',
+    mcp: 'Check the path in save_to, and call again while the artifact is kept.',
+  },
+  unsafe_artifact_name: {
+    cli: 'Don’t trust this server: it sent a name that would leave the directory.',
+  },
+  file_exists: {
+    cli: 'Move the file away, choose another directory, or overwrite it with --force.',
+    mcp: 'Give another save_to, or pass overwrite: true.',
+  },
+  interrupted: { cli: 'Nothing is left to do.' },
+} as const satisfies Record<string, { readonly cli: string; readonly mcp?: string }>;
 
 export type ClientCode = keyof typeof CLIENT_CODES;
 
@@ -23,7 +55,7 @@ export interface ClientErrorOptions {
   readonly details?: Readonly<Record<string, unknown>> | undefined;
   readonly requestId?: string | undefined;
   readonly retryAfterMs?: number | undefined;
-  /** Instead of the advice that the catalogue gives for the code. */
+  /** Instead of what is advised about the code. */
   readonly advice?: string | undefined;
   readonly cause?: unknown;
 }
@@ -36,8 +68,8 @@ export class ClientError extends Error {
   readonly details: Readonly<Record<string, unknown>>;
   readonly requestId: string | null;
   readonly retryAfterMs: number | null;
-  /** What to do next, one sentence. */
-  readonly advice: string;
+  /** What to do next, one sentence, about this very error; null where {@link adviceFor} its code says it all. */
+  readonly advice: string | null;
 
   constructor(code: string, message: string, options: ClientErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -46,7 +78,7 @@ export class ClientError extends Error {
     this.details = options.details ?? {};
     this.requestId = options.requestId ?? null;
     this.retryAfterMs = options.retryAfterMs ?? null;
-    this.advice = options.advice ?? adviceFor(code);
+    this.advice = options.advice ?? null;
   }
 }
 
@@ -55,8 +87,10 @@ export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
 
 const isClientCode = (code: string): code is ClientCode => Object.hasOwn(CLIENT_CODES, code);
 
-/** What the catalogue advises about the code. */
-export function adviceFor(code: string): string {
-  if (isClientCode(code)) return CLIENT_CODES[code];
-  return isErrorCode(code) ? ERRORS[code].advice : 'Look up the request id in the log of the server.';
+/** What is advised about the code, to who reads it at that face. */
+export function adviceFor(code: string, face: 'cli' | 'mcp'): string {
+  if (isErrorCode(code)) return adviceOn(code, face);
+  if (!isClientCode(code)) return 'Look up the request id in the log of the server.';
+  const advice: { readonly cli: string; readonly mcp?: string } = CLIENT_CODES[code];
+  return advice[face] ?? advice.cli;
 }

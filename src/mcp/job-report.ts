@@ -4,7 +4,7 @@ import { count, showBytes, showDuration } from '../cli/quantity.ts';
 import type { ArtifactAnswer, JobAnswer } from '../client/answers.ts';
 import type { FlashpodsClient } from '../client/client.ts';
 import { hasCode } from '../client/client-error.ts';
-import { ERRORS, isErrorCode } from '../errors.ts';
+import { adviceOn, isErrorCode } from '../errors.ts';
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
 import type { CallToolResult } from './definition.ts';
 import { errorLines } from './error-lines.ts';
@@ -212,7 +212,7 @@ function nextFor(
         job.status === 'timed_out'
           ? 'Give it a higher timeout_minutes, or less to do.'
           : isErrorCode(job.error)
-            ? ERRORS[job.error].advice
+            ? adviceOn(job.error, 'mcp')
             : 'Correct what failed and run it again; the same command would fail again.';
       return `${advice}${more ? ` ${callOf('get_job_output', { job_id: id, tail: 400, max_bytes: 40_000 })} shows more of the log.` : ''}`;
     }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { CLIENT_CODES, ClientError } from '../../src/client/client-error.ts';
+import { adviceFor, CLIENT_CODES, ClientError } from '../../src/client/client-error.ts';
 import { ERRORS, FlashpodsError } from '../../src/errors.ts';
-import { adviceToAgent, toolError } from '../../src/mcp/tool-error.ts';
+import { toolError } from '../../src/mcp/tool-error.ts';
 
 /** What no tool asks for. */
 const NEVER_ASKED = ['host_not_found', 'host_in_use', 'method_not_allowed', 'unsupported_media_type'];
@@ -18,7 +18,7 @@ describe('errors of tools', () => {
     const codes = [...answered.map(([code]) => code), ...Object.keys(CLIENT_CODES)];
     const wrong = codes
       .filter((code) => !NEVER_ASKED.includes(code))
-      .map((code) => `${code}: ${adviceToAgent(code)}`)
+      .map((code) => `${code}: ${adviceFor(code, 'mcp')}`)
       .filter((advice) =>
         /\b(GET|POST|PUT|DELETE) \/|Authorization:|Content-Type|\s`?--\w|header/.test(advice),
       );

@@ -1,7 +1,7 @@
 /** A server that runs: whether it is well, has hosts, and takes a job from its beginning to its end. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { FlashpodsClient } from '../../client/client.ts';
-import { ClientError } from '../../client/client-error.ts';
+import { adviceFor, ClientError } from '../../client/client-error.ts';
 import { discoverConnection } from '../../client/connection.ts';
 import { isTerminal } from '../../jobs/states.ts';
 import { type Check, failure, type Finding, ok, oneLine, skipped, warning } from '../check.ts';
@@ -30,12 +30,13 @@ export function serverChecks(resources: DoctorResources): readonly Check[] {
         if (!(error instanceof ClientError)) throw error;
         return error.code === 'not_reachable'
           ? skipped('no server runs here and none is configured', NO_SERVER[name] ?? null)
-          : failure(error.message, error.advice);
+          : failure(error.message, error.advice ?? adviceFor(error.code, 'cli'));
       }
       try {
         return await run(client, signal);
       } catch (error) {
-        if (error instanceof ClientError) return failure(`${error.code}: ${error.message}`, error.advice);
+        if (error instanceof ClientError)
+          return failure(`${error.code}: ${error.message}`, error.advice ?? adviceFor(error.code, 'cli'));
         throw error;
       } finally {
         client.close();
