@@ -10,7 +10,7 @@
  * that a caller gives is 1 to 5 times the true run time, and all that a policy knows of it.
  */
 import type { OpenHost } from '../queues/choose.ts';
-import type { Amount } from '../queues/semaphore/semaphore.ts';
+import { type Amount, fits, subtract } from '../src/jobs/amount.ts';
 import { seeded } from '../test/support/random.ts';
 import { fairPolicy, type Policy, simulate, type SimulatedJob } from '../test/support/simulated-farm.ts';
 
@@ -25,16 +25,8 @@ const SMALL_CPUS = [1, 2, 4];
 /** The default of the setting `passingSeconds`. */
 const PATIENCE_MS = 60 * 60_000;
 
-const fits = (host: OpenHost, wanted: Amount): boolean => {
-  const left = host.running.reduce(
-    (free, one) => ({
-      cpusMilli: free.cpusMilli - one.cpusMilli,
-      memoryMib: free.memoryMib - one.memoryMib,
-    }),
-    host.capacity,
-  );
-  return wanted.cpusMilli <= left.cpusMilli && wanted.memoryMib <= left.memoryMib;
-};
+const hasRoom = (host: OpenHost, wanted: Amount): boolean =>
+  fits(host.running.reduce<Amount>(subtract, host.capacity), wanted);
 
 /** In order; `stopAtFirst` ends at the first one that does not fit. */
 const inOrder =
@@ -43,7 +35,7 @@ const inOrder =
     const open = hosts.map((host) => ({ ...host, running: [...host.running] }));
     const starts = [];
     for (const job of waiting) {
-      const host = open.find((one) => fits(one, job));
+      const host = open.find((one) => hasRoom(one, job));
       if (!host && stopAtFirst) break;
       if (!host) continue;
       host.running.push({ ...job, endsBy: null });

@@ -16,6 +16,7 @@ import { type Config, ConfigError } from '../src/config.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import { CapacityConflict, type KnexHostStore } from '../src/database/host-store.ts';
 import { sandboxName } from '../src/ids.ts';
+import { amountOf } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import { once } from '../src/lifecycle/once.ts';
@@ -411,8 +412,7 @@ export class Worker {
       jobId: job.id,
       epoch: job.epoch,
       owner: job.owner,
-      cpusMilli: job.cpus * 1000,
-      memoryMib: job.memoryGb * 1024,
+      ...amountOf(job),
       endsBy: this.#latestEnd(job),
     };
   }

@@ -21,7 +21,7 @@
  * A job that waits for an image, or for a limit of its owner, is passed by and gets no promise: nothing stays idle for
  * what other jobs' ends can't bring. A host that could not get an image is none for its jobs where another one has it.
  */
-import type { Amount } from './semaphore/semaphore.ts';
+import { add, type Amount, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
 import { type Held, type Tenant, type Terms, Turns } from './turns.ts';
 
 export type { Held, Terms };
@@ -131,19 +131,8 @@ const WAITS_FOR_OTHERS = ['no_room', 'held_back', 'limit'] as const satisfies re
 /** How much longer than its room will stand idle for it a job must have waited, for its promise to be firm. */
 const WORTH = 16;
 
-const NOTHING: Amount = { cpusMilli: 0, memoryMib: 0 };
 const NOTHING_HELD: Held = { ...NOTHING, jobs: 0 };
 const NO_IMAGES: ReadonlySet<string> = new Set();
-const fits = (free: Amount, wanted: Amount): boolean =>
-  wanted.cpusMilli <= free.cpusMilli && wanted.memoryMib <= free.memoryMib;
-const minus = (a: Amount, b: Amount): Amount => ({
-  cpusMilli: a.cpusMilli - b.cpusMilli,
-  memoryMib: a.memoryMib - b.memoryMib,
-});
-const plus = (a: Amount, b: Amount): Amount => ({
-  cpusMilli: a.cpusMilli + b.cpusMilli,
-  memoryMib: a.memoryMib + b.memoryMib,
-});
 
 interface Room {
   readonly name: string;
@@ -151,7 +140,7 @@ interface Room {
   readonly lacks: ReadonlySet<string>;
   readonly cannotGet: ReadonlySet<string>;
   free: Amount;
-  running: { readonly cpusMilli: number; readonly memoryMib: number; readonly endsBy: number | null }[];
+  running: (Amount & { readonly endsBy: number | null })[];
 }
 
 interface Shadow extends Promised {
@@ -173,7 +162,7 @@ export function choose(
     patienceMs = Infinity,
   } = fairness;
   const rooms = hosts.map(toRoom);
-  const farm = rooms.reduce<Amount>((sum, room) => plus(sum, room.capacity), NOTHING);
+  const farm = rooms.reduce<Amount>((sum, room) => add(sum, room.capacity), NOTHING);
   const turns = new Turns(jobs, farm, held, terms, served);
   const starts: Start[] = [];
   const waiting: { jobId: string; why: Why }[] = [];
@@ -187,10 +176,10 @@ export function choose(
     const verdict = judge(job, endsBy, tenant, usable, promised);
     if ('start' in verdict) {
       const room = verdict.start;
-      room.free = minus(room.free, job);
+      room.free = subtract(room.free, job);
       room.running.push({ cpusMilli: job.cpusMilli, memoryMib: job.memoryMib, endsBy });
       if (promised && room.name === promised.host && !endsInTime(promised, endsBy)) {
-        if (fits(promised.spare, job)) promised.spare = minus(promised.spare, job);
+        if (fits(promised.spare, job)) promised.spare = subtract(promised.spare, job);
         else promised = soonest(now, promised.job, rooms.filter(has(promised.job.image)), promised.firm);
       }
       starts.push({ jobId: job.jobId, host: room.name, endsBy });
@@ -284,17 +273,17 @@ export function heldOn(hosts: readonly { readonly running: readonly RunningJob[]
 
 export function addHeld(held: Map<string, Held>, running: Amount & { readonly owner: string }): void {
   const before = held.get(running.owner);
-  held.set(running.owner, { ...plus(before ?? NOTHING, running), jobs: (before?.jobs ?? 0) + 1 });
+  held.set(running.owner, { ...add(before ?? NOTHING, running), jobs: (before?.jobs ?? 0) + 1 });
 }
 
 function toRoom(host: OpenHost): Room {
-  const used = host.running.reduce<Amount>(plus, NOTHING);
+  const used = host.running.reduce<Amount>(add, NOTHING);
   return {
     name: host.name,
     capacity: host.capacity,
     lacks: host.lacks,
     cannotGet: host.cannotGet ?? NO_IMAGES,
-    free: minus(host.capacity, used),
+    free: subtract(host.capacity, used),
     running: [...host.running],
   };
 }
@@ -304,7 +293,7 @@ function tightest(rooms: readonly Room[], job: Amount): Room | undefined {
   let best: Room | undefined;
   let least = Infinity;
   for (const room of rooms) {
-    const left = minus(room.free, job);
+    const left = subtract(room.free, job);
     const idle = left.cpusMilli / room.capacity.cpusMilli + left.memoryMib / room.capacity.memoryMib;
     if (best && idle >= least) continue;
     best = room;
@@ -339,7 +328,7 @@ function soonest(now: number, job: WaitingJob, rooms: readonly Room[], firm: boo
       job,
       host: best.room.name,
       at: best.at,
-      spare: minus(best.free, job),
+      spare: subtract(best.free, job),
       firm: firm ?? (best.at === null || now - job.since >= WORTH * best.idleMs),
     }
   );
@@ -365,7 +354,7 @@ function whenItFits(
     const part = Math.min(free.cpusMilli / job.cpusMilli, free.memoryMib / job.memoryMib);
     idleMs += part > 0 ? part * (end - at) : 0;
     at = end;
-    free = plus(free, running);
+    free = add(free, running);
     // All that end at the same moment count for what will be to spare.
     const next = ends[index + 1];
     if (next && next.endsBy === running.endsBy) continue;

@@ -9,6 +9,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { dispatchId } from '../src/ids.ts';
+import { mibOf, milliOf } from '../src/jobs/amount.ts';
 import { isWaiting } from '../src/jobs/states.ts';
 import type { HostRegistry } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
@@ -348,8 +349,8 @@ const stuckIn = ({ waiting }: Choice): ReadonlySet<string> =>
 /** In the units of the semaphore. */
 const holdLimits = ({ limits }: Tenant): HoldLimits => ({
   jobs: limits.runningJobs,
-  cpusMilli: limits.cpus === null ? null : limits.cpus * 1_000,
-  memoryMib: limits.memoryGb === null ? null : limits.memoryGb * 1_024,
+  cpusMilli: limits.cpus === null ? null : milliOf(limits.cpus),
+  memoryMib: limits.memoryGb === null ? null : mibOf(limits.memoryGb),
 });
 
 /** What each owner holds, also on hosts that take no work, and may hold. */

@@ -9,6 +9,7 @@
  * behind a job without a known end, for a job that no open host is large enough for or that is beyond its owner's limits,
  * while its image is fetched.
  */
+import { add, NOTHING, subtract } from '../src/jobs/amount.ts';
 import { choose, type Fairness, heldOn, type Held, type OpenHost, type WaitingJob } from './choose.ts';
 
 export interface Plan {
@@ -117,8 +118,7 @@ function heldElsewhere(held: ReadonlyMap<string, Held> | undefined, open: readon
       return [
         owner,
         {
-          cpusMilli: all.cpusMilli - (own?.cpusMilli ?? 0),
-          memoryMib: all.memoryMib - (own?.memoryMib ?? 0),
+          ...subtract(all, own ?? NOTHING),
           jobs: all.jobs - (own?.jobs ?? 0),
         },
       ];
@@ -131,8 +131,7 @@ function sumOf(a: ReadonlyMap<string, Held>, b: ReadonlyMap<string, Held>): Map<
   for (const [owner, held] of b) {
     const other = sum.get(owner);
     sum.set(owner, {
-      cpusMilli: held.cpusMilli + (other?.cpusMilli ?? 0),
-      memoryMib: held.memoryMib + (other?.memoryMib ?? 0),
+      ...add(held, other ?? NOTHING),
       jobs: held.jobs + (other?.jobs ?? 0),
     });
   }

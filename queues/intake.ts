@@ -1,5 +1,6 @@
 /** {@link JobQueue} on BullMQ and Redis: where the API puts jobs, and how everybody hears of their changes. */
 import type { Redis } from 'ioredis';
+import { leftOf, NOTHING } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type {
   CapacityReport,
@@ -8,7 +9,6 @@ import type {
   HostControl,
   JobQueue,
   OwnerUsage,
-  Resources,
 } from '../src/jobs/ports.ts';
 import type { Wait } from '../src/jobs/wait.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -16,7 +16,7 @@ import { ask } from './connection.ts';
 import type { Keys } from './keys.ts';
 import type { Queues } from './queues.ts';
 import { isRefusal } from './semaphore/refusal.ts';
-import type { Amount, HostEntry, Semaphore } from './semaphore/semaphore.ts';
+import type { HostEntry, Semaphore } from './semaphore/semaphore.ts';
 import type { OutlookBoard } from './waiting/outlook.ts';
 import type { WaitingIndex } from './waiting/waiting-index.ts';
 import { waitOf } from './waiting/waiting-reasons.ts';
@@ -146,8 +146,8 @@ export class RedisJobQueue implements JobQueue, HostControl {
     const owners = new Set([...held.keys(), ...counts.keys()]);
     return new Map(
       [...owners].map((owner) => {
-        const { jobs, ...amount } = held.get(owner) ?? { jobs: 0, cpusMilli: 0, memoryMib: 0 };
-        return [owner, { ...wholeGb(amount), runningJobs: jobs, queuedJobs: counts.get(owner) ?? 0 }];
+        const { jobs, ...amount } = held.get(owner) ?? { jobs: 0, ...NOTHING };
+        return [owner, { ...amount, runningJobs: jobs, queuedJobs: counts.get(owner) ?? 0 }];
       }),
     );
   }
@@ -195,11 +195,6 @@ export class RedisJobQueue implements JobQueue, HostControl {
   }
 }
 
-const wholeGb = ({ cpusMilli, memoryMib }: Amount): Resources => ({
-  cpus: Math.floor(cpusMilli / 1_000),
-  memoryGb: Math.floor(memoryMib / 1_024),
-});
-
 /** @returns `suspect` for a host that gets nothing new though nobody drained it */
 export function stateOf(host: HostEntry): HostState {
   if (host.lost) return 'lost';
@@ -212,12 +207,9 @@ function present(host: HostEntry): HostCapacity {
   return {
     name: host.name,
     state: stateOf(host),
-    capacity: wholeGb(capacity),
-    reserved: wholeGb(used),
-    free: wholeGb({
-      cpusMilli: Math.max(0, capacity.cpusMilli - used.cpusMilli),
-      memoryMib: Math.max(0, capacity.memoryMib - used.memoryMib),
-    }),
+    capacity,
+    reserved: used,
+    free: leftOf(capacity, used),
     runningJobs: host.held,
     lastHeartbeat: host.beatAt,
   };

@@ -66,14 +66,7 @@ export class Reconciler {
     }
     const restoration = this.#restoration;
     for (const { name, capacity, draining } of known) {
-      await resources.semaphore.expect(
-        name,
-        {
-          cpusMilli: capacity.cpus * 1_000,
-          memoryMib: capacity.memoryGb * 1_024,
-        },
-        draining,
-      );
+      await resources.semaphore.expect(name, capacity, draining);
     }
     if (!restoration.filled && !(await this.#fill(keepLead))) return false;
     restoration.filled = true;

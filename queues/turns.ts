@@ -1,5 +1,5 @@
 /** Whose turn it is: of all owners with jobs to look at, the one that holds the least; see `choose`. */
-import type { Amount } from './semaphore/semaphore.ts';
+import { add, type Amount, NOTHING } from '../src/jobs/amount.ts';
 
 /** What an owner holds, wherever. */
 export interface Held extends Amount {
@@ -44,7 +44,7 @@ export interface Turn<Job> {
   readonly tenant: Tenant;
 }
 
-const NONE: Held = { cpusMilli: 0, memoryMib: 0, jobs: 0 };
+const NONE: Held = { ...NOTHING, jobs: 0 };
 
 /**
  * Gives every job its turn, once. After each one say {@link started} or {@link waits} before asking for the next: the
@@ -91,11 +91,7 @@ export class Turns<Job extends Ordered> {
   /** The job of this turn starts. */
   started(tenant: Tenant, job: Amount): void {
     const { held } = tenant;
-    tenant.held = {
-      cpusMilli: held.cpusMilli + job.cpusMilli,
-      memoryMib: held.memoryMib + job.memoryMib,
-      jobs: held.jobs + 1,
-    };
+    tenant.held = { ...add(held, job), jobs: held.jobs + 1 };
     this.#advance(tenant);
   }
 

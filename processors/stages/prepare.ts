@@ -1,5 +1,6 @@
 /** The stage before the start: image, sandbox and container of a job, and the journal's word that they exist. */
 import { sandboxName } from '../../src/ids.ts';
+import { amountOf, memoryBytesOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { settleAll, untilAnswered } from '../persist.ts';
@@ -19,7 +20,7 @@ export async function prepare(
   const limits = {
     name: sandboxName(job.id, job.epoch),
     cpus: job.cpus,
-    memoryBytes: job.memoryGb * 2 ** 30,
+    memoryBytes: memoryBytesOf(amountOf(job)),
     pidsLimit: config.jobPidsLimit,
   };
   const [digest] = await settleAll([

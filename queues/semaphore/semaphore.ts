@@ -5,6 +5,7 @@
  * service_unavailable when Redis does not answer; then it may have been done or not.
  */
 import type { Redis } from 'ioredis';
+import type { Amount } from '../../src/jobs/amount.ts';
 import { ask } from '../connection.ts';
 import { scriptsOf } from '../script.ts';
 import { REFUSALS, SemaphoreRefusal } from './refusal.ts';
@@ -29,12 +30,6 @@ const SCRIPTS = {
   snapshot: script('snapshot'),
   audit: script('audit'),
 };
-
-/** Integers: milli-cpus and MiB. */
-export interface Amount {
-  readonly cpusMilli: number;
-  readonly memoryMib: number;
-}
 
 export interface Reservation extends Amount {
   readonly jobId: string;

@@ -7,7 +7,7 @@ import type { Redis } from 'ioredis';
 import type { HostState } from '../../src/jobs/ports.ts';
 import type { Why } from '../choose.ts';
 import type { Keys } from '../keys.ts';
-import type { Amount } from '../semaphore/semaphore.ts';
+import type { Amount } from '../../src/jobs/amount.ts';
 
 export interface HostOutlook {
   readonly name: string;

@@ -1,5 +1,6 @@
 /** The index of waiting jobs that dispatch works from: cheap at any length. BullMQ's `intake` is for people. */
 import type { Redis } from 'ioredis';
+import { type Amount, amountOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { scriptsOf } from '../script.ts';
 
@@ -11,7 +12,7 @@ const PLACE = script('place');
 const OVERVIEW = script('overview');
 
 /** A waiting job as dispatch sees it. */
-export interface Candidate {
+export interface Candidate extends Amount {
   readonly jobId: string;
   readonly owner: string;
   readonly image: string;
@@ -22,8 +23,6 @@ export interface Candidate {
   readonly position: number;
   /** When it began to wait, ms since the Unix epoch. */
   readonly since: number;
-  readonly cpusMilli: number;
-  readonly memoryMib: number;
   /** Longest time that it may hold its resources, ms. */
   readonly runMs: number;
   /** Epoch of its last dispatch; the next one has one more. */
@@ -43,11 +42,6 @@ const OWNERS = 1_024;
  */
 export const keyOf = (job: Pick<Job, 'orderedAt' | 'priority'>, ageingMs: number): number =>
   job.orderedAt + (job.priority - 1) * ageingMs;
-
-export const needsOf = (job: Pick<Job, 'cpus' | 'memoryGb'>): { cpusMilli: number; memoryMib: number } => ({
-  cpusMilli: job.cpus * 1_000,
-  memoryMib: job.memoryGb * 1_024,
-});
 
 export class WaitingIndex {
   readonly #connection: Redis;
@@ -76,7 +70,7 @@ export class WaitingIndex {
       key: keyOf(job, this.#ageingMs),
       position: job.position,
       since: job.orderedAt,
-      ...needsOf(job),
+      ...amountOf(job),
       runMs: job.timeoutMinutes * 60_000 + overheadMs,
       epoch: job.epoch,
     };

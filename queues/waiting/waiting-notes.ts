@@ -3,6 +3,7 @@
  * and for the head of the queue a sentence in the row and an entry in the journal whenever the reason is another one.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { leftOf } from '../../src/jobs/amount.ts';
 import type { JobStore } from '../../src/jobs/store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { type Choice, type Fairness, type OpenHost, type Pull, STUCK } from '../choose.ts';
@@ -150,9 +151,6 @@ function present(host: Snapshot['hosts'][number]): HostOutlook {
     name,
     state: stateOf(host),
     capacity,
-    free: {
-      cpusMilli: Math.max(0, capacity.cpusMilli - used.cpusMilli),
-      memoryMib: Math.max(0, capacity.memoryMib - used.memoryMib),
-    },
+    free: leftOf(capacity, used),
   };
 }

@@ -1,10 +1,9 @@
 /** Why a job waits, as plain sentences. They say nothing of anybody else's jobs but how many are ahead. */
+import { type Amount, amountOf, fits, inWords } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { Wait } from '../../src/jobs/wait.ts';
 import { startOfPosition } from '../estimate.ts';
-import type { Amount } from '../semaphore/semaphore.ts';
 import type { HostOutlook, JobOutlook, Outlook } from './outlook.ts';
-import { needsOf } from './waiting-index.ts';
 
 /**
  * How a waiting job stands.
@@ -14,7 +13,7 @@ import { needsOf } from './waiting-index.ts';
 export function waitOf(job: Job, position: number | null, outlook: Outlook | null, now = Date.now()): Wait {
   const known = outlook?.jobs[job.id];
   const reason = reasonOf(job, position, outlook);
-  const starts = startOf(position, outlook, known, needsOf(job));
+  const starts = startOf(position, outlook, known, amountOf(job));
   return { position, reason, estimatedStart: starts === null ? null : Math.max(starts, now) };
 }
 
@@ -45,13 +44,13 @@ function reasonOf(job: Job, position: number | null, outlook: Outlook | null): s
   const open = outlook.hosts.filter(({ state }) => state === 'up');
   if (open.length === 0) return `${noHost(outlook.hosts)}${turn}`;
 
-  const wanted = needsOf(job);
+  const wanted = amountOf(job);
   const known = outlook.jobs[job.id];
   const able = open.filter(({ capacity }) => fits(capacity, wanted));
   if (known?.why === 'beyond_limit')
     return `It asks for more than its owner may hold at all, since a limit was lowered: cancel it and submit a smaller one, or have the limit raised.${turn}`;
   if (known?.why === 'too_large' || able.length === 0) {
-    return `No host that takes work now has ${amount(wanted)}.${turn}`;
+    return `No host that takes work now has ${inWords(wanted)}.${turn}`;
   }
   switch (known?.why) {
     case 'held_back':
@@ -100,9 +99,9 @@ function noHost(hosts: readonly HostOutlook[]): string {
 
 function noRoom(wanted: Amount, able: readonly HostOutlook[]): string {
   const [best] = [...able].sort((a, b) => missing(wanted, a.free) - missing(wanted, b.free));
-  if (!best) return `Waiting for ${amount(wanted)}.`;
+  if (!best) return `Waiting for ${inWords(wanted)}.`;
   const among = able.length === 1 ? '' : 'of the hosts that could run it, ';
-  return `Waiting for ${amount(wanted)}: ${among}${best.name} has ${amount(best.free)} free.`;
+  return `Waiting for ${inWords(wanted)}: ${among}${best.name} has ${inWords(best.free)} free.`;
 }
 
 /** The larger of the parts of what is wanted that is not there. */
@@ -111,9 +110,6 @@ const missing = (wanted: Amount, free: Amount): number =>
     (wanted.cpusMilli - free.cpusMilli) / wanted.cpusMilli,
     (wanted.memoryMib - free.memoryMib) / wanted.memoryMib,
   );
-
-const fits = (room: Amount, wanted: Amount): boolean =>
-  wanted.cpusMilli <= room.cpusMilli && wanted.memoryMib <= room.memoryMib;
 
 function pulling(image: string, { pullOn, pullStep }: JobOutlook): string {
   if (pullOn === undefined) return `No host has its image ${image} yet.`;
@@ -125,9 +121,4 @@ function list(names: readonly string[]): string {
   const shown = names.length > 3 ? [...names.slice(0, 3), `${names.length - 3} more`] : names;
   const last = shown.at(-1) ?? '';
   return shown.length < 2 ? last : `${shown.slice(0, -1).join(', ')} and ${last}`;
-}
-
-function amount({ cpusMilli, memoryMib }: Amount): string {
-  const cpus = Math.floor(cpusMilli / 1_000);
-  return `${cpus} ${cpus === 1 ? 'cpu' : 'cpus'} and ${Math.floor(memoryMib / 1_024)} GB`;
 }

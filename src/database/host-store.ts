@@ -1,5 +1,6 @@
 import { identify, isAlive } from '../lifecycle/process-id.ts';
 import { ownPlace } from '../lifecycle/process-lock.ts';
+import type { Amount } from '../jobs/amount.ts';
 import type { HostRegistry, KnownHost } from '../jobs/ports.ts';
 import type { Database } from './database.ts';
 
@@ -39,7 +40,7 @@ export class KnexHostStore implements HostRegistry {
   }
 
   /** Enters the host, or what has changed of it. */
-  async register(name: string, capacity: { cpusMilli: number; memoryMib: number }): Promise<void> {
+  async register(name: string, capacity: Amount): Promise<void> {
     await this.#db.write((trx) =>
       trx<HostRow>('hosts')
         .insert(rowOf(name, capacity))
@@ -55,11 +56,7 @@ export class KnexHostStore implements HostRegistry {
    * @throws CapacityConflict when another host of this machine has a live worker, unless both were configured. Then
    *   nothing is entered. Workers whose processes can't be seen from here (another pid namespace) are not looked at.
    */
-  async registerWorker(
-    name: string,
-    capacity: { cpusMilli: number; memoryMib: number },
-    explicit: boolean,
-  ): Promise<void> {
+  async registerWorker(name: string, capacity: Amount, explicit: boolean): Promise<void> {
     const self = identify(process.pid);
     const place = ownPlace();
     await this.#db.write(async (trx) => {
@@ -113,7 +110,7 @@ export class KnexHostStore implements HostRegistry {
 
 const rowOf = (
   name: string,
-  capacity: { cpusMilli: number; memoryMib: number },
+  capacity: Amount,
 ): Pick<HostRow, 'name' | 'cpus_milli' | 'memory_mib' | 'registered_at'> => ({
   name,
   cpus_milli: capacity.cpusMilli,
@@ -123,7 +120,7 @@ const rowOf = (
 
 const toHost = (row: HostRow): KnownHost => ({
   name: row.name,
-  capacity: { cpus: Math.floor(row.cpus_milli / 1000), memoryGb: Math.floor(row.memory_mib / 1024) },
+  capacity: { cpusMilli: row.cpus_milli, memoryMib: row.memory_mib },
   draining: row.draining === 1,
 });
 

@@ -1,20 +1,16 @@
 /** What the job service needs of the queue, without knowing which transport it is. Implemented in `queues/`. */
+import type { Amount } from './amount.ts';
 import type { Job } from './job.ts';
 import type { Wait } from './wait.ts';
-
-export interface Resources {
-  readonly cpus: number;
-  readonly memoryGb: number;
-}
 
 export type HostState = 'up' | 'draining' | 'suspect' | 'lost';
 
 export interface HostCapacity {
   readonly name: string;
   readonly state: HostState;
-  readonly capacity: Resources;
-  readonly reserved: Resources;
-  readonly free: Resources;
+  readonly capacity: Amount;
+  readonly reserved: Amount;
+  readonly free: Amount;
   readonly runningJobs: number;
   readonly lastHeartbeat: number | null;
 }
@@ -25,7 +21,7 @@ export interface CapacityReport {
 }
 
 /** What an owner's jobs hold, on whatever host, and how many wait. */
-export interface OwnerUsage extends Resources {
+export interface OwnerUsage extends Amount {
   readonly runningJobs: number;
   readonly queuedJobs: number;
 }
@@ -61,7 +57,7 @@ export interface HostControl {
 export interface KnownHost {
   readonly name: string;
   /** All that it has. */
-  readonly capacity: Resources;
+  readonly capacity: Amount;
   /** Somebody said that it takes nothing new; what Redis says follows this. */
   readonly draining: boolean;
 }

@@ -5,8 +5,9 @@
 import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { newJobId } from '../ids.ts';
 import type { Logger } from '../observability/logger.ts';
+import { type Amount, amountOf, fits, inApiUnits, inWords, NOTHING } from './amount.ts';
 import type { Job, JobSpec } from './job.ts';
-import type { CapacityReport, HostRegistry, JobQueue, OwnerUsage, Resources } from './ports.ts';
+import type { CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
 import { type JobLimits, hashSpec, parseCreateJob, toJobSpec } from './request.ts';
 import { isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import type { JobFilter, JobStore } from './store.ts';
@@ -82,11 +83,11 @@ export class JobService {
     spec: JobSpec,
     key: { readonly clientJobId: string | null; readonly requestHash: string },
   ): Promise<{ job: Job; created: boolean }> {
-    const wanted = { cpus: spec.cpus, memoryGb: spec.memoryGb };
+    const wanted = amountOf(spec);
     await this.#refuseUnsatisfiable(wanted);
     const { limits } = (await this.#r.tenants.inForce()).of(owner);
     // What one job alone goes beyond it would wait for in vain.
-    refuseBeyond({ ...limits, runningJobs: null }, { jobs: 0, cpus: 0, memoryGb: 0 }, wanted);
+    refuseBeyond({ ...limits, runningJobs: null }, { jobs: 0, ...NOTHING }, wanted);
     if (spec.whenBusy === 'reject') {
       await this.#refuseHolding(owner, limits, wanted);
       await this.#refuseBusy(wanted);
@@ -240,47 +241,44 @@ export class JobService {
     return this.#r.queue.usage();
   }
 
-  async #refuseUnsatisfiable(wanted: Resources): Promise<void> {
+  async #refuseUnsatisfiable(wanted: Amount): Promise<void> {
     const known = await this.#r.hosts.known();
     if (known.length === 0) return;
-    if (known.some(({ capacity }) => capacity.cpus >= wanted.cpus && capacity.memoryGb >= wanted.memoryGb))
-      return;
-    const largest = known.reduce((a, b) => (b.capacity.cpus > a.capacity.cpus ? b : a)).capacity;
+    if (known.some(({ capacity }) => fits(capacity, wanted))) return;
+    const largest = known.reduce((a, b) => (b.capacity.cpusMilli > a.capacity.cpusMilli ? b : a)).capacity;
     throw new FlashpodsError(
       'unsatisfiable_resources',
-      `No host has ${wanted.cpus} cpus and ${wanted.memoryGb} GB; the largest has ${largest.cpus} cpus and ${largest.memoryGb} GB.`,
+      `No host has ${inWords(wanted)}; the largest has ${inWords(largest)}.`,
       {
         details: {
-          requested: present(wanted),
-          hosts: known.map((host) => ({ name: host.name, ...present(host.capacity) })),
+          requested: inApiUnits(wanted),
+          hosts: known.map((host) => ({ name: host.name, ...inApiUnits(host.capacity) })),
         },
       },
     );
   }
 
   /** @throws FlashpodsError quota_exceeded when the job could not start beside what its owner's others hold */
-  async #refuseHolding(owner: string, limits: TenantLimits, wanted: Resources): Promise<void> {
+  async #refuseHolding(owner: string, limits: TenantLimits, wanted: Amount): Promise<void> {
     if (limits.runningJobs === null && limits.cpus === null && limits.memoryGb === null) return;
     const used = (await this.#r.queue.usage().catch(queueAway)).get(owner);
-    const { runningJobs: jobs = 0, cpus = 0, memoryGb = 0 } = used ?? {};
-    refuseBeyond(limits, { jobs, cpus, memoryGb }, wanted);
+    refuseBeyond(limits, { jobs: used?.runningJobs ?? 0, ...(used ?? NOTHING) }, wanted);
   }
 
-  async #refuseBusy(wanted: Resources): Promise<void> {
+  async #refuseBusy(wanted: Amount): Promise<void> {
     const report = await this.#r.queue.capacity().catch(queueAway);
     const up = report.hosts.filter((host) => host.state === 'up');
-    const fits = up.some(({ free }) => free.cpus >= wanted.cpus && free.memoryGb >= wanted.memoryGb);
-    if (fits && report.queue.length === 0) return;
+    const roomy = up.some(({ free }) => fits(free, wanted));
+    if (roomy && report.queue.length === 0) return;
     const best = up.reduce<(typeof up)[number] | null>(
-      (a, b) => (a && a.free.cpus >= b.free.cpus ? a : b),
+      (a, b) => (a && a.free.cpusMilli >= b.free.cpusMilli ? a : b),
       null,
     );
-    const none = { cpus: 0, memoryGb: 0 };
     throw new FlashpodsError('insufficient_resources', 'There is no room for this job at the moment.', {
       details: {
-        requested: present(wanted),
-        available: present(best?.free ?? none),
-        host_capacity: present(best?.capacity ?? none),
+        requested: inApiUnits(wanted),
+        available: inApiUnits(best?.free ?? NOTHING),
+        host_capacity: inApiUnits(best?.capacity ?? NOTHING),
         running_jobs: report.hosts.reduce((sum, host) => sum + host.runningJobs, 0),
       },
     });
@@ -318,8 +316,3 @@ function sameRequest(job: Job, requestHash: string): Job {
   if (job.requestHash === requestHash) return job;
   throw new FlashpodsError('idempotency_key_reused', undefined, { details: { job_id: job.id } });
 }
-
-const present = ({ cpus, memoryGb }: Resources): { cpus: number; memory_gb: number } => ({
-  cpus,
-  memory_gb: memoryGb,
-});

@@ -1,5 +1,6 @@
 /** What an owner of jobs is entitled to. Owners are whoever tokens belong to; nobody has to be entered first. */
 import { FlashpodsError } from '../errors.ts';
+import { type Amount, inApiUnits } from '../jobs/amount.ts';
 
 /** Null: no limit. */
 export interface TenantLimits {
@@ -69,16 +70,17 @@ export function quotaExceeded(
 /** @throws FlashpodsError quota_exceeded for the first dimension in which `wanted` goes beyond what is left */
 export function refuseBeyond(
   limits: TenantLimits,
-  used: { readonly jobs: number; readonly cpus: number; readonly memoryGb: number },
-  wanted: { readonly cpus: number; readonly memoryGb: number },
+  used: Amount & { readonly jobs: number },
+  wanted: Amount,
 ): void {
+  const [held, asked] = [inApiUnits(used), inApiUnits(wanted)];
   const dimensions = [
     ['running_jobs', limits.runningJobs, used.jobs, 1],
-    ['cpus', limits.cpus, used.cpus, wanted.cpus],
-    ['memory_gb', limits.memoryGb, used.memoryGb, wanted.memoryGb],
+    ['cpus', limits.cpus, held.cpus, asked.cpus],
+    ['memory_gb', limits.memoryGb, held.memory_gb, asked.memory_gb],
   ] as const;
-  for (const [dimension, limit, held, requested] of dimensions) {
-    if (limit !== null && held + requested > limit)
-      throw quotaExceeded(dimension, { limit, used: held, requested });
+  for (const [dimension, limit, inUse, requested] of dimensions) {
+    if (limit !== null && inUse + requested > limit)
+      throw quotaExceeded(dimension, { limit, used: inUse, requested });
   }
 }

@@ -7,9 +7,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type HostConsumer, type Outcome, startHostConsumer } from '../../queues/host-consumer.ts';
 import type { QueueResources } from '../../queues/resources.ts';
 import { isRefusal } from '../../queues/semaphore/refusal.ts';
-import type { Amount, Hold } from '../../queues/semaphore/semaphore.ts';
+import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import type { KnexHostStore } from '../../src/database/host-store.ts';
 import type { KnexJobStore } from '../../src/database/job-store.ts';
+import { type Amount, amountOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { isHosted } from '../../src/jobs/states.ts';
 import { silent } from '../support/redis.ts';
@@ -121,8 +122,7 @@ export class ShortHost {
       return none;
     }
     const id = `${jobId}-${epoch}`;
-    const [cpusMilli, memoryMib] = [row.cpus * 1_000, row.memoryGb * 1_024];
-    this.#holding.set(id, { jobId, epoch, owner: row.owner, cpusMilli, memoryMib, endsBy: null });
+    this.#holding.set(id, { jobId, epoch, owner: row.owner, ...amountOf(row), endsBy: null });
     const run: Run = { jobId, epoch, host: name, cpus: row.cpus, beganAt: performance.now(), endedAt: 0 };
     runs.push(run);
     const ours = { epoch, actor: name } as const;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { FlashpodsError } from '../../src/errors.ts';
+import { amountOf, inApiUnits, NOTHING } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { eventually } from '../support/eventually.ts';
 import { TestRedis } from '../support/redis.ts';
@@ -210,8 +211,8 @@ describe('the intake', () => {
     assert.deepEqual(
       await here.resources.queue.usage(),
       new Map([
-        ['b', { runningJobs: 2, cpus: 2, memoryGb: 2, queuedJobs: 0 }],
-        ['a', { runningJobs: 0, cpus: 0, memoryGb: 0, queuedJobs: 2 }],
+        ['b', { runningJobs: 2, ...amountOf({ cpus: 2, memoryGb: 2 }), queuedJobs: 0 }],
+        ['a', { runningJobs: 0, ...NOTHING, queuedJobs: 2 }],
       ]),
     );
   });
@@ -256,14 +257,14 @@ describe('the intake', () => {
       {
         name: 'a',
         state: 'up',
-        capacity: { cpus: 4, memoryGb: 8 },
-        reserved: { cpus: 1, memoryGb: 1 },
-        free: { cpus: 3, memoryGb: 7 },
+        capacity: amountOf({ cpus: 4, memoryGb: 8 }),
+        reserved: amountOf({ cpus: 1, memoryGb: 1 }),
+        free: amountOf({ cpus: 3, memoryGb: 7 }),
         runningJobs: 1,
         lastHeartbeat: 0,
       },
     );
-    assert.deepEqual([b?.state, c?.state, c?.capacity.cpus], ['draining', 'suspect', 1]);
+    assert.deepEqual([b?.state, c?.state, c && inApiUnits(c.capacity).cpus], ['draining', 'suspect', 1]);
     assert.equal(report.queue.length, 1);
     assert.ok(report.queue.oldestWaitSeconds <= 5);
   });

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { inApiUnits, NOTHING } from '../../../src/jobs/amount.ts';
 import type { OwnerUsage } from '../../../src/jobs/ports.ts';
 import type { Tenant, TenantLimits } from '../../../src/tenants/tenant.ts';
 import type { setTenantSchema, tenantSchema } from './schema.ts';
@@ -18,8 +19,7 @@ export const presentTenant = (
   },
   used: {
     running_jobs: used?.runningJobs ?? 0,
-    cpus: used?.cpus ?? 0,
-    memory_gb: used?.memoryGb ?? 0,
+    ...inApiUnits(used ?? NOTHING),
     queued_jobs: used?.queuedJobs ?? 0,
   },
   overridden,
