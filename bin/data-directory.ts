@@ -1,10 +1,10 @@
 /** The directory of one installation: private, used by one `up` at a time, with the token in it. */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, linkSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Config, ConfigError } from '../src/config.ts';
 import { systemCode } from '../src/errors.ts';
-import { identify, isAlive, parseProcessId } from '../src/lifecycle/process-id.ts';
+import { type Lock, LockHeld, takeLock } from '../src/files/lock.ts';
 
 /** Makes the directories that are not there. @throws ConfigError when one of them can't be used */
 export function makeDirectories(config: Config): void {
@@ -46,45 +46,18 @@ function usable(directory: string, work: () => void): void {
   }
 }
 
-/**
- * Makes this process the only `up` of the data directory.
- * @returns what gives it back
- * @throws ConfigError that names the process that has it
- */
-export function lockDataDirectory(config: Config): () => void {
-  const file = join(config.dataDir, 'up.pid');
-  const self = identify(process.pid);
-  if (!self) throw new Error('this process is not in /proc');
-  // Linked into place whole: a reader never sees half of it, and only one of two can be first.
-  const draft = `${file}.${process.pid}`;
-  writeFileSync(draft, `${JSON.stringify(self)}\n`, { mode: 0o600 });
+/** Makes this process the only `up` of the data directory. @throws ConfigError that names the process that has it */
+export function lockDataDirectory(config: Config): Lock {
   try {
-    for (;;) {
-      try {
-        linkSync(draft, file);
-        return () => rmSync(file, { force: true });
-      } catch (error) {
-        if (systemCode(error) !== 'EEXIST') throw error;
-      }
-      const holder = readRecord(file);
-      if (holder && isAlive(holder)) {
-        throw new ConfigError(
-          `another \`flashpods up\` (pid ${holder.pid}) uses ${config.dataDir}\n  Use that one, end it with \`kill ${holder.pid}\`, or give this one a directory of its own with FLASHPODS_DATA_DIR.`,
-        );
-      }
-      rmSync(file, { force: true }); // its owner was killed
-    }
-  } finally {
-    rmSync(draft, { force: true });
-  }
-}
-
-function readRecord(file: string): ReturnType<typeof parseProcessId> {
-  try {
-    return parseProcessId(JSON.parse(readFileSync(file, 'utf8')));
-  } catch (error) {
-    if (error instanceof SyntaxError || systemCode(error) === 'ENOENT') return null;
-    throw error;
+    return takeLock(join(config.dataDir, 'up'));
+  } catch (cause) {
+    if (!(cause instanceof LockHeld)) throw cause;
+    const pid = cause.holder?.pid;
+    const end = pid === undefined ? 'end it' : `end it with \`kill ${pid}\``;
+    throw new ConfigError(
+      `another \`flashpods up\`${pid === undefined ? '' : ` (pid ${pid})`} uses ${config.dataDir}\n  Use that one, ${end}, or give this one a directory of its own with FLASHPODS_DATA_DIR.`,
+      { cause },
+    );
   }
 }
 

@@ -20,7 +20,7 @@ import { amountOf } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import { once } from '../src/lifecycle/once.ts';
-import { LockHeld, type ProcessLock, takeProcessLock } from '../src/lifecycle/process-lock.ts';
+import { type Lock, LockHeld, wrestLock } from '../src/files/lock.ts';
 import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
 import { openLogCapture } from '../src/logs/log-capture.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -73,7 +73,7 @@ export class Worker {
   readonly #loops: Promise<void>[] = [];
   readonly #unreleased = new Map<string, { jobId: string; epoch: number }>();
   readonly #fenced = Promise.withResolvers<void>();
-  #lock: ProcessLock | null = null;
+  #lock: Lock | null = null;
   #generation: number | null = null;
   /** What Redis has asked for and not got yet. */
   #owed: 'register' | 'synchronise' | null = 'register';
@@ -271,15 +271,16 @@ export class Worker {
   /** @throws ConfigError when the process that has it can't be ended */
   async #takeLock(): Promise<void> {
     try {
-      this.#lock = await takeProcessLock({
-        directory: join(this.#r.config.dataDir, 'hosts', this.#host),
+      this.#lock = await wrestLock(join(this.#r.config.dataDir, 'hosts', this.#host, 'holder'), {
         patienceMs: LET_GO_MS,
         logger: this.#r.logger,
         signal: this.#stopping.signal,
       });
     } catch (cause) {
       if (!(cause instanceof LockHeld)) throw cause;
-      throw new ConfigError(`the host name ${this.#host} is in use: ${cause.message}`, { cause });
+      throw new ConfigError(`the host name ${this.#host} is in use: ${cause.message}; end that one first`, {
+        cause,
+      });
     }
   }
 

@@ -3,16 +3,25 @@
  * nothing ever evicted. It outlives a parent that crashed; the next parent of the same directory uses it on.
  */
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { systemCode } from '../src/errors.ts';
+import { ifThere } from '../src/files/if-missing.ts';
+import { readJsonFile, writeJsonFile } from '../src/files/json-file.ts';
+import { type Lock, LockHeld, takeLock } from '../src/files/lock.ts';
 import { once } from '../src/lifecycle/once.ts';
-import { identify, isAlive, parseProcessId, type ProcessId } from '../src/lifecycle/process-id.ts';
+import {
+  fromRecord,
+  identify,
+  isAlive,
+  type ProcessIdentity,
+  sendSignal,
+  toRecord,
+} from '../src/lifecycle/process-identity.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { within } from '../src/timing/within.ts';
 
 export interface EmbeddedRedisOptions {
   /** Holds data, log and pid file. */
@@ -45,22 +54,31 @@ const POLL_MS = 5;
  */
 export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise<EmbeddedRedis> {
   mkdirSync(options.dir, { recursive: true, mode: 0o700 });
-  const unlock = await lock(options.dir);
+  const lock = lockDirectory(options.dir);
   try {
-    return await start(options, unlock);
+    return await start(options, lock);
   } catch (error) {
-    unlock();
+    lock.release();
     throw error;
   }
 }
 
-async function start(
-  { dir, socketPath, logger }: EmbeddedRedisOptions,
-  unlock: () => void,
-): Promise<EmbeddedRedis> {
+/** @throws Error when a live process has it */
+function lockDirectory(dir: string): Lock {
+  try {
+    return takeLock(join(dir, 'parent'));
+  } catch (cause) {
+    if (!(cause instanceof LockHeld)) throw cause;
+    throw new Error(`another process uses ${dir} already; stop it, or choose another data directory`, {
+      cause,
+    });
+  }
+}
+
+async function start({ dir, socketPath, logger }: EmbeddedRedisOptions, lock: Lock): Promise<EmbeddedRedis> {
   const pidFile = join(dir, 'redis.pid');
   // The socket tells also of a server whose parent was killed before it could write the file.
-  const left = readProcess(pidFile) ?? (await serverAt(socketPath));
+  const left = runningServer(pidFile) ?? (await serverAt(socketPath));
   let ended = false;
   let exited: Promise<void>;
   let pid: number;
@@ -73,10 +91,9 @@ async function start(
   } else {
     rmSync(socketPath, { force: true });
     const logOffset = sizeOf(join(dir, 'redis.log'));
-    const child = await spawnServer(dir, socketPath);
-    pid = child.pid;
-    exited = child.exited;
-    writeFileSync(pidFile, JSON.stringify(identify(pid)));
+    ({ pid, exited } = await spawnServer(dir, socketPath));
+    const child = identify(pid);
+    if (child) writeJsonFile(pidFile, toRecord(child));
     void exited.then(() => {
       if (!ended) logger.error({ dir, tail: logSince(dir, logOffset) }, 'redis-server has ended');
     });
@@ -95,11 +112,10 @@ async function start(
     // Nothing else may be left to keep the event loop alive: the child is unreferenced, so that it keeps nobody.
     const hold = setInterval(() => undefined, STOP_MS);
     try {
-      signal(self, 'SIGTERM');
-      const late = delay(STOP_MS, 'late' as const, { ref: false });
-      if ((await Promise.race([exited, late])) === 'late') {
+      if (self) sendSignal(self, 'SIGTERM');
+      if ((await within(exited, STOP_MS, 'late' as const)) === 'late') {
         logger.error({ pid }, 'redis-server did not end in time; killing it');
-        signal(self, 'SIGKILL');
+        if (self) sendSignal(self, 'SIGKILL');
         await exited;
       }
     } finally {
@@ -107,7 +123,7 @@ async function start(
     }
     rmSync(pidFile, { force: true });
     rmSync(socketPath, { force: true });
-    unlock();
+    lock.release();
   });
   return { url: `unix://${socketPath}`, pid, reused: left !== null, stop, exited };
 }
@@ -162,7 +178,7 @@ const ping = (socketPath: string): Promise<boolean> =>
   probe(socketPath, async (redis) => (await redis.ping()) === 'PONG', false);
 
 /** The server that listens there, if one does. */
-const serverAt = (socketPath: string): Promise<ProcessId | null> =>
+const serverAt = (socketPath: string): Promise<ProcessIdentity | null> =>
   probe(
     socketPath,
     async (redis) => {
@@ -211,64 +227,15 @@ function explain(dir: string, log: string): string {
   return `redis-server ended while it started:\n${log.trim()}`;
 }
 
-function sizeOf(file: string): number {
-  try {
-    return statSync(file).size;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 0;
-    throw error;
-  }
-}
+const sizeOf = (file: string): number => ifThere(() => statSync(file).size, 0);
 
 function logSince(dir: string, offset: number): string {
-  try {
-    return readFileSync(join(dir, 'redis.log'))
-      .subarray(offset)
-      .toString('utf8')
-      .split('\n')
-      .slice(-12)
-      .join('\n');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 'it wrote no log';
-    throw error;
-  }
-}
-
-function signal(server: ProcessId | null, name: NodeJS.Signals): void {
-  if (server && isAlive(server)) process.kill(server.pid, name);
+  const log = ifThere(() => readFileSync(join(dir, 'redis.log')), null);
+  return log?.subarray(offset).toString('utf8').split('\n').slice(-12).join('\n') ?? 'it wrote no log';
 }
 
 /** @returns the process that the file names, if it lives */
-function readProcess(file: string): ProcessId | null {
-  try {
-    const found = parseProcessId(JSON.parse(readFileSync(file, 'utf8')));
-    return found && isAlive(found) ? found : null;
-  } catch (error) {
-    // Not there, or torn by a crash.
-    if (systemCode(error) === 'ENOENT' || error instanceof SyntaxError) return null;
-    throw error;
-  }
-}
-
-/**
- * A lock that the kernel gives back however its owner ends: an abstract unix socket, named for the directory.
- * @returns what gives the directory back @throws Error when a live process has it
- */
-async function lock(dir: string): Promise<() => void> {
-  const name = createHash('sha256').update(realpathSync(dir)).digest('hex').slice(0, 32);
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: Error) => {
-      reject(
-        systemCode(cause) === 'EADDRINUSE'
-          ? new Error(`another process uses ${dir} already; stop it, or choose another data directory`, {
-              cause,
-            })
-          : cause,
-      );
-    });
-    server.listen({ path: `\0flashpods-redis-${name}` }, resolve);
-  });
-  server.unref();
-  return () => server.close();
+function runningServer(file: string): ProcessIdentity | null {
+  const found = fromRecord(readJsonFile(file));
+  return found && isAlive(found) ? found : null;
 }

@@ -34,7 +34,8 @@ export async function startUp(given: Config, logger: Logger): Promise<RunningRol
   const children: SupervisedChild[] = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
-    steps.unshift(['lock', lockDataDirectory(config)]);
+    const lock = lockDataDirectory(config);
+    steps.unshift(['lock', () => lock.release()]);
     const record = new ChildRecord(config.runPath);
     await record.clear(logger);
     makeToken(config);

@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
 import { Directory, rawName } from '../trees/directory.ts';
-import { ifMissing } from '../trees/missing.ts';
+import { ifMissing } from '../files/if-missing.ts';
 import { removeTree } from '../trees/remove-tree.ts';
 import { parseArtifactName } from './artifact-name.ts';
 

@@ -1,7 +1,6 @@
-import { identify, isAlive } from '../lifecycle/process-id.ts';
-import { ownPlace } from '../lifecycle/process-lock.ts';
 import type { Amount } from '../jobs/amount.ts';
 import type { HostRegistry, KnownHost } from '../jobs/ports.ts';
+import { identifySelf, isAlive, ownPidSpace } from '../lifecycle/process-identity.ts';
 import type { Database } from './database.ts';
 
 interface HostRow {
@@ -57,15 +56,15 @@ export class KnexHostStore implements HostRegistry {
    *   nothing is entered. Workers whose processes can't be seen from here (another pid namespace) are not looked at.
    */
   async registerWorker(name: string, capacity: Amount, explicit: boolean): Promise<void> {
-    const self = identify(process.pid);
-    const place = ownPlace();
+    const self = identifySelf();
+    const place = ownPidSpace();
     await this.#db.write(async (trx) => {
       const row = {
         ...rowOf(name, capacity),
         explicit_capacity: explicit ? 1 : 0,
         worker_place: place,
         worker_pid: process.pid,
-        worker_start_time: self?.startTime ?? null,
+        worker_start_time: self.startTicks,
       };
       await trx<HostRow>('hosts').insert(row).onConflict('name').merge(row);
       const beside = await trx<HostRow>('hosts').where({ worker_place: place }).whereNot({ name });
@@ -124,5 +123,5 @@ const toHost = (row: HostRow): KnownHost => ({
   draining: row.draining === 1,
 });
 
-const workerLives = ({ worker_pid: pid, worker_start_time: startTime }: HostRow): boolean =>
-  pid !== null && pid !== process.pid && startTime !== null && isAlive({ pid, startTime });
+const workerLives = ({ worker_pid: pid, worker_start_time: startTicks }: HostRow): boolean =>
+  pid !== null && pid !== process.pid && startTicks !== null && isAlive({ pid, startTicks });

@@ -2,7 +2,7 @@ import { open, readdir, rm, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
-import { ifMissing } from '../trees/missing.ts';
+import { ifMissing } from '../files/if-missing.ts';
 import { RECORD_BYTES, logEndAt, viewOf } from './log-index.ts';
 
 /** More at once only wait for libuv's threads. */

@@ -1,45 +1,32 @@
 /** Processes of this machine as /proc shows them, to end exactly those that write into a tree. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { systemCode } from '../errors.ts';
-import { isAlive, type ProcessId } from '../lifecycle/process-id.ts';
+import {
+  isSame,
+  type ProcessIdentity,
+  type ProcessStat,
+  readStat,
+  sendSignal,
+} from '../lifecycle/process-identity.ts';
 
 const POLITE_MS = 1_000;
 const POLL_MS = 20;
 
-interface Stat extends ProcessId {
-  readonly parent: number;
-}
-
-function readStat(pid: number): Stat | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the program's name, which may hold spaces and parentheses.
-    const [state, parent, ...fields] = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    const startTime = fields[17];
-    if (state === 'Z' || state === undefined || startTime === undefined) return null;
-    return { pid, startTime, parent: Number(parent) };
-  } catch {
-    return null; // ENOENT, or ESRCH when it ends while it is read
-  }
-}
-
 /** The process if it lives, all that descends from it, and every program called `name` that works below `directory`. */
-export function family(first: ProcessId | null, directory: string, name: string): ProcessId[] {
+export function family(first: ProcessIdentity | null, directory: string, name: string): ProcessIdentity[] {
   const all = readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
     .map((entry) => readStat(Number(entry)))
     .filter((stat) => stat !== null);
-  const found = new Map<number, Stat>();
+  const found = new Map<number, ProcessStat>();
   for (const stat of all) {
-    const isFirst = first !== null && stat.pid === first.pid && stat.startTime === first.startTime;
-    if (isFirst || worksBelow(stat.pid, directory, name)) found.set(stat.pid, stat);
+    if (isSame(stat, first) || worksBelow(stat.pid, directory, name)) found.set(stat.pid, stat);
   }
   for (let before = -1; before !== found.size;) {
     before = found.size;
     for (const stat of all) if (found.has(stat.parent)) found.set(stat.pid, stat);
   }
-  return [...found.values()].map(({ pid, startTime }) => ({ pid, startTime }));
+  return [...found.values()].map(({ pid, startTicks }) => ({ pid, startTicks }));
 }
 
 function worksBelow(pid: number, directory: string, name: string): boolean {
@@ -53,7 +40,7 @@ function worksBelow(pid: number, directory: string, name: string): boolean {
 }
 
 /** Ends them, and whoever joins them meanwhile, by their ids; when it returns `find` finds none. */
-export async function endAll(find: () => ProcessId[]): Promise<void> {
+export async function endAll(find: () => ProcessIdentity[]): Promise<void> {
   const since = performance.now();
   const told = new Set<string>();
   for (;;) {
@@ -64,27 +51,18 @@ export async function endAll(find: () => ProcessId[]): Promise<void> {
       throw new Error(`processes do not end: ${left.map(({ pid }) => pid).join(', ')}`);
     }
     for (const process of left) {
-      const key = `${process.pid} ${process.startTime}`;
+      const key = `${process.pid} ${process.startTicks}`;
       // First a signal at which rsync clears its temporary files away.
-      if (waitedMs > POLITE_MS) send(process, 'SIGKILL');
-      else if (!told.has(key)) send(process, 'SIGTERM');
+      if (waitedMs > POLITE_MS) sendSignal(process, 'SIGKILL');
+      else if (!told.has(key)) sendSignal(process, 'SIGTERM');
       told.add(key);
     }
     await delay(POLL_MS);
   }
 }
 
-function send(target: ProcessId, signal: NodeJS.Signals): void {
-  if (!isAlive(target)) return;
-  try {
-    process.kill(target.pid, signal);
-  } catch (error) {
-    if (systemCode(error) !== 'ESRCH') throw error;
-  }
-}
-
 /** Bytes that processes have handed to the kernel to write. */
-export function bytesWrittenBy(processes: readonly ProcessId[]): number {
+export function bytesWrittenBy(processes: readonly ProcessIdentity[]): number {
   let sum = 0;
   for (const { pid } of processes) {
     try {

@@ -20,7 +20,7 @@ import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync
 import { linkSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { systemCode } from '../errors.ts';
-import { isAlive, type ProcessId } from '../lifecycle/process-id.ts';
+import { isAlive, type ProcessIdentity } from '../lifecycle/process-identity.ts';
 import { bytesWrittenBy, endAll, family } from './processes.ts';
 import { daemonAddress } from './rsync-daemon.ts';
 
@@ -32,7 +32,7 @@ export interface RsyncCredentials {
 export interface RsyncWriter {
   readonly uploadId: string;
   /** The connection, to tell one from the next. */
-  readonly connection: ProcessId;
+  readonly connection: ProcessIdentity;
   /** Whether the service has let it in. */
   readonly answered: boolean;
 }
@@ -132,7 +132,7 @@ export class RsyncAccess {
   }
 
   /** The living connection that the gate let claim. */
-  #claim(user: string): ProcessId | null {
+  #claim(user: string): ProcessIdentity | null {
     let text: string;
     try {
       text = readFileSync(this.#path('writers', user), 'utf8');
@@ -140,8 +140,8 @@ export class RsyncAccess {
       if (systemCode(error) === 'ENOENT') return null;
       throw error;
     }
-    const [pid, startTime] = text.trim().split(' ');
-    const claimed = { pid: Number(pid), startTime: startTime ?? '' };
+    const [pid, startTicks] = text.trim().split(' ');
+    const claimed = { pid: Number(pid), startTicks: startTicks ?? '' };
     return isAlive(claimed) ? claimed : null;
   }
 

@@ -21,7 +21,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
 import { once } from '../lifecycle/once.ts';
-import { identify, isAlive, type ProcessId } from '../lifecycle/process-id.ts';
+import { identify, isAlive, type ProcessIdentity } from '../lifecycle/process-identity.ts';
 import type { Logger } from '../observability/logger.ts';
 import { endAll, family } from './processes.ts';
 
@@ -57,8 +57,8 @@ export interface RsyncDaemon {
 }
 
 interface DaemonRecord {
-  readonly daemon: ProcessId;
-  readonly keeper: ProcessId;
+  readonly daemon: ProcessIdentity;
+  readonly keeper: ProcessIdentity;
   readonly address: string;
 }
 
@@ -201,7 +201,7 @@ function pass(stream: Readable, logger: Logger): void {
 }
 
 /** Ends the daemon and its connections, of which it makes no more while they are listed. */
-async function end(daemon: ProcessId): Promise<void> {
+async function end(daemon: ProcessIdentity): Promise<void> {
   if (!isAlive(daemon)) return;
   process.kill(daemon.pid, 'SIGSTOP');
   const all = family(daemon, '/nowhere', 'rsync');

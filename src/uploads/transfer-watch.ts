@@ -86,4 +86,4 @@ export class TransferWatch {
   }
 }
 
-const keyOf = ({ connection }: RsyncWriter): string => `${connection.pid} ${connection.startTime}`;
+const keyOf = ({ connection }: RsyncWriter): string => `${connection.pid} ${connection.startTicks}`;

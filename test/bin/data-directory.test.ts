@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, it } from 'mocha';
 import { lockDataDirectory, makePrivateDirectories, makeToken, readToken } from '../../bin/data-directory.ts';
-import { identify } from '../../src/lifecycle/process-id.ts';
+import { isDraft } from '../../src/files/write-whole.ts';
+import { identifySelf, toRecord } from '../../src/lifecycle/process-identity.ts';
 import { type Config, ConfigError, loadConfig } from '../../src/config.ts';
 import { scratch } from '../support/scratch.ts';
 
@@ -33,23 +34,22 @@ describe('data directory', () => {
   });
 
   it('belongs to one process at a time and can be given back', () => {
-    const giveBack = lockDataDirectory(config);
+    const lock = lockDataDirectory(config);
     assert.throws(() => lockDataDirectory(config), new RegExp(`pid ${process.pid}`));
-    giveBack();
-    lockDataDirectory(config)();
+    lock.release();
+    lockDataDirectory(config).release();
   });
 
   it('is taken over from a process that is gone, and from one whose pid another has now', () => {
-    const self = identify(process.pid);
-    assert.ok(self);
+    const self = toRecord(identifySelf());
     for (const left of [
-      '{"pid":4194304,"startTime":"1"}',
-      JSON.stringify({ ...self, startTime: '1' }),
+      JSON.stringify({ ...self, pid: 4_194_304 }),
+      JSON.stringify({ ...self, startTicks: '1' }),
       '{"pi',
     ]) {
-      writeFileSync(`${config.dataDir}/up.pid`, left);
-      lockDataDirectory(config)();
-      assert.ok(!existsSync(`${config.dataDir}/up.pid`));
+      writeFileSync(`${config.dataDir}/up.json`, left);
+      lockDataDirectory(config).release();
+      assert.ok(!existsSync(`${config.dataDir}/up.json`));
     }
   });
 
@@ -77,10 +77,10 @@ describe('data directory', () => {
   });
 
   it('leaves no draft of the lock behind', () => {
-    const giveBack = lockDataDirectory(config);
-    const { pid } = JSON.parse(readFileSync(`${config.dataDir}/up.pid`, 'utf8')) as { pid: number };
+    const lock = lockDataDirectory(config);
+    const { pid } = JSON.parse(readFileSync(`${config.dataDir}/up.json`, 'utf8')) as { pid: number };
     assert.equal(pid, process.pid);
-    assert.ok(!existsSync(`${config.dataDir}/up.pid.${process.pid}`));
-    giveBack();
+    assert.deepEqual(readdirSync(config.dataDir).filter(isDraft), []);
+    lock.release();
   });
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { before, describe, it } from 'mocha';
-import { identify } from '../../src/lifecycle/process-id.ts';
+import { identify } from '../../src/lifecycle/process-identity.ts';
 import { SupervisedChild } from '../../bin/supervised-child.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { eventually } from '../support/eventually.ts';

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { after, afterEach, before, describe, it } from 'mocha';
-import { isAlive, parseProcessId, type ProcessId } from '../../src/lifecycle/process-id.ts';
+import { isAlive, fromRecord, type ProcessIdentity } from '../../src/lifecycle/process-identity.ts';
 import { eventually } from '../support/eventually.ts';
 import { Caller } from '../support/http.ts';
 import { type RoleProcess, startRole } from '../support/processes.ts';
@@ -30,13 +30,14 @@ describe('flashpods up', () => {
   const url = (): string => (json(data('run', 'server.json')) as { url: string }).url;
   const token = (): string => readFileSync(data('token'), 'utf8').trim();
   const caller = (): Caller => new Caller(url(), token());
-  const recorded = (file: string, name?: string): ProcessId => {
+  const recorded = (file: string, name?: string): ProcessIdentity => {
     const record = json(data(...file.split('/')));
-    const found = parseProcessId(name === undefined ? record : (record as Record<string, unknown>)[name]);
+    const found = fromRecord(name === undefined ? record : (record as Record<string, unknown>)[name]);
     assert.ok(found, `${file} names no process`);
     return found;
   };
-  const children = (): ProcessId[] => ['api', 'worker'].map((name) => recorded('run/children.json', name));
+  const children = (): ProcessIdentity[] =>
+    ['api', 'worker'].map((name) => recorded('run/children.json', name));
 
   function launch(settings: Record<string, string> = {}): { up: RoleProcess; log: string } {
     const log = join(directory.path, `up-${(starts += 1)}.log`);
@@ -95,8 +96,8 @@ describe('flashpods up', () => {
 
   it('keeps an rsync daemon, and starts it again at its address when it dies', async () => {
     await start();
-    const daemon = (): { address: string; daemon: ProcessId } =>
-      json(data('run', 'rsync', 'daemon.json')) as { address: string; daemon: ProcessId };
+    const daemon = (): { address: string; daemon: ProcessIdentity } =>
+      json(data('run', 'rsync', 'daemon.json')) as { address: string; daemon: ProcessIdentity };
     const before = daemon();
     const opened = (await caller().json('POST', '/uploads', {})).body;
     assert.ok(String(opened['rsync_url']).includes(before.address));

@@ -16,7 +16,7 @@ export const HOST_GUARDS: readonly Guard[] = [
     marker: 'host-name-lock',
     promise:
       'lock of the host name: a predecessor that sleeps is ended before its successor looks at a container',
-    without: 'const release = (): void => void tryLock;',
+    without: 'const release = (): void => void lockFile;',
     spec: 'test/faults/host-name.test.ts',
     test: 'never starts it when it is continued after its successor has run the job',
   },

@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../../src/errors.ts';
-import { identify } from '../../../src/lifecycle/process-id.ts';
+import { identify } from '../../../src/lifecycle/process-identity.ts';
 import { listContainers } from '../../support/podman-ps.ts';
 import type { Stack, WorkerSize } from '../../support/stack.ts';
 
@@ -208,5 +208,5 @@ export class Upkeep {
 /** @returns null when it has ended */
 function nameOf(pid: number | null): string | null {
   const id = pid === null ? null : identify(pid);
-  return id && `${id.pid} ${id.startTime}`;
+  return id && `${id.pid} ${id.startTicks}`;
 }

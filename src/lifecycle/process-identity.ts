@@ -1,0 +1,102 @@
+/**
+ * Which process is meant. A pid alone may be another process's by now; with the time of its start it is unique in one
+ * pid space: one pid namespace of one boot.
+ */
+import { readFileSync, readlinkSync } from 'node:fs';
+import { systemCode } from '../errors.ts';
+
+/** A process of this process's own pid space. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** When it was started, in clock ticks since boot. */
+  readonly startTicks: string;
+}
+
+/** What a file keeps of a process: whoever reads it may live in another pid space, where the pid means nothing. */
+export interface ProcessRecord extends ProcessIdentity {
+  readonly pidSpace: string;
+}
+
+/** What `/proc/PID/stat` says. */
+export interface ProcessStat extends ProcessIdentity {
+  /** A letter, as in proc_pid_stat(5). */
+  readonly state: string;
+  readonly parent: number;
+}
+
+/** @returns null when there is no such process, or only its remains */
+export function readStat(pid: number): ProcessStat | null {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch (error) {
+    // ESRCH when it ends while it is read; the others where /proc hides the processes of other users (hidepid).
+    if (['ENOENT', 'ESRCH', 'EACCES', 'EPERM'].includes(systemCode(error) ?? '')) return null;
+    throw error;
+  }
+  // The second field is the program's name, which may hold spaces and parentheses.
+  const [state = 'X', parent, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const startTicks = fields[17];
+  if (state === 'Z' || state === 'X' || startTicks === undefined) return null;
+  return { pid, startTicks, state, parent: Number(parent) };
+}
+
+/** @returns null when there is no such process, or only its remains */
+export function identify(pid: number): ProcessIdentity | null {
+  const stat = readStat(pid);
+  return stat && { pid, startTicks: stat.startTicks };
+}
+
+/** @throws Error when /proc is not that of this process's pid namespace */
+export function identifySelf(): ProcessIdentity {
+  const self = identify(process.pid);
+  if (!self) throw new Error('this process is not in /proc');
+  return self;
+}
+
+export const isSame = (one: ProcessIdentity | null, other: ProcessIdentity | null): boolean =>
+  one !== null && one.pid === other?.pid && one.startTicks === other.startTicks;
+
+export const isAlive = (identity: ProcessIdentity): boolean => isSame(readStat(identity.pid), identity);
+
+/** Alive, and stopped by a signal: it does nothing until it is continued. */
+export function isStopped(identity: ProcessIdentity): boolean {
+  const stat = readStat(identity.pid);
+  return isSame(stat, identity) && stat?.state === 'T';
+}
+
+/** Sends a signal to this very process; does nothing when it has ended. @throws Error EPERM */
+export function sendSignal(identity: ProcessIdentity, signal: NodeJS.Signals): void {
+  if (!isAlive(identity)) return;
+  try {
+    process.kill(identity.pid, signal);
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
+  }
+}
+
+let ownSpace: string | undefined;
+
+/** Boot and pid namespace of this process. */
+export const ownPidSpace = (): string =>
+  (ownSpace ??= `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/pid')}`);
+
+export const toRecord = ({ pid, startTicks }: ProcessIdentity): ProcessRecord => ({
+  pid,
+  startTicks,
+  pidSpace: ownPidSpace(),
+});
+
+/** @returns null for what is no such record, and for one of another pid space */
+export function fromRecord(value: unknown): ProcessIdentity | null {
+  const fields = typeof value === 'object' && value !== null ? value : {};
+  if (!('pid' in fields) || !('startTicks' in fields) || !('pidSpace' in fields)) return null;
+  const { pid, startTicks, pidSpace } = fields;
+  return typeof pid === 'number' &&
+    Number.isSafeInteger(pid) &&
+    pid > 0 &&
+    typeof startTicks === 'string' &&
+    pidSpace === ownPidSpace()
+    ? { pid, startTicks }
+    : null;
+}
