@@ -1,4 +1,5 @@
 import type { Queue } from 'bullmq';
+import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
 import type { HostService } from '../src/hosts/service.ts';
 import type { TokenVerifier } from '../src/identity/principal.ts';
@@ -6,6 +7,7 @@ import type { SessionStore } from '../src/identity/session.ts';
 import type { Tokens } from '../src/identity/tokens.ts';
 import type { JobService } from '../src/jobs/service.ts';
 import type { JobStore } from '../src/jobs/store.ts';
+import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { Tenants } from '../src/tenants/tenants.ts';
 import type { UploadService } from '../src/uploads/service.ts';
@@ -19,8 +21,9 @@ export interface ApiResources {
   readonly hosts: HostService;
   /** Read only here: what jobs left, and the journal. Every change goes through the services. */
   readonly store: Pick<JobStore, 'artifacts' | 'events' | 'journal' | 'journalBounds'>;
-  readonly config: Pick<Config, 'logsPath' | 'artifactsPath' | 'artifactRetentionHours'> &
-    Partial<Pick<Config, 'mcpHosts'>>;
+  readonly logs: LogStore;
+  readonly artifacts: ArtifactStore;
+  readonly config: Pick<Config, 'artifactRetentionHours'> & Partial<Pick<Config, 'mcpHosts'>>;
   readonly tokens: TokenVerifier;
   /** What `/tokens` administers; usually the same object. */
   readonly namedTokens: Pick<Tokens, 'create' | 'list' | 'revoke'>;

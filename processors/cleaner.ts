@@ -1,22 +1,20 @@
 /** Deletes what is past its retention or beyond its share of the disk: logs, artifacts, and the files of uploads. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { StoredArtifacts } from '../src/artifacts/artifact-files.ts';
+import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
 import { isJobId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { JobStore } from '../src/jobs/store.ts';
-import type { StoredLog } from '../src/logs/log-files.ts';
+import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 
 export interface CleanerResources {
   readonly config: Pick<Config, 'logRetentionHours' | 'artifactRetentionHours' | 'logsTotalMb'>;
   readonly store: Pick<JobStore, 'expired' | 'finishedWithLogs' | 'remains' | 'transition' | 'patch'>;
   readonly logger: Logger;
-  storedLogs(): Promise<readonly StoredLog[]>;
-  deleteLog(jobId: string): Promise<void>;
-  storedArtifacts(): Promise<readonly StoredArtifacts[]>;
-  deleteArtifacts(jobId: string): Promise<void>;
-  sweepUploads(): Promise<void>;
+  readonly logs: Pick<LogStore, 'list' | 'delete'>;
+  readonly artifacts: Pick<ArtifactStore, 'list' | 'delete'>;
+  readonly uploads: { sweep(): Promise<unknown> };
 }
 
 const EVERY_MS = 60_000;
@@ -64,18 +62,14 @@ export class Cleaner {
   async sweep(now = Date.now()): Promise<void> {
     await this.#attempt('what has expired', () => this.#sweepExpired(now));
     await this.#attempt('the oldest logs', () => this.#sweepOldestLogs());
-    await this.#attempt('uploads', () => this.#r.sweepUploads());
+    await this.#attempt('uploads', async () => void (await this.#r.uploads.sweep()));
   }
 
   /** Removes what belongs to no job, and what a job's row says to be deleted: a power failure may bring it back. */
   async sweepOrphans(now = Date.now()): Promise<void> {
-    await this.#attempt('orphaned logs', async () =>
-      this.#deleteOrphans(await this.#r.storedLogs(), 'logs', now, (id) => this.#r.deleteLog(id)),
-    );
+    await this.#attempt('orphaned logs', async () => this.#deleteOrphans(this.#r.logs, 'logs', now));
     await this.#attempt('orphaned artifacts', async () =>
-      this.#deleteOrphans(await this.#r.storedArtifacts(), 'artifacts', now, (id) =>
-        this.#r.deleteArtifacts(id),
-      ),
+      this.#deleteOrphans(this.#r.artifacts, 'artifacts', now),
     );
   }
 
@@ -105,7 +99,7 @@ export class Cleaner {
     for (;;) {
       // In this order: what another cleaner deletes meanwhile is either not counted, or taken off the total below.
       const jobs = await this.#r.store.finishedWithLogs(BATCH, passed);
-      const sizes = new Map((await this.#r.storedLogs()).map(({ jobId, diskBytes }) => [jobId, diskBytes]));
+      const sizes = new Map((await this.#r.logs.list()).map(({ jobId, diskBytes }) => [jobId, diskBytes]));
       let total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
       for (const job of jobs) {
         if (this.#stop.signal.aborted || total <= limit) return;
@@ -130,24 +124,23 @@ export class Cleaner {
       await store.transition(job.id, { from: [job.status], to: 'cleaning', actor: ACTOR });
     }
     if (artifactsGo) {
-      await this.#r.deleteArtifacts(job.id);
+      await this.#r.artifacts.delete(job.id);
       await store.patch(job.id, job.epoch, { artifactsDeletedAt: Date.now() });
     }
     if (logGoes) {
-      await this.#r.deleteLog(job.id);
+      await this.#r.logs.delete(job.id);
       await store.patch(job.id, job.epoch, { logsDeletedAt: Date.now() });
     }
     if (nothingStays) await store.transition(job.id, { from: ['cleaning'], to: 'cleaned', actor: ACTOR });
   }
 
   async #deleteOrphans(
-    stored: readonly { readonly jobId: string; readonly changedAt: number }[],
+    files: CleanerResources['logs'] | CleanerResources['artifacts'],
     kind: 'logs' | 'artifacts',
     now: number,
-    remove: (jobId: string) => Promise<void>,
   ): Promise<void> {
     // Files of other names are not ours.
-    const ours = stored.filter(({ jobId }) => isJobId(jobId));
+    const ours = (await files.list()).filter(({ jobId }) => isJobId(jobId));
     for (let first = 0; first < ours.length; first += IDS_PER_QUERY) {
       const some = ours.slice(first, first + IDS_PER_QUERY);
       const remains = await this.#r.store.remains(some.map(({ jobId }) => jobId));
@@ -156,7 +149,7 @@ export class Cleaner {
         const row = remains.get(jobId);
         if (row ? row[kind] : now - changedAt < ORPHAN_AGE_MS) continue;
         this.#r.logger.warn({ job_id: jobId, kind, row: row !== undefined }, 'removing orphaned files');
-        await this.#attempt(`orphaned ${kind} of ${jobId}`, () => remove(jobId));
+        await this.#attempt(`orphaned ${kind} of ${jobId}`, () => files.delete(jobId));
       }
     }
   }

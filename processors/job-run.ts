@@ -10,7 +10,7 @@ import { sandboxName } from '../src/ids.ts';
 import type { ArtifactRecord, Job } from '../src/jobs/job.ts';
 import { type EndingReason, isHosted } from '../src/jobs/states.ts';
 import type { JobPatch } from '../src/jobs/store.ts';
-import { type LogCapture, openLogCapture } from '../src/logs/log-capture.ts';
+import type { LogCapture } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import { readUptimeMs } from './host-facts.ts';
 import type { JournalEntry } from './host-journal.ts';
@@ -455,8 +455,7 @@ export class JobRun {
 
   #openLog(): Promise<LogCapture> {
     return this.#ask('opening the log', () =>
-      openLogCapture({
-        logsDir: this.#r.config.logsPath,
+      this.#r.logs.capture({
         jobId: this.#job.id,
         spoolPath: this.#r.runtime.spoolPath(this.#name),
         maxBytes: this.#r.config.logMaxMb * 2 ** 20,

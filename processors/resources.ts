@@ -1,9 +1,12 @@
+import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { JobQueue } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
+import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import type { SnapshotStore } from '../src/uploads/snapshot-store.ts';
 import type { HostJournal } from './host-journal.ts';
 import type { PulledImage } from './image-pulls.ts';
 
@@ -16,8 +19,9 @@ export interface SupervisionResources {
   readonly journal: HostJournal;
   readonly host: string;
   readonly bootId: string;
-  /** Host directory of a finalized upload. */
-  snapshotPath(uploadId: string): string;
+  readonly logs: LogStore;
+  readonly artifacts: ArtifactStore;
+  readonly snapshots: Pick<SnapshotStore, 'materialise'>;
   /**
    * The point of no return. `first`: this process may create the container, and nobody has before. `again`: it was
    * claimed before, by this or an earlier process of the host. `no_reservation`: this dispatch holds nothing on this

@@ -12,6 +12,7 @@ import { type HostConsumer, startHostConsumer } from '../queues/host-consumer.ts
 import type { QueueResources } from '../queues/resources.ts';
 import { isRefusal } from '../queues/semaphore/refusal.ts';
 import type { BeatAnswer, Hold } from '../queues/semaphore/semaphore.ts';
+import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import { type Config, ConfigError } from '../src/config.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import { CapacityConflict, type KnexHostStore } from '../src/database/host-store.ts';
@@ -22,9 +23,10 @@ import type { JobStore } from '../src/jobs/store.ts';
 import { once } from '../src/lifecycle/once.ts';
 import { type Lock, LockHeld, wrestLock } from '../src/files/lock.ts';
 import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
-import { openLogCapture } from '../src/logs/log-capture.ts';
+import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { TenantRegistry } from '../src/tenants/tenants.ts';
+import type { SnapshotStore } from '../src/uploads/snapshot-store.ts';
 import { Cleaner, type CleanerResources } from './cleaner.ts';
 import { hostCapacity, readBootId } from './host-facts.ts';
 import { HostJournal } from './host-journal.ts';
@@ -32,10 +34,10 @@ import { ImagePulls } from './image-pulls.ts';
 import type { SupervisionResources } from './resources.ts';
 import { Supervisor } from './supervisor.ts';
 
-export interface WorkerResources extends Pick<
-  CleanerResources,
-  'storedLogs' | 'deleteLog' | 'storedArtifacts' | 'deleteArtifacts' | 'sweepUploads'
-> {
+export interface WorkerResources extends Pick<CleanerResources, 'uploads'> {
+  readonly logs: LogStore;
+  readonly artifacts: ArtifactStore;
+  readonly snapshots: SnapshotStore;
   readonly config: Config;
   readonly logger: Logger;
   readonly store: JobStore;
@@ -43,7 +45,6 @@ export interface WorkerResources extends Pick<
   readonly tenants: TenantRegistry;
   readonly runtime: ContainerRuntime;
   readonly queues: QueueResources;
-  snapshotPath(uploadId: string): string;
   /** One minute of a job's timeout, milliseconds; 60,000 but in tests. */
   readonly minuteMs?: number;
 }
@@ -129,7 +130,9 @@ export class Worker {
       journal: this.#journal,
       host: this.#host,
       bootId: readBootId(),
-      snapshotPath: (id) => resources.snapshotPath(id),
+      logs: resources.logs,
+      artifacts: resources.artifacts,
+      snapshots: resources.snapshots,
       claim: (jobId, epoch) => this.#claim(jobId, epoch),
       owns: () => this.#owns(),
       pulled: (image) => this.#images.pulled(image),
@@ -384,8 +387,7 @@ export class Worker {
   async #tell(job: Job, line: string): Promise<void> {
     const { config, runtime, logger } = this.#r;
     try {
-      const log = await openLogCapture({
-        logsDir: config.logsPath,
+      const log = await this.#r.logs.capture({
         jobId: job.id,
         spoolPath: runtime.spoolPath(sandboxName(job.id, job.epoch)),
         maxBytes: config.logMaxMb * 2 ** 20,

@@ -47,6 +47,8 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
       uploads,
       hosts: new HostService({ hosts, store, control: queues.queue, logger }),
       store,
+      logs: shared.logs,
+      artifacts: shared.artifacts,
       config,
       tokens,
       namedTokens: tokens,

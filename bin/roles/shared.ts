@@ -1,4 +1,7 @@
-/** What API and worker both stand on: database, Redis, uploads. */
+/** What API and worker both stand on: database, Redis, stores of files. */
+import { join } from 'node:path';
+import type { ArtifactStore } from '../../src/artifacts/artifact-store.ts';
+import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
 import type { Config } from '../../src/config.ts';
 import { ConfigError } from '../../src/config.ts';
 import { Database } from '../../src/database/database.ts';
@@ -6,10 +9,15 @@ import { KnexHostStore } from '../../src/database/host-store.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
+import { LocalLogStore } from '../../src/logs/local-log-store.ts';
+import type { LogStore } from '../../src/logs/log-store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { TenantLimits } from '../../src/tenants/tenant.ts';
 import { Tenants } from '../../src/tenants/tenants.ts';
+import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
 import { uploadLimits, UploadService } from '../../src/uploads/service.ts';
+import type { SnapshotStore } from '../../src/uploads/snapshot-store.ts';
+import { treeIds } from '../../src/uploads/tree.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { makeDirectories, rsyncPath } from '../data-directory.ts';
 
@@ -18,6 +26,9 @@ export interface SharedResources {
   readonly store: KnexJobStore;
   readonly hosts: KnexHostStore;
   readonly uploads: UploadService;
+  readonly snapshots: SnapshotStore;
+  readonly logs: LogStore;
+  readonly artifacts: ArtifactStore;
   readonly queues: QueueResources;
   readonly tenants: Tenants;
 }
@@ -41,11 +52,14 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     priorityAgeingMs: config.priorityAgeingSeconds * 1_000,
   });
   steps.unshift(['redis', () => queues.close()]);
+  const ids = treeIds(config.idBase);
+  const snapshots = new LocalSnapshotStore(join(config.uploadsPath, 'snapshots'), ids);
   const uploads = new UploadService({
     store: new KnexUploadStore(database),
-    uploadsPath: config.uploadsPath,
+    snapshots,
+    incomingPath: join(config.uploadsPath, 'incoming'),
     limits: uploadLimits(config),
-    idBase: config.idBase,
+    ids,
     rsyncPath: rsyncPath(config),
     logger,
   });
@@ -59,6 +73,9 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     store: new KnexJobStore(database),
     hosts: new KnexHostStore(database),
     uploads,
+    snapshots,
+    logs: new LocalLogStore(config.logsPath),
+    artifacts: new LocalArtifactStore(config.artifactsPath),
     queues,
     tenants,
   };

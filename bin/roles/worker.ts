@@ -1,14 +1,11 @@
 /** The worker of this host as a process. */
 import { join } from 'node:path';
 import { Worker } from '../../processors/worker.ts';
-import { deleteArtifacts, storedArtifacts } from '../../src/artifacts/artifact-files.ts';
 import { type Config, ConfigError } from '../../src/config.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
-import { deleteLog, storedLogs } from '../../src/logs/log-files.ts';
 import type { Logger } from '../../src/observability/logger.ts';
-import { snapshotPath } from '../../src/uploads/service.ts';
 import { podmanRunPath } from '../data-directory.ts';
 import { RoleExit, type RunningRole } from './role.ts';
 import { openShared, type StopSteps } from './shared.ts';
@@ -23,7 +20,8 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
   const steps: StopSteps = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
-    const { database, store, hosts, uploads, queues, tenants } = await openShared(config, logger, steps);
+    const shared = await openShared(config, logger, steps);
+    const { database, store, hosts, queues, tenants } = shared;
     const runtime = await createPodmanRuntime({
       socketPath: podmanSocket,
       hostName: config.hostName,
@@ -43,12 +41,10 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
       tenants,
       runtime,
       queues,
-      snapshotPath: (id) => snapshotPath(config.uploadsPath, id),
-      storedLogs: () => storedLogs(config.logsPath),
-      deleteLog: (jobId) => deleteLog(config.logsPath, jobId),
-      storedArtifacts: () => storedArtifacts(config.artifactsPath),
-      deleteArtifacts: (jobId) => deleteArtifacts(config.artifactsPath, jobId),
-      sweepUploads: async () => void (await uploads.sweep()),
+      logs: shared.logs,
+      artifacts: shared.artifacts,
+      snapshots: shared.snapshots,
+      uploads: shared.uploads,
     });
     steps.unshift(['worker', () => worker.stop()]);
     await worker.start();

@@ -1,6 +1,4 @@
 /** The stage after the container: what the job left under `/artifacts` becomes artifacts. */
-import { join } from 'node:path';
-import { collectArtifacts } from '../../src/artifacts/collector.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { sandboxName } from '../../src/ids.ts';
 import type { ArtifactRecord, Job } from '../../src/jobs/job.ts';
@@ -21,15 +19,14 @@ export interface Collected {
 
 /** Again after a crash it gives the same. @throws the signal's reason once it is aborted; failures are in the result */
 export async function collect(
-  { config, runtime }: Pick<SupervisionResources, 'config' | 'runtime'>,
+  { config, runtime, artifacts: store }: Pick<SupervisionResources, 'config' | 'runtime' | 'artifacts'>,
   job: Job,
   signal: AbortSignal,
   logger: Logger,
 ): Promise<Collected> {
   try {
-    const result = await collectArtifacts({
+    const result = await store.collect(job.id, {
       source: await runtime.artifactsPath(sandboxName(job.id, job.epoch)),
-      destination: join(config.artifactsPath, job.id),
       limits: {
         maxFileBytes: config.artifactMaxFileMb * 2 ** 20,
         maxTotalBytes: config.artifactMaxTotalMb * 2 ** 20,

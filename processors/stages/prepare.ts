@@ -12,7 +12,7 @@ import { jobEnvironment, jobFiles, type SupervisionResources } from '../resource
  * @throws FlashpodsError image_pull_failed, container_start_failed; the reason of `stop` once it is aborted
  */
 export async function prepare(
-  resources: Pick<SupervisionResources, 'config' | 'runtime' | 'journal' | 'bootId' | 'snapshotPath'>,
+  resources: Pick<SupervisionResources, 'config' | 'runtime' | 'journal' | 'bootId' | 'snapshots'>,
   job: Job,
   { stop, tell, logger }: { stop: AbortSignal; tell: (line: string) => void; logger: Logger },
 ): Promise<string> {
@@ -28,7 +28,7 @@ export async function prepare(
     runtime.provision({ ...limits, diskBytes: config.jobDiskMb * 2 ** 20 }),
   ]);
   stop.throwIfAborted();
-  await untilAnswered(logger, stop, () =>
+  await untilAnswered(logger, stop, async () =>
     runtime.create({
       ...limits,
       jobId: job.id,
@@ -38,7 +38,7 @@ export async function prepare(
       command: job.command === null ? [] : ['/bin/sh', '-c', job.command],
       env: jobEnvironment(job),
       network: job.network,
-      workDir: job.filesId === null ? null : resources.snapshotPath(job.filesId),
+      workDir: job.filesId === null ? null : await resources.snapshots.materialise(job.filesId),
       workReadOnly: job.type === 'worker',
       runFiles: jobFiles(job),
     }),

@@ -2,7 +2,7 @@ import { pipeline, type Readable } from 'node:stream';
 import { pipeline as pipelineEnd } from 'node:stream/promises';
 import { constants, createGzip } from 'node:zlib';
 import { pack as tarPack, type Pack } from 'tar-stream';
-import { openArtifact } from './artifact-files.ts';
+import type { ArtifactStore } from './artifact-store.ts';
 
 /** What is to be archived, as it was recorded. */
 export interface ArchiveMember {
@@ -18,7 +18,7 @@ export interface ArchiveMember {
  * never ends as if it were whole, when a file is gone or has another size than recorded.
  */
 export const archiveArtifacts = (
-  artifactsDir: string,
+  store: Pick<ArtifactStore, 'open'>,
   jobId: string,
   members: readonly ArchiveMember[],
 ): Readable => {
@@ -29,7 +29,7 @@ export const archiveArtifacts = (
   const gzip = createGzip({ level: constants.Z_BEST_SPEED });
   // What went wrong reaches the reader of `gzip`.
   pipeline(pack as unknown as NodeJS.ReadableStream, gzip, () => undefined);
-  writeMembers(pack, artifactsDir, jobId, members).then(
+  writeMembers(pack, store, jobId, members).then(
     () => pack.finalize(),
     (error: unknown) => pack.destroy(error instanceof Error ? error : new Error(String(error))),
   );
@@ -38,18 +38,18 @@ export const archiveArtifacts = (
 
 const writeMembers = async (
   pack: Pack,
-  artifactsDir: string,
+  store: Pick<ArtifactStore, 'open'>,
   jobId: string,
   members: readonly ArchiveMember[],
 ): Promise<void> => {
   for (const { name, sizeBytes, createdAt } of members) {
     if (pack.destroyed) return;
-    const file = await openArtifact(artifactsDir, jobId, name);
-    if (file?.size !== sizeBytes) {
-      await file?.handle.close();
+    const file = await store.open(jobId, name);
+    if (file?.sizeBytes !== sizeBytes) {
+      await file?.close();
       throw new Error(`artifact ${JSON.stringify(name)} of job ${jobId} is not as it was recorded`);
     }
-    const content = file.handle.createReadStream({ start: 0, highWaterMark: 256 * 1024 });
+    const content = file.read();
     try {
       const header = {
         name,

@@ -10,6 +10,7 @@ import type { RawName } from '../trees/directory.ts';
 import { removeTree } from '../trees/remove-tree.ts';
 import { resolveSymlink } from '../trees/symlink.ts';
 import { artifactNameProblem } from './artifact-name.ts';
+import type { ArtifactLimits, CollectRequest } from './artifact-store.ts';
 import { readManifest, writeManifest } from './manifest.ts';
 import type { Artifact, Manifest } from './manifest.ts';
 
@@ -23,21 +24,6 @@ const MAX_LINKS = 1000;
 const MAX_NAME_BYTES = 2048;
 const BLOCK_BYTES = 256 * 1024;
 
-export interface ArtifactLimits {
-  readonly maxFileBytes: number;
-  readonly maxTotalBytes: number;
-  readonly maxFiles: number;
-}
-
-export interface CollectRequest {
-  /** What the job sees as `/artifacts`. Hostile, but nothing of the job runs any longer. */
-  readonly source: string;
-  /** `<artifactsDir>/<jobId>`: made here, or found complete. */
-  readonly destination: string;
-  readonly limits: ArtifactLimits;
-  readonly signal?: AbortSignal | undefined;
-}
-
 interface Candidate {
   readonly name: string;
   readonly directory: readonly RawName[];
@@ -47,18 +33,11 @@ interface Candidate {
 }
 
 /**
- * Copies what a job left into `destination`, every file under its name, 0600 in directories of 0700. Only regular
- * files, and symlinks that lead to one inside; the rest, and what exceeds a limit, is left out with a warning. Files
- * are taken in the order of their names, so the result does not depend on the file system's order.
- *
- * The destination appears at once and whole, by renaming: after a crash in the middle a call begins anew, and
- * after the end a call answers what was collected then, even if the source is gone.
- *
- * @throws FlashpodsError artifact_copy_disk_full, artifact_copy_permission, artifact_copy_container_gone,
- *   artifact_copy_failed; the reason of `signal` when it is aborted
+ * See `ArtifactStore.collect`. Copies into the directory `destination`, every file under its name, 0600 in directories
+ * of 0700, in the order of their names. The destination appears by renaming.
  */
-export const collectArtifacts = async (request: CollectRequest): Promise<Manifest> => {
-  const { destination, signal } = request;
+export const collectArtifacts = async (destination: string, request: CollectRequest): Promise<Manifest> => {
+  const { signal } = request;
   const partial = join(dirname(destination), `.${basename(destination)}.partial`);
   try {
     const earlier = await readManifest(destination);

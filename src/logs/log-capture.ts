@@ -2,17 +2,16 @@ import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { mkdir, open, stat, truncate } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
 import { backedRecords, logPaths, readFully } from './log-files.ts';
 import type { LogPaths } from './log-files.ts';
 import { RECORD_BYTES, breaksLine, flagsAt, PARTIAL, readRecord, viewOf } from './log-index.ts';
 import type { IndexRecord } from './log-index.ts';
+import { type CaptureOptions, DEFAULT_MAX_LOG_BYTES, type LogCapture, type LogResult } from './log-store.ts';
 import { SpoolEncoder } from './spool-encoder.ts';
-import type { PieceTransform } from './spool-encoder.ts';
 import { SpoolWatch } from './spool-watch.ts';
-
-export const DEFAULT_MAX_LOG_BYTES = 50 * 1024 * 1024;
 
 const CHUNK_BYTES = 512 * 1024;
 /** At most one read in this time for a job that prints line after line. */
@@ -33,56 +32,15 @@ const HOLE_BYTES = 8 * 1024 * 1024;
 /** System lines that wait because the disk is full; more are dropped. */
 const MAX_WAITING_LINES = 1000;
 
-export interface LogCaptureOptions {
-  readonly logsDir: string;
-  readonly jobId: string;
-  /** The runtime's k8s-file log of the job's container. It need not exist yet; its runtime must not rotate it. */
-  readonly spoolPath: string;
-  /** Bytes of log that are kept; the truncation line comes after them. */
-  readonly maxBytes?: number | undefined;
-  /** Changes each piece (a line, or at most 64 KiB of an overlong one) before it is written. */
-  readonly transform?: PieceTransform | undefined;
-  /** Called after something was written; the new log can be read. */
-  readonly onProgress?: ((progress: { readonly bytes: number; readonly lines: number }) => void) | undefined;
-  /** Called once for each row of failures of the disk, such as ENOSPC. Capture goes on trying. */
-  readonly onTrouble?: ((error: Error) => void) | undefined;
-}
-
-export interface LogResult {
-  /** Size of the log. */
-  readonly bytes: number;
-  readonly lines: number;
-  /** The log's limit was exceeded. */
-  readonly truncated: boolean;
-  /** The disk took no more, so that the end of the output is missing. */
-  readonly incomplete: boolean;
-}
-
-export interface LogCapture {
-  /** Adds a line of Flashpods's own, in the order of arrival. Never throws. */
-  system(text: string): void;
-  /** Begins to follow the spool. Calling it again changes nothing. */
-  follow(): void;
-  /**
-   * Call it when the container has ended and the spool is complete: takes what is left, ends the last line and
-   * closes. Doing it again in another capture of the same job changes nothing. Errors of the disk do not throw:
-   * see `incomplete`.
-   */
-  finish(): Promise<LogResult>;
-  /** Stops without finishing; a successor goes on where this one stopped, losing and repeating nothing. */
-  close(): Promise<void>;
-}
-
 /** Logs that are being written by this process: two writers would spoil a file. */
 const captured = new Set<string>();
 
 /**
- * Opens the log of a job for writing, or goes on with it after `close` or a crash. The log is a function of the
- * spool and the index (see log-index): after a kill at any instant every line is in the resumed log once.
- * There must be one capture of a job at a time. @throws plain Error for a second one in this process.
+ * See `LogStore.capture`. The log is a function of the spool and the index (see log-index), so a successor finds in
+ * the two files where to go on.
  */
-export const openLogCapture = async (options: LogCaptureOptions): Promise<LogCapture> => {
-  const paths = logPaths(options.logsDir, options.jobId);
+export const openLogCapture = async (logsDir: string, options: CaptureOptions): Promise<LogCapture> => {
+  const paths = logPaths(logsDir, options.jobId);
   if (captured.has(paths.log)) throw new Error(`the log of job ${options.jobId} is being captured already`);
   captured.add(paths.log);
   const capture = new Capture(options, paths, () => captured.delete(paths.log));
@@ -112,8 +70,8 @@ class LogWriter {
     this.#records = records;
   }
 
-  static async open(paths: LogPaths, options: LogCaptureOptions): Promise<LogWriter> {
-    await mkdir(options.logsDir, { recursive: true, mode: 0o700 });
+  static async open(paths: LogPaths, maxBytes: number): Promise<LogWriter> {
+    await mkdir(dirname(paths.log), { recursive: true, mode: 0o700 });
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
     const log = await open(paths.log, flags, 0o600);
     try {
@@ -123,8 +81,7 @@ class LogWriter {
         const resume = records === 0 ? undefined : await lastRecord(index, records);
         await index.truncate(records * RECORD_BYTES);
         await log.truncate(resume?.last.logEnd ?? 0);
-        const { maxBytes = DEFAULT_MAX_LOG_BYTES, transform } = options;
-        return new LogWriter(new SpoolEncoder({ maxBytes, transform, resume }), log, index, records);
+        return new LogWriter(new SpoolEncoder({ maxBytes, resume }), log, index, records);
       } catch (error) {
         await index.close();
         throw error;
@@ -141,8 +98,8 @@ class LogWriter {
   }
 
   /** Writes the batch, the log before its index. After a failure it may be called again. */
-  async commit(): Promise<boolean> {
-    if (this.encoder.batchEmpty) return false;
+  async commit(): Promise<void> {
+    if (this.encoder.batchEmpty) return;
     const { log, index } = this.encoder.batch;
     this.#torn = true;
     await writeFully(this.#log, log, this.#logSize);
@@ -152,7 +109,6 @@ class LogWriter {
     this.#records += index.length / RECORD_BYTES;
     this.#lines = this.encoder.lines;
     this.encoder.committed();
-    return true;
   }
 
   /** Cuts off what a failed commit left, and closes. */
@@ -171,7 +127,7 @@ class LogWriter {
 }
 
 class Capture implements LogCapture {
-  readonly #options: LogCaptureOptions;
+  readonly #options: CaptureOptions;
   readonly #paths: LogPaths;
   readonly #release: () => void;
   readonly #watch: SpoolWatch;
@@ -189,7 +145,7 @@ class Capture implements LogCapture {
   #holeEnd = 0;
   #ending: Promise<LogResult> | null = null;
 
-  constructor(options: LogCaptureOptions, paths: LogPaths, release: () => void) {
+  constructor(options: CaptureOptions, paths: LogPaths, release: () => void) {
     this.#options = options;
     this.#paths = paths;
     this.#release = release;
@@ -270,7 +226,7 @@ class Capture implements LogCapture {
   /** Takes all that is there now, to the spool's present end. @returns false when the disk did not take it. */
   async #attempt(finishing: boolean): Promise<boolean> {
     try {
-      this.#writer ??= await LogWriter.open(this.#paths, this.#options);
+      this.#writer ??= await LogWriter.open(this.#paths, this.#options.maxBytes ?? DEFAULT_MAX_LOG_BYTES);
       await this.#drain(this.#writer, finishing);
       this.#troubled = false;
       return true;
@@ -288,16 +244,16 @@ class Capture implements LogCapture {
 
   async #drain(writer: LogWriter, finishing: boolean): Promise<void> {
     const { encoder } = writer;
-    await this.#commit(writer);
+    await writer.commit();
     while (this.#waiting.length > 0) {
       const line = this.#waiting.shift();
       if (line !== undefined) encoder.system(line.text, line.timeMs);
     }
-    await this.#commit(writer);
+    await writer.commit();
     if (this.#following || finishing) await this.#drainSpool(writer, finishing);
     if (finishing) encoder.end();
     else this.#flushUnfinished(encoder);
-    await this.#commit(writer);
+    await writer.commit();
     encoder.rest();
     this.#chunk = null;
   }
@@ -326,14 +282,14 @@ class Capture implements LogCapture {
       for (;;) {
         const more = encoder.encode(chunk.subarray(taken, length), length - taken);
         taken += more;
-        await this.#commit(writer);
+        await writer.commit();
         if (more === 0 || taken === length || encoder.truncated) break;
       }
       this.#punch(encoder.spoolDone);
       if (taken > 0) continue;
       if (length < CHUNK_BYTES && !finishing) return;
       encoder.encodeTorn(chunk, length);
-      await this.#commit(writer);
+      await writer.commit();
     }
   }
 
@@ -344,10 +300,6 @@ class Capture implements LogCapture {
     const size = Math.min(rest, CHUNK_BYTES);
     if (this.#chunk === null || this.#chunk.length < size) this.#chunk = Buffer.allocUnsafe(size);
     return this.#chunk.subarray(0, size);
-  }
-
-  async #commit(writer: LogWriter): Promise<void> {
-    if (await writer.commit()) this.#options.onProgress?.(writer.written);
   }
 
   /** Gives the disk space of the spool before `done` back, where the file system can. Nothing waits for it. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import { RECORD_BYTES, logEndAt, viewOf } from './log-index.ts';
+import type { StoredLog } from './log-store.ts';
 
 /** More at once only wait for libuv's threads. */
 const STATS_AT_ONCE = 32;
@@ -84,14 +85,6 @@ export const logSize = async (
     });
   }
 };
-
-export interface StoredLog {
-  readonly jobId: string;
-  /** Log and index together. */
-  readonly diskBytes: number;
-  /** Milliseconds since the Unix epoch. */
-  readonly changedAt: number;
-}
 
 /** Every log of the directory, in no order; none when there is no such directory. Other files are left out. */
 export const storedLogs = async (logsDir: string): Promise<StoredLog[]> => {

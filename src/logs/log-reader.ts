@@ -16,57 +16,19 @@ import {
   streamOf,
   viewOf,
 } from './log-index.ts';
-import type { LogStream } from './log-index.ts';
-
-/** No answer holds more bytes of log than this, however long the lines are. */
-export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+import {
+  MAX_ANSWER_BYTES,
+  type LogRecord,
+  type LogRecords,
+  type LogTail,
+  type LogText,
+} from './log-store.ts';
 
 const MAX_ANSWER_RECORDS = 10_000;
 const RECORDS_PER_READ = 1024;
 const NEWLINE = 10;
 
-interface Answer {
-  /** Read on from here. */
-  readonly nextOffset: number;
-  /** Size of the log. */
-  readonly totalBytes: number;
-  /** The log's limit was exceeded: its last line says so. */
-  readonly truncated: boolean;
-}
-
-export interface LogText extends Answer {
-  /** The log's raw bytes; what the job printed need not be UTF-8. */
-  readonly output: Buffer;
-  /** Lines in `output`, an unended one included. */
-  readonly lines: number;
-}
-
-export interface LogTail extends LogText {
-  /** Fewer lines than asked for although there are more: they exceed MAX_ANSWER_BYTES. */
-  readonly cut: boolean;
-}
-
-/** A piece of the log: a line, or at most 64 KiB of an overlong one. */
-export interface LogRecord {
-  /** 1 for the first of the log, without gaps. */
-  readonly seq: number;
-  /** ISO 8601, UTC, milliseconds: when the line began. */
-  readonly time: string;
-  readonly stream: LogStream;
-  /** Bytes that are not UTF-8 are replaced. */
-  readonly text: string;
-  /** The line goes on in the stream's next record. */
-  readonly partial?: true;
-}
-
-export interface LogRecords extends Answer {
-  readonly records: readonly LogRecord[];
-}
-
-/**
- * The last `tail` lines. What it costs depends on `tail` and on their length, not on the size of the log.
- * @returns null when there is no log.
- */
+/** See `LogStore.readTail`. */
 export const readTail = (logsDir: string, jobId: string, tail: number): Promise<LogTail | null> =>
   withLog(logsDir, jobId, async (log) => {
     const { start, cut } = await log.tailStart(tail);
@@ -74,12 +36,7 @@ export const readTail = (logsDir: string, jobId: string, tail: number): Promise<
     return { ...log.answer(log.size), output, lines: countLines(output), cut };
   });
 
-/**
- * The log from byte `offset` on, at most `maxBytes` (and MAX_ANSWER_BYTES) of it. It ends with a whole line where
- * that is possible; a line that does not fit is cut between characters, and one that has not ended yet is
- * left for later. Going on at `nextOffset` misses nothing and reads nothing twice. An offset beyond the end is
- * taken as the end. @returns null when there is no log.
- */
+/** See `LogStore.readFrom`. */
 export const readFrom = (
   logsDir: string,
   jobId: string,
@@ -134,7 +91,7 @@ class OpenLog {
     return new OpenLog(log, index, records, logEndAt(view, 0), (flagsAt(view, 0) & TRUNCATED) !== 0);
   }
 
-  answer(nextOffset: number): Answer {
+  answer(nextOffset: number): Omit<LogRecords, 'records'> {
     return { nextOffset, totalBytes: this.size, truncated: this.#truncated };
   }
 

@@ -1,15 +1,8 @@
 /** Logs that grow, read by many at once: listeners of one job share a watch on its file and what is read of it. */
 import { type FSWatcher, watch } from 'node:fs';
 import { logPaths } from './log-files.ts';
-import { type LogRecord, readRecords } from './log-reader.ts';
-
-export interface LogPage {
-  readonly records: readonly LogRecord[];
-  /** Read on from here. */
-  readonly nextOffset: number;
-  /** Size of the log. */
-  readonly totalBytes: number;
-}
+import { readRecords } from './log-reader.ts';
+import type { LogFollowing, LogRecords } from './log-store.ts';
 
 /** Of one page; a single record may be larger, it is never larger than 64 KiB of text. */
 const PAGE_BYTES = 64 * 1024;
@@ -48,16 +41,6 @@ export class LogTails {
   }
 }
 
-export interface LogFollowing {
-  /**
-   * The log from a byte on, as it was at `notBefore` (`performance.now()`) or later; null when there is no log.
-   */
-  page(offset: number, notBefore: number): Promise<LogPage | null>;
-  /** Whether growth is told; without it the caller looks by itself. */
-  readonly watched: boolean;
-  stop(): void;
-}
-
 class Tail {
   readonly listeners = new Set<() => void>();
   readonly #logsDir: string;
@@ -69,7 +52,7 @@ class Tail {
   #last: {
     readonly offset: number;
     readonly begunAt: number;
-    readonly page: Promise<LogPage | null>;
+    readonly page: Promise<LogRecords | null>;
   } | null = null;
 
   constructor(logsDir: string, jobId: string) {
@@ -81,7 +64,7 @@ class Tail {
     return this.#watcher !== null;
   }
 
-  page(offset: number, notBefore: number): Promise<LogPage | null> {
+  page(offset: number, notBefore: number): Promise<LogRecords | null> {
     const last = this.#last;
     if (last?.offset === offset && last.begunAt >= Math.max(notBefore, this.#changedAt)) return last.page;
     // Before the read, so that nothing falls between the two.

@@ -27,12 +27,8 @@ const BATCH_BYTES = 1024 * 1024;
 const NEWLINE = 10;
 const SPACE = 32;
 
-/** Changes the text of a piece (no prefix, no newline; at most a line) before it is written. Must be pure. */
-export type PieceTransform = (text: Buffer) => Buffer;
-
 export interface EncoderOptions {
   readonly maxBytes: number;
-  readonly transform?: PieceTransform | undefined;
   /** The last record of an earlier capture and the number of lines it left. */
   readonly resume?: { readonly last: IndexRecord; readonly lines: number } | undefined;
 }
@@ -60,7 +56,6 @@ export const truncationText = (maxBytes: number): string =>
  */
 export class SpoolEncoder {
   readonly maxBytes: number;
-  readonly #transform: PieceTransform | undefined;
   readonly #pending: [PendingLine | null, PendingLine | null] = [null, null];
   /** Stream of the line that the last piece left open, or -1. */
   #open: StreamNumber | -1 = -1;
@@ -80,9 +75,8 @@ export class SpoolEncoder {
   readonly #minute = new Uint8Array(22);
   #minuteMs = Number.NaN;
 
-  constructor({ maxBytes, transform, resume }: EncoderOptions) {
+  constructor({ maxBytes, resume }: EncoderOptions) {
     this.maxBytes = maxBytes;
-    this.#transform = transform;
     if (resume === undefined) return;
     const { last, lines } = resume;
     this.#logEnd = last.logEnd;
@@ -340,12 +334,6 @@ export class SpoolEncoder {
     partial: boolean,
     spoolEnd: number,
   ): void {
-    if (this.#transform !== undefined && headLength + end - start > 0) {
-      text = this.#transform(Buffer.concat([head.subarray(0, headLength), text.subarray(start, end)]));
-      start = 0;
-      end = text.length;
-      headLength = 0;
-    }
     const lead = this.#leadBytes(stream);
     const size = lead + headLength + (end - start) + (partial ? 0 : 1);
     if (this.#logEnd + size > this.maxBytes) {

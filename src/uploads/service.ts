@@ -10,11 +10,10 @@ import { extractTar, MAX_FILES } from './extract.ts';
 import { RsyncAccess, type RsyncCredentials } from './rsync-access.ts';
 import { type TransferRules, TransferWatch } from './transfer-watch.ts';
 import { type Encoding, TarIntake } from './tar-intake.ts';
-import { removeTree, type TreeFacts, type TreeOwner } from './tree.ts';
+import type { TreeFacts, TreeIds } from './tree.ts';
 import type { Upload, UploadStore } from './upload.ts';
-import { type Base, type Mark, UploadFiles } from './upload-files.ts';
-
-export { snapshotPath } from './upload-files.ts';
+import { IncomingTrees, type Mark } from './incoming-trees.ts';
+import type { Base, SnapshotStore } from './snapshot-store.ts';
 
 export interface UploadLimits {
   /** One upload, bytes of its files. */
@@ -42,10 +41,12 @@ export const uploadLimits = (
 
 export interface UploadServiceResources {
   readonly store: UploadStore;
-  readonly uploadsPath: string;
+  readonly snapshots: SnapshotStore;
+  /** Directory of this machine in which files come; on the file system of the snapshots if these are local. */
+  readonly incomingPath: string;
   readonly limits: UploadLimits;
-  /** Host uid and gid that snapshots are given to: root of the containers. Null: their files stay ours. */
-  readonly idBase: number | null;
+  /** Whom files that come by rsync are given to; null: they stay ours. */
+  readonly ids: TreeIds | null;
   /** Directory of the rsync daemon of this machine, if there may be one. */
   readonly rsyncPath?: string;
   readonly logger: Logger;
@@ -66,7 +67,7 @@ const OWNER_OF_STRANGERS = 'default';
  */
 export class UploadService {
   readonly #r: UploadServiceResources;
-  readonly #files: UploadFiles;
+  readonly #incoming: IncomingTrees;
   /** Streams that are being unpacked, by upload: one at a time each. */
   readonly #writers = new Map<string, TarIntake>();
   readonly #rsync: RsyncAccess | null;
@@ -77,9 +78,9 @@ export class UploadService {
 
   constructor(resources: UploadServiceResources) {
     this.#r = resources;
-    this.#files = new UploadFiles(resources.uploadsPath);
+    this.#incoming = new IncomingTrees(resources.incomingPath);
     this.#rsync =
-      resources.rsyncPath === undefined ? null : new RsyncAccess(resources.rsyncPath, this.#owner());
+      resources.rsyncPath === undefined ? null : new RsyncAccess(resources.rsyncPath, resources.ids);
   }
 
   /**
@@ -101,7 +102,7 @@ export class UploadService {
     }
     const expiresAt = Date.now() + this.#r.limits.openMs;
     const upload = await this.#r.store.create({ id, owner, expiresAt, baseId });
-    this.#letIn(upload);
+    await this.#letIn(upload);
     return upload;
   }
 
@@ -119,7 +120,7 @@ export class UploadService {
   watchTransfers(): { stop(): Promise<void> } {
     if (!this.#rsync) return { stop: () => Promise.resolve() };
     const rules: TransferRules = {
-      tree: (id) => this.#files.incoming(id),
+      tree: (id) => this.#incoming.path(id),
       admit: (id) => this.#admit(id),
       look: (id, grownBytes) => this.#look(id, grownBytes),
     };
@@ -139,11 +140,11 @@ export class UploadService {
 
   /** A directory that appeared without a row gets one at first sight. */
   async #adopt(id: string, viewer: string | null): Promise<Upload | null> {
-    if (!(await this.#files.incomingIds()).includes(id)) return null;
+    if (!(await this.#incoming.ids()).includes(id)) return null;
     const expiresAt = Date.now() + this.#r.limits.openMs;
     try {
       const upload = await this.#r.store.create({ id, owner: viewer ?? OWNER_OF_STRANGERS, expiresAt });
-      this.#letIn(upload);
+      await this.#letIn(upload);
       return upload;
     } catch (error) {
       if (!(error instanceof FlashpodsError) || error.code !== 'invalid_request') throw error;
@@ -189,25 +190,25 @@ export class UploadService {
 
   async #store(id: string, intake: TarIntake): Promise<{ files: number; bytes: number }> {
     await this.#mend(id);
-    if (await this.#files.hasSnapshot(id)) {
+    if (await this.#r.snapshots.has(id)) {
       throw new FlashpodsError('upload_already_finalized', 'Its finalization has begun; repeat that.');
     }
     const bytes = await this.#incomingSizes();
     const before = bytes.get(id) ?? 0;
     intake.limit(await this.#room(bytes));
-    const mark = await this.#files.begin(id);
+    const mark = await this.#incoming.begin(id);
     try {
-      const received = await extractTar(intake.tar, this.#files.incoming(id), {
+      const received = await extractTar(intake.tar, this.#incoming.path(id), {
         maxBytes: this.#r.limits.oneBytes - before,
       });
       bytes.set(id, before + received.bytes);
-      await this.#files.finish(id);
+      await this.#incoming.finish(id);
       return received;
     } catch (thrown) {
       const error = intake.reason ?? thrown;
       if (intake.ended) {
         // Ended for a finalization or a deletion, which decides what becomes of the tree.
-        await this.#files.finish(id);
+        await this.#incoming.finish(id);
       } else {
         await this.#discard(id, mark);
         // The sweep of another process may have taken the tree away under this stream.
@@ -230,14 +231,15 @@ export class UploadService {
     const deletions = options.delete ?? [];
     const { baseId } = await this.#open(id, viewer);
     if (deletions.length > 0 && baseId === null) throw wrongDeletion('is for an upload with a `base`');
-    const base = baseId === null ? null : { id: baseId, deletions: deletionsOf(deletions) };
+    const gone = deletionsOf(deletions);
     return this.#exclusively(id, async () => {
       await this.#open(id, viewer);
       await this.#mend(id);
-      if (deletions.length > 0 && (await this.#files.isFull(id))) {
+      const isFull = await this.#incoming.isFull(id);
+      if (isFull && deletions.length > 0) {
         throw wrongDeletion('is for tar streams; rsync has deleted by itself with --delete');
       }
-      const facts = await this.#seal(id, base);
+      const facts = await this.#seal(id, baseId === null ? null : { id: baseId, deletions: gone, isFull });
       await this.#forgetSize(id);
       const upload = await this.#r.store.finalize(id, {
         ...facts,
@@ -245,7 +247,7 @@ export class UploadService {
         reusable: options.reusable,
       });
       if (upload) {
-        await this.#files.sealed(id);
+        await this.#incoming.handedOver(id);
         this.#rsync?.forget(id);
         return upload;
       }
@@ -257,12 +259,14 @@ export class UploadService {
   /** After a tree that may not become a snapshot the upload is open and empty again. */
   async #seal(id: string, base: Base | null): Promise<TreeFacts> {
     try {
-      const facts = await this.#files.seal(id, this.#owner(), { base, munged: this.#rsync?.munges ?? false });
+      const munged = this.#rsync?.munges ?? false;
+      const facts = await this.#r.snapshots.seal(id, this.#incoming.path(id), { base, munged });
       if (facts.sizeBytes > this.#r.limits.oneBytes || facts.fileCount > MAX_FILES) throw overOne();
       return facts;
     } catch (error) {
       if (error instanceof FlashpodsError) {
-        await this.#files.removeSnapshot(id);
+        await this.#r.snapshots.delete(id);
+        await this.#incoming.handedOver(id);
         await this.#forgetSize(id);
       }
       throw error;
@@ -281,17 +285,13 @@ export class UploadService {
     });
   }
 
-  snapshotPath(id: string): string {
-    return this.#files.snapshot(id);
-  }
-
   /**
    * Deletes the files of every upload that is over, and every directory that no row knows and that is no upload
    * either: one that could be gets a row. What fails is left for the next time; what is interrupted is done again.
    * @returns uploads and directories that went
    */
   async sweep(): Promise<number> {
-    for (const id of await this.#files.incomingIds()) {
+    for (const id of await this.#incoming.ids()) {
       if (!(await this.#r.store.get(id))) await this.#adopt(id, null);
     }
     return (await this.#sweepUploads()) + (await this.#sweepOrphans());
@@ -320,20 +320,20 @@ export class UploadService {
   }
 
   async #sweepOrphans(): Promise<number> {
-    const entries = await this.#files.entries();
+    const places = [this.#incoming, this.#r.snapshots];
+    const stored = await Promise.all(places.map((place) => place.list()));
     // Rows are asked for after the directories were seen: a row is older than its directory.
     const known = await this.#r.store.knownIds();
     let removed = 0;
-    for (const { path, id } of entries) {
-      if (known.has(id) || this.#writers.has(id)) continue;
-      try {
-        await removeTree(path);
-        removed += 1;
-      } catch (error) {
-        this.#r.logger.warn(
-          { err: error, path },
-          'a directory that belongs to no upload could not be deleted',
-        );
+    for (const [index, place] of places.entries()) {
+      for (const id of stored[index] ?? []) {
+        if (known.has(id) || this.#writers.has(id)) continue;
+        try {
+          await place.delete(id);
+          removed += 1;
+        } catch (error) {
+          this.#r.logger.warn({ err: error, upload_id: id }, 'files of no upload could not be deleted');
+        }
       }
     }
     return removed;
@@ -360,12 +360,12 @@ export class UploadService {
       await other.catch(() => undefined);
     const run = (async () => {
       await this.#writers.get(id)?.end();
-      await this.#rsync?.close(id, this.#files.incoming(id));
+      await this.#rsync?.close(id, this.#incoming.path(id));
       try {
         return await work();
       } catch (error) {
         const upload = await this.#r.store.get(id);
-        if (upload) this.#letIn(upload);
+        if (upload) await this.#letIn(upload);
         throw error;
       }
     })();
@@ -379,7 +379,7 @@ export class UploadService {
 
   /** Clears up after a stream that died with its process. */
   async #mend(id: string): Promise<void> {
-    const mark = await this.#files.unfinished(id);
+    const mark = await this.#incoming.unfinished(id);
     if (mark === null) return;
     await this.#discard(id, mark);
     if (mark === 'more') {
@@ -393,30 +393,31 @@ export class UploadService {
   async #discard(id: string, mark: Mark): Promise<void> {
     await this.#forgetSize(id);
     if (mark === 'more') await this.#r.store.expire(id);
-    await this.#rsync?.close(id, this.#files.incoming(id));
-    await this.#files.removeIncoming(id);
+    await this.#rsync?.close(id, this.#incoming.path(id));
+    await this.#incoming.delete(id);
     if (mark === 'more') {
       this.#rsync?.forget(id);
       await this.#r.store.markFilesDeleted(id);
       return;
     }
     const upload = await this.#r.store.get(id);
-    if (upload) this.#letIn(upload);
+    if (upload) await this.#letIn(upload);
   }
 
   async #remove(id: string): Promise<void> {
-    await this.#files.remove(id);
+    await this.#incoming.delete(id);
+    await this.#r.snapshots.delete(id);
     await this.#forgetSize(id);
     this.#rsync?.forget(id);
     await this.#r.store.markFilesDeleted(id);
   }
 
   /** Opens the upload to rsync, if it takes files and there is a daemon. */
-  #letIn(upload: Upload): void {
+  async #letIn(upload: Upload): Promise<void> {
     if (!this.#rsync || upload.state !== 'uploading' || isPast(upload) || this.#rsync.address === null)
       return;
-    const base = upload.baseId === null ? null : this.#files.snapshot(upload.baseId);
-    this.#rsync.open(upload.id, this.#files.incoming(upload.id), base);
+    const base = upload.baseId === null ? null : await this.#r.snapshots.materialise(upload.baseId);
+    this.#rsync.open(upload.id, this.#incoming.path(upload.id), base);
   }
 
   /** What a new rsync connection is told: the bytes that a file of it may have, or why it is refused. */
@@ -426,13 +427,13 @@ export class UploadService {
       if (this.#writers.has(id)) return 'A tar stream is being stored in this upload; one at a time.';
       if (this.#closing.has(id)) return 'This upload is being closed.';
       await this.#mend(id);
-      if (await this.#files.hasSnapshot(id)) return 'The finalization of this upload has begun.';
+      if (await this.#r.snapshots.has(id)) return 'The finalization of this upload has begun.';
       const bytes = await this.#incomingSizes();
-      const present = await this.#files.measureIncoming(id);
+      const present = await this.#incoming.measure(id);
       bytes.set(id, present);
       const room = (await this.#room(bytes))() + present;
       // The gate copies it before the transfer begins.
-      if (baseId !== null && !(await this.#files.isFull(id))) {
+      if (baseId !== null && !(await this.#incoming.isFull(id))) {
         bytes.set(id, (await this.#r.store.get(baseId))?.sizeBytes ?? 0);
       }
       const largest = Math.min(this.#r.limits.oneBytes, room);
@@ -455,7 +456,7 @@ export class UploadService {
       (bytes.get(id) ?? 0) + grown > this.#r.limits.oneBytes || room() < grown;
     if (grownBytes !== null && !isOver(grownBytes)) return false;
     if (this.#closing.has(id)) return true;
-    bytes.set(id, await this.#files.measureIncoming(id));
+    bytes.set(id, await this.#incoming.measure(id));
     if (!isOver(0)) return true;
     this.#r.logger.warn({ upload_id: id }, 'a transfer by rsync went over a limit; ending it');
     await this.#exclusively(id, async () => {
@@ -480,21 +481,21 @@ export class UploadService {
 
   /** Measured once, when the first stream comes after a start; then kept up to date. */
   #incomingSizes(): Promise<Map<string, number>> {
-    this.#incomingBytes ??= this.#files.incomingBytes().catch((error: unknown) => {
+    this.#incomingBytes ??= this.#measureAll().catch((error: unknown) => {
       this.#incomingBytes = null;
       throw error;
     });
     return this.#incomingBytes;
   }
 
-  async #forgetSize(id: string): Promise<void> {
-    (await this.#incomingBytes)?.delete(id);
+  async #measureAll(): Promise<Map<string, number>> {
+    const sizes = new Map<string, number>();
+    for (const id of await this.#incoming.ids()) sizes.set(id, await this.#incoming.measure(id));
+    return sizes;
   }
 
-  /** Ids of the containers' root, if files can be given to it: only root may give files away. */
-  #owner(): TreeOwner | null {
-    const { idBase } = this.#r;
-    return idBase === null || process.getuid?.() !== 0 ? null : { uid: idBase, gid: idBase };
+  async #forgetSize(id: string): Promise<void> {
+    (await this.#incomingBytes)?.delete(id);
   }
 }
 

@@ -4,8 +4,6 @@ import { Directory, bytesOfName } from '../trees/directory.ts';
 import type { RawName } from '../trees/directory.ts';
 import { resolveSymlink, segmentsOf } from '../trees/symlink.ts';
 
-export { removeTree } from '../trees/remove-tree.ts';
-
 /** More directories in each other than any project has; each one costs an open handle. */
 export const MAX_TREE_DEPTH = 100;
 
@@ -18,10 +16,14 @@ export interface TreeFacts {
   readonly fileCount: number;
 }
 
-export interface TreeOwner {
+export interface TreeIds {
   readonly uid: number;
   readonly gid: number;
 }
+
+/** Ids of the containers' root, if files can be given to it: only root may give files away. Null: they stay ours. */
+export const treeIds = (idBase: number | null): TreeIds | null =>
+  idBase === null || process.getuid?.() !== 0 ? null : { uid: idBase, gid: idBase };
 
 /** A name out of a tree, for a person. */
 export const showName = (path: readonly RawName[]): string => {
@@ -50,7 +52,7 @@ export const measureTree = async (path: string): Promise<TreeFacts> => {
  * stays as it is. Can be done again after a crash.
  * @throws FlashpodsError invalid_request for a symlink out of the tree, a device, a FIFO, a socket
  */
-export const settleTree = async (path: string, owner: TreeOwner | null): Promise<TreeFacts> =>
+export const settleTree = async (path: string, owner: TreeIds | null): Promise<TreeFacts> =>
   walkFrom(path, async (root) => {
     const settling = new Settling(root, owner);
     const walk = new TreeWalk(
@@ -146,9 +148,9 @@ const settleAll = async (work: readonly Promise<void>[]): Promise<void> => {
 
 class Settling {
   readonly #root: Directory;
-  readonly #owner: TreeOwner | null;
+  readonly #owner: TreeIds | null;
 
-  constructor(root: Directory, owner: TreeOwner | null) {
+  constructor(root: Directory, owner: TreeIds | null) {
     this.#root = root;
     this.#owner = owner;
   }

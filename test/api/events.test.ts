@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'mocha';
 import type { ApiResources } from '../../api/resources.ts';
 import { EventsFeed } from '../../src/jobs/events-feed.ts';
-import { type LogCapture, openLogCapture } from '../../src/logs/log-capture.ts';
-import { LogTails } from '../../src/logs/log-tails.ts';
+import { LocalLogStore } from '../../src/logs/local-log-store.ts';
+import type { LogCapture } from '../../src/logs/log-store.ts';
 import { allEvents, jobEvents } from '../../api/routes/events/stream.ts';
 import { entry, spoolOf } from '../logs/spool.ts';
 import { EventStream } from '../support/event-stream.ts';
@@ -62,7 +62,7 @@ describe('the events of the API', () => {
     return stream;
   };
   const capture = (jobId: string): Promise<LogCapture> =>
-    openLogCapture({ logsDir: logsDir(), jobId, spoolPath: join(api.dir, `${jobId}.spool`) });
+    new LocalLogStore(logsDir()).capture({ jobId, spoolPath: join(api.dir, `${jobId}.spool`) });
   const newest = async (): Promise<number> => (await api.store.journalBounds()).newest;
   /** A job with its whole life behind it: two lines of log before it ran, two while it did, three artifacts. */
   const wholeJob = async (): Promise<string> => {
@@ -511,7 +511,7 @@ describe('the events of the API', () => {
       wait: () => Promise.resolve(null),
       logger: silent,
     });
-    const resources = { feed, logs: new LogTails(logsDir()), logger: silent, keepAliveMs: 100 };
+    const resources = { feed, logs: new LocalLogStore(logsDir()), logger: silent, keepAliveMs: 100 };
     const gone = new AbortController();
     const begin = { after: await newest(), logOffset: 0, artifacts: 0 };
     const job = await api.store.get(quiet);
@@ -655,7 +655,7 @@ describe('the events of the API', () => {
         const spoolPath = join(own.dir, 'spool');
         const lines = Array.from({ length: 20_000 }, () => entry('stdout', 'F', 'x'.repeat(500)));
         await writeFile(spoolPath, spoolOf(lines));
-        await (await openLogCapture({ logsDir: join(own.dir, 'logs'), jobId: id, spoolPath })).finish();
+        await (await new LocalLogStore(join(own.dir, 'logs')).capture({ jobId: id, spoolPath })).finish();
         const stalled = await EventStream.open(own.caller, `/jobs/${id}/events`, { paused: true });
         const all = await EventStream.open(own.caller, '/events');
         const one = await EventStream.open(own.caller, `/jobs/${id}/events`);

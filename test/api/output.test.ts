@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { openLogCapture } from '../../src/logs/log-capture.ts';
+import { LocalLogStore } from '../../src/logs/local-log-store.ts';
 import { texts } from '../support/http.ts';
 import { makeCompleted } from './job-states.ts';
 import { type RunningApi, startApi } from './running-api.ts';
@@ -35,7 +35,7 @@ describe('the output of a job', () => {
       spoolPath,
       lines.map(([stream, text]) => `2026-01-02T03:04:05.678901234+00:00 ${stream} F ${text}\n`).join(''),
     );
-    await (await openLogCapture({ logsDir: join(api.dir, 'logs'), jobId: id, spoolPath })).finish();
+    await (await new LocalLogStore(join(api.dir, 'logs')).capture({ jobId: id, spoolPath })).finish();
     return id;
   };
   const get = (id: string, query = '') => api.caller.json<Output>('GET', `/jobs/${id}/output${query}`);
@@ -105,7 +105,7 @@ describe('the output of a job', () => {
         Buffer.from('z\n'),
       ]),
     );
-    await (await openLogCapture({ logsDir: join(api.dir, 'logs'), jobId: id, spoolPath })).finish();
+    await (await new LocalLogStore(join(api.dir, 'logs')).capture({ jobId: id, spoolPath })).finish();
     const { status, body } = await get(id);
     assert.equal(status, 200);
     assert.match(body.output, /a\0.*z\n$/s);

@@ -25,7 +25,11 @@ import type { Logger } from '../../src/observability/logger.ts';
 import type { TenantLimits } from '../../src/tenants/tenant.ts';
 import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
 import { type RsyncDaemon, startRsyncDaemon } from '../../src/uploads/rsync-daemon.ts';
+import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
+import { LocalLogStore } from '../../src/logs/local-log-store.ts';
+import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
 import { type UploadLimits, UploadService } from '../../src/uploads/service.ts';
+import { treeIds } from '../../src/uploads/tree.ts';
 import { Caller } from '../support/http.ts';
 import { LIMITS } from '../support/jobs.ts';
 import { ownPrefix, silent, TestRedis } from '../support/redis.ts';
@@ -100,11 +104,13 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
           logger,
         })
       : null;
+  const ids = treeIds(rsync ? ID_BASE : null);
   const uploads = new UploadService({
     store: uploadStore,
-    uploadsPath: join(directory.path, 'uploads'),
+    snapshots: new LocalSnapshotStore(join(directory.path, 'uploads', 'snapshots'), ids),
+    incomingPath: join(directory.path, 'uploads', 'incoming'),
     limits: { ...GENEROUS, ...options.limits },
-    idBase: rsync ? ID_BASE : null,
+    ids,
     ...(rsync ? { rsyncPath } : {}),
     logger,
   });
@@ -129,11 +135,9 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     uploads,
     hosts: new HostService({ hosts, store, control: queues.queue, logger }),
     store: options.store?.(store) ?? store,
-    config: {
-      logsPath: join(directory.path, 'logs'),
-      artifactsPath: join(directory.path, 'artifacts'),
-      artifactRetentionHours: 1,
-    },
+    logs: new LocalLogStore(join(directory.path, 'logs')),
+    artifacts: new LocalArtifactStore(join(directory.path, 'artifacts')),
+    config: { artifactRetentionHours: 1 },
     tokens: options.tokens?.(own) ?? own,
     namedTokens: own,
     sessions: new KnexSessionStore(database),

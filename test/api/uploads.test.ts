@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
 import { UploadService } from '../../src/uploads/service.ts';
+import { treeIds } from '../../src/uploads/tree.ts';
 import { eventually } from '../support/eventually.ts';
 import { silent } from '../support/redis.ts';
 import { makeCompleted } from './job-states.ts';
@@ -444,9 +446,10 @@ describe('uploads', () => {
 
     const restarted = new UploadService({
       store: api.uploadStore,
-      uploadsPath: path(),
+      snapshots: new LocalSnapshotStore(path('snapshots'), null),
+      incomingPath: path('incoming'),
       limits: { ...GENEROUS, totalBytes: 30_000 },
-      idBase: null,
+      ids: null,
       logger: silent,
     });
     await assert.rejects(restarted.receive(third, null, Readable.from([tar]), 'identity'), {
@@ -559,9 +562,10 @@ describe('uploads', () => {
     const owner = process.getuid?.() === 0 ? 1_000_000 : process.getuid?.();
     const service = new UploadService({
       store: api.uploadStore,
-      uploadsPath: path(),
+      snapshots: new LocalSnapshotStore(path('snapshots'), treeIds(1_000_000)),
+      incomingPath: path('incoming'),
       limits: GENEROUS,
-      idBase: 1_000_000,
+      ids: treeIds(1_000_000),
       logger: silent,
     });
     const id = await open();

@@ -4,9 +4,10 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
-import { deleteArtifacts, openArtifact } from '../../src/artifacts/artifact-files.ts';
-import { collectArtifacts } from '../../src/artifacts/collector.ts';
+import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
+import type { Manifest } from '../../src/artifacts/manifest.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
@@ -20,21 +21,20 @@ describe('collecting artifacts', () => {
   let source: string;
   let artifactsDir: string;
   let destination: string;
+  let store: LocalArtifactStore;
 
   beforeEach(async () => {
     directory = await temporaryDirectory();
     source = join(directory.path, 'source');
     artifactsDir = join(directory.path, 'artifacts');
     destination = join(artifactsDir, 'job_1');
+    store = new LocalArtifactStore(artifactsDir);
     await mkdir(source);
   });
   afterEach(() => directory.remove());
 
-  const collect = (
-    changed: Partial<typeof limits> = {},
-    signal?: AbortSignal,
-  ): ReturnType<typeof collectArtifacts> =>
-    collectArtifacts({ source, destination, limits: { ...limits, ...changed }, signal });
+  const collect = (changed: Partial<typeof limits> = {}, signal?: AbortSignal): Promise<Manifest> =>
+    store.collect('job_1', { source, limits: { ...limits, ...changed }, signal });
   const names = async (changed: Partial<typeof limits> = {}): Promise<string[]> =>
     (await collect(changed)).artifacts.map(({ name }) => name);
 
@@ -160,9 +160,9 @@ describe('collecting artifacts', () => {
       'for i in a b c d e; do head -c 100 /dev/zero > $i; done; head -c 150 /dev/zero > bb; echo s > f',
     );
     assert.deepEqual(await names({ maxFiles: 3 }), ['a', 'b', 'bb']);
-    await deleteArtifacts(artifactsDir, 'job_1');
+    await store.delete('job_1');
     assert.deepEqual(await names({ maxFileBytes: 149 }), ['a', 'b', 'c', 'd', 'e', 'f']);
-    await deleteArtifacts(artifactsDir, 'job_1');
+    await store.delete('job_1');
     const { artifacts, warnings } = await collect({ maxTotalBytes: 202 });
     assert.deepEqual(
       artifacts.map(({ name }) => name),
@@ -245,7 +245,7 @@ describe('collecting artifacts', () => {
         } catch (error) {
           if (!(error instanceof FlashpodsError)) throw error;
         }
-        await deleteArtifacts(artifactsDir, 'job_1');
+        await store.delete('job_1');
       }
     });
     assert.ok(kept > 0);
@@ -343,7 +343,7 @@ describe('collecting artifacts', () => {
 
     it('fails with the code for it, and leaves nothing behind', async () => {
       await make(source, 'head -c 3000000 /dev/urandom > f');
-      await assert.rejects(collectArtifacts({ source, destination: join(mount, 'job_1'), limits }), {
+      await assert.rejects(new LocalArtifactStore(mount).collect('job_1', { source, limits }), {
         code: 'artifact_copy_disk_full',
       });
       assert.deepEqual(await readdir(mount), []);
@@ -354,20 +354,22 @@ describe('collecting artifacts', () => {
     await make(source, 'mkdir a; echo -n hello > a/b');
     await collect();
     await make(destination, 'ln -s /etc/passwd link; ln -s /etc dir');
-    const opened = await openArtifact(artifactsDir, 'job_1', 'a/b');
-    assert.equal(opened?.size, 5);
-    assert.equal(await opened.handle.readFile('utf8'), 'hello');
-    await opened.handle.close();
+    const opened = await store.open('job_1', 'a/b');
+    assert.equal(opened?.sizeBytes, 5);
+    assert.equal(await text(opened.read()), 'hello');
+    const part = await store.open('job_1', 'a/b');
+    assert.ok(part);
+    assert.equal(await text(part.read({ first: 1, last: 3 })), 'ell');
     for (const name of ['a', 'none', 'a/b/c', 'link', 'dir/passwd']) {
-      assert.equal(await openArtifact(artifactsDir, 'job_1', name), null, name);
+      assert.equal(await store.open('job_1', name), null, name);
     }
-    assert.equal(await openArtifact(artifactsDir, 'job_2', 'a'), null);
-    await assert.rejects(openArtifact(artifactsDir, 'job_1', '../job_1/a/b'), {
+    assert.equal(await store.open('job_2', 'a'), null);
+    await assert.rejects(store.open('job_1', '../job_1/a/b'), {
       code: 'invalid_artifact_name',
     });
-    await assert.rejects(openArtifact(artifactsDir, '..', 'a'), /not a job id/);
-    await deleteArtifacts(artifactsDir, 'job_1');
-    await deleteArtifacts(artifactsDir, 'job_1');
+    await assert.rejects(store.open('..', 'a'), /not a job id/);
+    await store.delete('job_1');
+    await store.delete('job_1');
     assert.deepEqual(await readdir(artifactsDir), []);
   });
 });

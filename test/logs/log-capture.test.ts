@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { openLogCapture } from '../../src/logs/log-capture.ts';
-import type { LogCapture } from '../../src/logs/log-capture.ts';
+import type { CaptureOptions, LogCapture } from '../../src/logs/log-store.ts';
 import { readFrom, readRecords, readTail } from '../../src/logs/log-reader.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
@@ -37,9 +37,10 @@ describe('log capture', () => {
   });
 
   const capture = async (
-    options: Partial<Parameters<typeof openLogCapture>[0]> = {},
+    options: Partial<CaptureOptions> & { readonly into?: string } = {},
   ): Promise<LogCapture> => {
-    const one = await openLogCapture({ logsDir, jobId: 'job_1', spoolPath, ...options });
+    const { into = logsDir, ...rest } = options;
+    const one = await openLogCapture(into, { jobId: 'job_1', spoolPath, ...rest });
     opened.push(one);
     return one;
   };
@@ -208,7 +209,7 @@ describe('log capture', () => {
       const lines = Array.from({ length: 4000 }, (_, i) => entry('stdout', 'F', `line ${i + 1}`));
       await print(...lines.slice(0, 1000));
       const troubles: string[] = [];
-      const one = await capture({ logsDir: mount, onTrouble: (error) => troubles.push(error.message) });
+      const one = await capture({ into: mount, onTrouble: (error) => troubles.push(error.message) });
       one.follow();
       const read = async (): Promise<string> => textOf(await readFile(join(mount, 'job_1.log')));
       await eventually('the first lines are written', async () => (await read()) === numbered(1, 1000));

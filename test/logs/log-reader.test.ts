@@ -23,7 +23,7 @@ describe('log reader', () => {
     const jobId = `job_${++jobs}`;
     const spoolPath = join(directory.path, `${jobId}.spool`);
     await writeFile(spoolPath, spoolOf(entries));
-    await (await openLogCapture({ logsDir: directory.path, jobId, spoolPath, maxBytes })).finish();
+    await (await openLogCapture(directory.path, { jobId, spoolPath, maxBytes })).finish();
     return jobId;
   };
   const wholeText = async (jobId: string): Promise<Buffer> =>

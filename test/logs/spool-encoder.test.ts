@@ -305,16 +305,4 @@ describe('spool encoder', () => {
     encoder.end();
     assert.deepEqual(withoutPrefix(encoder.batch.log), ['pulling', 'layer 1', 'a', 'timeout', 'b']);
   });
-
-  it('writes what the transform makes of a line', () => {
-    const transform = (bytes: Buffer): Buffer => Buffer.from(bytes.toString().replaceAll('secret', '***'));
-    const encoder = new SpoolEncoder({ maxBytes: Infinity, transform });
-    const spool = spoolOf([
-      entry('stdout', 'P', 'my sec'),
-      entry('stdout', 'F', 'ret'),
-      entry('stderr', 'F', 'plain'),
-    ]);
-    encoder.encode(spool, spool.length);
-    assert.deepEqual(withoutPrefix(encoder.batch.log), ['my ***', 'plain']);
-  });
 });

@@ -147,11 +147,14 @@ describe('the cleaner', () => {
     let uploads = 0;
     const cleaner = new Cleaner({
       ...open.resources,
-      deleteArtifacts: (jobId) =>
-        stuck.has(jobId)
-          ? Promise.reject(Object.assign(new Error('i/o error'), { code: 'EIO' }))
-          : open.resources.deleteArtifacts(jobId),
-      sweepUploads: () => Promise.resolve(void uploads++),
+      artifacts: {
+        list: () => open.resources.artifacts.list(),
+        delete: (jobId) =>
+          stuck.has(jobId)
+            ? Promise.reject(Object.assign(new Error('i/o error'), { code: 'EIO' }))
+            : open.resources.artifacts.delete(jobId),
+      },
+      uploads: { sweep: () => Promise.resolve(void uploads++) },
     });
     const now = (completedAt ?? 0) + 24 * HOUR;
     await cleaner.sweep(now);
@@ -224,10 +227,13 @@ describe('the cleaner', () => {
       const counting: CleanerResources = {
         ...open.resources,
         config: { ...open.resources.config, logsTotalMb: 8 },
-        async storedLogs() {
-          const counted = await open.resources.storedLogs();
-          await limited(8).sweep();
-          return counted;
+        logs: {
+          async list() {
+            const counted = await open.resources.logs.list();
+            await limited(8).sweep();
+            return counted;
+          },
+          delete: (jobId) => open.resources.logs.delete(jobId),
         },
       };
       await new Cleaner(counting).sweep();
@@ -315,8 +321,11 @@ function dieAt(step: number, own: CleanerResources): { resources: CleanerResourc
         transition: (...args) => living(() => store.transition(...args)),
         patch: (...args) => living(() => store.patch(...args)),
       },
-      deleteLog: (id) => living(() => own.deleteLog(id)),
-      deleteArtifacts: (id) => living(() => own.deleteArtifacts(id)),
+      logs: { list: () => own.logs.list(), delete: (id) => living(() => own.logs.delete(id)) },
+      artifacts: {
+        list: () => own.artifacts.list(),
+        delete: (id) => living(() => own.artifacts.delete(id)),
+      },
     },
     died: () => changes > step,
   };

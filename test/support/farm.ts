@@ -19,7 +19,9 @@ import type { Job } from '../../src/jobs/job.ts';
 import { jobLimits } from '../../src/jobs/request.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import { isTerminal } from '../../src/jobs/states.ts';
-import { readTail } from '../../src/logs/log-reader.ts';
+import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
+import { LocalLogStore } from '../../src/logs/local-log-store.ts';
+import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { eventually } from './eventually.ts';
 import { texts } from './http.ts';
@@ -97,7 +99,11 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
     tenants,
     logger,
   });
-  const snapshots = new Map<string, string>();
+  const adopted = new Map<string, string>();
+  const logs = new LocalLogStore(config.logsPath);
+  const snapshots = new LocalSnapshotStore(join(config.uploadsPath, 'snapshots'), null);
+  const materialise = snapshots.materialise.bind(snapshots);
+  snapshots.materialise = async (id) => adopted.get(id) ?? materialise(id);
   const makeWorker = (): Worker =>
     new Worker({
       config,
@@ -107,12 +113,10 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
       tenants,
       runtime,
       queues,
-      snapshotPath: (id) => snapshots.get(id) ?? join(config.uploadsPath, 'snapshots', id),
-      storedLogs: async () => [],
-      deleteLog: async () => undefined,
-      storedArtifacts: async () => [],
-      deleteArtifacts: async () => undefined,
-      sweepUploads: async () => undefined,
+      logs,
+      artifacts: new LocalArtifactStore(config.artifactsPath),
+      snapshots,
+      uploads: { sweep: async () => undefined },
       minuteMs: options.minuteMs,
     });
   let worker = makeWorker();
@@ -144,7 +148,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
     submit,
     ended,
     run: async (request) => ended((await submit(request)).id),
-    texts: async (id) => texts((await readTail(config.logsPath, id, 10_000))?.output.toString() ?? ''),
+    texts: async (id) => texts((await logs.readTail(id, 10_000))?.output.toString() ?? ''),
     async adoptSnapshot(path) {
       const id = newUploadId();
       await uploads.create({ id, owner: 'default', expiresAt: Date.now() + 60_000 });
@@ -154,7 +158,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
         expiresAt: Date.now() + 60_000,
         reusable: false,
       });
-      snapshots.set(id, path);
+      adopted.set(id, path);
       return id;
     },
     async replaceWorker() {

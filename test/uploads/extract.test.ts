@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, it } from 'mocha';
 import { FlashpodsError } from '../../src/errors.ts';
 import { extractTar } from '../../src/uploads/extract.ts';
 import type { Extracted } from '../../src/uploads/extract.ts';
-import { removeTree } from '../../src/uploads/tree.ts';
+import { removeTree } from '../../src/trees/remove-tree.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { look, make } from '../trees/hostile.ts';

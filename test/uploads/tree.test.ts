@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { measureTree, removeTree, settleTree } from '../../src/uploads/tree.ts';
+import { removeTree } from '../../src/trees/remove-tree.ts';
+import { measureTree, settleTree } from '../../src/uploads/tree.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { look, make } from '../trees/hostile.ts';
 

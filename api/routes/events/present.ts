@@ -1,6 +1,6 @@
 /** Server-sent events as they go over the wire (WHATWG HTML, 9.2): the part that all listeners share, without ids. */
 import type { EventEntry } from '../../../src/jobs/events-entry.ts';
-import type { LogPage } from '../../../src/logs/log-tails.ts';
+import type { LogRecords } from '../../../src/logs/log-store.ts';
 import { presentArtifacts, presentJob } from '../jobs/present.ts';
 
 export const KEEP_ALIVE = ':\n\n';
@@ -38,9 +38,9 @@ export function entryEvents(entry: EventEntry): EntryEvents {
   return events;
 }
 
-const logs = new WeakMap<LogPage, string>();
+const logs = new WeakMap<LogRecords, string>();
 
-export function logEvent(page: LogPage): string {
+export function logEvent(page: LogRecords): string {
   let text = logs.get(page);
   if (text === undefined) {
     text = event('log', { lines: page.records, next_offset: page.nextOffset });

@@ -3,8 +3,6 @@ import { FlashpodsError } from '../../../src/errors.ts';
 import { BEGINNING, type EventsCursor, parseEventId } from '../../../src/jobs/events-cursor.ts';
 import { EventsFeed } from '../../../src/jobs/events-feed.ts';
 import { isTerminal } from '../../../src/jobs/states.ts';
-import { logSize } from '../../../src/logs/log-files.ts';
-import { LogTails } from '../../../src/logs/log-tails.ts';
 import { type RouteContext, viewOf } from '../../context.ts';
 import { checkQuery } from '../../middleware/body.ts';
 import type { Operation } from '../../operation.ts';
@@ -26,9 +24,9 @@ const RESUMING =
 export const eventOperations = ({
   jobs,
   store,
-  config,
+  logs,
   logger,
-}: Pick<ApiResources, 'jobs' | 'store' | 'config' | 'logger'>): readonly Operation[] => {
+}: Pick<ApiResources, 'jobs' | 'store' | 'logs' | 'logger'>): readonly Operation[] => {
   const feed = new EventsFeed({
     store,
     onChange: (listener) => jobs.onChange(listener),
@@ -37,7 +35,7 @@ export const eventOperations = ({
   });
   const resources: StreamResources = {
     feed,
-    logs: new LogTails(config.logsPath),
+    logs,
     logger,
     keepAliveMs: KEEP_ALIVE_MS,
   };
@@ -91,8 +89,7 @@ export const eventOperations = ({
       async handle(ctx) {
         const job = await jobs.get(ctx.params['id'] ?? '', viewOf(ctx));
         // Of a log that is deleted nothing can be told twice or left out.
-        const logBytes = async (): Promise<number> =>
-          (await logSize(config.logsPath, job.id))?.bytes ?? Number.POSITIVE_INFINITY;
+        const logBytes = async (): Promise<number> => (await logs.size(job.id)) ?? Number.POSITIVE_INFINITY;
         const cursor = await cursorFrom(ctx, logBytes, () => BEGINNING);
         if (isTerminal(job.status)) {
           const rest = await store.events({ jobId: job.id, afterPosition: cursor.after, limit: 1 });

@@ -8,13 +8,13 @@ import { artifactId, entryId, type EventsCursor } from '../../../src/jobs/events
 import type { EventEntry } from '../../../src/jobs/events-entry.ts';
 import type { Job } from '../../../src/jobs/job.ts';
 import { isHosted, isTerminal } from '../../../src/jobs/states.ts';
-import type { LogPage, LogTails } from '../../../src/logs/log-tails.ts';
+import type { LogRecords, LogStore } from '../../../src/logs/log-store.ts';
 import { Bell } from './bell.ts';
 import { entryEvents, KEEP_ALIVE, logEvent, opening, withId } from './present.ts';
 
 export interface StreamResources {
   readonly feed: EventsFeed;
-  readonly logs: LogTails;
+  readonly logs: Pick<LogStore, 'follow'>;
   readonly logger: Logger;
   /** Time between two comments, which keep proxies from closing a quiet stream. */
   readonly keepAliveMs: number;
@@ -75,7 +75,7 @@ export async function* jobEvents(
   const told: Told = { position: cursor.after, logOffset: cursor.logOffset };
   /** The next piece of the log, as it was at `notBefore` or later; whether there may be more at once. */
   async function* tellLog(notBefore: number): AsyncGenerator<string, boolean, void> {
-    const read = (): Promise<LogPage | null> => log.page(told.logOffset, notBefore);
+    const read = (): Promise<LogRecords | null> => log.page(told.logOffset, notBefore);
     const page = yield* patiently(resources.logger, abandoned, read);
     if (!page || page.records.length === 0 || page.nextOffset <= told.logOffset) return false;
     yield withId(entryId(told.position, page.nextOffset), logEvent(page));

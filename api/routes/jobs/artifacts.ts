@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { Readable } from 'node:stream';
 import { archiveArtifacts } from '../../../src/artifacts/archive.ts';
-import { openArtifact } from '../../../src/artifacts/artifact-files.ts';
 import { parseArtifactName } from '../../../src/artifacts/artifact-name.ts';
+import type { ArtifactStore, OpenArtifact } from '../../../src/artifacts/artifact-store.ts';
 import { FlashpodsError } from '../../../src/errors.ts';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
 import { isTerminal } from '../../../src/jobs/states.ts';
@@ -31,8 +31,9 @@ const STATE_ERRORS = [
 export const artifactOperations = ({
   jobs,
   store,
+  artifacts: files,
   config,
-}: Pick<ApiResources, 'jobs' | 'store' | 'config'>): readonly Operation[] => [
+}: Pick<ApiResources, 'jobs' | 'store' | 'artifacts' | 'config'>): readonly Operation[] => [
   {
     id: 'listArtifacts',
     tag: 'logs and artifacts',
@@ -73,7 +74,7 @@ export const artifactOperations = ({
       // Only what was recorded is ever opened: the name of a request never becomes a path by itself.
       const artifact = (await store.artifacts(job.id)).find((candidate) => candidate.name === name);
       if (!artifact) throw new FlashpodsError('artifact_not_found');
-      await answerWithFile(ctx, artifact, () => openArtifact(config.artifactsPath, job.id, artifact.name));
+      await answerWithFile(ctx, artifact, () => files.open(job.id, artifact.name));
     },
   },
   {
@@ -106,8 +107,8 @@ export const artifactOperations = ({
         ctx.body = Readable.from([]);
         return;
       }
-      await assertThere(config.artifactsPath, job.id, artifacts[0]);
-      ctx.body = archiveArtifacts(config.artifactsPath, job.id, artifacts);
+      await assertThere(files, job.id, artifacts[0]);
+      ctx.body = archiveArtifacts(files, job.id, artifacts);
     },
   },
 ];
@@ -123,7 +124,7 @@ function assertCollected(job: Job): Job {
 async function answerWithFile(
   ctx: RouteContext,
   artifact: ArtifactRecord,
-  openFile: () => ReturnType<typeof openArtifact>,
+  openFile: () => Promise<OpenArtifact | null>,
 ): Promise<void> {
   const tag = `"${artifact.sha256}"`;
   ctx.set('Accept-Ranges', 'bytes');
@@ -150,11 +151,13 @@ async function answerWithFile(
     const file = await openFile();
     // Deleted between the look at the row and now.
     if (!file) throw new FlashpodsError('artifacts_deleted');
-    if (file.size !== size) {
-      await file.handle.close();
-      throw new Error(`artifact ${JSON.stringify(artifact.name)} has ${file.size} bytes instead of ${size}`);
+    if (file.sizeBytes !== size) {
+      await file.close();
+      throw new Error(
+        `artifact ${JSON.stringify(artifact.name)} has ${file.sizeBytes} bytes instead of ${size}`,
+      );
     }
-    ctx.body = file.handle.createReadStream({ start: first, end: last });
+    ctx.body = file.read({ first, last });
   }
   ctx.set('Content-Length', String(last - first + 1));
 }
@@ -177,12 +180,12 @@ const archiveTag = (artifacts: readonly ArtifactRecord[]): string => {
 
 /** @throws FlashpodsError artifacts_deleted when the files went between the look at the row and now */
 async function assertThere(
-  artifactsPath: string,
+  files: ArtifactStore,
   jobId: string,
   artifact: ArtifactRecord | undefined,
 ): Promise<void> {
   if (!artifact) return;
-  const file = await openArtifact(artifactsPath, jobId, artifact.name);
+  const file = await files.open(jobId, artifact.name);
   if (!file) throw new FlashpodsError('artifacts_deleted');
-  await file.handle.close();
+  await file.close();
 }

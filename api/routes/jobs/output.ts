@@ -1,5 +1,4 @@
 import { FlashpodsError } from '../../../src/errors.ts';
-import { readFrom, readRecords, readTail } from '../../../src/logs/log-reader.ts';
 import { viewOf } from '../../context.ts';
 import { checkQuery } from '../../middleware/body.ts';
 import type { Operation } from '../../operation.ts';
@@ -10,8 +9,8 @@ const DEFAULT_TAIL = 100;
 
 export const outputOperations = ({
   jobs,
-  config,
-}: Pick<ApiResources, 'jobs' | 'config'>): readonly Operation[] => [
+  logs,
+}: Pick<ApiResources, 'jobs' | 'logs'>): readonly Operation[] => [
   {
     id: 'getOutput',
     tag: 'logs and artifacts',
@@ -39,10 +38,9 @@ export const outputOperations = ({
       const { tail, offset, format } = checkQuery(outputQuery, ctx);
       const job = await jobs.get(ctx.params['id'] ?? '', viewOf(ctx));
       if (job.logsDeletedAt !== null || job.status === 'cleaned') throw new FlashpodsError('logs_deleted');
-      const logs = config.logsPath;
       if (format === 'ndjson') {
         const from = offset === undefined ? { tail: tail ?? DEFAULT_TAIL } : { offset };
-        const page = await readRecords(logs, job.id, from);
+        const page = await logs.readRecords(job.id, from);
         if (!page) throw new FlashpodsError('logs_not_available');
         ctx.set('X-Next-Offset', String(page.nextOffset));
         ctx.set('X-Total-Bytes', String(page.totalBytes));
@@ -52,8 +50,8 @@ export const outputOperations = ({
       }
       const page =
         offset === undefined
-          ? await readTail(logs, job.id, tail ?? DEFAULT_TAIL)
-          : await readFrom(logs, job.id, offset);
+          ? await logs.readTail(job.id, tail ?? DEFAULT_TAIL)
+          : await logs.readFrom(job.id, offset);
       if (!page) throw new FlashpodsError('logs_not_available');
       ctx.body = {
         output: page.output.toString('utf8'),

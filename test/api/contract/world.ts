@@ -4,7 +4,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ProcessRateLimiter, type RateLimiter } from '../../../api/rate-limiter.ts';
-import { openLogCapture } from '../../../src/logs/log-capture.ts';
+import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
 import { newJob } from '../../support/jobs.ts';
 import { makeCollecting, makeCompleted, makeRunning } from '../job-states.ts';
 import { type RunningApi, startApi } from '../running-api.ts';
@@ -130,7 +130,7 @@ async function completed(api: RunningApi, names: readonly string[]): Promise<str
   const spoolPath = join(api.dir, `${id}.spool`);
   await writeFile(spoolPath, '2026-01-02T03:04:05.678901234+00:00 stdout F hello\n'.repeat(5));
   await mkdir(join(api.dir, 'logs'), { recursive: true });
-  await (await openLogCapture({ logsDir: join(api.dir, 'logs'), jobId: id, spoolPath })).finish();
+  await (await new LocalLogStore(join(api.dir, 'logs')).capture({ jobId: id, spoolPath })).finish();
   await makeCompleted(
     api.store,
     id,

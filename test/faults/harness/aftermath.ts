@@ -10,7 +10,7 @@ import { Database } from '../../../src/database/database.ts';
 import { KnexJobStore } from '../../../src/database/job-store.ts';
 import type { Job } from '../../../src/jobs/job.ts';
 import { isTerminal, type JobState } from '../../../src/jobs/states.ts';
-import { readTail } from '../../../src/logs/log-reader.ts';
+import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
 import { eventually } from '../../support/eventually.ts';
 import { texts } from '../../support/http.ts';
 import { listContainers } from '../../support/podman-ps.ts';
@@ -151,7 +151,7 @@ async function checkOutput(
   { context, costs }: { context: string; costs: Expected['costs'] },
 ): Promise<void> {
   const logsDir = scene.env['FLASHPODS_LOGS_PATH'] ?? join(scene.dir, 'logs');
-  const log = (await readTail(logsDir, job.id, 100_000))?.output.toString() ?? '';
+  const log = (await new LocalLogStore(logsDir).readTail(job.id, 100_000))?.output.toString() ?? '';
   const printed = texts(log).filter((line) => line.startsWith('line '));
   const length = told.ended && costs !== 'log' ? told.lines : printed.length;
   const whole = Array.from({ length }, (_, at) => `line ${at + 1}`);

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createPodmanRuntime } from '../../../src/containers/podman/podman-runtime.ts';
 import { Database } from '../../../src/database/database.ts';
-import { snapshotPath } from '../../../src/uploads/service.ts';
 import { eventually } from '../../support/eventually.ts';
 import type { RoleProcess } from '../../support/processes.ts';
 import { type HowToStart, type Stack, startStack, type WorkerSize } from '../../support/stack.ts';
@@ -48,7 +47,7 @@ export async function startScene(options: {
   const id = created.body.upload_id;
   const sealed = await stack.caller.json('POST', `/uploads/${id}/finalize`, { reusable: true });
   if (sealed.status !== 200) throw new Error(`finalize: ${JSON.stringify(sealed.body)}`);
-  const ledger = await Ledger.open(snapshotPath(join(stack.dir, 'uploads'), id), id);
+  const ledger = await Ledger.open(join(stack.dir, 'uploads', 'snapshots', id), id);
   const how = (plan?: Plan, env?: Record<string, string>): HowToStart => ({
     ...(plan === undefined ? {} : { program: ROLE }),
     env: { ...env, ...(plan === undefined ? {} : underPlan(plan)) },

@@ -11,7 +11,7 @@ import { Database } from '../../../src/database/database.ts';
 import { KnexJobStore } from '../../../src/database/job-store.ts';
 import { messageOf } from '../../../src/errors.ts';
 import type { Job } from '../../../src/jobs/job.ts';
-import { readTail } from '../../../src/logs/log-reader.ts';
+import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
 import { texts } from '../../support/http.ts';
 import { seeded } from '../../support/random.ts';
 import { checkAftermath } from '../harness/aftermath.ts';
@@ -213,7 +213,8 @@ async function tally(scene: FaultScene, submitted: number, found: readonly strin
       violations.push(`job ${told.slot} of the ledger never began`);
       continue;
     }
-    const log = (await readTail(join(scene.dir, 'logs'), jobId, 100_000))?.output.toString() ?? '';
+    const log =
+      (await new LocalLogStore(join(scene.dir, 'logs')).readTail(jobId, 100_000))?.output.toString() ?? '';
     const shown = texts(log).filter((line) => line.startsWith('line '));
     const once = new Set(shown);
     lines.printed += told.lines;

@@ -1,0 +1,94 @@
+import { constants } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { systemCode } from '../errors.ts';
+import { Directory, rawName } from '../trees/directory.ts';
+import { ifMissing } from '../files/if-missing.ts';
+import { removeTree } from '../trees/remove-tree.ts';
+import { parseArtifactName } from './artifact-name.ts';
+import type { ArtifactStore, CollectRequest, OpenArtifact, StoredArtifacts } from './artifact-store.ts';
+import { collectArtifacts } from './collector.ts';
+import type { Manifest } from './manifest.ts';
+
+const READ_BYTES = 256 * 1024;
+
+/** Artifacts in one directory: `<jobId>/` with the files and a manifest, `.<jobId>.partial` while it is collected. */
+export class LocalArtifactStore implements ArtifactStore {
+  readonly #directory: string;
+
+  /** @param directory made when the first collection is */
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  collect(jobId: string, request: CollectRequest): Promise<Manifest> {
+    return collectArtifacts(this.#path(jobId), request);
+  }
+
+  /** No symlink is followed. */
+  async open(jobId: string, name: string): Promise<OpenArtifact | null> {
+    const path = parseArtifactName(name).split('/').map(rawName);
+    const file = path.pop() ?? '';
+    try {
+      const root = await Directory.open(this.#path(jobId));
+      try {
+        const directory = await root.descend(path);
+        try {
+          return await openRegular(directory, file);
+        } finally {
+          await directory.close();
+        }
+      } finally {
+        await root.close();
+      }
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '')) return null;
+      throw error;
+    }
+  }
+
+  async list(): Promise<StoredArtifacts[]> {
+    const stored = new Map<string, StoredArtifacts>();
+    for (const name of await readdir(this.#directory).catch(ifMissing([]))) {
+      const jobId = /^(\w[\w-]*)$|^\.(\w[\w-]*)\.partial$/.exec(name)?.slice(1).find(Boolean);
+      if (jobId === undefined) continue;
+      const stats = await lstat(join(this.#directory, name)).catch(ifMissing(null));
+      if (stats === null) continue;
+      const changedAt = Math.max(stats.mtimeMs, stored.get(jobId)?.changedAt ?? 0);
+      stored.set(jobId, { jobId, changedAt });
+    }
+    return [...stored.values()];
+  }
+
+  async delete(jobId: string): Promise<void> {
+    await removeTree(this.#path(jobId));
+    await removeTree(this.#path(jobId, '.', '.partial'));
+  }
+
+  #path(jobId: string, prefix = '', suffix = ''): string {
+    if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/.test(jobId))
+      throw new Error(`not a job id: ${JSON.stringify(jobId)}`);
+    return join(this.#directory, `${prefix}${jobId}${suffix}`);
+  }
+}
+
+const openRegular = async (directory: Directory, file: string): Promise<OpenArtifact | null> => {
+  const handle = await directory.openFile(file, constants.O_RDONLY);
+  try {
+    const stats = await handle.stat();
+    if (stats.isFile()) {
+      return {
+        sizeBytes: stats.size,
+        read: ({ first, last } = { first: 0, last: Infinity }): Readable =>
+          handle.createReadStream({ start: first, end: last, highWaterMark: READ_BYTES }),
+        close: () => handle.close(),
+      };
+    }
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+  await handle.close();
+  return null;
+};

@@ -1,0 +1,132 @@
+/**
+ * Logs of jobs, wherever they are kept. Nothing here says that who writes a log and who reads it share a disk: a
+ * capture runs on the host of the job, readers ask by the job's id and get bytes, offsets and sizes.
+ */
+import type { LogStream } from './log-index.ts';
+
+/** No answer holds more bytes of log than this, even when its lines are long. */
+export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
+
+export const DEFAULT_MAX_LOG_BYTES = 50 * 1024 * 1024;
+
+export interface LogStore {
+  /**
+   * Opens the log of a job for writing, or goes on with it after `close` or a crash: after a kill at any instant
+   * every line is in the resumed log once. There must be one capture of a job at a time.
+   * @throws plain Error for a second one in this process
+   */
+  capture(options: CaptureOptions): Promise<LogCapture>;
+  /**
+   * The last `lines` lines. What it costs depends on their number and length, not on the size of the log.
+   * @returns null when there is no log
+   */
+  readTail(jobId: string, lines: number): Promise<LogTail | null>;
+  /**
+   * The log from byte `offset` on, at most {@link MAX_ANSWER_BYTES}. It ends with a whole line where that is
+   * possible; a line that does not fit is cut between characters, and one that has not ended yet is left for later.
+   * To go on at `nextOffset` misses nothing and reads nothing twice. An offset beyond the end is taken as the end.
+   * @returns null when there is no log
+   */
+  readFrom(jobId: string, offset: number): Promise<LogText | null>;
+  /** The same log as records, from a byte on or the last lines of it. @returns null when there is no log */
+  readRecords(jobId: string, from: { offset: number } | { tail: number }): Promise<LogRecords | null>;
+  /** Bytes of the log that can be read. @returns null when there is no log */
+  size(jobId: string): Promise<number | null>;
+  /** Calls `wake` when the job's log may have grown; it need not exist yet. */
+  follow(jobId: string, wake: () => void): LogFollowing;
+  /** Every log that is stored, in no order. */
+  list(): Promise<readonly StoredLog[]>;
+  /** Deletes a job's log. To delete what is not there is no error. */
+  delete(jobId: string): Promise<void>;
+}
+
+export interface CaptureOptions {
+  readonly jobId: string;
+  /** The runtime's k8s-file log of the job's container. It need not exist yet; its runtime must not rotate it. */
+  readonly spoolPath: string;
+  /** Bytes of log that are kept; the truncation line comes after them. Default {@link DEFAULT_MAX_LOG_BYTES}. */
+  readonly maxBytes?: number | undefined;
+  /** Called once for each row of failures of the disk, such as ENOSPC. Capture goes on trying. */
+  readonly onTrouble?: ((error: Error) => void) | undefined;
+}
+
+export interface LogCapture {
+  /** Adds a line of Flashpods's own, in the order of arrival. Never throws. */
+  system(text: string): void;
+  /** Begins to follow the spool. Calling it again changes nothing. */
+  follow(): void;
+  /**
+   * Call it when the container has ended and the spool is complete: takes what is left, ends the last line and
+   * closes. Doing it again in another capture of the same job changes nothing. Errors of the disk do not throw:
+   * see `incomplete`.
+   */
+  finish(): Promise<LogResult>;
+  /** Stops without finishing; a successor goes on where this one stopped, losing and repeating nothing. */
+  close(): Promise<void>;
+}
+
+export interface LogResult {
+  /** Size of the log. */
+  readonly bytes: number;
+  readonly lines: number;
+  /** The log's limit was exceeded. */
+  readonly truncated: boolean;
+  /** The disk took no more, so that the end of the output is missing. */
+  readonly incomplete: boolean;
+}
+
+interface Answer {
+  /** Read on from here. */
+  readonly nextOffset: number;
+  /** Size of the log. */
+  readonly totalBytes: number;
+  /** The log's limit was exceeded: its last line says so. */
+  readonly truncated: boolean;
+}
+
+export interface LogText extends Answer {
+  /** The log's raw bytes; what the job printed need not be UTF-8. */
+  readonly output: Buffer;
+  /** Lines in `output`, an unended one included. */
+  readonly lines: number;
+}
+
+export interface LogTail extends LogText {
+  /** Fewer lines than asked for although there are more: they exceed {@link MAX_ANSWER_BYTES}. */
+  readonly cut: boolean;
+}
+
+/** A piece of the log: a line, or at most 64 KiB of an overlong one. */
+export interface LogRecord {
+  /** 1 for the first of the log, without gaps. */
+  readonly seq: number;
+  /** ISO 8601, UTC, milliseconds: when the line began. */
+  readonly time: string;
+  readonly stream: LogStream;
+  /** Bytes that are not UTF-8 are replaced. */
+  readonly text: string;
+  /** The line goes on in the stream's next record. */
+  readonly partial?: true;
+}
+
+export interface LogRecords extends Answer {
+  readonly records: readonly LogRecord[];
+}
+
+export interface LogFollowing {
+  /**
+   * The log from a byte on, as it was at `notBefore` (`performance.now()`) or later; null when there is no log.
+   */
+  page(offset: number, notBefore: number): Promise<LogRecords | null>;
+  /** Whether growth is told; without it the caller looks by itself. */
+  readonly watched: boolean;
+  stop(): void;
+}
+
+export interface StoredLog {
+  readonly jobId: string;
+  /** What it takes of the store, the log and all that belongs to it. */
+  readonly diskBytes: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly changedAt: number;
+}

@@ -1,0 +1,105 @@
+import { mkdir, rename } from 'node:fs/promises';
+import { FlashpodsError, systemCode } from '../errors.ts';
+import { Directory } from '../trees/directory.ts';
+import { ifMissing } from '../files/if-missing.ts';
+import { removeTree } from '../trees/remove-tree.ts';
+import { completeFromBase, Scratch, shareWithBase } from './base.ts';
+import { restoreSymlinks } from './munged.ts';
+import type { Base, SealOptions, SnapshotStore } from './snapshot-store.ts';
+import { settleTree, type TreeFacts, type TreeIds } from './tree.ts';
+import { idsIn, inodeOf, pathOf } from './upload-paths.ts';
+
+const BESIDE = { scratch: '.links', going: '.going' } as const;
+
+/**
+ * Snapshots in one directory, on the file system on which files come in.
+ *
+ * ```
+ * <directory>/<id>        the immutable tree
+ *             <id>.links  links on their way into the tree
+ *             <id>.going  the tree while it is deleted
+ * ```
+ */
+export class LocalSnapshotStore implements SnapshotStore {
+  readonly #directory: string;
+  readonly #ids: TreeIds | null;
+
+  /** @param ids uid and gid that the files are given to: root of the containers. Null: they stay ours */
+  constructor(directory: string, ids: TreeIds | null) {
+    this.#directory = directory;
+    this.#ids = ids;
+  }
+
+  async has(id: string): Promise<boolean> {
+    return (await inodeOf(this.#path(id))) !== null;
+  }
+
+  async seal(id: string, tree: string, { base, munged }: SealOptions): Promise<TreeFacts> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    if (!(await this.has(id))) {
+      await mkdir(tree, { recursive: true, mode: 0o755 });
+      await rename(tree, this.#path(id));
+    }
+    if (base !== null || munged) await this.#complete(id, base, munged);
+    return settleTree(this.#path(id), this.#ids);
+  }
+
+  materialise(id: string): Promise<string> {
+    return Promise.resolve(this.#path(id));
+  }
+
+  async delete(id: string): Promise<void> {
+    const going = `${this.#path(id)}${BESIDE.going}`;
+    await removeTree(going);
+    await rename(this.#path(id), going).catch(ifMissing(undefined));
+    await removeTree(going);
+    await removeTree(`${this.#path(id)}${BESIDE.scratch}`);
+  }
+
+  list(): Promise<string[]> {
+    return idsIn(this.#directory, BESIDE);
+  }
+
+  async #complete(id: string, base: Base | null, munged: boolean): Promise<void> {
+    const path = `${this.#path(id)}${BESIDE.scratch}`;
+    await removeTree(path);
+    await mkdir(path, { mode: 0o700 });
+    const directory = await Directory.open(path);
+    const tree = await Directory.open(this.#path(id));
+    try {
+      const scratch = new Scratch(directory);
+      if (munged) await restoreSymlinks(tree, scratch);
+      if (base !== null) await this.#layOver(tree, base, scratch);
+    } finally {
+      await tree.close();
+      await directory.close();
+      await removeTree(path);
+    }
+  }
+
+  async #layOver(tree: Directory, base: Base, scratch: Scratch): Promise<void> {
+    const gone = (): FlashpodsError =>
+      new FlashpodsError('upload_expired', 'The base of this upload is gone; create an upload without one.');
+    const path = this.#path(base.id);
+    const before = await inodeOf(path);
+    if (before === null) throw gone();
+    try {
+      const from = await Directory.open(path);
+      try {
+        if (base.isFull) await shareWithBase(tree, from, scratch);
+        else await completeFromBase(tree, from, base.deletions);
+      } finally {
+        await from.close();
+      }
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT' && (await inodeOf(path)) !== before) throw gone();
+      throw error;
+    }
+    // A snapshot leaves its name before anything of it is deleted: under its name it was whole.
+    if ((await inodeOf(path)) !== before) throw gone();
+  }
+
+  #path(id: string): string {
+    return pathOf(this.#directory, id);
+  }
+}
