@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { BASE_IMAGE } from '../test/support/farm.ts';
+import { BASE_IMAGE } from '../src/containers/base-image.ts';
 import { texts } from '../test/support/http.ts';
 import { startStack, type Stack } from '../test/support/stack.ts';
 import { podmanEnvironment } from './plain-podman.ts';

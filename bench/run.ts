@@ -8,7 +8,7 @@
 import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { BASE_IMAGE } from '../test/support/farm.ts';
+import { BASE_IMAGE } from '../src/containers/base-image.ts';
 import { startStack, type Stack } from '../test/support/stack.ts';
 import { podmanEnvironment } from './plain-podman.ts';
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
+import { SEED } from '../support/seed.ts';
 import { WireClient } from './contract/client.ts';
 import { Document, type DocumentedOperation } from './contract/document.ts';
 import { Driver } from './contract/driver.ts';
@@ -9,8 +10,6 @@ import { createWorld, type World } from './contract/world.ts';
 const REQUESTS = 20_000;
 const CONCURRENCY = 24;
 const TIME_LIMIT_MS = 75_000;
-/** The requests of a failed run come again with `FLASHPODS_TEST_SEED`; how they interleave does not. */
-const SEED = Number(process.env['FLASHPODS_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
 /** Documented statuses that no request and no outage brings about, and why. */
 const UNREACHABLE: Readonly<Record<string, string>> = {

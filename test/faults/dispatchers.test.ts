@@ -13,6 +13,7 @@ import { Installation, LEASE_MS } from '../queues/installation.ts';
 import { eventually } from '../support/eventually.ts';
 import { seeded } from '../support/random.ts';
 import { TestRedis } from '../support/redis.ts';
+import { SEED } from '../support/seed.ts';
 import { DISPATCH_STEPS, type Step, watchSteps } from './dispatch-steps.ts';
 import type { DispatcherOrder } from './fixtures/dispatcher.ts';
 import { peakOf, type Run, ShortHost } from './short-host.ts';
@@ -20,7 +21,6 @@ import { peakOf, type Run, ShortHost } from './short-host.ts';
 const FIXTURE = fileURLToPath(new URL('fixtures/dispatcher.ts', import.meta.url));
 const HOSTS = ['a', 'b'];
 const CPUS = 8;
-const seedOf = (): number => Number(process.env['FLASHPODS_FAULTS_SEED'] ?? Date.now() % 1_000_000);
 
 describe('dispatchers that fail', function () {
   this.timeout(240_000);
@@ -256,13 +256,11 @@ describe('dispatchers that fail', function () {
   });
 
   it('two that both restore what Redis has lost, again and again, while jobs start and end', async () => {
-    const seed = seedOf();
-    const random = seeded(seed);
-    process.stdout.write(`      seed ${seed}\n`);
+    const random = seeded(SEED);
     await openHosts();
     await Promise.all(
       HOSTS.map((name, index) =>
-        dispatcher(name, { pauses: { seed: seed + index, short: 0.1, long: 0 }, leaseMs: 1_000 }),
+        dispatcher(name, { pauses: { seed: SEED + index, short: 0.1, long: 0 }, leaseMs: 1_000 }),
       ),
     );
     const steal = setInterval(() => void here.resources.connection.del(here.resources.keys.leader), 3);
@@ -379,17 +377,15 @@ describe('dispatchers that fail', function () {
   });
 
   it('two that both lead, with pauses between all their steps: of 2,000 jobs none runs twice', async () => {
-    const seed = seedOf();
-    process.stdout.write(`      seed ${seed}\n`);
     await openHosts();
     const pauses = { short: 0.1, long: 0.002 };
     await Promise.all(
-      HOSTS.map((name, index) => dispatcher(name, { pauses: { ...pauses, seed: seed + index } })),
+      HOSTS.map((name, index) => dispatcher(name, { pauses: { ...pauses, seed: SEED + index } })),
     );
     // Nobody keeps the lead for longer than a look.
     const steal = setInterval(() => void here.resources.connection.del(here.resources.keys.leader), 3);
     try {
-      await sums(await submit(2_000, seeded(seed)), 120_000);
+      await sums(await submit(2_000, seeded(SEED)), 120_000);
     } finally {
       clearInterval(steal);
     }

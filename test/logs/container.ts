@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 
 const run = promisify(execFile);
 
@@ -11,9 +12,8 @@ export const startPrinter = async (
   const name = `flashpods-test-log-${process.pid}-${Math.random().toString(36).slice(2, 10)}`;
   const limits = ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'];
   const log = ['--log-driver', 'k8s-file', '--log-opt', `path=${spoolPath}`];
-  const image = 'localhost/flashpods/base:test';
   const options = ['--name', name, ...limits, ...log, '--network', 'none', '--init=false'];
-  await run('podman', ['--runtime', 'runc', 'run', '-d', ...options, image, 'bash', '-c', script]);
+  await run('podman', ['--runtime', 'runc', 'run', '-d', ...options, BASE_IMAGE, 'bash', '-c', script]);
   const ended = new Promise<void>((resolve, reject) => {
     const waiting = spawn('podman', ['wait', name], { stdio: 'ignore' });
     waiting.on('error', reject);

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { BASE_IMAGE } from './farm.ts';
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 
 const run = promisify(execFile);
 

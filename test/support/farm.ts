@@ -5,6 +5,7 @@ import { Worker } from '../../processors/worker.ts';
 import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { type Config, type Flags, loadConfig } from '../../src/config.ts';
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { startPodmanService } from '../../src/containers/podman/service/service.ts';
 import type { ContainerRuntime } from '../../src/containers/runtime.ts';
@@ -26,8 +27,6 @@ import { createLogger } from '../../src/observability/logger.ts';
 import { eventually } from './eventually.ts';
 import { texts } from './http.ts';
 import { temporaryDirectory } from './scratch.ts';
-
-export const BASE_IMAGE = 'localhost/flashpods/base:latest';
 
 export interface Farm {
   readonly config: Config;

@@ -1,9 +1,10 @@
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { newJobId } from '../../src/ids.ts';
 import { hashSpec, jobLimits, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
 import type { NewJob } from '../../src/jobs/store.ts';
 
 export const LIMITS = jobLimits({
-  workerImage: 'localhost/flashpods/base:latest',
+  workerImage: BASE_IMAGE,
   agentImage: 'flashpods/agent:latest',
 });
 

@@ -1,70 +1,181 @@
-/** Fails the run when a test left anything on the machine: processes, mounts, containers or directories of its own. */
+/**
+ * Fails the run when a test left anything: processes, mounts, containers, directories, files in the checkout, or what
+ * keeps this process open. Whatever is left is named, ended and counted, {@link PATIENCE_MS} after the last test at
+ * the latest.
+ */
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import fc from 'fast-check';
+import { SEED } from './seed.ts';
 
 /** Every test's directory begins so, see `temporaryDirectory`. */
 const MARK = join(tmpdir(), 'fp-');
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** The counts of a whole run go there; see scripts/counting-reporter.cjs. */
+const COUNTS = process.env['FLASHPODS_TEST_COUNTS'];
+const PATIENCE_MS = Number(process.env['FLASHPODS_TEST_PATIENCE_MS'] ?? 30_000);
+/** A process that was told to end may take a moment to be gone. */
+const MOMENT_MS = PATIENCE_MS / 3;
+const LOOK_MS = 100;
+
+const run = promisify(execFile);
+
+interface Leftover {
+  readonly name: string;
+  /** Takes it away. */
+  readonly end: () => unknown;
+}
 
 let before = new Set<string>();
 
 export async function mochaGlobalSetup(): Promise<void> {
-  before = new Set([...leftOnTheMachine(), ...(await containers())]);
+  fc.configureGlobal({ ...fc.readConfigureGlobal(), seed: SEED });
+  process.stdout.write(`seed ${SEED}; FLASHPODS_TEST_SEED=N or =random for another\n`);
+  before = new Set((await left()).map(({ name }) => name));
 }
 
 export async function mochaGlobalTeardown(): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  let left: string[];
-  // A process that was told to end may take a moment to be gone.
-  do {
-    left = [...leftOnTheMachine(), ...(await containers())].filter((each) => !before.has(each));
-    if (left.length === 0) return;
-    await promisify(setImmediate)();
-  } while (performance.now() < deadline);
-  process.stderr.write(`\nThe tests left something behind:\n${left.map((each) => `  ${each}\n`).join('')}`);
-  process.exitCode = 1;
-}
-
-function leftOnTheMachine(): string[] {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(MARK))
-    .map((line) => `mount ${line.split(' ')[4] ?? line}`);
-  const directories = readdirSync(tmpdir())
-    .filter((name) => join(tmpdir(), name).startsWith(MARK))
-    .map((name) => `directory ${join(tmpdir(), name)}`);
-  const processes: string[] = [];
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+  const ended = performance.now();
+  let leftovers: Leftover[];
+  for (;;) {
+    leftovers = (await left()).filter(({ name }) => !before.has(name));
+    if (leftovers.length === 0 || performance.now() - ended > MOMENT_MS) break;
+    await delay(LOOK_MS);
+  }
+  report(leftovers.map(({ name }) => name));
+  for (const { end } of leftovers) {
     try {
-      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
-      if (Number(pid) !== process.pid && (command.includes(MARK) || environment.includes(`=${MARK}`))) {
-        processes.push(`process ${pid}: ${command.slice(0, 120)}`);
-      }
+      await end();
     } catch {
-      // it ended while we looked, or is not ours to look at
+      // it is gone, or not ours to end: it is named in any case
     }
   }
-  return [...mounts, ...directories, ...processes];
+  // Fires only while something else keeps the process open.
+  setTimeout(
+    () => {
+      const open = process.getActiveResourcesInfo().map((kind) => `open handle: ${kind}`);
+      report(open.length > 0 ? open : ['something that keeps the process open']);
+      for (const { end } of descendants()) end();
+      process.exit();
+    },
+    PATIENCE_MS - (performance.now() - ended),
+  ).unref();
+}
+
+function report(names: readonly string[]): void {
+  if (names.length === 0) return;
+  process.stderr.write(`\nThe tests left something behind:\n${names.map((each) => `  ${each}\n`).join('')}`);
+  if (COUNTS !== undefined) appendFileSync(COUNTS, `0 ${names.length}\n`);
+  // Mocha sets the exit status in a listener that it adds after this.
+  setImmediate(() => process.once('exit', () => (process.exitCode = 1))).unref();
+}
+
+async function left(): Promise<Leftover[]> {
+  return [
+    ...(await containers()),
+    ...descendants(),
+    ...markedProcesses(),
+    ...mounts(),
+    ...directories(),
+    ...(await files()),
+  ];
+}
+
+const mounts = (): Leftover[] =>
+  readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(MARK))
+    .map((line) => line.split(' ')[4] ?? line)
+    .reverse()
+    .map((path) => ({ name: `mount ${path}`, end: () => run('umount', ['-l', path]) }));
+
+const directories = (): Leftover[] =>
+  readdirSync(tmpdir())
+    .map((name) => join(tmpdir(), name))
+    .filter((path) => path.startsWith(MARK))
+    .map((path) => ({
+      name: `directory ${path}`,
+      end: () => rmSync(path, { recursive: true, force: true }),
+    }));
+
+const processIds = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
+
+function processNamed(pid: number): Leftover {
+  const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  return { name: `process ${pid}: ${command.slice(0, 120)}`, end: () => process.kill(pid, 'SIGKILL') };
+}
+
+/** Those that name a test's directory, also when whoever started them is gone. */
+function markedProcesses(): Leftover[] {
+  return processIds().flatMap((pid) => {
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
+      const found = processNamed(pid);
+      const isOurs = found.name.includes(MARK) || environment.includes(`=${MARK}`);
+      return pid !== process.pid && isOurs ? [found] : [];
+    } catch {
+      return []; // it ended while we looked, or is not ours to look at
+    }
+  });
+}
+
+/** Our children and theirs. */
+function descendants(): Leftover[] {
+  const parents = new Map<number, number>();
+  for (const pid of processIds()) {
+    try {
+      const [state, parent] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+      if (state !== 'Z') parents.set(pid, Number(parent));
+    } catch {
+      // it ended while we looked
+    }
+  }
+  const isOurs = (pid: number): boolean => {
+    const parent = parents.get(pid);
+    return parent !== undefined && (parent === process.pid || isOurs(parent));
+  };
+  return [...parents.keys()].filter(isOurs).flatMap((pid) => {
+    try {
+      return [processNamed(pid)];
+    } catch {
+      return []; // it ended while we looked
+    }
+  });
 }
 
 /** Containers whose files lie in a test's directory; a user's own Flashpods on this machine is none of our business. */
-async function containers(): Promise<string[]> {
-  const run = promisify(execFile);
-  const ids = (
-    await run('podman', ['ps', '--all', '--quiet', '--filter', 'label=flashpods-job=true']).catch(() => null)
-  )?.stdout
-    .split('\n')
-    .filter((id) => id !== '');
-  if (!ids || ids.length === 0) return [];
+async function containers(): Promise<Leftover[]> {
+  const list = ['ps', '--all', '--quiet', '--filter', 'label=flashpods-job=true'];
+  const ids = await linesOf('podman', list);
+  if (ids.length === 0) return [];
   const format = '{{.Name}} {{.HostConfig.LogConfig.Path}}';
-  const { stdout } = await run('podman', ['inspect', '--format', format, ...ids]).catch(() => ({
-    stdout: '',
-  }));
-  return stdout
-    .split('\n')
+  const found = await linesOf('podman', ['inspect', '--format', format, ...ids]);
+  return found
     .filter((line) => line.includes(MARK))
-    .map((line) => `container ${line}`);
+    .map((line) => ({
+      name: `container ${line}`,
+      end: () => run('podman', ['rm', '--force', '--time', '0', line.split(' ')[0] ?? '']),
+    }));
 }
+
+/** Only where the whole suite runs: by hand, people work on in the checkout meanwhile. */
+async function files(): Promise<Leftover[]> {
+  if (COUNTS === undefined) return [];
+  const changed = await linesOf('git', ['-C', ROOT, 'status', '--porcelain']);
+  return changed.map((line) => ({ name: `file ${line}`, end: () => undefined }));
+}
+
+/** @returns no line where the program fails or is not installed */
+const linesOf = (program: string, args: string[]): Promise<string[]> =>
+  run(program, args).then(
+    ({ stdout }) => stdout.split('\n').filter(Boolean),
+    () => [],
+  );

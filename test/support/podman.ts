@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
 import type {
@@ -11,9 +12,6 @@ import type {
   Verdict,
 } from '../../src/containers/runtime.ts';
 import { newJobId, sandboxName } from '../../src/ids.ts';
-
-/** Has bash, coreutils and git; made by the scripts that set a machine up. */
-export const TEST_IMAGE = process.env['FLASHPODS_TEST_IMAGE'] ?? 'localhost/flashpods/base:test';
 
 const MB = 1024 * 1024;
 
@@ -75,7 +73,7 @@ export function testSpec(overrides: JobOverrides = {}): ContainerSpec & { readon
     jobId,
     epoch: 1,
     jobType: 'worker',
-    image: TEST_IMAGE,
+    image: BASE_IMAGE,
     command: ['/bin/sh', '-c', script ?? 'true'],
     env: {},
     cpus: 1,

@@ -7,7 +7,7 @@ import { createQueueResources, type QueueResources } from '../../queues/resource
 import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { eventually } from './eventually.ts';
-import { BASE_IMAGE } from './farm.ts';
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { Caller } from './http.ts';
 import { type RoleProcess, startRole } from './processes.ts';
 import { temporaryDirectory } from './scratch.ts';
