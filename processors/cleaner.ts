@@ -1,21 +1,8 @@
 /** Deletes what is past its retention or beyond its share of the disk: logs, artifacts, and the files of uploads. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
-import type { Config } from '../src/config.ts';
 import { isJobId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
-import type { JobStore } from '../src/jobs/store.ts';
-import type { LogStore } from '../src/logs/log-store.ts';
-import type { Logger } from '../src/observability/logger.ts';
-
-export interface CleanerResources {
-  readonly config: Pick<Config, 'logRetentionHours' | 'artifactRetentionHours' | 'logsTotalMb'>;
-  readonly store: Pick<JobStore, 'expired' | 'finishedWithLogs' | 'remains' | 'transition' | 'patch'>;
-  readonly logger: Logger;
-  readonly logs: Pick<LogStore, 'list' | 'delete'>;
-  readonly artifacts: Pick<ArtifactStore, 'list' | 'delete'>;
-  readonly uploads: { sweep(): Promise<unknown> };
-}
+import type { CleanerResources } from './resources.ts';
 
 const EVERY_MS = 60_000;
 /** Orphans are rare and looking for them reads every row that has files: once an hour. */

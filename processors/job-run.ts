@@ -13,7 +13,7 @@ import type { JobPatch } from '../src/jobs/store.ts';
 import type { LogCapture } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import { readUptimeMs } from './host-facts.ts';
-import type { JournalEntry } from './host-journal.ts';
+import type { DispatchRecord } from './dispatch-records.ts';
 import { type Outcome, outcomeOf } from './outcome.ts';
 import { persist, settleAll, untilAnswered } from './persist.ts';
 import { decide } from './recovery.ts';
@@ -63,10 +63,13 @@ export class JobRun {
     if (this.#reason !== null) this.#endingDecided.abort();
   }
 
-  /** Somebody may have changed the row: look whether the job is to end. Never throws. */
-  async look(): Promise<void> {
+  /**
+   * Somebody may have changed the row: look whether the job is to end. Never throws.
+   * @param known the row of this dispatch as it was read just now; without it the row is read
+   */
+  async look(known?: Job): Promise<void> {
     if (this.#reason !== null) return;
-    const row = await this.#r.store.get(this.#job.id).catch(() => 'unknown' as const);
+    const row = known ?? (await this.#r.store.get(this.#job.id).catch(() => 'unknown' as const));
     if (row === 'unknown' || this.#reason !== null) return;
     // The row has moved on without this host: whatever runs here is nobody's any more.
     if (row?.epoch !== this.#job.epoch || !isHosted(row.status)) this.#noteEnding('lost');
@@ -95,10 +98,10 @@ export class JobRun {
     const status = this.#job.status;
     if (status !== 'starting' && status !== 'running')
       throw new Error(`${this.#job.id} is ${status}, which no host holds`);
-    const journal = await this.#ask('reading the journal', () =>
-      this.#r.journal.read(this.#job.id, this.#job.epoch),
+    const record = await this.#ask('reading the dispatch record', () =>
+      this.#r.records.read(this.#job.id, this.#job.epoch),
     );
-    if (status === 'starting' && journal === null) {
+    if (status === 'starting' && record === null) {
       // Its end was decided, perhaps by a process that died of it: that needs no reservation, which may be gone.
       if (this.#reason !== null) {
         this.#holdsCapacity = true;
@@ -115,7 +118,7 @@ export class JobRun {
       if (claimed === 'first') return this.#start('launch');
     }
     const container = await this.#ask('looking at the container', () => this.#r.runtime.inspect(this.#name));
-    const action = decide({ status, container, journal, bootId: this.#r.bootId });
+    const action = decide({ status, container, record, bootId: this.#r.bootId });
     this.#logger.info({ action: action.do }, 'taking over a job');
     if (!this.#holdsCapacity) {
       this.#holdsCapacity = true;
@@ -131,14 +134,14 @@ export class JobRun {
         this.#log = await this.#openLog();
         this.#log.follow();
         await this.#markRunning(container?.startedAt ?? Date.now());
-        return this.#follow(journal, container?.startedAt ?? null);
+        return this.#follow(record, container?.startedAt ?? null);
       case 'settle':
         this.#log = await this.#openLog();
         this.#log.follow();
         await this.#markRunning(container?.startedAt ?? Date.now());
         return this.#settle(container, endOf(container, this.#job));
       case 'finish':
-        return this.#finish(journal?.end ?? null);
+        return this.#finish(record?.end ?? null);
       case 'lose':
         return this.#fail('lost', {
           code: action.error,
@@ -193,7 +196,7 @@ export class JobRun {
       return this.#fail('start_failed', failure);
     }
     const startedAt = Date.now();
-    const started: JournalEntry = {
+    const started: DispatchRecord = {
       jobId: this.#job.id,
       epoch: this.#job.epoch,
       phase: 'started',
@@ -203,7 +206,7 @@ export class JobRun {
     };
     // Timeout, cancellation and exit hold from now on, also while disk or database take nothing.
     const recorded = Promise.all([
-      this.#ask('writing the journal', () => this.#r.journal.write(started)),
+      this.#ask('writing the dispatch record', () => this.#r.records.write(started)),
       this.#markRunning(startedAt),
     ]);
     return this.#follow(started, startedAt, recorded);
@@ -236,14 +239,14 @@ export class JobRun {
 
   /** @param recorded settled before the end of the job is written down: its start comes first */
   async #follow(
-    journal: JournalEntry | null,
+    record: DispatchRecord | null,
     startedAt: number | null,
     recorded: Promise<unknown> = Promise.resolve(),
   ): Promise<RunResult> {
     const over = new AbortController();
     const timer = setTimeout(
       () => void this.#decide('timeout').catch(() => undefined),
-      this.#remainingMs(journal, startedAt),
+      this.#remainingMs(record, startedAt),
     );
     const ending = this.#enforceEnding(over.signal);
     let state: ContainerState | null;
@@ -261,12 +264,12 @@ export class JobRun {
   }
 
   /** Milliseconds until the timeout: by uptime where this boot started the job, so that no clock that is set matters. */
-  #remainingMs(journal: JournalEntry | null, startedAt: number | null): number {
+  #remainingMs(record: DispatchRecord | null, startedAt: number | null): number {
     const limitMs = this.#job.timeoutMinutes * this.#r.minuteMs;
     const elapsedMs =
       // guard: uptime
-      journal?.startedUptimeMs !== undefined && journal.bootId === this.#r.bootId
-        ? readUptimeMs() - journal.startedUptimeMs
+      record?.startedUptimeMs !== undefined && record.bootId === this.#r.bootId
+        ? readUptimeMs() - record.startedUptimeMs
         : Date.now() - (this.#job.startedAt ?? startedAt ?? Date.now());
     return Math.min(Math.max(0, limitMs - elapsedMs), 2 ** 31 - 1);
   }
@@ -284,7 +287,7 @@ export class JobRun {
     }
   }
 
-  /** The process is gone: log to its end, verdict, journal, container away, capacity back; then {@link #finish}. */
+  /** The process is gone: log to its end, verdict, record, container away, capacity back; then {@link #finish}. */
   async #settle(state: ContainerState | null, endedAt = Date.now()): Promise<RunResult> {
     if (state === null) {
       if (await this.#endedElsewhere()) return { kind: 'void', why: 'fenced' };
@@ -305,8 +308,8 @@ export class JobRun {
       logTruncated: log?.truncated ?? false,
       logIncomplete: log?.incomplete ?? false,
     };
-    await this.#ask('writing the journal', () =>
-      this.#r.journal.write({
+    await this.#ask('writing the dispatch record', () =>
+      this.#r.records.write({
         jobId: this.#job.id,
         epoch: this.#job.epoch,
         phase: 'ended',
@@ -317,16 +320,16 @@ export class JobRun {
     return this.#finish(end);
   }
 
-  /** Whether another process of this host has settled the job: it says so in the journal before the container goes. */
+  /** Whether another process of this host has settled the job: it says so in the record before the container goes. */
   #endedElsewhere(): Promise<boolean> {
     return this.#ask('looking who ended the job', async () => {
-      const journal = await this.#r.journal.read(this.#job.id, this.#job.epoch);
+      const record = await this.#r.records.read(this.#job.id, this.#job.epoch);
       const row = await this.#r.store.get(this.#job.id);
-      return journal?.phase === 'ended' || row?.epoch !== this.#job.epoch || !isHosted(row.status);
+      return record?.phase === 'ended' || row?.epoch !== this.#job.epoch || !isHosted(row.status);
     });
   }
 
-  async #finish(end: NonNullable<JournalEntry['end']> | null): Promise<RunResult> {
+  async #finish(end: NonNullable<DispatchRecord['end']> | null): Promise<RunResult> {
     // guard: gone-before-released
     await this.#ask('removing the container', () => this.#r.inTurn(() => this.#r.runtime.remove(this.#name)));
     this.#release();
@@ -334,7 +337,7 @@ export class JobRun {
     return this.#conclude(end, collected);
   }
 
-  async #conclude(end: JournalEntry['end'] | null, collected: Collected): Promise<RunResult> {
+  async #conclude(end: DispatchRecord['end'] | null, collected: Collected): Promise<RunResult> {
     const reason = await this.#decide('exit');
     const verdict = end?.verdict ?? NO_VERDICT;
     const outcome = outcomeOf(reason, end?.exitCode ?? null, verdict, collected.failure);
@@ -418,7 +421,9 @@ export class JobRun {
     });
     this.#announce();
     await this.#ask('removing the sandbox', () => this.#r.runtime.dispose(this.#name));
-    await this.#ask('clearing the journal', () => this.#r.journal.remove(this.#job.id, this.#job.epoch));
+    await this.#ask('removing the dispatch record', () =>
+      this.#r.records.remove(this.#job.id, this.#job.epoch),
+    );
   }
 
   /** The first reason wins, across processes. @returns the one in force */

@@ -1,7 +1,7 @@
 /** What to do with a dispatch that this host holds, judged by what is really there (the table in docs/architecture.md). */
 import type { ContainerState } from '../src/containers/runtime.ts';
 import type { ErrorCode } from '../src/errors.ts';
-import type { JournalEntry } from './host-journal.ts';
+import type { DispatchRecord } from './dispatch-records.ts';
 
 export type Action =
   /** Nothing of it exists: provision, create, start. */
@@ -19,28 +19,28 @@ export type Action =
 export interface Situation {
   readonly status: 'starting' | 'running';
   readonly container: Pick<ContainerState, 'phase' | 'finishedAt'> | null;
-  readonly journal: JournalEntry | null;
+  readonly record: DispatchRecord | null;
   readonly bootId: string;
 }
 
 const lost: Action = { do: 'lose', error: 'container_lost_on_recovery' };
 
-export function decide({ status, container, journal, bootId }: Situation): Action {
-  if (journal?.phase === 'ended') return { do: 'finish' };
+export function decide({ status, container, record, bootId }: Situation): Action {
+  if (record?.phase === 'ended') return { do: 'finish' };
   if (container === null) {
     if (status === 'running') return lost;
-    return journal === null ? { do: 'launch' } : { do: 'lose', error: 'container_not_found_on_recovery' };
+    return record === null ? { do: 'launch' } : { do: 'lose', error: 'container_not_found_on_recovery' };
   }
-  const rebooted = journal !== null && journal.bootId !== bootId;
+  const rebooted = record !== null && record.bootId !== bootId;
   switch (container.phase) {
     case 'created':
       // After a reboot Podman may present a container that ran as one that never did.
-      return status === 'running' || journal?.phase === 'started' ? lost : { do: 'start' };
+      return status === 'running' || record?.phase === 'started' ? lost : { do: 'start' };
     case 'running':
       return { do: 'follow' };
     case 'exited':
       // Killed together with the machine: Podman may show `Exited (0)` with no end time. That is no success.
       // guard: exit-before-reboot
-      return container.finishedAt === null && (rebooted || journal === null) ? lost : { do: 'settle' };
+      return container.finishedAt === null && (rebooted || record === null) ? lost : { do: 'settle' };
   }
 }

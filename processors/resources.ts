@@ -1,51 +1,68 @@
+import type { LimitFunction } from 'p-limit';
+import type { QueueResources } from '../queues/resources.ts';
 import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
+import type { KnexHostStore } from '../src/database/host-store.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { JobQueue } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import type { TenantRegistry } from '../src/tenants/tenants.ts';
 import type { SnapshotStore } from '../src/uploads/snapshot-store.ts';
-import type { HostJournal } from './host-journal.ts';
-import type { PulledImage } from './image-pulls.ts';
+import type { DispatchRecords } from './dispatch-records.ts';
+import type { HostMembership } from './host-membership.ts';
+import type { ImagePulls } from './image-pulls.ts';
+import type { Releases } from './releases.ts';
 
-/** Everything long-lived that supervising a job needs; made once by `startWorker`. */
-export interface SupervisionResources {
+/** Everything long-lived that a worker process needs; made once, by `bin/roles/worker.ts`. */
+export interface WorkerResources {
   readonly config: Config;
   readonly logger: Logger;
   readonly store: JobStore;
+  readonly hosts: KnexHostStore;
+  readonly tenants: TenantRegistry;
   readonly runtime: ContainerRuntime;
-  readonly journal: HostJournal;
-  readonly host: string;
-  readonly bootId: string;
+  readonly queues: QueueResources;
   readonly logs: LogStore;
   readonly artifacts: ArtifactStore;
+  readonly snapshots: SnapshotStore;
+  readonly uploads: { sweep(): Promise<unknown> };
+  /** One minute of a job's timeout, milliseconds; 60,000 but in tests. */
+  readonly minuteMs?: number;
+}
+
+/** What deleting what is past its retention needs. */
+export interface CleanerResources extends Pick<WorkerResources, 'logger' | 'uploads'> {
+  readonly config: Pick<Config, 'logRetentionHours' | 'artifactRetentionHours' | 'logsTotalMb'>;
+  readonly store: Pick<JobStore, 'expired' | 'finishedWithLogs' | 'remains' | 'transition' | 'patch'>;
+  readonly logs: Pick<LogStore, 'list' | 'delete'>;
+  readonly artifacts: Pick<ArtifactStore, 'list' | 'delete'>;
+}
+
+/** What supervising the jobs of one host needs, the parts of its worker among them. */
+export interface SupervisionResources
+  extends
+    Pick<WorkerResources, 'config' | 'logger' | 'store' | 'runtime' | 'logs' | 'artifacts'>,
+    Pick<HostMembership, 'claim' | 'owns'>,
+    Pick<Releases, 'release'>,
+    Pick<ImagePulls, 'pulled'>,
+    Pick<JobQueue, 'announce'> {
   readonly snapshots: Pick<SnapshotStore, 'materialise'>;
-  /**
-   * The point of no return. `first`: this process may create the container, and nobody has before. `again`: it was
-   * claimed before, by this or an earlier process of the host. `no_reservation`: this dispatch holds nothing on this
-   * host. `fenced`: a newer worker owns the host's name. @throws when Redis is away
-   */
-  claim(jobId: string, epoch: number): Promise<'first' | 'again' | 'no_reservation' | 'fenced'>;
-  /**
-   * Whether this process may still start containers of its host; asked right before each start. False: a newer one has
-   * taken the name over. Never throws, and takes no longer than Redis.
-   */
-  owns(): Promise<boolean>;
-  /** What there is to tell of an image that was pulled for waiting jobs. */
-  pulled(image: string): PulledImage | null;
-  /** Gives the capacity back; never throws, tries again while Redis is away. */
-  release(jobId: string, epoch: number): void;
-  announce: JobQueue['announce'];
+  readonly records: DispatchRecords;
+  readonly host: string;
+  readonly bootId: string;
+  /** Puts a job whose dispatch came to nothing back into its old place. @throws when Redis is away */
+  requeue(job: Job): Promise<void>;
   /** The job runs: from now on it is known when it will have ended at the latest. Never throws. */
   started(job: Job): void;
   /**
    * Runs work that costs Podman much processor time (create, start, remove) in turn with others: more of it at once
    * than the processors can carry makes all of it slower, 8 at once on 2 cores by a fifth.
    */
-  inTurn<T>(work: () => Promise<T>): Promise<T>;
-  /** One minute of a job's timeout, milliseconds; 60,000 but in tests. */
+  readonly inTurn: LimitFunction;
+  /** One minute of a job's timeout, milliseconds. */
   readonly minuteMs: number;
 }
 

@@ -1,6 +1,6 @@
 /**
  * All the dispatches that this process supervises, each by exactly one {@link JobRun}: a second call for the same one
- * joins the first. It neither knows nor cares who asks: the host's queue, the recovery at start, or a tick.
+ * joins the first. It neither knows nor cares who asks: the host's queue, the recovery at start, or a reconciliation.
  */
 import { dispatchId, parseSandboxName, sandboxName } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
@@ -14,18 +14,13 @@ interface Supervision {
   readonly result: Promise<RunResult | null>;
 }
 
-export interface SupervisorResources extends SupervisionResources {
-  /** Puts a job whose dispatch came to nothing back into its old place. @throws when Redis is away */
-  requeue(job: Job): Promise<void>;
-}
-
 export class Supervisor {
-  readonly #r: SupervisorResources;
+  readonly #r: SupervisionResources;
   readonly #detach = new AbortController();
   readonly #held = new Map<string, Supervision>();
   readonly #starting = new Map<string, Promise<RunResult | null>>();
 
-  constructor(resources: SupervisorResources) {
+  constructor(resources: SupervisionResources) {
     this.#r = resources;
   }
 
@@ -45,11 +40,14 @@ export class Supervisor {
 
   /** Says that a job's row may have changed. */
   look(jobId: string): void {
-    for (const [id, { run }] of this.#held) if (id.startsWith(`${jobId}-`)) void run.look();
+    for (const { run } of this.#held.values()) if (run.job.id === jobId) void run.look();
   }
 
-  lookAtAll(): void {
-    for (const { run } of this.#held.values()) void run.look();
+  /** Says that any row may have changed, since announcements can be lost. One query for all. @throws the database's */
+  async lookAtAll(): Promise<void> {
+    const rows = await this.#r.store.hostedOn(this.#r.host);
+    for (const { run } of this.#held.values())
+      void run.look(rows.find((row) => row.id === run.job.id && row.epoch === run.job.epoch));
   }
 
   /** Dispatches held now, as `<job>-<epoch>`. */
@@ -79,7 +77,7 @@ export class Supervisor {
   ): Promise<{ hosted: { job: Job; found: boolean }[]; endsForeign: boolean }> {
     const containers = await this.#r.runtime.list();
     const leftovers = await this.#r.runtime.leftovers();
-    const journaled = await this.#r.journal.dispatches();
+    const recorded = await this.#r.records.all();
     const holding = [...this.#held].filter(([, { run }]) => run.holdsCapacity);
     // Read after Podman: a dispatch that began in between is in the rows, so it can't be taken for a leftover.
     const rows = await this.#r.store.hostedOn(this.#r.host);
@@ -97,7 +95,7 @@ export class Supervisor {
     const found = new Set([
       ...containers.map((container) => container.name),
       ...leftovers,
-      ...journaled.map(({ jobId, epoch }) => sandboxName(jobId, epoch)),
+      ...recorded.map(({ jobId, epoch }) => sandboxName(jobId, epoch)),
     ]);
     for (const name of found) {
       const parsed = parseSandboxName(name);
@@ -195,7 +193,7 @@ export class Supervisor {
       );
       return;
     }
-    await this.#r.journal.remove(jobId, epoch);
+    await this.#r.records.remove(jobId, epoch);
     this.#r.release(jobId, epoch);
   }
 }

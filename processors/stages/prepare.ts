@@ -1,4 +1,4 @@
-/** The stage before the start: image, sandbox and container of a job, and the journal's word that they exist. */
+/** The stage before the start: image, sandbox and container of a job, and the dispatch record that says so. */
 import { sandboxName } from '../../src/ids.ts';
 import { amountOf, memoryBytesOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
@@ -12,11 +12,11 @@ import { jobEnvironment, jobFiles, type SupervisionResources } from '../resource
  * @throws FlashpodsError image_pull_failed, container_start_failed; the reason of `stop` once it is aborted
  */
 export async function prepare(
-  resources: Pick<SupervisionResources, 'config' | 'runtime' | 'journal' | 'bootId' | 'snapshots'>,
+  resources: Pick<SupervisionResources, 'config' | 'runtime' | 'records' | 'bootId' | 'snapshots'>,
   job: Job,
   { stop, tell, logger }: { stop: AbortSignal; tell: (line: string) => void; logger: Logger },
 ): Promise<string> {
-  const { runtime, config, journal, bootId } = resources;
+  const { runtime, config, records, bootId } = resources;
   const limits = {
     name: sandboxName(job.id, job.epoch),
     cpus: job.cpus,
@@ -43,7 +43,7 @@ export async function prepare(
       runFiles: jobFiles(job),
     }),
   );
-  // guard: journal-before-start
-  await journal.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId });
+  // guard: recorded-before-start
+  await records.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId });
   return digest;
 }

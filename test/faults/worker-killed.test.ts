@@ -24,11 +24,15 @@ const STEPS: readonly Step[] = [
   },
   { title: 'making the sandbox', at: 'HostRuntime.provision' },
   { title: 'creating the container', at: 'HostRuntime.create' },
-  { title: 'writing down that it is created', at: 'HostJournal.write', containing: ['"phase":"created"'] },
+  {
+    title: 'writing down that it is created',
+    at: 'DispatchRecords.write',
+    containing: ['"phase":"created"'],
+  },
   { title: 'starting the container', at: 'HostRuntime.start', adopted: ['after'] },
   {
     title: 'writing down that it is started',
-    at: 'HostJournal.write',
+    at: 'DispatchRecords.write',
     containing: ['"phase":"started"'],
     adopted: ['after'],
   },
@@ -41,7 +45,7 @@ const STEPS: readonly Step[] = [
   { title: 'waiting for the exit', at: 'HostRuntime.waitForExit', adopted: ['before'] },
   { title: 'deciding why it ended', at: 'KnexJobStore.decideEnding' },
   { title: 'reading the verdict', at: 'HostRuntime.verdict' },
-  { title: 'writing down how it ended', at: 'HostJournal.write', containing: ['"phase":"ended"'] },
+  { title: 'writing down how it ended', at: 'DispatchRecords.write', containing: ['"phase":"ended"'] },
   { title: 'removing the container', at: 'HostRuntime.remove' },
   { title: 'releasing the reservation', at: 'Semaphore.release' },
   { title: 'collecting the artifacts', at: 'HostRuntime.artifactsPath' },
@@ -52,7 +56,7 @@ const STEPS: readonly Step[] = [
     containing: ['"artifactWarnings"'],
   },
   { title: 'removing the sandbox', at: 'HostRuntime.dispose' },
-  { title: 'clearing the journal', at: 'HostJournal.remove' },
+  { title: 'removing the dispatch record', at: 'DispatchRecords.remove' },
 ];
 
 /** Leads the dispatch and takes no job, so that whoever dies is never the dispatcher as well. */

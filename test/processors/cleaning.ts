@@ -1,6 +1,7 @@
 /** A cleaner over a real database and real files in one directory. */
 import { join } from 'node:path';
-import { Cleaner, type CleanerResources } from '../../processors/cleaner.ts';
+import { Cleaner } from '../../processors/cleaner.ts';
+import type { CleanerResources } from '../../processors/resources.ts';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexJobStore } from '../../src/database/job-store.ts';

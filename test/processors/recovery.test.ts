@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import type { JournalEntry } from '../../processors/host-journal.ts';
+import type { DispatchRecord } from '../../processors/dispatch-records.ts';
 import { type Action, decide, type Situation } from '../../processors/recovery.ts';
 
-const journal = (phase: JournalEntry['phase'], bootId = 'this'): JournalEntry => ({
+const record = (phase: DispatchRecord['phase'], bootId = 'this'): DispatchRecord => ({
   jobId: 'job_aaaaaaaaaaaa',
   epoch: 1,
   phase,
@@ -19,75 +19,75 @@ describe('recovery', () => {
     [
       [
         'starts what was claimed and never created',
-        { status: 'starting', container: null, journal: null },
+        { status: 'starting', container: null, record: null },
         'launch',
       ],
       [
         'starts a container that was created and never started',
-        { status: 'starting', container: created, journal: journal('created') },
+        { status: 'starting', container: created, record: record('created') },
         'start',
       ],
       [
-        'starts one whose journal the crash prevented',
-        { status: 'starting', container: created, journal: null },
+        'starts one whose record the crash prevented',
+        { status: 'starting', container: created, record: null },
         'start',
       ],
       [
         'adopts a running container',
-        { status: 'running', container: running, journal: journal('started') },
+        { status: 'running', container: running, record: record('started') },
         'follow',
       ],
       [
         'adopts one whose row still says starting',
-        { status: 'starting', container: running, journal: journal('created') },
+        { status: 'starting', container: running, record: record('created') },
         'follow',
       ],
       [
         'settles an exited container',
-        { status: 'running', container: exited, journal: journal('started') },
+        { status: 'running', container: exited, record: record('started') },
         'settle',
       ],
       [
         'settles one that exited before the row said running',
-        { status: 'starting', container: exited, journal: journal('created') },
+        { status: 'starting', container: exited, record: record('created') },
         'settle',
       ],
       [
         'finishes a job whose end is known',
-        { status: 'running', container: null, journal: journal('ended') },
+        { status: 'running', container: null, record: record('ended') },
         'finish',
       ],
       [
         'finishes it also while the container is still there',
-        { status: 'running', container: exited, journal: journal('ended') },
+        { status: 'running', container: exited, record: record('ended') },
         'finish',
       ],
       [
         'never starts again what was created and is gone',
-        { status: 'starting', container: null, journal: journal('created') },
+        { status: 'starting', container: null, record: record('created') },
         'lose',
         'container_not_found_on_recovery',
       ],
       [
         'loses a running job without a container',
-        { status: 'running', container: null, journal: journal('started') },
+        { status: 'running', container: null, record: record('started') },
         'lose',
         'container_lost_on_recovery',
       ],
       [
         'loses an exit 0 without an end time after a reboot',
-        { status: 'running', container: killedWithTheMachine, journal: journal('started', 'last') },
+        { status: 'running', container: killedWithTheMachine, record: record('started', 'last') },
         'lose',
         'container_lost_on_recovery',
       ],
       [
         'settles an exit with an end time even after a reboot',
-        { status: 'running', container: exited, journal: journal('started', 'last') },
+        { status: 'running', container: exited, record: record('started', 'last') },
         'settle',
       ],
       [
         'loses a job that ran and whose container looks unstarted',
-        { status: 'running', container: created, journal: journal('started', 'last') },
+        { status: 'running', container: created, record: record('started', 'last') },
         'lose',
         'container_lost_on_recovery',
       ],

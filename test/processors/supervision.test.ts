@@ -152,6 +152,23 @@ describe('a supervision', () => {
     }
   });
 
+  it('is told by the next reconciliation of a cancellation whose announcement was lost', async () => {
+    const { store, queues } = farm;
+    const { id } = await farm.submit({ command: 'sleep 60' });
+    await eventually('it runs', async () => (await store.get(id))?.status === 'running');
+    const announce = queues.queue.announce.bind(queues.queue);
+    queues.queue.announce = () => undefined;
+    try {
+      await farm.jobs.cancel(id, null);
+      const asked = Date.now();
+      const job = await farm.ended(id);
+      assert.equal(job.status, 'cancelled');
+      assert.ok((job.endedAt ?? 0) - asked < farm.config.reconcileSeconds * 1_000 + 1_500);
+    } finally {
+      queues.queue.announce = announce;
+    }
+  });
+
   it('never repeats a request to start that Podman may have begun', async () => {
     const dir = await temporaryDirectory();
     const seen: string[] = [];

@@ -34,9 +34,9 @@ export const HOST_GUARDS: readonly Guard[] = [
     test: 'keeps a claim of which nothing was found yet, and enters none',
   },
   {
-    marker: 'journal-before-start',
-    promise: 'journal before start: what was created and is gone is not run again',
-    without: 'void [journal, bootId];',
+    marker: 'recorded-before-start',
+    promise: 'recorded before start: what was created and is gone is not run again',
+    without: 'void [records, bootId];',
     spec: HOSTS,
     test: 'a container that somebody removed while its worker was dead is not run a second time',
   },

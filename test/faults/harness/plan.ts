@@ -6,7 +6,7 @@ import { eventually } from '../../support/eventually.ts';
 /** Classes of the product whose methods are steps; `fs` stands for `node:fs/promises`. */
 export type StepTarget =
   | 'Dispatcher'
-  | 'HostJournal'
+  | 'DispatchRecords'
   | 'HostRuntime'
   | 'KnexJobStore'
   | 'KnexHostStore'
