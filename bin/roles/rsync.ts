@@ -2,7 +2,7 @@
 import type { Config } from '../../src/config.ts';
 import { systemCode } from '../../src/errors.ts';
 import type { Logger } from '../../src/observability/logger.ts';
-import { daemonAddress, startRsyncDaemon } from '../../src/uploads/rsync-daemon.ts';
+import { daemonAddress, startRsyncDaemon } from '../../src/uploads/rsync/daemon.ts';
 import { rsyncPath } from '../data-directory.ts';
 import { KeptService } from '../kept-service.ts';
 import type { StopSteps } from './shared.ts';

@@ -4,7 +4,7 @@ import { Directory } from '../trees/directory.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import { removeTree } from '../trees/remove-tree.ts';
 import { completeFromBase, Scratch, shareWithBase } from './base.ts';
-import { restoreSymlinks } from './munged.ts';
+import { restoreSymlinks } from './rsync/munged.ts';
 import type { Base, SealOptions, SnapshotStore } from './snapshot-store.ts';
 import { settleTree, type TreeFacts, type TreeIds } from './tree.ts';
 import { idsIn, inodeOf, pathOf } from './upload-paths.ts';

@@ -24,7 +24,7 @@ import { JobService } from '../../src/jobs/service.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { TenantLimits } from '../../src/tenants/tenant.ts';
 import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
-import { type RsyncDaemon, startRsyncDaemon } from '../../src/uploads/rsync-daemon.ts';
+import { type RsyncDaemon, startRsyncDaemon } from '../../src/uploads/rsync/daemon.ts';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
 import { LocalLogStore } from '../../src/logs/local-log-store.ts';
 import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { execa } from 'execa';
 import { createLogger, type Logger } from '../../src/observability/logger.ts';
-import { startRsyncDaemon } from '../../src/uploads/rsync-daemon.ts';
+import { startRsyncDaemon } from '../../src/uploads/rsync/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { type ApiOptions, type RunningApi, startApi } from './running-api.ts';
 import { tarOf } from './tar.ts';

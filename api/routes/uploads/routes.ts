@@ -1,5 +1,5 @@
 import { FlashpodsError } from '../../../src/errors.ts';
-import { isEncoding } from '../../../src/uploads/tar-intake.ts';
+import { isEncoding } from '../../../src/uploads/tar/tar-intake.ts';
 import { principalOf, viewOf } from '../../context.ts';
 import { check, contentTypeOf, readJson } from '../../middleware/body.ts';
 import type { Operation } from '../../operation.ts';

@@ -1,7 +1,7 @@
 /** Whether the addresses of API and rsync daemon are to be had, or are ours already. */
 import { createServer } from 'node:net';
 import { systemCode } from '../../errors.ts';
-import { daemonAddress } from '../../uploads/rsync-daemon.ts';
+import { daemonAddress } from '../../uploads/rsync/daemon.ts';
 import { type Check, failure, type Finding, ok, warning } from '../check.ts';
 import { printed } from '../program.ts';
 import type { DoctorResources } from '../resources.ts';

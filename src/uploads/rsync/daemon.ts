@@ -19,10 +19,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import { systemCode } from '../errors.ts';
-import { once } from '../lifecycle/once.ts';
-import { identify, isAlive, type ProcessIdentity } from '../lifecycle/process-identity.ts';
-import type { Logger } from '../observability/logger.ts';
+import { systemCode } from '../../errors.ts';
+import { once } from '../../lifecycle/once.ts';
+import { identify, isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.ts';
+import type { Logger } from '../../observability/logger.ts';
 import { endAll, family } from './processes.ts';
 
 const MAX_CONNECTIONS = 10;
@@ -75,7 +75,7 @@ export async function startRsyncDaemon(options: RsyncDaemonOptions): Promise<Rsy
   await endLeftover(directory, logger);
   const port = await choosePort(host, options.port, logger);
   const config = join(directory, 'rsyncd.conf');
-  copyFileSync(new URL('./rsync-gate.sh', import.meta.url), join(directory, 'gate'));
+  copyFileSync(new URL('./gate.sh', import.meta.url), join(directory, 'gate'));
   chmodSync(join(directory, 'gate'), 0o600);
   writeFileSync(join(directory, 'secrets'), '', { mode: 0o600, flag: 'a' });
   writeFileSync(config, configuration(options, port), { mode: 0o600 });

@@ -19,10 +19,10 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { linkSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { systemCode } from '../errors.ts';
-import { isAlive, type ProcessIdentity } from '../lifecycle/process-identity.ts';
+import { systemCode } from '../../errors.ts';
+import { isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.ts';
 import { bytesWrittenBy, endAll, family } from './processes.ts';
-import { daemonAddress } from './rsync-daemon.ts';
+import { daemonAddress } from './daemon.ts';
 
 export interface RsyncCredentials {
   readonly user: string;

@@ -7,7 +7,7 @@ import {
   type ProcessStat,
   readStat,
   sendSignal,
-} from '../lifecycle/process-identity.ts';
+} from '../../lifecycle/process-identity.ts';
 
 const POLITE_MS = 1_000;
 const POLL_MS = 20;

@@ -5,10 +5,10 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { extract } from 'tar-stream';
 import type { Header } from 'tar-stream';
-import { FlashpodsError, systemCode } from '../errors.ts';
-import { Directory, bytesOfName, rawName } from '../trees/directory.ts';
-import type { RawName } from '../trees/directory.ts';
-import { MAX_TREE_DEPTH, checkSymlink, isInTheWay, showName, symlinkProblem } from './tree.ts';
+import { FlashpodsError, systemCode } from '../../errors.ts';
+import { Directory, bytesOfName, rawName } from '../../trees/directory.ts';
+import type { RawName } from '../../trees/directory.ts';
+import { MAX_TREE_DEPTH, checkSymlink, isInTheWay, showName, symlinkProblem } from '../tree.ts';
 
 const MAX_SEGMENT_BYTES = 255;
 const MAX_PATH_BYTES = 4000;

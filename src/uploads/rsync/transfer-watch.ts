@@ -1,8 +1,8 @@
 /** Lets rsync connections in, and measures what they bring while they bring it. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { once } from '../lifecycle/once.ts';
-import type { Logger } from '../observability/logger.ts';
-import type { RsyncAccess, RsyncWriter } from './rsync-access.ts';
+import { once } from '../../lifecycle/once.ts';
+import type { Logger } from '../../observability/logger.ts';
+import type { RsyncAccess, RsyncWriter } from './access.ts';
 
 const IDLE_MS = 50;
 /** While somebody writes: what can come between two looks goes over the limit unnoticed. */

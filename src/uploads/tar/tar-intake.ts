@@ -1,6 +1,6 @@
 import { type Readable, Transform } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
-import { FlashpodsError } from '../errors.ts';
+import { FlashpodsError } from '../../errors.ts';
 
 export const ENCODINGS = ['identity', 'gzip', 'zstd'] as const;
 export type Encoding = (typeof ENCODINGS)[number];

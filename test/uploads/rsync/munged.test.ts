@@ -3,9 +3,9 @@ import { mkdir, mkdtemp, readlink, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { Directory } from '../../src/trees/directory.ts';
-import { Scratch } from '../../src/uploads/base.ts';
-import { restoreSymlinks } from '../../src/uploads/munged.ts';
+import { Directory } from '../../../src/trees/directory.ts';
+import { Scratch } from '../../../src/uploads/base.ts';
+import { restoreSymlinks } from '../../../src/uploads/rsync/munged.ts';
 
 describe('symlinks that rsync made harmless', () => {
   let dir: string;

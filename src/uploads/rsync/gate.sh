@@ -2,7 +2,7 @@
 # Run by the rsync daemon before a transfer, outside of its chroot (`pre-xfer exec`): lets one writer at a time into
 # an upload, and only one that the service has looked at. What it prints is shown to the client.
 #
-#   $1 directory of the daemon (see rsync-access.ts)   $2 uid:gid that the files belong to, or -
+#   $1 directory of the daemon (see access.ts)   $2 uid:gid that the files belong to, or -
 #   RSYNC_USER_NAME, RSYNC_PID: of the connection
 set -eu
 umask 077
