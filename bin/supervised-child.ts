@@ -1,16 +1,15 @@
 /**
- * A process role as a child: started again, with growing pauses, whenever it dies. It notices through its IPC channel
- * when this process is gone, and stops in order then, however that came about.
+ * A process role as a child of `up`. It notices through its IPC channel when this process is gone, and stops in order
+ * then, however that came about.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { setTimeout as delay } from 'node:timers/promises';
+import { Keeper } from '../src/lifecycle/keeper.ts';
 import { once } from '../src/lifecycle/once.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { within } from '../src/timing/within.ts';
 import { RoleExit } from './roles/role.ts';
 
-const FIRST_PAUSE_MS = 200;
-const LONGEST_PAUSE_MS = 30_000;
-/** A child that lived so long was well: the next pause is the first again. */
+const BACKOFF = { firstMs: 200, longestMs: 30_000 };
 const WELL_MS = 60_000;
 const STOP_MS = 30_000;
 
@@ -19,9 +18,9 @@ export interface SupervisedChildOptions {
   /** What Node runs. */
   readonly args: readonly string[];
   /** Asked for at every start. */
-  env(): NodeJS.ProcessEnv;
+  env(this: void): NodeJS.ProcessEnv;
   /** Called with every new child, before it is ready. */
-  onSpawn?(pid: number): void;
+  onSpawn?(this: void, pid: number): void;
   readonly logger: Logger;
 }
 
@@ -34,91 +33,89 @@ export interface ReadyMessage {
 const isReady = (message: unknown): message is ReadyMessage =>
   typeof message === 'object' && message !== null && 'ready' in message && message.ready === true;
 
+/** How a child ended. */
+class ChildEnd extends Error {
+  override readonly name = 'ChildEnd';
+  readonly code: number | null;
+
+  constructor(child: string, how: string, code: number | null) {
+    super(`the ${child} ended with ${how}`);
+    this.code = code;
+  }
+}
+
+interface Child {
+  readonly ready: ReadyMessage;
+  readonly exited: Promise<ChildEnd>;
+  stop(): Promise<void>;
+}
+
 export class SupervisedChild {
   readonly #o: SupervisedChildOptions;
-  readonly #stopping = new AbortController();
-  readonly #firstReady = Promise.withResolvers<ReadyMessage>();
-  readonly #givenUp = Promise.withResolvers<Error>();
-  #child: ChildProcess | null = null;
-  #loop: Promise<void> = Promise.resolve();
-  #everReady = false;
+  readonly #keeper: Keeper<Child>;
+  #process: ChildProcess | null = null;
 
   constructor(options: SupervisedChildOptions) {
     this.#o = options;
+    this.#keeper = new Keeper({
+      name: options.name,
+      start: (signal) => this.#spawn(signal),
+      isFinal: (how) =>
+        how instanceof ChildEnd && (how.code === RoleExit.misconfigured || how.code === RoleExit.replaced),
+      backoff: BACKOFF,
+      wellMs: WELL_MS,
+      logger: options.logger,
+    });
   }
 
   /** @throws Error when it ends before it was ready for the first time: nothing would get better by trying again */
-  readonly start = once((): Promise<ReadyMessage> => {
-    this.#loop = this.#supervise();
-    return this.#firstReady.promise;
-  });
+  async start(): Promise<ReadyMessage> {
+    return (await this.#keeper.start()).ready;
+  }
 
   /** Resolves when it will not be started again although nobody stopped it. */
   get givenUp(): Promise<Error> {
-    return this.#givenUp.promise;
+    return this.#keeper.givenUp as Promise<Error>;
   }
 
   /** SIGTERM, and SIGKILL to one that has not ended after half a minute. */
-  readonly stop = once(async (): Promise<void> => {
-    this.#stopping.abort();
-    const child = this.#child;
-    child?.kill('SIGTERM');
-    const timer = setTimeout(() => {
-      this.#o.logger.error({ child: this.#o.name }, 'it did not end in time; killing it');
-      child?.kill('SIGKILL');
-    }, STOP_MS);
-    await this.#loop;
-    clearTimeout(timer);
-  });
+  readonly stop = (): Promise<void> => this.#keeper.stop();
 
   /** Ends it at once. */
   kill(): void {
-    this.#stopping.abort();
-    this.#child?.kill('SIGKILL');
+    void this.stop();
+    this.#process?.kill('SIGKILL');
   }
 
-  async #supervise(): Promise<void> {
-    const { signal } = this.#stopping;
-    const { name, logger } = this.#o;
-    let pauseMs = FIRST_PAUSE_MS;
-    while (!signal.aborted) {
-      const since = performance.now();
-      const how = await this.#runOnce();
-      if (signal.aborted) break;
-      if (!this.#everReady || how.code === RoleExit.misconfigured || how.code === RoleExit.replaced) {
-        const error = new Error(`the ${name} ended with ${how.text}`);
-        this.#firstReady.reject(error);
-        this.#givenUp.resolve(error);
-        return;
-      }
-      if (performance.now() - since > WELL_MS) pauseMs = FIRST_PAUSE_MS;
-      logger.error({ child: name, how: how.text, pauseMs }, 'a part has died; starting it again');
-      await delay(pauseMs, undefined, { signal }).catch(() => undefined);
-      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
-    }
-    this.#firstReady.reject(new Error(`the ${name} was stopped before it was ready`));
-  }
-
-  async #runOnce(): Promise<{ code: number | null; text: string }> {
+  async #spawn(signal: AbortSignal): Promise<Child> {
+    const { name, args, env, onSpawn, logger } = this.#o;
     // A process group of its own: Ctrl-C reaches `up` alone, which stops its children in order.
-    const child = spawn(process.execPath, this.#o.args, {
-      env: this.#o.env(),
+    const child = spawn(process.execPath, args, {
+      env: env(),
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       detached: true,
     });
-    this.#child = child;
-    if (child.pid !== undefined) this.#o.onSpawn?.(child.pid);
-    child.on('message', (message) => {
-      if (!isReady(message)) return;
-      this.#everReady = true;
-      this.#firstReady.resolve(message);
+    this.#process = child;
+    if (child.pid !== undefined) onSpawn?.(child.pid);
+    const ready = new Promise<ReadyMessage>((resolve) =>
+      child.on('message', (message) => isReady(message) && resolve(message)),
+    );
+    const exited = new Promise<ChildEnd>((resolve) => {
+      child.once('error', (error) => resolve(new ChildEnd(name, error.message, null)));
+      child.once('exit', (code, by) => resolve(new ChildEnd(name, by ?? `exit code ${code}`, code)));
     });
-    return new Promise((resolve) => {
-      child.once('error', (error) => resolve({ code: null, text: error.message }));
-      child.once('exit', (code, signal) => {
-        this.#child = null;
-        resolve({ code, text: signal === null ? `exit code ${code}` : signal });
-      });
+    const stop = once(async () => {
+      child.kill('SIGTERM');
+      if ((await within(exited, STOP_MS, null)) !== null) return;
+      logger.error({ child: name }, 'it did not end in time; killing it');
+      child.kill('SIGKILL');
+      await exited;
     });
+    const abort = (): void => void stop();
+    signal.addEventListener('abort', abort);
+    void exited.then(() => signal.removeEventListener('abort', abort));
+    const first = await Promise.race([ready, exited]);
+    if (first instanceof ChildEnd) throw first;
+    return { ready: first, exited, stop };
   }
 }

@@ -1,10 +1,10 @@
 /** The rsync daemon of this machine: kept by `up`, or by an API that runs alone. */
 import type { Config } from '../../src/config.ts';
 import { systemCode } from '../../src/errors.ts';
+import { Keeper } from '../../src/lifecycle/keeper.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { daemonAddress, startRsyncDaemon } from '../../src/uploads/rsync/daemon.ts';
 import { rsyncPath } from '../data-directory.ts';
-import { KeptService } from '../kept-service.ts';
 import type { StopSteps } from './shared.ts';
 
 /** Starts it unless it is switched off or another process keeps it. Without rsync, uploads come over HTTP alone. */
@@ -27,7 +27,7 @@ export async function startRsync(config: Config, logger: Logger, steps: StopStep
     ({ port } = daemon);
     return daemon;
   };
-  const kept = new KeptService('rsync --daemon', start, logger);
+  const kept = new Keeper({ name: 'rsync --daemon', start, logger });
   try {
     await kept.start();
   } catch (error) {

@@ -9,6 +9,7 @@ import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
 import { type Config, loadConfig, settingsSchema, variableOf } from '../../src/config.ts';
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { startPodmanService } from '../../src/containers/podman/service/service.ts';
+import { Keeper } from '../../src/lifecycle/keeper.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
@@ -20,7 +21,6 @@ import {
   podmanRunPath,
   readToken,
 } from '../data-directory.ts';
-import { KeptService } from '../kept-service.ts';
 import { ChildRecord } from '../leftovers.ts';
 import { SupervisedChild } from '../supervised-child.ts';
 import { RoleExit, type RunningRole } from './role.ts';
@@ -89,7 +89,7 @@ async function startRedis(
     socketPath: join(config.runPath, 'redis.sock'),
     logger,
   };
-  const redis = new KeptService('redis-server', () => startEmbeddedRedis(options), logger);
+  const redis = new Keeper({ name: 'redis-server', start: () => startEmbeddedRedis(options), logger });
   steps.unshift(['redis', () => redis.stop()]);
   return (await redis.start()).url;
 }

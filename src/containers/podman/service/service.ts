@@ -2,27 +2,35 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
-import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
+import { FlashpodsError, messageOf } from '../../../errors.ts';
+import { Keeper } from '../../../lifecycle/keeper.ts';
 import { once } from '../../../lifecycle/once.ts';
+import {
+  fromRecord,
+  identify,
+  isAlive,
+  type ProcessIdentity,
+  sendSignal,
+  toRecord,
+} from '../../../lifecycle/process-identity.ts';
 import type { Logger } from '../../../observability/logger.ts';
+import { pause } from '../../../timing/bell.ts';
+import { within } from '../../../timing/within.ts';
 import { enableControllers } from '../cgroups/cgroup-v2.ts';
 import { command } from '../host/command.ts';
 import { CGROUP_MOUNT, cgroupVersion } from '../host/probes.ts';
 import { PodmanClient } from './http.ts';
 import { writeServiceConfig } from './service-config.ts';
 import { readServiceRecord, removeServiceRecord, writeServiceRecord } from './service-record.ts';
-import { readProcess } from '../container/termination.ts';
 
 const READY_TIMEOUT_MS = 20_000;
 const READY_LOOK_MS = 15;
-const RESTART_FIRST_MS = 100;
-const RESTART_LAST_MS = 5_000;
-/** A service that lived this long was healthy: the next restart is quick again. */
-const HEALTHY_AFTER_MS = 30_000;
+const BACKOFF = { firstMs: 100, longestMs: 5_000 };
 const STOP_GRACE_MS = 3_000;
 const KEPT_STDERR = 1_000;
+const LATE = Symbol('late');
+const SILENT = { error: (): void => undefined };
 
 export interface PodmanServiceOptions {
   /** Ours alone; gets the socket, the configuration and a record of the process. Created 0700. */
@@ -31,7 +39,7 @@ export interface PodmanServiceOptions {
   readonly podmanRoot?: string;
   /** It ends by itself when nobody has asked it anything for so long; default: never. */
   readonly idleSeconds?: number;
-  readonly logger?: Pick<Logger, 'info' | 'warn'>;
+  readonly logger?: Pick<Logger, 'error'>;
 }
 
 export interface PodmanService {
@@ -43,7 +51,7 @@ export interface PodmanService {
   readonly ociRuntime: string;
   /** What was tried on this host, for `doctor`. */
   readonly notes: readonly string[];
-  /** Resolves when the service has ended for good: after `stop`, or when a newer owner of `runDir` took over. */
+  /** Resolves when the service has ended for good: after `stop`, or when a newer holder of `runDir` took over. */
   readonly exited: Promise<void>;
   /** Ends the service and nothing else: containers go on. */
   stop(): Promise<void>;
@@ -51,171 +59,113 @@ export interface PodmanService {
 
 /** @throws FlashpodsError container_error when Podman can't be started */
 export async function startPodmanService(options: PodmanServiceOptions): Promise<PodmanService> {
-  mkdirSync(options.runDir, { recursive: true, mode: 0o700 });
-  const owner = randomUUID();
-  await takeOver(options.runDir, owner);
+  const { runDir, logger } = options;
+  mkdirSync(runDir, { recursive: true, mode: 0o700 });
+  const holder = randomUUID();
+  await takeOver(runDir, holder);
   const scope = await delegatedScope();
   const privileged = process.getuid?.() === 0;
   const config = await writeServiceConfig({
-    runDir: options.runDir,
+    runDir,
     cgroupManager: privileged || scope !== null ? 'cgroupfs' : null,
     ownStorage: options.podmanRoot !== undefined,
   });
-  const service = new Supervised(options, owner, config.environment, scope ?? []);
-  await service.begin();
+  const socketPath = join(runDir, 'podman.sock');
+  const isReplaced = (): boolean => (readServiceRecord(runDir)?.holder ?? holder) !== holder;
+  const keeper = new Keeper({
+    name: 'podman system service',
+    start: async (signal) => {
+      if (isReplaced()) throw new Replaced();
+      return startOnce({ options, holder, socketPath, prefix: scope ?? [], env: config.environment }, signal);
+    },
+    isFinal: (how) => how instanceof Replaced,
+    backoff: BACKOFF,
+    logger: logger ?? SILENT,
+  });
+  await keeper.start();
+  const ended = Promise.withResolvers<void>();
+  void keeper.givenUp.then(() => ended.resolve());
   return {
-    socketPath: service.socketPath,
+    socketPath,
     get pid() {
-      return service.pid;
+      return keeper.current?.pid ?? null;
     },
     get restarts() {
-      return service.restarts;
+      return keeper.restarts;
     },
     ociRuntime: config.ociRuntime,
     notes: config.notes,
-    exited: service.exited,
-    stop: service.stop,
+    exited: ended.promise,
+    stop: once(async () => {
+      await keeper.stop();
+      if (!isReplaced()) {
+        rmSync(socketPath, { force: true });
+        removeServiceRecord(runDir);
+      }
+      ended.resolve();
+    }),
   };
 }
 
-interface Child {
-  readonly pid: number;
-  /** Resolves with what it last said on stderr. */
-  readonly ended: Promise<string>;
+/** A newer holder of the run directory has ended our service and runs its own. */
+class Replaced extends Error {
+  override readonly name = 'Replaced';
+
+  constructor() {
+    super('another process has taken the Podman service over');
+  }
 }
 
-class Supervised {
+interface Start {
+  readonly options: PodmanServiceOptions;
+  readonly holder: string;
   readonly socketPath: string;
-  readonly exited: Promise<void>;
-  restarts = 0;
-  readonly #options: PodmanServiceOptions;
-  readonly #owner: string;
-  readonly #environment: Readonly<Record<string, string>>;
-  readonly #prefix: readonly string[];
-  readonly #stopping = new AbortController();
-  readonly #ended = Promise.withResolvers<void>();
-  #child: Child | undefined;
-  #lifetime: Promise<void> | undefined;
+  /** What stands in front of `podman`. */
+  readonly prefix: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
 
-  constructor(
-    options: PodmanServiceOptions,
-    owner: string,
-    environment: Readonly<Record<string, string>>,
-    prefix: readonly string[],
-  ) {
-    this.#options = options;
-    this.#owner = owner;
-    this.#environment = environment;
-    this.#prefix = prefix;
-    this.socketPath = join(options.runDir, 'podman.sock');
-    this.exited = this.#ended.promise;
-  }
+interface Service {
+  readonly pid: number;
+  /** Resolves with what it last said on stderr. */
+  readonly exited: Promise<string>;
+  stop(): Promise<void>;
+}
 
-  get pid(): number | null {
-    return this.#child?.pid ?? null;
-  }
-
-  async begin(): Promise<void> {
-    const child = await this.#startOnce();
-    this.#lifetime = this.#keepAlive(child);
-  }
-
-  readonly stop = once(async () => {
-    this.#stopping.abort();
-    await this.#end();
-    await this.#lifetime;
-    if (!this.#isReplaced()) {
-      rmSync(this.socketPath, { force: true });
-      removeServiceRecord(this.#options.runDir);
+/** Starts it and waits until it answers. */
+async function startOnce(
+  { options, holder, socketPath, prefix, env }: Start,
+  signal: AbortSignal,
+): Promise<Service> {
+  const { runDir, podmanRoot, idleSeconds = 0 } = options;
+  // The socket of a dead service accepts nothing, but keeps the next from being bound.
+  rmSync(socketPath, { force: true });
+  const service = launch(prefix, env, socketPath, idleSeconds, podmanRoot);
+  // Before it answers: a successor has to find it also if we die now.
+  const process = toRecord(identify(service.pid) ?? { pid: service.pid, startTicks: '' });
+  const record = { ...process, holder, delegatedCgroup: null };
+  writeServiceRecord(runDir, record);
+  const client = new PodmanClient(socketPath);
+  let ended = false;
+  void service.exited.then(() => (ended = true));
+  try {
+    const deadline = performance.now() + READY_TIMEOUT_MS;
+    for (;;) {
+      signal.throwIfAborted();
+      if (ended) throw new Error((await service.exited) || 'it ended at once');
+      if (performance.now() > deadline) throw new Error(`not ready within ${READY_TIMEOUT_MS} ms`);
+      if (existsSync(socketPath) && (await answers(client))) break;
+      await pause(READY_LOOK_MS, signal);
     }
-    this.#ended.resolve();
-  });
-
-  /** A newer owner of the run directory ended our service and runs its own. */
-  #isReplaced(): boolean {
-    const record = readServiceRecord(this.#options.runDir);
-    return record !== null && record.owner !== this.#owner;
-  }
-
-  async #keepAlive(first: Child): Promise<void> {
-    let child: Child | undefined = first;
-    let pauseMs = RESTART_FIRST_MS;
-    while (!this.#stopping.signal.aborted) {
-      const began = performance.now();
-      if (child) {
-        const said = await child.ended;
-        this.#child = undefined;
-        if (this.#stopping.signal.aborted) return;
-        this.#options.logger?.warn({ said }, 'the Podman service ended');
-      }
-      if (performance.now() - began > HEALTHY_AFTER_MS) pauseMs = RESTART_FIRST_MS;
-      await delay(pauseMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
-      if (this.#stopping.signal.aborted) return;
-      if (this.#isReplaced()) {
-        this.#options.logger?.warn({}, 'another process has taken the Podman service over');
-        return this.#ended.resolve();
-      }
-      pauseMs = Math.min(pauseMs * 2, RESTART_LAST_MS);
-      this.restarts += 1;
-      child = await this.#startOnce().catch((error: unknown) => {
-        this.#options.logger?.warn(
-          { reason: messageOf(error) },
-          'the Podman service could not be started again',
-        );
-        return undefined;
-      });
-    }
-  }
-
-  /** Starts it and waits until it answers. */
-  async #startOnce(): Promise<Child> {
-    const { runDir, podmanRoot, idleSeconds = 0 } = this.#options;
-    // The socket of a dead service accepts nothing, but keeps the next from being bound.
-    rmSync(this.socketPath, { force: true });
-    const child = launch(this.#prefix, this.#environment, this.socketPath, idleSeconds, podmanRoot);
-    this.#child = child;
-    // Before it answers: a successor has to find it also if we die now.
-    const record = {
-      owner: this.#owner,
-      pid: child.pid,
-      startTicks: readProcess(child.pid)?.startTicks ?? '',
-      delegatedCgroup: null,
-    };
-    writeServiceRecord(runDir, record);
-    const client = new PodmanClient(this.socketPath);
-    let ended = false;
-    void child.ended.then(() => (ended = true));
-    try {
-      const deadline = performance.now() + READY_TIMEOUT_MS;
-      for (;;) {
-        this.#stopping.signal.throwIfAborted();
-        if (ended) throw new Error((await child.ended) || 'it ended at once');
-        if (performance.now() > deadline) throw new Error(`not ready within ${READY_TIMEOUT_MS} ms`);
-        if (existsSync(this.socketPath) && (await answers(client))) break;
-        await delay(READY_LOOK_MS);
-      }
-      if (this.#prefix.length > 0)
-        writeServiceRecord(runDir, { ...record, delegatedCgroup: divideScope(child.pid) });
-      return child;
-    } catch (error) {
-      await this.#end();
-      throw new FlashpodsError(
-        'container_error',
-        `podman system service did not start: ${messageOf(error)}`,
-        {
-          cause: error,
-        },
-      );
-    } finally {
-      client.close();
-    }
-  }
-
-  async #end(): Promise<void> {
-    const child = this.#child;
-    if (!child) return;
-    await endProcess(child.pid, child.ended);
-    this.#child = undefined;
+    if (prefix.length > 0)
+      writeServiceRecord(runDir, { ...record, delegatedCgroup: divideScope(service.pid) });
+    return service;
+  } catch (cause) {
+    await service.stop();
+    const message = `podman system service did not start: ${messageOf(cause)}`;
+    throw new FlashpodsError('container_error', message, { cause });
+  } finally {
+    client.close();
   }
 }
 
@@ -225,7 +175,7 @@ function launch(
   socketPath: string,
   idleSeconds: number,
   podmanRoot?: string,
-): Child {
+): Service {
   const storage = podmanRoot
     ? [
         '--root',
@@ -254,11 +204,12 @@ function launch(
   });
   let said = '';
   subprocess.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-KEPT_STDERR)));
-  const ended = subprocess.then(
+  const exited = subprocess.then(
     ({ failed, shortMessage }) => said.trim() || (failed ? (shortMessage ?? 'it failed') : ''),
   );
-  if (subprocess.pid === undefined) throw new Error('podman could not be executed; is it installed?');
-  return { pid: subprocess.pid, ended };
+  const { pid } = subprocess;
+  if (pid === undefined) throw new Error('podman could not be executed; is it installed?');
+  return { pid, exited, stop: once(() => endProcess(identify(pid), exited)) };
 }
 
 async function answers(client: PodmanClient): Promise<boolean> {
@@ -271,33 +222,25 @@ async function answers(client: PodmanClient): Promise<boolean> {
 }
 
 /** Ends the service of a worker that was killed: it would go on for ever, and nobody else knows of it. */
-async function takeOver(runDir: string, owner: string): Promise<void> {
+async function takeOver(runDir: string, holder: string): Promise<void> {
   const record = readServiceRecord(runDir);
   if (!record) return;
-  // First the claim: whoever still supervises that service must not start it again. Its pid stays on record.
-  writeServiceRecord(runDir, { ...record, owner });
-  if (readProcess(record.pid)?.startTicks !== record.startTicks) return;
-  const gone = (async () => {
-    while (readProcess(record.pid)?.startTicks === record.startTicks) await delay(READY_LOOK_MS);
-  })();
-  await endProcess(record.pid, gone);
+  // First the directory: the process that still keeps that service must not start it again. Its pid stays on record.
+  writeServiceRecord(runDir, { ...record, holder });
+  const left = fromRecord(record);
+  if (!left) return;
+  await endProcess(
+    left,
+    (async () => {
+      while (isAlive(left)) await pause(READY_LOOK_MS);
+    })(),
+  );
 }
 
-async function endProcess(pid: number, gone: PromiseLike<unknown>): Promise<void> {
-  send(pid, 'SIGTERM');
-  const patience = new AbortController();
-  const late = delay(STOP_GRACE_MS, 'late' as const, { signal: patience.signal }).catch(() => undefined);
-  if ((await Promise.race([gone, late])) === 'late') send(pid, 'SIGKILL');
-  patience.abort();
+async function endProcess(service: ProcessIdentity | null, gone: Promise<unknown>): Promise<void> {
+  if (service) sendSignal(service, 'SIGTERM');
+  if ((await within(gone, STOP_GRACE_MS, LATE)) === LATE && service) sendSignal(service, 'SIGKILL');
   await gone;
-}
-
-function send(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if (systemCode(error) !== 'ESRCH') throw error;
-  }
 }
 
 /**
