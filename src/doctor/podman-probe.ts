@@ -6,6 +6,7 @@ import { createPodmanRuntime } from '../containers/podman/podman-runtime.ts';
 import { type PodmanService, startPodmanService } from '../containers/podman/service/service.ts';
 import type { ContainerRuntime } from '../containers/runtime.ts';
 import { once } from '../lifecycle/once.ts';
+import { runTrial, type Trial } from './trial.ts';
 
 /** Ends by itself if nobody is left to end it. */
 const IDLE_SECONDS = 120;
@@ -34,6 +35,7 @@ export class PodmanProbe {
   #service: PodmanService | undefined;
   #found: Podman | undefined;
   #begun = false;
+  #trial: Promise<unknown> | undefined;
 
   constructor(options: PodmanProbeOptions) {
     this.#options = options;
@@ -65,9 +67,18 @@ export class PodmanProbe {
     }
   });
 
+  /** {@link runTrial} in this Podman; {@link end} waits until nothing of it is left. */
+  async try(trial: Trial, signal: AbortSignal): Promise<number | null> {
+    const { runtime } = await this.get();
+    const running = runTrial(runtime, trial, signal);
+    this.#trial = running.catch(() => undefined);
+    return running;
+  }
+
   /** Ends what {@link get} started, also one that is still starting. */
   readonly end = once(async (): Promise<void> => {
     if (this.#begun) await this.get().catch(() => undefined);
+    await this.#trial;
     await this.#found?.runtime.close();
     this.#found?.client.close();
     await this.#service?.stop();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import type { Result } from '../../src/doctor/check.ts';
@@ -60,6 +60,7 @@ describe('flashpods doctor', () => {
     const { stdout, exitCode } = await launch([], env).ended;
     assert.equal(exitCode, 0, stdout);
     assert.match(stdout, /^✓ podman .*started for this check/m);
+    assert.match(stdout, /^✓ job network .*; a container ran on it$/m);
     assert.match(stdout, /^- job .*\n +→ Start one with `flashpods up`/m);
     assert.match(stdout, /\d+ fine, \d+ to look at, 0 to mend, 5 not checked\n$/);
     assert.doesNotMatch(stdout, /firewall|identity|secret|undefined|\u001b/);
@@ -92,6 +93,21 @@ describe('flashpods doctor', () => {
       ['redis failure', 'podman failure', 'rsync warning'],
     );
     for (const { advice } of missing) assert.match(advice ?? '', /apt-get install/);
+  });
+
+  it('runs a container on the network of jobs, and says what is missing when none starts', async () => {
+    // Everything that is installed, but for what makes rules for packets.
+    const programs = join(dir.path, 'programs');
+    mkdirSync(programs);
+    const names = new Map<string, string>();
+    for (const path of `${process.env['PATH']}:/usr/sbin:/sbin`.split(':').filter((each) => existsSync(each)))
+      for (const name of readdirSync(path)) if (!names.has(name)) names.set(name, join(path, name));
+    for (const [name, path] of names)
+      if (!/^(nft|x?ip6?tables)/.test(name)) symlinkSync(path, join(programs, name));
+    const { stdout, exitCode } = await launch([], { ...env, PATH: programs }).ended;
+    assert.equal(exitCode, 1, stdout);
+    assert.match(stdout, /^✗ job network .*does not start.*\n +→ On Debian: apt-get install \w*tables\.$/m);
+    assert.deepEqual(leftovers(), []);
   });
 
   it('ends with 2 and names the setting when one is wrong', async () => {

@@ -33,12 +33,15 @@ const isRoot = (): boolean => process.getuid?.() === 0;
 export function podmanChecks(resources: DoctorResources): readonly Check[] {
   const { config, podman } = resources;
   /** What needs a Podman that answers. */
-  const asked = (name: string, run: (found: Podman) => Finding | Promise<Finding>): Check => ({
+  const asked = (
+    name: string,
+    run: (found: Podman, signal: AbortSignal) => Finding | Promise<Finding>,
+  ): Check => ({
     name,
     timeoutMs: PODMAN_TIMEOUT_MS,
-    async run() {
+    async run(signal) {
       const found = await podman.get().catch(() => null);
-      return found === null ? skipped('Podman does not answer') : run(found);
+      return found === null ? skipped('Podman does not answer') : run(found, signal);
     },
   });
   return [
@@ -48,7 +51,7 @@ export function podmanChecks(resources: DoctorResources): readonly Check[] {
     asked('job disks', jobDisks),
     asked('ids', ({ runtime }) => (runtime.facts.rootless ? rootlessIds() : reservedIds(config.idBase))),
     { name: 'limits', timeoutMs: USUAL_TIMEOUT_MS, run: () => Promise.resolve(limits()) },
-    asked('job network', ({ runtime }) => jobNetwork(runtime.facts.rootless)),
+    asked('job network', (found, signal) => jobNetwork(resources, found, signal)),
     asked('image', (found) => workerImage(resources, found)),
   ];
 }
@@ -164,8 +167,37 @@ function limits(): Finding {
     : ok(what);
 }
 
-async function jobNetwork(rootless: boolean): Promise<Finding> {
-  if (!rootless) return ok("Podman's bridge");
+const imageOf = ({ config, isConfigured }: DoctorResources): string =>
+  isConfigured('workerImage') ? config.workerImage : BASE_IMAGE;
+
+/** Runs a container there: that all of it is installed does not say that it works. */
+async function jobNetwork(
+  resources: DoctorResources,
+  { runtime }: Podman,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const { rootless } = runtime.facts;
+  const problem = rootless ? await slirpProblem() : null;
+  if (problem !== null) return problem;
+  const network = rootless ? 'slirp4netns' : "Podman's bridge";
+  const image = imageOf(resources);
+  if (!(await runtime.hasImage(image)))
+    return skipped(`${network}; not tried, because ${image} is not on this host`);
+  try {
+    const exitCode = await resources.podman.try({ image, network: 'internet' }, signal);
+    return exitCode === 0
+      ? ok(`${network}; a container ran on it`)
+      : failure(
+          `a container on ${network} ended with exit code ${exitCode ?? 'unknown'}`,
+          `podman run --rm ${image} true`,
+        );
+  } catch (error) {
+    const said = oneLine(messageOf(error));
+    return failure(`a container on ${network} does not start: ${said}`, adviceOnNetwork(said));
+  }
+}
+
+async function slirpProblem(): Promise<Finding | null> {
   const missing = await missingPrograms('slirp4netns');
   if (missing.length > 0)
     return failure(
@@ -174,7 +206,7 @@ async function jobNetwork(rootless: boolean): Promise<Finding> {
     );
   try {
     await access('/dev/net/tun', constants.R_OK | constants.W_OK);
-    return ok('slirp4netns');
+    return null;
   } catch {
     return failure(
       '/dev/net/tun is not there or not for this user: jobs with network "internet" can\'t start',
@@ -183,11 +215,18 @@ async function jobNetwork(rootless: boolean): Promise<Finding> {
   }
 }
 
-async function workerImage(
-  { config, isConfigured }: DoctorResources,
-  { client, runtime }: Podman,
-): Promise<Finding> {
-  const image = isConfigured('workerImage') ? config.workerImage : BASE_IMAGE;
+/** Podman names the program that it misses, but not where it comes from. */
+function adviceOnNetwork(said: string): string {
+  const install = (name: string): string => `On Debian: apt-get install ${name}.`;
+  if (/iptables/.test(said)) return install('iptables');
+  if (/\bnft\b/.test(said)) return install('nftables');
+  if (/netavark/.test(said)) return install('netavark nftables');
+  if (/\bcni\b|plugin/i.test(said)) return install('containernetworking-plugins');
+  return 'The message is all that is known; `podman run` of the same image shows it as well.';
+}
+
+async function workerImage(resources: DoctorResources, { client, runtime }: Podman): Promise<Finding> {
+  const image = imageOf(resources);
   if (!(await runtime.hasImage(image)))
     return image.startsWith('localhost/')
       ? failure(
