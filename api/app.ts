@@ -1,6 +1,6 @@
-import Router from '@koa/router';
 import Koa from 'koa';
-import { type RequestState, requireScope } from './context.ts';
+import { JobResults } from '../src/jobs/results.ts';
+import type { RequestState } from './context.ts';
 import { Health } from './health.ts';
 import { abandonment } from './middleware/abandonment.ts';
 import { accessLog } from './middleware/access-log.ts';
@@ -10,8 +10,8 @@ import { loginPage } from './middleware/login-page.ts';
 import { RateLimit } from './middleware/rate-limit.ts';
 import { requestId } from './middleware/request-id.ts';
 import { securityHeaders } from './middleware/security-headers.ts';
-import { type Operation, routerPath } from './operation.ts';
 import type { ApiResources } from './resources.ts';
+import { ANY_TOKEN, routerOf } from './router.ts';
 import { board } from './routes/board/routes.ts';
 import { capacityOperations } from './routes/capacity/routes.ts';
 import { docsOperations } from './routes/docs/routes.ts';
@@ -41,10 +41,11 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
   app.on('error', (error: unknown) => logger.debug({ err: error }, 'an answer broke off'));
 
   const sessions = new Sessions(resources.sessions);
+  const results = new JobResults(resources);
   const operations = [
     ...jobOperations(resources),
-    ...outputOperations(resources),
-    ...artifactOperations(resources),
+    ...outputOperations(results),
+    ...artifactOperations(results),
     ...eventOperations(resources),
     ...uploadOperations(resources),
     ...capacityOperations(resources),
@@ -54,7 +55,9 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
     ...tokenOperations(resources),
     ...tenantOperations(resources),
   ];
-  const router = routerOf([...operations, ...docsOperations(operations)]);
+  const limit = new RateLimit(resources.rateLimiter);
+  const authenticate = authentication({ tokens, sessions, limit });
+  const router = routerOf([...operations, ...docsOperations(operations)], authenticate);
 
   app.use(requestId);
   app.use(abandonment(stopping.signal));
@@ -62,27 +65,20 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
   app.use(securityHeaders);
   app.use(errorAnswers(logger));
   app.use(loginPage);
-  app.use(authentication({ tokens, sessions, limit: new RateLimit(resources.rateLimiter) }));
-  app.use(board(resources));
+  app.use(board(resources, authenticate));
   app.use(
     mcp({
       hosts: (resources.config.mcpHosts ?? '').toLowerCase().split(' '),
+      authenticate,
       stopping: stopping.signal,
       define: async (caller) => (await import('../src/mcp/product.ts')).overHttp(caller),
     }),
   );
   app.use(router.routes());
+  app.use(async (ctx, next) => {
+    await authenticate(ctx, ANY_TOKEN);
+    await next();
+  });
   app.use(router.allowedMethods());
   return app;
-}
-
-function routerOf(operations: readonly Operation[]): Router<RequestState, object> {
-  const router = new Router<RequestState, object>();
-  for (const { method, path, scope, handle } of operations) {
-    router[method](routerPath(path), async (ctx) => {
-      if (scope !== 'public' && scope !== 'body') requireScope(ctx, scope);
-      await handle(ctx);
-    });
-  }
-  return router;
 }

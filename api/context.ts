@@ -2,17 +2,14 @@
 import type Router from '@koa/router';
 import type { RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
-import { FlashpodsError } from '../src/errors.ts';
-import type { Principal, Scope } from '../src/identity/principal.ts';
+import { type Principal, viewOf as viewOfPrincipal } from '../src/identity/principal.ts';
+import type { Caller } from './caller.ts';
 
 export interface RequestState {
   requestId: string;
-  /** Null until the request is authenticated, and for public paths. */
-  principal: Principal | null;
-  /**
-   * Aborted when the client has gone, its token was revoked or the server stops: nobody is to wait for this answer any
-   * longer.
-   */
+  /** Missing until the request is authenticated, and where no token is asked for. */
+  caller?: Caller;
+  /** Aborted when the client has gone or the server stops. For what waits or streams: {@link abandonedOf}. */
   abandoned: AbortSignal;
   abandon: () => void;
 }
@@ -22,26 +19,24 @@ export type ApiMiddleware = Koa.Middleware<RequestState, object>;
 export type ApiRouter = Router<RequestState, object>;
 export type RouteContext = Parameters<RouterMiddleware<RequestState, object>>[0];
 
-/** @throws Error when the route is public: a programming error */
-export function principalOf(ctx: { state: RequestState }): Principal {
-  const { principal } = ctx.state;
-  if (!principal) throw new Error('this route was reached without authentication');
-  return principal;
+/** @throws Error when the operation is public: a programming error */
+export function callerOf(ctx: { state: RequestState }): Caller {
+  const { caller } = ctx.state;
+  if (!caller) throw new Error('this route was reached without authentication');
+  return caller;
 }
 
-const holds = (principal: Principal, scope: Scope): boolean =>
-  principal.scopes.has(scope) || principal.scopes.has('admin');
+export const principalOf = (ctx: { state: RequestState }): Principal => callerOf(ctx).principal;
 
 /** Whose things the caller may see: an owner's name, or null for all of them. */
-export const viewOf = (ctx: { state: RequestState }): string | null => {
-  const principal = principalOf(ctx);
-  return principal.scopes.has('admin') ? null : principal.owner;
-};
+export const viewOf = (ctx: { state: RequestState }): string | null => viewOfPrincipal(principalOf(ctx));
 
-/** @throws FlashpodsError insufficient_scope */
-export function requireScope(ctx: { state: RequestState }, scope: Scope): void {
-  if (holds(principalOf(ctx), scope)) return;
-  throw new FlashpodsError('insufficient_scope', `This needs a token with the scope \`${scope}\`.`, {
-    details: { scope },
-  });
+/**
+ * Aborted when nobody is to wait for this answer any longer: the client has gone, its token was revoked or the server
+ * stops. Whoever asks for it has the token looked at for as long as the answer takes.
+ */
+export function abandonedOf(ctx: ApiContext | RouteContext): AbortSignal {
+  const { state, res } = ctx;
+  if (state.caller && !res.closed) res.once('close', state.caller.whenRevoked(state.abandon));
+  return state.abandoned;
 }

@@ -1,4 +1,7 @@
-/** One endpoint: what the router serves and what the OpenAPI document says come from the same value. */
+/**
+ * One endpoint as one value: the router serves it, checks its input and its caller by it, and the OpenAPI document is
+ * made from it.
+ */
 import type { z } from 'zod';
 import type { ErrorCode } from '../src/errors.ts';
 import type { Scope } from '../src/identity/principal.ts';
@@ -12,7 +15,44 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-export interface Operation {
+/** Who may come in, and what it costs. */
+export interface Access {
+  /** `any`: every token will do. `public`: needs no token. `body`: authenticates by what it carries. */
+  readonly scope: Scope | 'any' | 'public' | 'body';
+  /** The cookie of a signed-in browser will do as well as a bearer token. */
+  readonly browsers?: true;
+  /** Shown how many requests are left, and never refused as `rate_limited`. */
+  readonly uncounted?: true;
+}
+
+export interface JsonBody<Schema extends z.ZodType = z.ZodType> {
+  /** When it is not, no body is the same as `{}`. */
+  readonly required: boolean;
+  readonly json: Schema;
+  /** In place of the schema alone, where wrong fields have codes of their own. @throws FlashpodsError */
+  readonly parse?: (value: unknown) => z.output<Schema>;
+  /** Bodies as somebody would send them, by name. */
+  readonly examples?: Readonly<Record<string, { readonly summary: string; readonly value: object }>>;
+}
+
+/** Bytes that the handler reads from the request by itself; only their type is checked before. */
+export interface BytesBody {
+  readonly required: true;
+  readonly bytes: string;
+}
+
+/** What a request carries, as the schemas of its operation make it. */
+export interface Input<Params = Record<string, unknown>, Query = Record<string, unknown>, Body = unknown> {
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+}
+
+interface Definition<
+  Params extends z.ZodObject,
+  Query extends z.ZodObject,
+  Body extends z.ZodType,
+> extends Access {
   readonly id: string;
   readonly tag: 'jobs' | 'events' | 'logs and artifacts' | 'uploads' | 'tokens' | 'tenants' | 'server';
   readonly method: 'get' | 'post' | 'put' | 'delete';
@@ -20,25 +60,40 @@ export interface Operation {
   readonly path: string;
   readonly summary: string;
   readonly description?: string;
-  /** `public`: needs no token. `body`: authenticates by what it carries. */
-  readonly scope: Scope | 'public' | 'body';
-  /** The cookie of a signed-in browser will do as well as a bearer token. */
-  readonly browsers?: true;
-  /** Never refused as `rate_limited`. */
-  readonly uncounted?: true;
-  readonly params?: z.ZodObject;
-  readonly query?: z.ZodObject;
+  readonly params?: Params;
+  /** Strict: a misspelt parameter is an error, not a wish that is ignored. */
+  readonly query?: Query;
+  /** For the document only. */
   readonly headers?: z.ZodObject;
-  readonly body?: {
-    readonly required: boolean;
-    readonly content: Readonly<Record<string, z.ZodType | 'binary'>>;
-    /** Bodies of JSON as somebody would send them, by name. */
-    readonly examples?: Readonly<Record<string, { readonly summary: string; readonly value: object }>>;
-  };
+  readonly body?: JsonBody<Body> | BytesBody;
   readonly answers: Readonly<Record<number, Answer>>;
   /** Codes of its own; the document adds those that follow from scope, query, body and rate. */
   readonly errors: readonly ErrorCode[];
-  readonly handle: (ctx: RouteContext) => Promise<void> | void;
+  handle(
+    ctx: RouteContext,
+    input: Input<z.output<Params>, z.output<Query>, z.output<Body>>,
+  ): Promise<void> | void;
+}
+
+export type Operation = Definition<z.ZodObject, z.ZodObject, z.ZodType>;
+
+/** Binds the handler to the types of the operation's own schemas. */
+export const operation = <
+  Params extends z.ZodObject = z.ZodObject,
+  Query extends z.ZodObject = z.ZodObject,
+  Body extends z.ZodType = z.ZodType,
+>(
+  definition: Definition<Params, Query, Body>,
+): Operation => definition;
+
+/** Media type and schema of the body, if it takes one. */
+export function bodyOf({
+  body,
+}: Operation): { readonly type: string; readonly schema: z.ZodType | null } | null {
+  if (!body) return null;
+  return 'json' in body
+    ? { type: 'application/json', schema: body.json }
+    : { type: body.bytes, schema: null };
 }
 
 /** `/jobs/{id}/artifacts/{name…}` → `/jobs/:id/artifacts/*name`. */

@@ -7,7 +7,7 @@ const LINGER_MS = 10_000;
 const GONE = new Error('nobody waits for this answer any longer');
 
 /**
- * `state.abandoned` for waits that nobody needs any longer. And an answer that comes before the body is read (413,
+ * `state.abandoned`, for waits that nobody needs any longer. And an answer that comes before the body is read (413,
  * 401 …) must be readable: a socket closed with bytes under way makes the kernel drop the answer, so the rest is
  * read and thrown away for a bounded time.
  */

@@ -13,8 +13,8 @@ export const accessLog =
         path: ctx.path.slice(0, 256),
         status: ctx.res.statusCode,
         duration_ms: Math.round((performance.now() - begun) * 10) / 10,
-        owner: ctx.state.principal?.owner,
-        token_id: ctx.state.principal?.tokenId,
+        owner: ctx.state.caller?.principal.owner,
+        token_id: ctx.state.caller?.principal.tokenId,
         ...(ctx.res.writableFinished ? {} : { aborted: true }),
       };
       if (ctx.path === '/health') logger.debug(entry, 'request');

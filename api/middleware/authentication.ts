@@ -1,29 +1,13 @@
 import { FlashpodsError } from '../../src/errors.ts';
-import type { Principal, TokenVerifier } from '../../src/identity/principal.ts';
+import { requireScope, type TokenVerifier } from '../../src/identity/principal.ts';
 import { digestOf } from '../../src/identity/token.ts';
-import type { ApiContext, ApiMiddleware } from '../context.ts';
+import { Caller } from '../caller.ts';
+import type { ApiContext } from '../context.ts';
+import type { Access } from '../operation.ts';
 import type { Sessions } from '../sessions.ts';
 import type { RateLimit } from './rate-limit.ts';
 
 export const SESSION_COOKIE = 'flashpods_session';
-
-/** Paths that anybody may read. */
-const PUBLIC = new Set(['/health', '/openapi.json', '/docs']);
-
-/**
- * What a browser's cookie opens; every other path takes a bearer token only. An `EventSource` can't send one, and
- * events change nothing.
- */
-const isForBrowsers = ({ path, method }: ApiContext): boolean =>
-  path === '/queues' ||
-  path.startsWith('/queues/') ||
-  (method === 'GET' && /^(\/jobs\/[^/]+)?\/events$/.test(path));
-
-const isPublic = (ctx: ApiContext): boolean =>
-  (ctx.method === 'GET' || ctx.method === 'HEAD') && PUBLIC.has(ctx.path);
-
-/** A request that takes long is looked at this often: a revoked token ends it within a second. */
-const LOOK_AGAIN_MS = 500;
 
 export interface Authentication {
   readonly tokens: TokenVerifier;
@@ -31,25 +15,22 @@ export interface Authentication {
   readonly limit: RateLimit;
 }
 
-interface Holder {
-  readonly principal: Principal;
-  readonly digest: Buffer;
-}
+/** Lets the request in or throws, counts it, and leaves in `state.caller` who asks. */
+export type Authenticate = (ctx: ApiContext, access: Access) => Promise<void>;
 
 /**
- * Finds out who asks, leaves it in `state.principal`, and counts the request. `POST /session` carries its token in
- * the body and authenticates by itself.
+ * Finds out who asks, as the operation wants to know it.
  *
  * A token that this process has not found good before costs one request of its address's bucket before it is looked
  * up: once that is empty, right and wrong guesses are answered alike. Whoever is known goes on undisturbed.
  */
-export function authentication({ tokens, sessions, limit }: Authentication): ApiMiddleware {
+export function authentication({ tokens, sessions, limit }: Authentication): Authenticate {
   const known = new KnownTokens();
 
-  async function holderOf(ctx: ApiContext): Promise<Holder> {
+  async function callerOf(ctx: ApiContext, access: Access): Promise<Caller> {
     let counted = false;
     try {
-      const digest = await shownToken(ctx, sessions);
+      const digest = await shownToken(ctx, sessions, access);
       if (!known.has(digest)) {
         counted = true;
         await limit.countAddress(ctx);
@@ -57,7 +38,7 @@ export function authentication({ tokens, sessions, limit }: Authentication): Api
       const principal = await tokens.find(digest);
       if (principal) {
         known.add(digest);
-        return { principal, digest };
+        return new Caller(principal, digest, tokens);
       }
       known.delete(digest);
       throw new FlashpodsError(ctx.get('Authorization') === '' ? 'missing_authorization' : 'invalid_token');
@@ -68,40 +49,31 @@ export function authentication({ tokens, sessions, limit }: Authentication): Api
     }
   }
 
-  return async (ctx, next) => {
-    ctx.state.principal = null;
-    if (isPublic(ctx) || ctx.path === '/session') {
-      await limit.countAddress(ctx);
-      await next();
+  return async (ctx, access) => {
+    const { scope, uncounted = false } = access;
+    if (scope === 'public' || scope === 'body') {
+      await (uncounted ? limit.showAddress(ctx) : limit.countAddress(ctx));
       return;
     }
-    const { principal, digest } = await holderOf(ctx);
-    ctx.state.principal = principal;
-    await limit.countToken(ctx, principal);
-    const watch = setInterval(() => {
-      if (ctx.res.closed) clearInterval(watch); // it was closed before this began to listen
-      tokens.find(digest).then(
-        (still) => still ?? ctx.state.abandon(),
-        () => undefined, // nobody could be asked; the next look may tell
-      );
-    }, LOOK_AGAIN_MS).unref();
-    ctx.res.once('close', () => clearInterval(watch));
-    await next();
+    const caller = await callerOf(ctx, access);
+    ctx.state.caller = caller;
+    await (uncounted ? limit.showToken(ctx, caller.principal) : limit.countToken(ctx, caller.principal));
+    if (scope !== 'any') requireScope(caller.principal, scope);
   };
 }
 
 /** The digest of the token that the request shows, by its header or by its session. */
-async function shownToken(ctx: ApiContext, sessions: Sessions): Promise<Buffer> {
+async function shownToken(ctx: ApiContext, sessions: Sessions, { browsers }: Access): Promise<Buffer> {
   const header = ctx.get('Authorization');
-  if (header === '') return bySession(ctx, sessions);
+  if (header === '') return bySession(ctx, sessions, browsers === true);
   // RFC 6750; the scheme's name is compared without regard to case (RFC 9110, 11.1).
   const token = /^bearer +([A-Za-z0-9\-._~+/!#$%&'*^`|:;<>?@[\](){}",\\]+=*) *$/i.exec(header)?.[1];
   if (token === undefined) throw new FlashpodsError('malformed_authorization');
   return digestOf(token);
 }
 
-async function bySession(ctx: ApiContext, sessions: Sessions): Promise<Buffer> {
-  const secret = isForBrowsers(ctx) ? ctx.cookies.get(SESSION_COOKIE) : undefined;
+async function bySession(ctx: ApiContext, sessions: Sessions, browsers: boolean): Promise<Buffer> {
+  const secret = browsers ? ctx.cookies.get(SESSION_COOKIE) : undefined;
   const session = secret === undefined ? null : await sessions.find(secret);
   if (!session) throw new FlashpodsError('missing_authorization');
   if (session.host !== ctx.host) {

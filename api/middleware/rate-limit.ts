@@ -17,17 +17,26 @@ export class RateLimit {
     count(ctx, await this.#limiter.take(`token:${tokenId}`));
   }
 
+  /** Says what is left to the caller's token, and takes nothing from it. */
+  async showToken(ctx: ApiContext, { tokenId }: Principal): Promise<void> {
+    show(ctx, await this.#limiter.look(`token:${tokenId}`));
+  }
+
   /**
-   * Against the bucket of the caller's network, for those who have not shown a token that is good. Health is shown but
-   * never counted: a flood from behind the same proxy must not take the server out of its load balancer.
+   * Against the bucket of the caller's network, for those who have not shown a token that is good.
    * @throws FlashpodsError rate_limited
    */
   async countAddress(ctx: ApiContext): Promise<void> {
-    const key = `address:${networkOf(ctx.req.socket.remoteAddress ?? '')}`;
-    if (ctx.path === '/health') show(ctx, await this.#limiter.look(key));
-    else count(ctx, await this.#limiter.take(key), 'Too many requests from this address.');
+    count(ctx, await this.#limiter.take(addressKey(ctx)), 'Too many requests from this address.');
+  }
+
+  /** Says what is left to the caller's network, and takes nothing from it. */
+  async showAddress(ctx: ApiContext): Promise<void> {
+    show(ctx, await this.#limiter.look(addressKey(ctx)));
   }
 }
+
+const addressKey = (ctx: ApiContext): string => `address:${networkOf(ctx.req.socket.remoteAddress ?? '')}`;
 
 function show(ctx: ApiContext, decision: RateDecision): void {
   ctx.set('X-RateLimit-Limit', String(decision.limit));

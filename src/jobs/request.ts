@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { isUploadId } from '../ids.ts';
+import { sentenceOf, wrongFields } from '../wrong-fields.ts';
 import { BRANCH_PATTERN, GIT_URL_PATTERN, isBranchName, isGitUrl } from './git.ts';
 import type { JobSpec, JobType } from './job.ts';
 
@@ -144,31 +145,19 @@ export const jobLimits = (images: { workerImage: string; agentImage: string }): 
   },
 });
 
-/** One sentence that names the field. */
-export function describeIssue(issue: z.core.$ZodIssue): { field: string; message: string } {
-  if (issue.code === 'unrecognized_keys') {
-    const field = [...issue.path, issue.keys[0]].join('.');
-    return { field, message: `unknown field \`${field}\`` };
-  }
-  const field = issue.path.join('.');
-  const message = issue.message.replace(/^Invalid input: /, '');
-  return { field, message: field === '' ? `the body: ${message}` : `\`${field}\`: ${message}` };
-}
-
 /** @throws FlashpodsError with the code of the first wrong field, and all wrong fields in `details.fields` */
 export function parseCreateJob(body: unknown): CreateJobRequest {
   const parsed = createJobSchema.safeParse(body);
   if (!parsed.success) {
-    const fields = parsed.error.issues.map(describeIssue);
-    const first = fields[0];
+    const fields = wrongFields(parsed.error.issues);
     const root = parsed.error.issues[0]?.path[0];
     const name = typeof root === 'string' ? root : '';
     const given =
       typeof body === 'object' && body !== null ? (body as Record<string, unknown>)[name] : undefined;
     const code =
       given === undefined || given === '' ? (MISSING_CODES[name] ?? FIELD_CODES[name]) : FIELD_CODES[name];
-    throw new FlashpodsError(code ?? 'invalid_request', first?.message, {
-      details: { field: first?.field, fields },
+    throw new FlashpodsError(code ?? 'invalid_request', sentenceOf(fields), {
+      details: { field: fields[0]?.field, fields },
     });
   }
   const request = parsed.data;

@@ -8,8 +8,8 @@ import type { Logger } from '../observability/logger.ts';
 import { type Amount, amountOf, fits, inApiUnits, inWords, NOTHING } from './amount.ts';
 import type { Job, JobSpec } from './job.ts';
 import type { CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
-import { type JobLimits, hashSpec, parseCreateJob, toJobSpec } from './request.ts';
-import { isTerminal, isWaiting, WAITING_STATES } from './states.ts';
+import { type CreateJobRequest, type JobLimits, hashSpec, toJobSpec } from './request.ts';
+import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import type { JobFilter, JobStore } from './store.ts';
 import { refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
 import type { TenantRegistry } from '../tenants/tenants.ts';
@@ -30,6 +30,16 @@ const LOOK_EVERY_MS = 1_000;
 /** What becomes of files that were there when a job was created. */
 const FILES_GONE: readonly ErrorCode[] = ['upload_not_found', 'upload_expired', 'upload_already_consumed'];
 
+const CANCEL_PAGE = 100;
+
+export interface JobPage {
+  readonly jobs: readonly { readonly job: Job; readonly wait: Wait | null }[];
+  /** How many match, on this page or not. */
+  readonly total: number;
+  /** The `beforePosition` of the next page; null when there is none. */
+  readonly nextBefore: number | null;
+}
+
 export class JobService {
   readonly #r: JobServiceResources;
 
@@ -40,11 +50,11 @@ export class JobService {
   /**
    * Accepts a job: row and journal entry first, then the queue. When Redis is away the job is accepted all the same
    * and stays `pending` until reconciliation enqueues it.
-   * @throws FlashpodsError for a wrong request, a reused key, resources that no host has, a limit of the owner, no room
+   * @param request as `parseCreateJob` gives it
+   * @throws FlashpodsError for a reused key, resources that no host has, a limit of the owner, no room
    *   with `reject`
    */
-  async create(owner: string, body: unknown): Promise<{ job: Job; created: boolean }> {
-    const request = parseCreateJob(body);
+  async create(owner: string, request: CreateJobRequest): Promise<{ job: Job; created: boolean }> {
     const spec = toJobSpec(request, this.#r.limits);
     const requestHash = hashSpec(spec);
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
@@ -128,8 +138,17 @@ export class JobService {
     return job;
   }
 
-  list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }> {
-    return this.#r.store.list(filter);
+  /** Newest first, each with how it stands in the queue. */
+  async list(filter: JobFilter): Promise<JobPage> {
+    // One more than asked for tells whether there is another page.
+    const { jobs: found, total } = await this.#r.store.list({ ...filter, limit: filter.limit + 1 });
+    const page = found.slice(0, filter.limit);
+    const waits = await this.waits(page);
+    return {
+      jobs: page.map((job, index) => ({ job, wait: waits[index] ?? null })),
+      total,
+      nextBefore: found.length > page.length ? (page.at(-1)?.position ?? null) : null,
+    };
   }
 
   /** The job when its state is no longer `since`, when it is terminal, or after `timeoutMs`: whatever comes first. */
@@ -211,6 +230,27 @@ export class JobService {
       // Something else may be ending it already (its exit, its timeout): it ends for that reason, and it ends.
       if (isWaiting(now.status) && now.endingReason === null) continue;
       return now;
+    }
+  }
+
+  /** Asks for the end of every active job with the label. @returns the ids of those that had not ended by themselves */
+  async cancelLabelled(label: readonly [string, string], owner: string | null): Promise<string[]> {
+    const cancelled: string[] = [];
+    // By pages: bounded memory, and a cancellation that is under way is not repeated.
+    const filter = { owner, states: ACTIVE_STATES, type: null, label, limit: CANCEL_PAGE };
+    for (let before: number | null = null; ;) {
+      const { jobs }: { jobs: Job[] } = await this.#r.store.list({ ...filter, beforePosition: before });
+      for (const { id } of jobs) {
+        try {
+          await this.cancel(id, owner);
+          cancelled.push(id);
+        } catch (error) {
+          if (!(error instanceof FlashpodsError) || error.code !== 'job_already_terminal') throw error;
+        }
+      }
+      const last = jobs.at(-1);
+      if (!last || jobs.length < CANCEL_PAGE) return cancelled;
+      before = last.position;
     }
   }
 

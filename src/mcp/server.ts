@@ -29,7 +29,7 @@ import {
 import { z } from 'zod';
 import { ClientError } from '../client/client-error.ts';
 import { FlashpodsError } from '../errors.ts';
-import { describeIssue } from '../jobs/request.ts';
+import { sentenceOf, wrongFields } from '../wrong-fields.ts';
 import { VERSION } from '../version.ts';
 import { type ConnectionState, type Extra, RequestContext } from './call-context.ts';
 import type {
@@ -165,8 +165,7 @@ function handleTools({ tools, toolError }: ServerDefinition, connection: Connect
 function inputOf({ name, input }: Tool, given: unknown): Readonly<Record<string, unknown>> {
   const parsed = input.safeParse(given ?? {});
   if (parsed.success) return parsed.data;
-  const fields = parsed.error.issues.map(describeIssue);
-  const problems = fields.map(({ message }) => message.replace(/^the body: /, '')).join('; ');
+  const problems = sentenceOf(wrongFields(parsed.error.issues, 'the arguments'));
   throw new FlashpodsError('invalid_request', `${name} was called with wrong arguments: ${problems}.`);
 }
 

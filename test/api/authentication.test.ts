@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
 import { after, before, describe, it } from 'mocha';
 import type { Principal, TokenVerifier } from '../../src/identity/principal.ts';
 import { digestOf } from '../../src/identity/token.ts';
@@ -22,7 +23,10 @@ class Holders implements TokenVerifier {
     this.#own = own;
   }
 
+  asked = 0;
+
   async find(digest: Buffer): Promise<Principal | null> {
+    this.asked += 1;
     const held = Object.entries(this.#holders).find(([token]) => digestOf(token).equals(digest));
     if (held) return this.revoked.has(held[0]) ? null : held[1];
     return this.#own.find(digest);
@@ -31,9 +35,26 @@ class Holders implements TokenVerifier {
 
 describe('authentication', () => {
   let api: RunningApi;
+  let holders: Holders;
+  let queueTakesMs = 0;
 
   before(async () => {
-    api = await startApi({ tokens: (own) => new Holders(own) });
+    api = await startApi({
+      tokens: (own) => (holders = new Holders(own)),
+      queue: (own) => ({
+        enqueue: (job) => own.enqueue(job),
+        withdraw: (id) => own.withdraw(id),
+        announce: (id, host) => own.announce(id, host),
+        subscribe: (id, listener) => own.subscribe(id, listener),
+        subscribeAll: (listener) => own.subscribeAll(listener),
+        waits: (jobs) => own.waits(jobs),
+        usage: () => own.usage(),
+        capacity: async () => {
+          await delay(queueTakesMs);
+          return own.capacity();
+        },
+      }),
+    });
   });
   after(() => api.stop());
 
@@ -106,6 +127,20 @@ describe('authentication', () => {
       assert.equal(body['error'], 'invalid_token', header);
     }
     assert.equal((await as(`bearer  ${api.token}`, 'GET', '/jobs')).status, 200);
+  });
+
+  it('looks at a token once for a request that only answers, and again and again for one that waits', async () => {
+    const created = await as(`Bearer ${api.token}`, 'POST', '/jobs', { type: 'worker', command: 'true' });
+    const asked = async (path: string): Promise<number> => {
+      const before = holders.asked;
+      assert.equal((await as(`Bearer ${api.token}`, 'GET', path)).status, 200);
+      return holders.asked - before;
+    };
+    queueTakesMs = 1_300;
+    assert.equal(await asked('/capacity'), 1);
+    queueTakesMs = 0;
+    assert.ok((await asked(`/jobs/${String(created.body['job_id'])}?wait=2`)) >= 3);
+    await as(`Bearer ${api.token}`, 'DELETE', `/jobs/${String(created.body['job_id'])}`);
   });
 
   it('takes no token from the query', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { after, before, describe, it } from 'mocha';
-import { MAX_JSON_BYTES } from '../../api/middleware/body.ts';
+import { MAX_JSON_BYTES } from '../../api/middleware/input.ts';
 import { raw } from './raw-http.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -153,6 +153,29 @@ describe('what a request carries', () => {
     await refused({ type: 'worker' }, { status: 400, code: 'missing_command' });
     await refused({ type: 'agent', git_branch: 'b' }, { status: 400, code: 'missing_task' });
     await refused({ type: 'agent', task: 't' }, { status: 400, code: 'missing_git_branch' });
+  });
+
+  it('names every field that is wrong or unknown at once, in body and query', async () => {
+    const wrong = { type: 'worker', command: 'true', cpus: 0, priority: 11, timeout_minuts: 5, ramm: 1 };
+    const { body } = await send(JSON.stringify(wrong));
+    for (const field of ['cpus', 'priority', 'timeout_minuts', 'ramm']) {
+      assert.ok(body.message.includes(`\`${field}\``), `${field} in ${body.message}`);
+    }
+    const { details } = body as { details: { fields?: { field: string }[] } };
+    assert.deepEqual(details.fields?.map(({ field }) => field).sort(), [
+      'cpus',
+      'priority',
+      'ramm',
+      'timeout_minuts',
+    ]);
+    const { status, body: query } = await api.caller.json<ErrorAnswer>(
+      'GET',
+      '/jobs?limit=0&statsu=all&curser=x',
+    );
+    assert.equal(status, 400);
+    for (const field of ['limit', 'statsu', 'curser']) {
+      assert.ok(query.message.includes(`\`${field}\``), `${field} in ${query.message}`);
+    }
   });
 
   it('takes a command of 10,000 bytes exactly', async () => {

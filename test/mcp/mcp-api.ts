@@ -1,7 +1,8 @@
 /** The route `/mcp` of the API with a definition of the test's own behind it; whoever asks is the same caller. */
 import Koa from 'koa';
 import { STOPPING } from '../../api/app.ts';
-import type { RequestState } from '../../api/context.ts';
+import { Caller } from '../../api/caller.ts';
+import type { ApiContext, RequestState } from '../../api/context.ts';
 import { abandonment } from '../../api/middleware/abandonment.ts';
 import { errorAnswers } from '../../api/middleware/errors.ts';
 import { requestId } from '../../api/middleware/request-id.ts';
@@ -18,10 +19,11 @@ export async function startMcpApi(define: () => ServerDefinition): Promise<ApiSe
   app.use(requestId);
   app.use(abandonment(stopping.signal));
   app.use(errorAnswers(silent));
-  app.use(async (ctx, next) => {
-    ctx.state.principal = { tokenId: 'test', owner: 'test', scopes: new Set() };
-    await next();
-  });
-  app.use(mcp({ hosts: [], stopping: stopping.signal, define: async () => define() }));
+  const principal = { tokenId: 'test', owner: 'test', scopes: new Set<never>() };
+  const tokens = { find: async () => principal };
+  const authenticate = async (ctx: ApiContext): Promise<void> => {
+    ctx.state.caller = new Caller(principal, Buffer.alloc(0), tokens);
+  };
+  app.use(mcp({ hosts: [], authenticate, stopping: stopping.signal, define: async () => define() }));
   return startApiServer({ app, listenAddr: '127.0.0.1:0', logger: silent });
 }

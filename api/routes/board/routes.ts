@@ -7,16 +7,22 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { KoaAdapter } from '@bull-board/koa';
 import type { Queue } from 'bullmq';
 import { FlashpodsError } from '../../../src/errors.ts';
-import { type ApiMiddleware, requireScope } from '../../context.ts';
+import type { ApiMiddleware } from '../../context.ts';
+import type { Authenticate } from '../../middleware/authentication.ts';
+import type { Access } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 
 export const BOARD_PATH = '/queues';
+const ACCESS: Access = { scope: 'admin', browsers: true };
 
 /** What the page loads: its own files, styles in the page; nothing from other hosts. */
 const CONTENT_SECURITY_POLICY =
   "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'self'";
 
-export function board({ boardQueues }: Pick<ApiResources, 'boardQueues'>): ApiMiddleware {
+export function board(
+  { boardQueues }: Pick<ApiResources, 'boardQueues'>,
+  authenticate: Authenticate,
+): ApiMiddleware {
   const adapter = new KoaAdapter().setBasePath(BOARD_PATH);
   const bullBoard = createBullBoard({
     queues: [],
@@ -36,7 +42,7 @@ export function board({ boardQueues }: Pick<ApiResources, 'boardQueues'>): ApiMi
       await next();
       return;
     }
-    requireScope(ctx, 'admin');
+    await authenticate(ctx, ACCESS);
     if (ctx.method !== 'GET' && ctx.method !== 'HEAD') {
       ctx.set('Allow', 'GET, HEAD');
       throw new FlashpodsError(

@@ -1,11 +1,11 @@
 import { FlashpodsError } from '../../../src/errors.ts';
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentCapacity } from './present.ts';
 import { capacitySchema } from './schema.ts';
 
 export const capacityOperations = ({ jobs }: Pick<ApiResources, 'jobs'>): readonly Operation[] => [
-  {
+  operation({
     id: 'getCapacity',
     tag: 'server',
     method: 'get',
@@ -21,5 +21,5 @@ export const capacityOperations = ({ jobs }: Pick<ApiResources, 'jobs'>): readon
       });
       ctx.body = presentCapacity(report);
     },
-  },
+  }),
 ];

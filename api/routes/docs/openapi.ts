@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { type ErrorCode, ERRORS } from '../../../src/errors.ts';
 import { VERSION } from '../../../src/version.ts';
 import { SESSION_COOKIE } from '../../middleware/authentication.ts';
-import { type Answer, documentPath, type Operation } from '../../operation.ts';
+import { type Answer, bodyOf, documentPath, type Operation } from '../../operation.ts';
 import { problemSchema, errorSchema, type SchemaObject, shapeOf } from './error-schema.ts';
 
 const TAGS: Readonly<Record<Operation['tag'], string>> = {
@@ -57,24 +57,22 @@ export function openApiDocument(operations: readonly Operation[]): OpenApiDocume
 }
 
 function pathOf(operation: Operation): Parameters<OpenAPIRegistry['registerPath']>[0] {
-  const examples = operation.body?.examples;
+  const body = bodyOf(operation);
+  const examples = operation.body && 'json' in operation.body ? operation.body.examples : undefined;
   const request = {
     ...(operation.params ? { params: operation.params } : {}),
     ...(operation.query ? { query: operation.query } : {}),
     ...(operation.headers ? { headers: operation.headers } : {}),
-    ...(operation.body
+    ...(body
       ? {
           body: {
-            required: operation.body.required,
-            content: Object.fromEntries(
-              Object.entries(operation.body.content).map(([type, schema]) => [
-                type,
-                {
-                  schema: schemaOf(schema),
-                  ...(examples && type === 'application/json' ? { examples: { ...examples } } : {}),
-                },
-              ]),
-            ),
+            required: operation.body?.required === true,
+            content: {
+              [body.type]: {
+                schema: schemaOf(body.schema ?? 'binary'),
+                ...(examples ? { examples: { ...examples } } : {}),
+              },
+            },
           },
         }
       : {}),
@@ -147,7 +145,7 @@ function responseOf(status: number, answer: Answer): ResponseConfig {
 
 /** Every code that the operation may answer: its own, and those that follow from what it declares. */
 export function errorCodesOf(operation: Operation): ReadonlySet<ErrorCode> {
-  const types = Object.keys(operation.body?.content ?? {});
+  const body = bodyOf(operation);
   const database: ErrorCode[] = ['internal_error', 'database_error'];
   return new Set<ErrorCode>([
     ...operation.errors,
@@ -161,8 +159,8 @@ export function errorCodesOf(operation: Operation): ReadonlySet<ErrorCode> {
         ] as const)),
     ...(operation.uncounted ? [] : (['rate_limited'] as const)),
     ...(operation.query ? (['invalid_request'] as const) : []),
-    ...(types.length > 0 ? (['invalid_request', 'unsupported_media_type'] as const) : []),
-    ...(types.includes('application/json') ? (['payload_too_large'] as const) : []),
+    ...(body ? (['invalid_request', 'unsupported_media_type'] as const) : []),
+    ...(body?.schema ? (['payload_too_large'] as const) : []),
     ...database,
   ]);
 }

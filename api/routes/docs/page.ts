@@ -1,5 +1,5 @@
 import { type ErrorCode, ERRORS } from '../../../src/errors.ts';
-import { documentPath, type Operation } from '../../operation.ts';
+import { bodyOf, documentPath, type Operation } from '../../operation.ts';
 import { escapeHtml, page } from './html.ts';
 import { errorCodesOf } from './openapi.ts';
 import { SCRIPT_ELEMENT, TOKEN_FIELD, tryForm } from './try.ts';
@@ -21,16 +21,18 @@ export function docsPage(operations: readonly Operation[]): string {
 }
 
 function section(operation: Operation): string {
-  const rows: [string, string][] = [
+  const body = bodyOf(operation);
+  const rows: (readonly [string, string])[] = [
     ...fields(operation.query, 'query'),
-    ...Object.entries(operation.body?.content ?? {}).map(([type, schema]): [string, string] => [
-      'body',
-      `<code>${escapeHtml(type)}</code>${schema === 'binary' ? '' : `: ${fieldNames(schema)}`}`,
-    ]),
-    ...Object.values(operation.body?.examples ?? {}).map(({ summary, value }): [string, string] => [
-      'example',
-      `${prose(summary)}<pre>${escapeHtml(JSON.stringify(value, null, 2))}</pre>`,
-    ]),
+    ...(body
+      ? ([['body', `<code>${body.type}</code>${body.schema ? `: ${fieldNames(body.schema)}` : ''}`]] as const)
+      : []),
+    ...Object.values(operation.body && 'json' in operation.body ? (operation.body.examples ?? {}) : {}).map(
+      ({ summary, value }): [string, string] => [
+        'example',
+        `${prose(summary)}<pre>${escapeHtml(JSON.stringify(value, null, 2))}</pre>`,
+      ],
+    ),
     ...Object.entries(operation.answers).map(([status, { description }]): [string, string] => [
       status,
       prose(description),

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import { contentSecurityPolicy } from './html.ts';
 import { openApiDocument } from './openapi.ts';
 import { docsPage } from './page.ts';
@@ -8,7 +8,7 @@ import { SCRIPT_HASH } from './try.ts';
 /** The two descriptions of `described`, and of themselves. */
 export function docsOperations(described: readonly Operation[]): readonly Operation[] {
   const own: Operation[] = [
-    {
+    operation({
       id: 'getOpenApi',
       tag: 'server',
       method: 'get',
@@ -26,8 +26,8 @@ export function docsOperations(described: readonly Operation[]): readonly Operat
         ctx.body = document;
         ctx.set('Content-Type', 'application/json; charset=utf-8');
       },
-    },
-    {
+    }),
+    operation({
       id: 'getDocs',
       tag: 'server',
       method: 'get',
@@ -41,7 +41,7 @@ export function docsOperations(described: readonly Operation[]): readonly Operat
         ctx.body = html;
         ctx.set('Content-Type', 'text/html; charset=utf-8');
       },
-    },
+    }),
   ];
   const all = [...described, ...own];
   const document = JSON.stringify(openApiDocument(all));

@@ -1,7 +1,7 @@
 /** The part of the page that sends requests: a form for every operation, and the script behind them. */
 import { createHash } from 'node:crypto';
 import type { z } from 'zod';
-import { documentPath, type Operation } from '../../operation.ts';
+import { bodyOf, documentPath, type Operation } from '../../operation.ts';
 import { escapeHtml } from './html.ts';
 
 /** The most of an answer that is shown, characters. Streams without end stop there or when the reader has enough. */
@@ -62,16 +62,16 @@ export const TOKEN_FIELD =
 
 /** A form that sends one request of the operation and shows its answer as it comes. */
 export function tryForm(operation: Operation): string {
-  const [type, schema] = Object.entries(operation.body?.content ?? {})[0] ?? ['', null];
+  const body = bodyOf(operation);
   const inputs = [
     ...textFields(operation.params, 'path', true),
     ...textFields(operation.query, 'query', false),
     ...textFields(operation.headers, 'header', false),
-    ...(schema === null ? [] : [bodyField(type, schema)]),
+    ...(body ? [bodyField(body)] : []),
   ];
   return (
     `<details><summary>try</summary><form data-method="${operation.method.toUpperCase()}" ` +
-    `data-path="${escapeHtml(documentPath(operation.path))}" data-type="${escapeHtml(type)}">${inputs.join('')}` +
+    `data-path="${escapeHtml(documentPath(operation.path))}" data-type="${body?.type ?? ''}">${inputs.join('')}` +
     '<button>Send</button> <button type="reset">Stop and clear</button><pre></pre></form></details>'
   );
 }
@@ -82,9 +82,9 @@ const textFields = (schema: z.ZodObject | undefined, place: string, required: bo
       `<label>${escapeHtml(name)} <input name="${place}:${escapeHtml(name)}"${required ? ' required' : ''}></label>`,
   );
 
-const bodyField = (type: string, schema: z.ZodType | 'binary'): string =>
-  `<label>${escapeHtml(type)} ${
-    schema === 'binary'
+const bodyField = ({ type, schema }: NonNullable<ReturnType<typeof bodyOf>>): string =>
+  `<label>${type} ${
+    schema === null
       ? '<input type="file" name="body:file">'
       : '<textarea name="body:json" rows="4" spellcheck="false"></textarea>'
   }</label>`;

@@ -3,9 +3,8 @@ import { FlashpodsError } from '../../../src/errors.ts';
 import { BEGINNING, type EventsCursor, parseEventId } from '../../../src/jobs/events-cursor.ts';
 import { EventsFeed } from '../../../src/jobs/events-feed.ts';
 import { isTerminal } from '../../../src/jobs/states.ts';
-import { type RouteContext, viewOf } from '../../context.ts';
-import { checkQuery } from '../../middleware/body.ts';
-import type { Operation } from '../../operation.ts';
+import { abandonedOf, type RouteContext, viewOf } from '../../context.ts';
+import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { jobIdParams } from '../jobs/schema.ts';
 import { eventsHeaders, eventsQuery } from './schema.ts';
@@ -43,14 +42,14 @@ export const eventOperations = ({
   /** @throws FlashpodsError events_expired, invalid_request */
   async function cursorFrom(
     ctx: RouteContext,
+    lastEventId: string | undefined,
     logBytes: () => Promise<number>,
     fresh: (newest: number) => EventsCursor,
   ): Promise<EventsCursor> {
-    const query = checkQuery(eventsQuery, ctx);
     // An EventSource repeats its address, and knows better by then.
     const header = ctx.get('Last-Event-ID');
     const field = header === '' ? 'last_event_id' : 'Last-Event-ID';
-    const id = header === '' ? query.last_event_id : header;
+    const id = header === '' ? lastEventId : header;
     const { oldest, newest } = await store.journalBounds();
     if (id === undefined) return fresh(newest);
     const cursor = parseEventId(id);
@@ -69,7 +68,7 @@ export const eventOperations = ({
   }
 
   return [
-    {
+    operation({
       id: 'listJobEvents',
       tag: 'events',
       method: 'get',
@@ -86,11 +85,11 @@ export const eventOperations = ({
         204: { description: 'All was told: an `EventSource` does not come again.' },
       },
       errors: ['invalid_request', 'job_not_found', 'events_expired'],
-      async handle(ctx) {
-        const job = await jobs.get(ctx.params['id'] ?? '', viewOf(ctx));
+      async handle(ctx, { params, query }) {
+        const job = await jobs.get(params.id, viewOf(ctx));
         // Of a log that is deleted nothing can be told twice or left out.
         const logBytes = async (): Promise<number> => (await logs.size(job.id)) ?? Number.POSITIVE_INFINITY;
-        const cursor = await cursorFrom(ctx, logBytes, () => BEGINNING);
+        const cursor = await cursorFrom(ctx, query.last_event_id, logBytes, () => BEGINNING);
         if (isTerminal(job.status)) {
           const rest = await store.events({ jobId: job.id, afterPosition: cursor.after, limit: 1 });
           if (rest.length === 0) {
@@ -100,8 +99,8 @@ export const eventOperations = ({
         }
         stream(ctx, (abandoned) => jobEvents(resources, cursor, job, abandoned));
       },
-    },
-    {
+    }),
+    operation({
       id: 'listEvents',
       tag: 'events',
       method: 'get',
@@ -114,19 +113,21 @@ export const eventOperations = ({
       headers: eventsHeaders,
       answers: { 200: { description: 'The stream.', content: { 'text/event-stream': 'text' } } },
       errors: ['invalid_request', 'events_expired'],
-      async handle(ctx) {
+      async handle(ctx, { query }) {
         // An offset is of the log of whatever job the id came from: it says nothing here.
         const noLog = (): Promise<number> => Promise.resolve(Number.POSITIVE_INFINITY);
-        const cursor = await cursorFrom(ctx, noLog, (newest) => ({ ...BEGINNING, after: newest }));
+        const cursor = await cursorFrom(ctx, query.last_event_id, noLog, (newest) => ({
+          ...BEGINNING,
+          after: newest,
+        }));
         const viewer = viewOf(ctx);
         stream(ctx, (abandoned) => allEvents(resources, cursor, viewer, abandoned));
       },
-    },
+    }),
   ];
 };
 
 function stream(ctx: RouteContext, begin: (abandoned: AbortSignal) => AsyncGenerator<string>): void {
-  const { abandoned } = ctx.state;
   ctx.status = 200;
   ctx.set('Content-Type', 'text/event-stream; charset=utf-8');
   ctx.set('Cache-Control', 'no-store, no-transform');
@@ -136,6 +137,7 @@ function stream(ctx: RouteContext, begin: (abandoned: AbortSignal) => AsyncGener
     ctx.body = '';
     return;
   }
+  const abandoned = abandonedOf(ctx);
   ctx.body = Readable.from(begin(abandoned), { objectMode: false, highWaterMark: 16 * 1024 });
   const cut = (): void => {
     if (ctx.res.destroyed) return;

@@ -1,12 +1,12 @@
 import { VERSION } from '../../../src/version.ts';
 import type { Health } from '../../health.ts';
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import { healthSchema } from './schema.ts';
 
 const content = { 'application/json': healthSchema };
 
 export const healthOperations = (health: Health): readonly Operation[] => [
-  {
+  operation({
     id: 'getHealth',
     tag: 'server',
     method: 'get',
@@ -27,5 +27,5 @@ export const healthOperations = (health: Health): readonly Operation[] => [
       ctx.status = status === 'unhealthy' ? 503 : 200;
       ctx.body = { status, version: VERSION, uptime_seconds: Math.floor(process.uptime()), checks };
     },
-  },
+  }),
 ];

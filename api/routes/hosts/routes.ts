@@ -1,4 +1,4 @@
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentHost } from './present.ts';
 import { hostNameParams, hostSchema } from './schema.ts';
@@ -6,7 +6,7 @@ import { hostNameParams, hostSchema } from './schema.ts';
 const asItIs = { 200: { description: 'As it is now.', content: { 'application/json': hostSchema } } };
 
 export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly Operation[] => [
-  {
+  operation({
     id: 'getHost',
     tag: 'server',
     method: 'get',
@@ -16,11 +16,11 @@ export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly
     params: hostNameParams,
     answers: asItIs,
     errors: ['host_not_found'],
-    async handle(ctx) {
-      ctx.body = presentHost(await hosts.get(ctx.params['name'] ?? ''));
+    async handle(ctx, { params: { name } }) {
+      ctx.body = presentHost(await hosts.get(name));
     },
-  },
-  {
+  }),
+  operation({
     id: 'drainHost',
     tag: 'server',
     method: 'post',
@@ -32,11 +32,11 @@ export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly
     params: hostNameParams,
     answers: asItIs,
     errors: ['host_not_found'],
-    async handle(ctx) {
-      ctx.body = presentHost(await hosts.drain(ctx.params['name'] ?? ''));
+    async handle(ctx, { params: { name } }) {
+      ctx.body = presentHost(await hosts.drain(name));
     },
-  },
-  {
+  }),
+  operation({
     id: 'undrainHost',
     tag: 'server',
     method: 'post',
@@ -46,11 +46,11 @@ export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly
     params: hostNameParams,
     answers: asItIs,
     errors: ['host_not_found', 'service_unavailable'],
-    async handle(ctx) {
-      ctx.body = presentHost(await hosts.undrain(ctx.params['name'] ?? ''));
+    async handle(ctx, { params: { name } }) {
+      ctx.body = presentHost(await hosts.undrain(name));
     },
-  },
-  {
+  }),
+  operation({
     id: 'removeHost',
     tag: 'server',
     method: 'delete',
@@ -62,9 +62,9 @@ export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly
     params: hostNameParams,
     answers: { 204: { description: 'It is forgotten.' } },
     errors: ['host_not_found', 'host_in_use', 'service_unavailable'],
-    async handle(ctx) {
-      await hosts.remove(ctx.params['name'] ?? '');
+    async handle(ctx, { params: { name } }) {
+      await hosts.remove(name);
       ctx.status = 204;
     },
-  },
+  }),
 ];

@@ -1,17 +1,13 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { Readable } from 'node:stream';
-import { archiveArtifacts } from '../../../src/artifacts/archive.ts';
-import { parseArtifactName } from '../../../src/artifacts/artifact-name.ts';
-import type { ArtifactStore, OpenArtifact } from '../../../src/artifacts/artifact-store.ts';
 import { FlashpodsError } from '../../../src/errors.ts';
-import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
-import { isTerminal } from '../../../src/jobs/states.ts';
+import type { ArtifactRecord } from '../../../src/jobs/job.ts';
+import type { JobResults } from '../../../src/jobs/results.ts';
 import { type RouteContext, viewOf } from '../../context.ts';
 import { answerError } from '../../middleware/errors.ts';
-import type { Operation } from '../../operation.ts';
-import type { ApiResources } from '../../resources.ts';
-import { type ByteRange, entityTagMatches, parseRange } from './byte-range.ts';
+import { operation, type Operation } from '../../operation.ts';
+import { entityTagMatches, parseRange } from './byte-range.ts';
 import { presentArtifacts } from './present.ts';
 import {
   archiveHeaders,
@@ -28,13 +24,8 @@ const STATE_ERRORS = [
   'artifacts_deleted',
 ] as const;
 
-export const artifactOperations = ({
-  jobs,
-  store,
-  artifacts: files,
-  config,
-}: Pick<ApiResources, 'jobs' | 'store' | 'artifacts' | 'config'>): readonly Operation[] => [
-  {
+export const artifactOperations = (results: JobResults): readonly Operation[] => [
+  operation({
     id: 'listArtifacts',
     tag: 'logs and artifacts',
     method: 'get',
@@ -44,14 +35,12 @@ export const artifactOperations = ({
     params: jobIdParams,
     answers: { 200: { description: 'The artifacts.', content: { 'application/json': artifactListSchema } } },
     errors: STATE_ERRORS,
-    async handle(ctx) {
-      const job = assertCollected(await jobs.get(ctx.params['id'] ?? '', viewOf(ctx)));
-      const expiresAt =
-        job.completedAt === null ? null : job.completedAt + config.artifactRetentionHours * 3_600_000;
-      ctx.body = presentArtifacts(await store.artifacts(job.id), expiresAt);
+    async handle(ctx, { params: { id } }) {
+      const { artifacts, expiresAt } = await results.collected(id, viewOf(ctx));
+      ctx.body = presentArtifacts(artifacts, expiresAt);
     },
-  },
-  {
+  }),
+  operation({
     id: 'getArtifact',
     tag: 'logs and artifacts',
     method: 'get',
@@ -68,16 +57,12 @@ export const artifactOperations = ({
       416: { description: 'The range lies beyond the end; the error is `invalid_request`.' },
     },
     errors: ['invalid_artifact_name', 'artifact_not_found', ...STATE_ERRORS],
-    async handle(ctx) {
-      const name = parseArtifactName(ctx.params['name'] ?? '');
-      const job = assertCollected(await jobs.get(ctx.params['id'] ?? '', viewOf(ctx)));
-      // Only what was recorded is ever opened: the name of a request never becomes a path by itself.
-      const artifact = (await store.artifacts(job.id)).find((candidate) => candidate.name === name);
-      if (!artifact) throw new FlashpodsError('artifact_not_found');
-      await answerWithFile(ctx, artifact, () => files.open(job.id, artifact.name));
+    async handle(ctx, { params: { id, name } }) {
+      const { job, artifact } = await results.artifact(id, viewOf(ctx), name);
+      await answerWithFile(ctx, artifact, () => results.open(job, artifact));
     },
-  },
-  {
+  }),
+  operation({
     id: 'getArtifactArchive',
     tag: 'logs and artifacts',
     method: 'get',
@@ -94,12 +79,11 @@ export const artifactOperations = ({
       304: { description: 'The caller has it already.' },
     },
     errors: STATE_ERRORS,
-    async handle(ctx) {
-      const job = assertCollected(await jobs.get(ctx.params['id'] ?? '', viewOf(ctx)));
-      const artifacts = await store.artifacts(job.id);
+    async handle(ctx, { params: { id } }) {
+      const collected = await results.collected(id, viewOf(ctx));
       ctx.set('Accept-Ranges', 'none');
-      if (answeredAsKnown(ctx, archiveTag(artifacts))) return;
-      ctx.attachment(`${job.id}-artifacts.tar.gz`);
+      if (answeredAsKnown(ctx, archiveTag(collected.artifacts))) return;
+      ctx.attachment(`${collected.job.id}-artifacts.tar.gz`);
       ctx.type = 'application/gzip';
       ctx.status = 200;
       if (ctx.method === 'HEAD') {
@@ -107,24 +91,15 @@ export const artifactOperations = ({
         ctx.body = Readable.from([]);
         return;
       }
-      await assertThere(files, job.id, artifacts[0]);
-      ctx.body = archiveArtifacts(files, job.id, artifacts);
+      ctx.body = await results.archive(collected);
     },
-  },
+  }),
 ];
-
-/** @throws FlashpodsError artifacts_not_available, copy_in_progress, artifacts_deleted */
-function assertCollected(job: Job): Job {
-  if (job.artifactsDeletedAt !== null || job.status === 'cleaned')
-    throw new FlashpodsError('artifacts_deleted');
-  if (isTerminal(job.status)) return job;
-  throw new FlashpodsError(job.endedAt === null ? 'artifacts_not_available' : 'copy_in_progress');
-}
 
 async function answerWithFile(
   ctx: RouteContext,
   artifact: ArtifactRecord,
-  openFile: () => Promise<OpenArtifact | null>,
+  openFile: () => ReturnType<JobResults['open']>,
 ): Promise<void> {
   const tag = `"${artifact.sha256}"`;
   ctx.set('Accept-Ranges', 'bytes');
@@ -142,24 +117,15 @@ async function answerWithFile(
   }
   ctx.attachment(basename(artifact.name));
   if (ctx.response.get('Content-Type') === '') ctx.set('Content-Type', 'application/octet-stream');
-  const { first, last }: ByteRange = range ?? { first: 0, last: size - 1 };
+  const { start, end } = range ?? { start: 0, end: size - 1 };
   ctx.status = range ? 206 : 200;
-  if (range) ctx.set('Content-Range', `bytes ${first}-${last}/${size}`);
+  if (range) ctx.set('Content-Range', `bytes ${start}-${end}/${size}`);
   if (ctx.method === 'HEAD' || size === 0) {
     ctx.body = '';
   } else {
-    const file = await openFile();
-    // Deleted between the look at the row and now.
-    if (!file) throw new FlashpodsError('artifacts_deleted');
-    if (file.sizeBytes !== size) {
-      await file.close();
-      throw new Error(
-        `artifact ${JSON.stringify(artifact.name)} has ${file.sizeBytes} bytes instead of ${size}`,
-      );
-    }
-    ctx.body = file.read({ first, last });
+    ctx.body = (await openFile()).read({ first: start, last: end });
   }
-  ctx.set('Content-Length', String(last - first + 1));
+  ctx.set('Content-Length', String(end - start + 1));
 }
 
 /** Sets the validator; answers 304 if the caller has this already. @returns whether it did */
@@ -177,15 +143,3 @@ const archiveTag = (artifacts: readonly ArtifactRecord[]): string => {
   const content = JSON.stringify(artifacts.map(({ name, sha256 }) => [name, sha256]));
   return `W/"${createHash('sha256').update(content).digest('hex')}"`;
 };
-
-/** @throws FlashpodsError artifacts_deleted when the files went between the look at the row and now */
-async function assertThere(
-  files: ArtifactStore,
-  jobId: string,
-  artifact: ArtifactRecord | undefined,
-): Promise<void> {
-  if (!artifact) return;
-  const file = await files.open(jobId, artifact.name);
-  if (!file) throw new FlashpodsError('artifacts_deleted');
-  await file.close();
-}

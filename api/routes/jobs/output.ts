@@ -1,17 +1,12 @@
-import { FlashpodsError } from '../../../src/errors.ts';
+import type { JobResults } from '../../../src/jobs/results.ts';
 import { viewOf } from '../../context.ts';
-import { checkQuery } from '../../middleware/body.ts';
-import type { Operation } from '../../operation.ts';
-import type { ApiResources } from '../../resources.ts';
+import { operation, type Operation } from '../../operation.ts';
 import { jobIdParams, outputQuery, outputSchema } from './schema.ts';
 
 const DEFAULT_TAIL = 100;
 
-export const outputOperations = ({
-  jobs,
-  logs,
-}: Pick<ApiResources, 'jobs' | 'logs'>): readonly Operation[] => [
-  {
+export const outputOperations = (results: JobResults): readonly Operation[] => [
+  operation({
     id: 'getOutput',
     tag: 'logs and artifacts',
     method: 'get',
@@ -34,25 +29,17 @@ export const outputOperations = ({
       },
     },
     errors: ['invalid_request', 'job_not_found', 'logs_not_available', 'logs_deleted'],
-    async handle(ctx) {
-      const { tail, offset, format } = checkQuery(outputQuery, ctx);
-      const job = await jobs.get(ctx.params['id'] ?? '', viewOf(ctx));
-      if (job.logsDeletedAt !== null || job.status === 'cleaned') throw new FlashpodsError('logs_deleted');
+    async handle(ctx, { params: { id }, query: { tail = DEFAULT_TAIL, offset, format } }) {
+      const from = offset === undefined ? { tail } : { offset };
       if (format === 'ndjson') {
-        const from = offset === undefined ? { tail: tail ?? DEFAULT_TAIL } : { offset };
-        const page = await logs.readRecords(job.id, from);
-        if (!page) throw new FlashpodsError('logs_not_available');
+        const page = await results.records(id, viewOf(ctx), from);
         ctx.set('X-Next-Offset', String(page.nextOffset));
         ctx.set('X-Total-Bytes', String(page.totalBytes));
         ctx.body = page.records.map((record) => `${JSON.stringify(record)}\n`).join('');
         ctx.set('Content-Type', 'application/x-ndjson; charset=utf-8');
         return;
       }
-      const page =
-        offset === undefined
-          ? await logs.readTail(job.id, tail ?? DEFAULT_TAIL)
-          : await logs.readFrom(job.id, offset);
-      if (!page) throw new FlashpodsError('logs_not_available');
+      const page = await results.text(id, viewOf(ctx), from);
       ctx.body = {
         output: page.output.toString('utf8'),
         lines: page.lines,
@@ -61,5 +48,5 @@ export const outputOperations = ({
         next_offset: page.nextOffset,
       };
     },
-  },
+  }),
 ];

@@ -1,9 +1,16 @@
 import type { z } from 'zod';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
+import type { JobPage } from '../../../src/jobs/service.ts';
 import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
 import type { Wait } from '../../../src/jobs/wait.ts';
 import { isoTime, isoTimeOrNull } from '../time.ts';
-import type { artifactListSchema, createdJobSchema, jobSchema } from './schema.ts';
+import {
+  type artifactListSchema,
+  type createdJobSchema,
+  cursorAfter,
+  type jobListSchema,
+  type jobSchema,
+} from './schema.ts';
 
 /** Seconds with three decimals; clocks that were set back give 0. */
 const seconds = (from: number, to: number): number => Math.max(0, to - from) / 1_000;
@@ -61,6 +68,12 @@ export function presentJobSummary(job: Job, wait: Wait | null, now = Date.now())
 export const presentJob = (job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> => ({
   ...presentJobSummary(job, wait, now),
   ...(job.type === 'agent' ? { context: job.context } : {}),
+});
+
+export const presentJobList = ({ jobs, total, nextBefore }: JobPage): z.infer<typeof jobListSchema> => ({
+  jobs: jobs.map(({ job, wait }) => presentJobSummary(job, wait)),
+  total,
+  next_cursor: nextBefore === null ? null : cursorAfter(nextBefore),
 });
 
 export const presentCreated = (

@@ -1,29 +1,22 @@
-import { createJobSchema } from '../../../src/jobs/request.ts';
-import type { Job } from '../../../src/jobs/job.ts';
-import { ACTIVE_STATES, type JobState } from '../../../src/jobs/states.ts';
-import { FlashpodsError } from '../../../src/errors.ts';
-import { principalOf, viewOf } from '../../context.ts';
-import { checkQuery, readJson } from '../../middleware/body.ts';
-import type { Operation } from '../../operation.ts';
+import { createJobSchema, parseCreateJob } from '../../../src/jobs/request.ts';
+import { abandonedOf, principalOf, viewOf } from '../../context.ts';
+import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
-import { presentCreated, presentJob, presentJobSummary } from './present.ts';
+import { presentCreated, presentJob, presentJobList } from './present.ts';
 import {
   cancelJobsQuery,
   cancelledJobSchema,
   cancelledJobsSchema,
   createdJobSchema,
-  cursorAfter,
   getJobQuery,
   jobIdParams,
   jobListSchema,
   jobSchema,
+  listFilter,
   listJobsQuery,
 } from './schema.ts';
 
 type Resources = Pick<ApiResources, 'jobs'>;
-
-/** A page of `DELETE /jobs?label=`: bounded memory, and a cancellation that is under way is not repeated. */
-const CANCEL_PAGE = 100;
 
 const CREATE_EXAMPLES = {
   worker: {
@@ -53,7 +46,7 @@ const CREATE_EXAMPLES = {
 } as const;
 
 export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
-  {
+  operation({
     id: 'createJob',
     tag: 'jobs',
     method: 'post',
@@ -62,7 +55,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     description:
       'A `client_job_id` makes creation idempotent: the same request again is answered with the same job, and 200.',
     scope: 'jobs:write',
-    body: { required: true, content: { 'application/json': createJobSchema }, examples: CREATE_EXAMPLES },
+    body: { required: true, json: createJobSchema, parse: parseCreateJob, examples: CREATE_EXAMPLES },
     answers: {
       201: { description: 'The job is created.', content: { 'application/json': createdJobSchema } },
       200: { description: 'The job existed already.', content: { 'application/json': createdJobSchema } },
@@ -90,14 +83,14 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       'insufficient_resources',
       'service_unavailable',
     ],
-    async handle(ctx) {
-      const outcome = await jobs.create(principalOf(ctx).owner, await readJson(ctx));
+    async handle(ctx, { body }) {
+      const outcome = await jobs.create(principalOf(ctx).owner, body);
       ctx.status = outcome.created ? 201 : 200;
       ctx.set('Location', `/jobs/${outcome.job.id}`);
       ctx.body = presentCreated(outcome, await jobs.wait(outcome.job));
     },
-  },
-  {
+  }),
+  operation({
     id: 'listJobs',
     tag: 'jobs',
     method: 'get',
@@ -107,28 +100,11 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     query: listJobsQuery,
     answers: { 200: { description: 'A page of jobs.', content: { 'application/json': jobListSchema } } },
     errors: ['invalid_request'],
-    async handle(ctx) {
-      const query = checkQuery(listJobsQuery, ctx);
-      // One more than asked for tells whether there is another page.
-      const { jobs: found, total } = await jobs.list({
-        owner: viewOf(ctx),
-        states: statesOf(query.status),
-        type: query.type ?? null,
-        label: query.label ?? null,
-        limit: query.limit + 1,
-        beforePosition: query.cursor ?? null,
-      });
-      const page = found.slice(0, query.limit);
-      const last = page.at(-1);
-      const waits = await jobs.waits(page);
-      ctx.body = {
-        jobs: page.map((job, index) => presentJobSummary(job, waits[index] ?? null)),
-        total,
-        next_cursor: found.length > page.length && last ? cursorAfter(last.position) : null,
-      };
+    async handle(ctx, { query }) {
+      ctx.body = presentJobList(await jobs.list(listFilter(query, viewOf(ctx))));
     },
-  },
-  {
+  }),
+  operation({
     id: 'cancelJobs',
     tag: 'jobs',
     method: 'delete',
@@ -140,31 +116,11 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       200: { description: 'What is being cancelled.', content: { 'application/json': cancelledJobsSchema } },
     },
     errors: ['invalid_request'],
-    async handle(ctx) {
-      const { label } = checkQuery(cancelJobsQuery, ctx);
-      const owner = viewOf(ctx);
-      const cancelled: string[] = [];
-      let beforePosition: number | null = null;
-      for (;;) {
-        const page: Job[] = (
-          await jobs.list({
-            owner,
-            states: ACTIVE_STATES,
-            type: null,
-            label,
-            limit: CANCEL_PAGE,
-            beforePosition,
-          })
-        ).jobs;
-        for (const job of page) if (await cancelIfActive(jobs, job.id, owner)) cancelled.push(job.id);
-        const last = page.at(-1);
-        if (!last || page.length < CANCEL_PAGE) break;
-        beforePosition = last.position;
-      }
-      ctx.body = { cancelled };
+    async handle(ctx, { query: { label } }) {
+      ctx.body = { cancelled: await jobs.cancelLabelled(label, viewOf(ctx)) };
     },
-  },
-  {
+  }),
+  operation({
     id: 'getJob',
     tag: 'jobs',
     method: 'get',
@@ -176,18 +132,16 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     query: getJobQuery,
     answers: { 200: { description: 'The job.', content: { 'application/json': jobSchema } } },
     errors: ['invalid_request', 'job_not_found'],
-    async handle(ctx) {
-      const { wait } = checkQuery(getJobQuery, ctx);
-      const id = ctx.params['id'] ?? '';
+    async handle(ctx, { params: { id }, query: { wait } }) {
       const owner = viewOf(ctx);
       const job =
         wait === undefined || ctx.method === 'HEAD'
           ? await jobs.get(id, owner)
-          : await jobs.waitForChange(id, owner, wait * 1_000, ctx.state.abandoned);
+          : await jobs.waitForChange(id, owner, wait * 1_000, abandonedOf(ctx));
       ctx.body = presentJob(job, await jobs.wait(job));
     },
-  },
-  {
+  }),
+  operation({
     id: 'cancelJob',
     tag: 'jobs',
     method: 'delete',
@@ -200,12 +154,12 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       200: { description: 'The job is being ended.', content: { 'application/json': cancelledJobSchema } },
     },
     errors: ['job_not_found', 'job_already_terminal'],
-    async handle(ctx) {
-      const job = await jobs.cancel(ctx.params['id'] ?? '', viewOf(ctx));
+    async handle(ctx, { params: { id } }) {
+      const job = await jobs.cancel(id, viewOf(ctx));
       ctx.body = { job_id: job.id, status: 'cancelled', message: 'Job termination initiated' };
     },
-  },
-  {
+  }),
+  operation({
     id: 'rerunJob',
     tag: 'jobs',
     method: 'post',
@@ -227,29 +181,11 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       'insufficient_resources',
       'service_unavailable',
     ],
-    async handle(ctx) {
-      const job = await jobs.rerun(ctx.params['id'] ?? '', viewOf(ctx));
+    async handle(ctx, { params: { id } }) {
+      const job = await jobs.rerun(id, viewOf(ctx));
       ctx.status = 201;
       ctx.set('Location', `/jobs/${job.id}`);
       ctx.body = presentCreated({ job, created: true }, await jobs.wait(job));
     },
-  },
+  }),
 ];
-
-const statesOf = (status: 'all' | 'active' | JobState): readonly JobState[] | null =>
-  status === 'all' ? null : status === 'active' ? ACTIVE_STATES : [status];
-
-/** @returns false when it ended by itself in between */
-async function cancelIfActive(
-  jobs: ApiResources['jobs'],
-  id: string,
-  owner: string | null,
-): Promise<boolean> {
-  try {
-    await jobs.cancel(id, owner);
-    return true;
-  } catch (error) {
-    if (error instanceof FlashpodsError && error.code === 'job_already_terminal') return false;
-    throw error;
-  }
-}

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
+import { ACTIVE_STATES, ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
+import type { JobFilter } from '../../../src/jobs/store.ts';
 import { timeSchema } from '../time.ts';
 
 export const jobIdParams = z.strictObject({ id: z.string().describe('`job_…`') });
@@ -57,6 +58,16 @@ export const listJobsQuery = z.strictObject({
   label: label.optional(),
   limit: digits(1, 100).default(20),
   cursor: cursor.optional(),
+});
+
+/** What the query asks of the jobs of that owner; null: of all. */
+export const listFilter = (query: z.output<typeof listJobsQuery>, owner: string | null): JobFilter => ({
+  owner,
+  states: query.status === 'all' ? null : query.status === 'active' ? ACTIVE_STATES : [query.status],
+  type: query.type ?? null,
+  label: query.label ?? null,
+  limit: query.limit,
+  beforePosition: query.cursor ?? null,
 });
 
 export const cancelJobsQuery = z.strictObject({ label });

@@ -4,8 +4,10 @@ import { Readable } from 'node:stream';
 import { FlashpodsError } from '../../../src/errors.ts';
 import type { ServerDefinition } from '../../../src/mcp/definition.ts';
 import type { HttpSessions } from '../../../src/mcp/http-sessions.ts';
-import { type ApiContext, type ApiMiddleware, principalOf } from '../../context.ts';
-import { readJson } from '../../middleware/body.ts';
+import { abandonedOf, type ApiContext, type ApiMiddleware, principalOf } from '../../context.ts';
+import type { Authenticate } from '../../middleware/authentication.ts';
+import { readJson } from '../../middleware/input.ts';
+import { ANY_TOKEN } from '../../router.ts';
 import { requireKnownHost } from './hosts.ts';
 
 const PATH = '/mcp';
@@ -21,13 +23,14 @@ export interface McpCaller {
 export interface McpOptions {
   /** Names by which this server may be called, beside addresses and `localhost`; lower case. */
   readonly hosts: readonly string[];
+  readonly authenticate: Authenticate;
   /** Ends every session. */
   readonly stopping: AbortSignal;
   /** What a new session offers. */
   readonly define: (caller: McpCaller) => Promise<ServerDefinition>;
 }
 
-export function mcp({ hosts, stopping, define }: McpOptions): ApiMiddleware {
+export function mcp({ hosts, authenticate, stopping, define }: McpOptions): ApiMiddleware {
   let sessions: Promise<HttpSessions> | undefined;
 
   async function load(): Promise<HttpSessions> {
@@ -44,6 +47,7 @@ export function mcp({ hosts, stopping, define }: McpOptions): ApiMiddleware {
       await next();
       return;
     }
+    await authenticate(ctx, ANY_TOKEN);
     requireKnownHost({ host: ctx.get('Host'), origin: ctx.get('Origin') }, hosts);
     if (!METHODS.includes(ctx.method)) {
       ctx.set('Allow', METHODS.join(', '));
@@ -89,7 +93,7 @@ function answer(ctx: ApiContext, response: Response): void {
   // A stream may say nothing for long; its client has to learn that it is open.
   ctx.flushHeaders();
   const cut = (): void => void stream.destroy();
-  const { abandoned } = ctx.state;
+  const abandoned = abandonedOf(ctx);
   if (abandoned.aborted) cut();
   else abandoned.addEventListener('abort', cut, { once: true });
 }

@@ -2,15 +2,14 @@ import { FlashpodsError } from '../../../src/errors.ts';
 import type { TokenVerifier } from '../../../src/identity/principal.ts';
 import { digestOf } from '../../../src/identity/token.ts';
 import { requireSameOrigin, SESSION_COOKIE } from '../../middleware/authentication.ts';
-import { check, readJson } from '../../middleware/body.ts';
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import { SESSION_LIFETIME_MS, type Sessions } from '../../sessions.ts';
 import { openSessionSchema } from './schema.ts';
 
 const cookieOptions = { httpOnly: true, sameSite: 'strict', path: '/', overwrite: true } as const;
 
 export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): readonly Operation[] => [
-  {
+  operation({
     id: 'openSession',
     tag: 'server',
     method: 'post',
@@ -19,7 +18,7 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
     description:
       'The cookie opens `/queues` and nothing else; from this server’s own pages, under this host name.',
     scope: 'body',
-    body: { required: true, content: { 'application/json': openSessionSchema } },
+    body: { required: true, json: openSessionSchema },
     answers: {
       204: {
         description: 'Signed in.',
@@ -33,9 +32,8 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
       'invalid_token',
       'insufficient_scope',
     ],
-    async handle(ctx) {
+    async handle(ctx, { body: { token } }) {
       requireSameOrigin(ctx);
-      const { token } = check(openSessionSchema, await readJson(ctx));
       const digest = digestOf(token);
       if (!(await tokens.find(digest))) throw new FlashpodsError('invalid_token');
       ctx.cookies.set(SESSION_COOKIE, await sessions.open(digest, ctx.host), {
@@ -44,8 +42,8 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
       });
       ctx.status = 204;
     },
-  },
-  {
+  }),
+  operation({
     id: 'closeSession',
     tag: 'server',
     method: 'delete',
@@ -61,5 +59,5 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
       ctx.cookies.set(SESSION_COOKIE, null, cookieOptions);
       ctx.status = 204;
     },
-  },
+  }),
 ];

@@ -1,7 +1,6 @@
 import { FlashpodsError } from '../../../src/errors.ts';
 import { principalOf, viewOf } from '../../context.ts';
-import { check, readJson } from '../../middleware/body.ts';
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentTenant, readLimits } from './present.ts';
 import { ownerName } from '../tokens/schema.ts';
@@ -11,7 +10,7 @@ export const tenantOperations = ({
   tenants,
   jobs,
 }: Pick<ApiResources, 'tenants' | 'jobs'>): readonly Operation[] => [
-  {
+  operation({
     id: 'listTenants',
     tag: 'tenants',
     method: 'get',
@@ -35,8 +34,8 @@ export const tenantOperations = ({
         ),
       };
     },
-  },
-  {
+  }),
+  operation({
     id: 'getTenant',
     tag: 'tenants',
     method: 'get',
@@ -47,8 +46,7 @@ export const tenantOperations = ({
     params: tenantParams,
     answers: { 200: { description: 'The tenant.', content: { 'application/json': tenantSchema } } },
     errors: ['not_found', 'service_unavailable'],
-    async handle(ctx) {
-      const owner = ctx.params['owner'] ?? '';
+    async handle(ctx, { params: { owner } }) {
       const view = viewOf(ctx);
       if (view !== null && view !== owner)
         throw new FlashpodsError('not_found', 'Without the scope `admin` there is only your own tenant.');
@@ -62,8 +60,8 @@ export const tenantOperations = ({
       const set = overridden.find((tenant) => tenant.owner === owner);
       ctx.body = presentTenant(set ?? inForce.of(owner), usage.get(owner), set !== undefined);
     },
-  },
-  {
+  }),
+  operation({
     id: 'setTenant',
     tag: 'tenants',
     method: 'put',
@@ -73,18 +71,16 @@ export const tenantOperations = ({
       'Replaces what was set before, and is in force within a second. What runs goes on, also beyond a new limit.',
     scope: 'admin',
     params: setTenantParams,
-    body: { required: true, content: { 'application/json': setTenantSchema } },
+    body: { required: true, json: setTenantSchema },
     answers: { 200: { description: 'It is set.', content: { 'application/json': tenantSchema } } },
     errors: ['invalid_request', 'payload_too_large', 'unsupported_media_type', 'service_unavailable'],
-    async handle(ctx) {
-      const { weight, limits } = check(setTenantSchema, await readJson(ctx));
-      const { owner } = check(setTenantParams, ctx.params);
+    async handle(ctx, { params: { owner }, body: { weight, limits } }) {
       const by = principalOf(ctx).tokenId;
       const tenant = await tenants.set({ owner, weight, limits: readLimits(limits) }, by);
       ctx.body = presentTenant(tenant, (await jobs.usage()).get(owner), true);
     },
-  },
-  {
+  }),
+  operation({
     id: 'unsetTenant',
     tag: 'tenants',
     method: 'delete',
@@ -94,9 +90,9 @@ export const tenantOperations = ({
     params: tenantParams,
     answers: { 204: { description: 'Nothing is set for the owner any longer.' } },
     errors: ['not_found'],
-    async handle(ctx) {
-      await tenants.unset(ctx.params['owner'] ?? '', principalOf(ctx).tokenId);
+    async handle(ctx, { params: { owner } }) {
+      await tenants.unset(owner, principalOf(ctx).tokenId);
       ctx.status = 204;
     },
-  },
+  }),
 ];

@@ -1,12 +1,11 @@
 import { principalOf } from '../../context.ts';
-import { check, readJson } from '../../middleware/body.ts';
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentToken } from './present.ts';
 import { createdTokenSchema, createTokenSchema, tokenListSchema, tokenNameParams } from './schema.ts';
 
 export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens'>): readonly Operation[] => [
-  {
+  operation({
     id: 'createToken',
     tag: 'tokens',
     method: 'post',
@@ -14,13 +13,12 @@ export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens
     summary: 'Make a token',
     description: 'The answer shows the token itself, once; what is kept of it is a digest.',
     scope: 'admin',
-    body: { required: true, content: { 'application/json': createTokenSchema } },
+    body: { required: true, json: createTokenSchema },
     answers: {
       201: { description: 'It is good from now on.', content: { 'application/json': createdTokenSchema } },
     },
     errors: ['invalid_request', 'payload_too_large', 'unsupported_media_type', 'quota_exceeded'],
-    async handle(ctx) {
-      const request = check(createTokenSchema, await readJson(ctx));
+    async handle(ctx, { body: request }) {
       const { token, plaintext } = await namedTokens.create(
         {
           name: request.name,
@@ -33,8 +31,8 @@ export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens
       ctx.status = 201;
       ctx.body = { ...presentToken(token), token: plaintext };
     },
-  },
-  {
+  }),
+  operation({
     id: 'listTokens',
     tag: 'tokens',
     method: 'get',
@@ -47,8 +45,8 @@ export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens
     async handle(ctx) {
       ctx.body = { tokens: (await namedTokens.list()).map((token) => presentToken(token)) };
     },
-  },
-  {
+  }),
+  operation({
     id: 'revokeToken',
     tag: 'tokens',
     method: 'delete',
@@ -59,9 +57,9 @@ export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens
     params: tokenNameParams,
     answers: { 204: { description: 'It is revoked.' } },
     errors: ['not_found'],
-    async handle(ctx) {
-      await namedTokens.revoke(ctx.params['name'] ?? '', principalOf(ctx));
+    async handle(ctx, { params: { name } }) {
+      await namedTokens.revoke(name, principalOf(ctx));
       ctx.status = 204;
     },
-  },
+  }),
 ];

@@ -1,8 +1,7 @@
 import { FlashpodsError } from '../../../src/errors.ts';
 import { isEncoding } from '../../../src/uploads/tar/tar-intake.ts';
 import { principalOf, viewOf } from '../../context.ts';
-import { check, contentTypeOf, readJson } from '../../middleware/body.ts';
-import type { Operation } from '../../operation.ts';
+import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentCreated, presentUpload } from './present.ts';
 import {
@@ -17,7 +16,7 @@ import {
 const json = (schema: typeof uploadSchema) => ({ 'application/json': schema });
 
 export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): readonly Operation[] => [
-  {
+  operation({
     id: 'createUpload',
     tag: 'uploads',
     method: 'post',
@@ -27,7 +26,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'Files come as tar streams (`PUT /uploads/{id}/files`) or by rsync, as often as you like, until it is finalized. ' +
       'With a `base`, send only what changed: the rest is taken from there, and stored once.',
     scope: 'uploads:write',
-    body: { required: false, content: { 'application/json': createUploadSchema } },
+    body: { required: false, json: createUploadSchema },
     answers: {
       201: { description: 'It takes files now.', content: { 'application/json': createdUploadSchema } },
     },
@@ -39,18 +38,14 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'upload_not_finalized',
       'upload_expired',
     ],
-    async handle(ctx) {
-      const { upload_id: id, base: baseId } = check(
-        createUploadSchema,
-        await readJson(ctx, { optional: true }),
-      );
+    async handle(ctx, { body: { upload_id: id, base: baseId } }) {
       const upload = await uploads.create(principalOf(ctx).owner, { id, baseId });
       ctx.status = 201;
       ctx.set('Location', `/uploads/${upload.id}`);
       ctx.body = presentCreated(upload, uploads.rsyncTarget(upload), ctx.hostname);
     },
-  },
-  {
+  }),
+  operation({
     id: 'putUploadFiles',
     tag: 'uploads',
     method: 'put',
@@ -61,7 +56,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'behind; if files had come before it, the whole upload is over, since nobody could tell what it still holds.',
     scope: 'uploads:write',
     params: uploadIdParams,
-    body: { required: true, content: { 'application/x-tar': 'binary' } },
+    body: { required: true, bytes: 'application/x-tar' },
     answers: { 200: { description: 'All of the stream is stored.', content: json(receivedSchema) } },
     errors: [
       'invalid_request',
@@ -73,13 +68,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'quota_exceeded',
       'insufficient_storage',
     ],
-    async handle(ctx) {
-      if (contentTypeOf(ctx).type !== 'application/x-tar') {
-        throw new FlashpodsError(
-          'unsupported_media_type',
-          'Send the files as `Content-Type: application/x-tar`.',
-        );
-      }
+    async handle(ctx, { params: { id } }) {
       const encoding = ctx.get('Content-Encoding').toLowerCase() || 'identity';
       if (!isEncoding(encoding)) {
         throw new FlashpodsError(
@@ -87,16 +76,11 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
           'A tar stream is taken as it is or with `Content-Encoding: gzip` or `zstd`.',
         );
       }
-      const { upload, received } = await uploads.receive(
-        ctx.params['id'] ?? '',
-        viewOf(ctx),
-        ctx.req,
-        encoding,
-      );
+      const { upload, received } = await uploads.receive(id, viewOf(ctx), ctx.req, encoding);
       ctx.body = { ...presentUpload(upload), received };
     },
-  },
-  {
+  }),
+  operation({
     id: 'finalizeUpload',
     tag: 'uploads',
     method: 'post',
@@ -104,7 +88,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     summary: 'Make the immutable snapshot',
     scope: 'uploads:write',
     params: uploadIdParams,
-    body: { required: false, content: { 'application/json': finalizeUploadSchema } },
+    body: { required: false, json: finalizeUploadSchema },
     answers: { 200: { description: 'A job may name it now.', content: json(uploadSchema) } },
     errors: [
       'invalid_request',
@@ -116,12 +100,11 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'upload_expired',
       'insufficient_storage',
     ],
-    async handle(ctx) {
-      const options = check(finalizeUploadSchema, await readJson(ctx, { optional: true }));
-      ctx.body = presentUpload(await uploads.finalize(ctx.params['id'] ?? '', viewOf(ctx), options));
+    async handle(ctx, { params: { id }, body }) {
+      ctx.body = presentUpload(await uploads.finalize(id, viewOf(ctx), body));
     },
-  },
-  {
+  }),
+  operation({
     id: 'getUpload',
     tag: 'uploads',
     method: 'get',
@@ -131,11 +114,11 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     params: uploadIdParams,
     answers: { 200: { description: 'The upload.', content: json(uploadSchema) } },
     errors: ['upload_not_found'],
-    async handle(ctx) {
-      ctx.body = presentUpload(await uploads.get(ctx.params['id'] ?? '', viewOf(ctx)));
+    async handle(ctx, { params: { id } }) {
+      ctx.body = presentUpload(await uploads.get(id, viewOf(ctx)));
     },
-  },
-  {
+  }),
+  operation({
     id: 'deleteUpload',
     tag: 'uploads',
     method: 'delete',
@@ -145,9 +128,9 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     params: uploadIdParams,
     answers: { 204: { description: 'It can’t be used any longer.' } },
     errors: ['upload_not_found', 'upload_already_consumed', 'upload_expired'],
-    async handle(ctx) {
-      await uploads.delete(ctx.params['id'] ?? '', viewOf(ctx));
+    async handle(ctx, { params: { id } }) {
+      await uploads.delete(id, viewOf(ctx));
       ctx.status = 204;
     },
-  },
+  }),
 ];

@@ -1,0 +1,117 @@
+/** Reads what a request carries, and checks it by the schemas of its operation. */
+import getRawBody from 'raw-body';
+import type { z } from 'zod';
+import { FlashpodsError } from '../../src/errors.ts';
+import { sentenceOf, wrongFields } from '../../src/wrong-fields.ts';
+import type { ApiContext, RouteContext } from '../context.ts';
+import type { Input, Operation } from '../operation.ts';
+
+export const MAX_JSON_BYTES = 1_048_576;
+/** A JSON body that takes longer than this to arrive is given up. */
+const ARRIVAL_MS = 30_000;
+
+/**
+ * Path, query and body; what an operation does not describe stays as it is.
+ * @throws FlashpodsError invalid_request that names every wrong field, payload_too_large, unsupported_media_type, or
+ *   what the body's own `parse` throws
+ */
+export async function inputOf(ctx: RouteContext, { params, query, body }: Operation): Promise<Input> {
+  const given = { params: { ...ctx.params }, query: { ...ctx.query } };
+  const parsed = { params: params?.safeParse(given.params), query: query?.safeParse(given.query) };
+  refuse([...(parsed.params?.error?.issues ?? []), ...(parsed.query?.error?.issues ?? [])]);
+  return {
+    params: parsed.params?.data ?? given.params,
+    query: parsed.query?.data ?? given.query,
+    body: body && (await bodyOf(ctx, body)),
+  };
+}
+
+async function bodyOf(ctx: RouteContext, body: NonNullable<Operation['body']>): Promise<unknown> {
+  if ('bytes' in body) {
+    if (contentTypeOf(ctx).type === body.bytes) return undefined;
+    throw new FlashpodsError('unsupported_media_type', `Send the body as \`Content-Type: ${body.bytes}\`.`);
+  }
+  const value = await readJson(ctx, { optional: !body.required });
+  if (body.parse) return body.parse(value);
+  const parsed = body.json.safeParse(value);
+  refuse(parsed.error?.issues ?? []);
+  return parsed.data;
+}
+
+/** @throws FlashpodsError invalid_request for any issue: its message names all of them, and `details.fields` too */
+function refuse(issues: readonly z.core.$ZodIssue[]): void {
+  if (issues.length === 0) return;
+  const fields = wrongFields(issues);
+  throw new FlashpodsError('invalid_request', sentenceOf(fields), {
+    details: { field: fields[0]?.field, fields },
+  });
+}
+
+/** Media type and parameters of a `Content-Type`, in lower case. */
+function contentTypeOf(ctx: ApiContext | RouteContext): { type: string; charset: string | null } {
+  const [type = '', ...parameters] = ctx.get('Content-Type').toLowerCase().split(';');
+  const charset = parameters
+    .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]+)"?\s*$/.exec(parameter)?.[1])
+    .find(Boolean);
+  return { type: type.trim(), charset: charset ?? null };
+}
+
+const hasBody = (ctx: ApiContext | RouteContext): boolean =>
+  ctx.get('Transfer-Encoding') !== '' || Number(ctx.get('Content-Length') || '0') > 0;
+
+/**
+ * The body as JSON; an empty object when there is none and it may be left out.
+ * @throws FlashpodsError payload_too_large, unsupported_media_type, invalid_request
+ */
+export async function readJson(
+  ctx: ApiContext | RouteContext,
+  options: { optional?: boolean } = {},
+): Promise<unknown> {
+  if (!hasBody(ctx)) {
+    if (options.optional) return {};
+    throw wrongBody('a JSON object is missing');
+  }
+  const { type, charset } = contentTypeOf(ctx);
+  if (type !== 'application/json' || (charset !== null && charset !== 'utf-8' && charset !== 'utf8')) {
+    throw new FlashpodsError(
+      'unsupported_media_type',
+      'Send the body as `Content-Type: application/json` in UTF-8.',
+    );
+  }
+  if (!['', 'identity'].includes(ctx.get('Content-Encoding').toLowerCase())) {
+    throw new FlashpodsError(
+      'unsupported_media_type',
+      'A JSON body is taken without `Content-Encoding` only.',
+    );
+  }
+  const bytes = await readAll(ctx);
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown;
+  } catch (cause) {
+    throw wrongBody('not valid JSON in UTF-8', cause);
+  }
+}
+
+async function readAll({ req }: ApiContext | RouteContext): Promise<Buffer> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(wrongBody(`not complete within ${ARRIVAL_MS / 1_000} seconds`));
+  }, ARRIVAL_MS);
+  const length = req.headers['content-length'] ?? null;
+  try {
+    return await Promise.race([getRawBody(req, { length, limit: MAX_JSON_BYTES }), late.promise]);
+  } catch (error) {
+    const { status } = error as { status?: number };
+    if (error instanceof FlashpodsError) throw error;
+    if (status === 413) {
+      throw new FlashpodsError('payload_too_large', undefined, { details: { max_bytes: MAX_JSON_BYTES } });
+    }
+    if (status === 400) throw wrongBody('it ended early', error);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const wrongBody = (problem: string, cause?: unknown): FlashpodsError =>
+  new FlashpodsError('invalid_request', `the body: ${problem}`, { cause, details: { field: '' } });
