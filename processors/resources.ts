@@ -5,7 +5,7 @@ import type { Config } from '../src/config.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import type { KnexHostStore } from '../src/database/host-store.ts';
 import type { Job } from '../src/jobs/job.ts';
-import type { JobQueue } from '../src/jobs/ports.ts';
+import type { Announcements } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -48,7 +48,7 @@ export interface SupervisionResources
     Pick<HostMembership, 'claim' | 'owns'>,
     Pick<Releases, 'release'>,
     Pick<ImagePulls, 'pulled'>,
-    Pick<JobQueue, 'announce'> {
+    Pick<Announcements, 'announce'> {
   readonly snapshots: Pick<SnapshotStore, 'materialise'>;
   readonly records: DispatchRecords;
   readonly host: string;

@@ -109,7 +109,7 @@ export class Worker {
       owns: () => this.#membership.owns(),
       pulled: (image) => this.#images.pulled(image),
       release: (jobId, epoch) => this.#releases.release(jobId, epoch),
-      announce: (jobId, host) => queues.queue.announce(jobId, host),
+      announce: (jobId, host) => queues.announcements.announce(jobId, host),
       requeue: (job) => queues.queue.enqueue(job),
       started: (job) => {
         const { id, epoch } = job;
@@ -184,15 +184,15 @@ export class Worker {
   });
 
   #subscribe(): void {
-    const { queue } = this.#r.queues;
+    const { announcements } = this.#r.queues;
     this.#subscriptions.push(
-      queue.subscribeHost(this.#host, (jobId) => {
+      announcements.subscribeHost(this.#host, (jobId) => {
         if (jobId !== '') this.#supervisor.look(jobId);
         // Redis was restarted: nothing comes until this host has synchronised, so don't wait for the next heartbeat.
         // Or a newer process has taken the name over, which the heartbeat will tell.
         else this.#membership.beatNow();
       }),
-      queue.subscribeImages(this.#host, () => {
+      announcements.subscribeImages(this.#host, () => {
         this.#lookForImages().catch(() => undefined); // the loop looks all the same
       }),
     );

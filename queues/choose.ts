@@ -22,7 +22,7 @@
  * what other jobs' ends can't bring. A host that could not get an image is none for its jobs where another one has it.
  */
 import { add, type Amount, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
-import { type Held, type Tenant, type Terms, Turns } from './turns.ts';
+import { type Held, type Share, type Terms, Turns } from './turns.ts';
 
 export type { Held, Terms };
 
@@ -170,10 +170,10 @@ export function choose(
   let promised = null as Shadow | null;
 
   for (let turn = turns.next(); turn; turn = turns.next()) {
-    const { job, tenant } = turn;
+    const { job, share } = turn;
     const endsBy = now + job.runMs;
     const usable = usableFor(job, rooms);
-    const verdict = judge(job, endsBy, tenant, usable, promised);
+    const verdict = judge(job, endsBy, share, usable, promised);
     if ('start' in verdict) {
       const room = verdict.start;
       room.free = subtract(room.free, job);
@@ -183,7 +183,7 @@ export function choose(
         else promised = soonest(now, promised.job, rooms.filter(has(promised.job.image)), promised.firm);
       }
       starts.push({ jobId: job.jobId, host: room.name, endsBy });
-      turns.started(tenant, job);
+      turns.started(job);
       continue;
     }
     waiting.push({ jobId: job.jobId, why: verdict.why });
@@ -198,15 +198,14 @@ export function choose(
         });
     }
     const patient = now - job.since < patienceMs;
-    if (verdict.why === 'no_room' && !promised)
-      promised = soonest(now, job, rooms.filter(has(job.image)), patient ? null : true);
-    else if (
-      !patient &&
-      promised?.job.owner !== job.owner &&
-      (WAITS_FOR_OTHERS as readonly Why[]).includes(verdict.why)
-    )
-      tenant.passing = false;
-    turns.waits(tenant);
+    const getsPromise = verdict.why === 'no_room' && !promised;
+    if (getsPromise) promised = soonest(now, job, rooms.filter(has(job.image)), patient ? null : true);
+    const mayBePassed =
+      patient ||
+      getsPromise ||
+      promised?.job.owner === job.owner ||
+      !(WAITS_FOR_OTHERS as readonly Why[]).includes(verdict.why);
+    turns.waits(mayBePassed);
   }
   return {
     starts,
@@ -228,13 +227,13 @@ type Verdict =
 function judge(
   job: WaitingJob,
   endsBy: number,
-  tenant: Tenant,
+  share: Share,
   rooms: readonly Room[],
   promised: Shadow | null,
 ): Verdict {
-  if (!withinLimits(NOTHING_HELD, tenant.terms, job)) return { why: 'beyond_limit' };
-  if (!tenant.passing) return { why: 'held_back' };
-  if (!withinLimits(tenant.held, tenant.terms, job)) return { why: 'limit' };
+  if (!withinLimits(NOTHING_HELD, share.terms, job)) return { why: 'beyond_limit' };
+  if (!share.passing) return { why: 'held_back' };
+  if (!withinLimits(share.held, share.terms, job)) return { why: 'limit' };
   const roomy = rooms.filter((room) => fits(room.free, job));
   const allowed = promised ? roomy.filter((room) => keeps(promised, room, job, endsBy)) : roomy;
   const start = tightest(allowed.filter(has(job.image)), job);

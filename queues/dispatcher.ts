@@ -29,12 +29,13 @@ import {
   STUCK,
 } from './choose.ts';
 import { Pulls, type PullsOptions } from './images/pulls.ts';
-import { stateOf } from './intake.ts';
+import { stateOf } from './semaphore/farm-view.ts';
 import { Leadership } from './leadership/leadership.ts';
 import { Reconciler } from './reconciler.ts';
 import type { QueueResources } from './resources.ts';
 import { isRefusal } from './semaphore/refusal.ts';
-import type { HoldLimits, Snapshot } from './semaphore/semaphore.ts';
+import type { FarmView } from './semaphore/farm-view.ts';
+import type { HoldLimits } from './semaphore/semaphore.ts';
 import { Sweeper } from './sweeper.ts';
 import { WaitingNotes } from './waiting/waiting-notes.ts';
 import type { Candidate } from './waiting/waiting-index.ts';
@@ -104,7 +105,7 @@ export class Dispatcher {
 
   start(): void {
     if (this.#loop || this.#stopping) return;
-    this.#unsubscribe = this.#o.resources.queue.subscribeWake((vacancy) => {
+    this.#unsubscribe = this.#o.resources.announcements.subscribeWake((vacancy) => {
       // Others than the leader have nothing to do with room or work.
       if (this.#leads || vacancy) this.#wakeUp();
     });
@@ -162,7 +163,7 @@ export class Dispatcher {
       if (!whole) this.#verified = false;
     }
     if (whole) await renewAppendOnlyLog(connection, keys);
-    else await this.#notes.noteRecovery(await semaphore.snapshot());
+    else await this.#notes.noteRecovery(await semaphore.view());
     return this.#verified;
   }
 
@@ -171,14 +172,14 @@ export class Dispatcher {
     const now = performance.now();
     if (now - this.#lastTick < TICK_MS) return;
     this.#lastTick = now;
-    const snapshot = await this.#o.resources.semaphore.snapshot();
-    if (!snapshot.whole) {
+    const view = await this.#o.resources.semaphore.view();
+    if (!view.whole) {
       this.#verified = false;
       return;
     }
     await this.#o.resources.waiting.setWeights((await this.#o.tenants.inForce()).weights);
     const thorough = now - this.#lastReconciliation >= this.#o.reconcileMs;
-    await this.#sweeper.sweep(snapshot, thorough);
+    await this.#sweeper.sweep(view, thorough);
     if (!thorough) return;
     this.#lastReconciliation = now;
     await this.#reconciler.reconcile();
@@ -188,26 +189,26 @@ export class Dispatcher {
   async #dispatchAll(): Promise<void> {
     const began = performance.now();
     for (let further = 0; ;) {
-      const [snapshot, candidates] = await Promise.all([
-        this.#o.resources.semaphore.snapshot(),
+      const [view, candidates] = await Promise.all([
+        this.#o.resources.semaphore.view(),
         this.#o.resources.waiting.candidates(),
       ]);
-      if (!snapshot.whole) this.#verified = false;
+      if (!view.whole) this.#verified = false;
       if (!this.#verified || this.#stopping) return;
       const lacking = await this.#pulls.lacking(
-        snapshot.hosts.filter((host) => host.pulls && stateOf(host) === 'up'),
+        view.hosts.filter((host) => host.pulls && stateOf(host) === 'up'),
         candidates,
       );
       // Those in front have waited longest for the image that has come.
       if (this.#pulls.takeArrival() && this.#o.resources.waiting.lookFromFront()) continue;
-      const hosts = openHosts(snapshot, lacking, (host) => this.#pulls.failedOn(host));
+      const hosts = openHosts(view, lacking, (host) => this.#pulls.failedOn(host));
       const entitlements = await this.#o.tenants.inForce();
       const fairness = {
-        ...fairnessOf(snapshot, entitlements),
+        ...fairnessOf(view, entitlements),
         served: this.#served,
         patienceMs: this.#o.passingMs ?? PASSING_MS,
       };
-      const chosen = choose(snapshot.now, candidates, hosts, fairness);
+      const chosen = choose(view.now, candidates, hosts, fairness);
       const choice = await this.#pulls.carryOut(chosen, lacking, candidates);
       if ((await this.#startAll(choice, candidates, entitlements)) > 0) {
         if (performance.now() - began < TICK_MS) continue;
@@ -216,7 +217,7 @@ export class Dispatcher {
         return;
       }
       const goesOn = this.#o.resources.waiting.noteStuck(candidates, stuckIn(choice));
-      this.#notes.note({ snapshot, candidates, hosts, choice, fairness });
+      this.#notes.note({ view, candidates, hosts, choice, fairness });
       further += 1;
       if (!goesOn || further >= LOOKS_FURTHER || performance.now() - began >= TICK_MS) return;
     }
@@ -277,7 +278,7 @@ export class Dispatcher {
     // guard: withdrawn-before-handed-over
     await resources.queue.withdraw(jobId);
     await resources.queues.run(host).add('dispatch', { jobId, epoch }, { jobId: dispatchId(jobId, epoch) });
-    resources.queue.announce(jobId, host);
+    resources.announcements.announce(jobId, host);
     this.#served.set(owner, Date.now());
     logger.debug({ job_id: jobId, epoch, host }, 'dispatched');
     return true;
@@ -354,9 +355,9 @@ const holdLimits = ({ limits }: Tenant): HoldLimits => ({
 });
 
 /** What each owner holds, also on hosts that take no work, and may hold. */
-function fairnessOf(snapshot: Snapshot, entitlements: Entitlements): Fairness {
+function fairnessOf(view: FarmView, entitlements: Entitlements): Fairness {
   const held = new Map<string, Held>();
-  for (const reservation of snapshot.reservations) addHeld(held, reservation);
+  for (const reservation of view.reservations) addHeld(held, reservation);
   return {
     held,
     terms: (owner) => {
@@ -374,16 +375,16 @@ function fairnessOf(snapshot: Snapshot, entitlements: Entitlements): Fairness {
 
 /** Hosts that take work now, with what each of them holds. */
 function openHosts(
-  snapshot: Snapshot,
+  view: FarmView,
   lacking: ImagesByHost,
   failedOn: (host: string) => ReadonlySet<string>,
 ): OpenHost[] {
-  return snapshot.hosts
+  return view.hosts
     .filter((host) => stateOf(host) === 'up')
     .map((host) => ({
       name: host.name,
       capacity: host.capacity,
-      running: snapshot.reservations.filter((reservation) => reservation.host === host.name),
+      running: view.reservations.filter((reservation) => reservation.host === host.name),
       lacks: lacking.get(host.name) ?? NO_IMAGES,
       cannotGet: failedOn(host.name),
     }));

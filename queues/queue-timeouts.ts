@@ -8,7 +8,7 @@ import type { JobStore } from '../src/jobs/store.ts';
 import type { QueueResources } from './resources.ts';
 
 export interface QueueTimeoutsOptions {
-  readonly resources: Pick<QueueResources, 'queue' | 'waiting' | 'connection'>;
+  readonly resources: Pick<QueueResources, 'announcements' | 'connection' | 'queue' | 'waiting'>;
   readonly store: JobStore;
 }
 
@@ -57,7 +57,7 @@ export class QueueTimeouts {
       actor: ACTOR,
       payload: { reason: 'queue_timeout', ...(last === '' ? {} : { waiting_reason: wait?.reason }) },
     });
-    if (failed) resources.queue.announce(jobId, null);
+    if (failed) resources.announcements.announce(jobId, null);
   }
 
   /** Looks every so often until the function that is returned is called; that waits for a look under way. */

@@ -70,7 +70,7 @@ export class Reconciler {
     }
     if (!restoration.filled && !(await this.#fill(keepLead))) return false;
     restoration.filled = true;
-    const silent = (await resources.semaphore.snapshot()).hosts.filter(
+    const silent = (await resources.semaphore.view()).hosts.filter(
       (host) => !host.synchronised && !host.lost,
     );
     // guard: restoration-waits
@@ -102,7 +102,7 @@ export class Reconciler {
       // Until it has not changed meanwhile: whoever decided otherwise just before the telling was overwritten by it.
       for (let host = await hosts.get(name); host && host.draining !== told; host = await hosts.get(name)) {
         told = host.draining;
-        await resources.queue.drainHost(name, told);
+        await resources.hostControl.drainHost(name, told);
       }
     }
   }
@@ -146,7 +146,7 @@ export class Reconciler {
       patch: { queuedAt: Date.now() },
       actor: 'reconciler',
     });
-    if (queued) this.#o.resources.queue.announce(row.id, null);
+    if (queued) this.#o.resources.announcements.announce(row.id, null);
   }
 
   /** What a crash left in `intake` for people to see though the job waits no more. */

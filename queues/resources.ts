@@ -3,9 +3,11 @@ import type { Redis } from 'ioredis';
 import { once } from '../src/lifecycle/once.ts';
 import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { RedisAnnouncements } from './announcements.ts';
 import { connect, disconnect } from './connection.ts';
+import { RedisHostControl } from './host-control.ts';
 import { ImageBoard } from './images/image-board.ts';
-import { RedisJobQueue } from './intake.ts';
+import { RedisJobQueue } from './job-queue.ts';
 import { createKeys, type Keys } from './keys.ts';
 import { Queues } from './queues.ts';
 import { Semaphore } from './semaphore/semaphore.ts';
@@ -36,6 +38,8 @@ export interface QueueResources {
   readonly images: ImageBoard;
   readonly outlook: OutlookBoard;
   readonly queue: RedisJobQueue;
+  readonly announcements: RedisAnnouncements;
+  readonly hostControl: RedisHostControl;
   /** Whether Redis answers, within 2 s; for health. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -48,22 +52,21 @@ export function createQueueResources(options: QueueResourcesOptions): QueueResou
   const connection = connect(redisUrl, 'producer', logger);
   const subscriber = connect(redisUrl, 'worker', logger);
   const queues = new Queues(connection, keys.prefix, logger);
-  const semaphore = new Semaphore(connection, keys.prefix);
-  const waiting = new WaitingIndex(connection, keys.prefix, options.priorityAgeingMs ?? 600_000);
+  const semaphore = new Semaphore(connection, keys);
+  const waiting = new WaitingIndex(connection, keys, options.priorityAgeingMs ?? 600_000);
   const outlook = new OutlookBoard(connection, keys);
   const images = new ImageBoard(connection, keys);
   const overheadMs = (options.startAllowanceMs ?? 30_000) + (options.graceMs ?? 10_000);
   const queue = new RedisJobQueue({
     connection,
-    subscriber,
-    keys,
     queues,
     waiting,
     outlook,
     semaphore,
-    logger,
     overheadMs,
   });
+  const announcements = new RedisAnnouncements(connection, subscriber, keys, logger);
+  const hostControl = new RedisHostControl(connection, queues, semaphore);
   const close = once(() =>
     stopInOrder(
       [
@@ -75,5 +78,19 @@ export function createQueueResources(options: QueueResourcesOptions): QueueResou
     ),
   );
   const ping = async (): Promise<void> => void (await connection.ping());
-  return { redisUrl, connection, keys, queues, semaphore, waiting, images, outlook, queue, ping, close };
+  return {
+    redisUrl,
+    connection,
+    keys,
+    queues,
+    semaphore,
+    waiting,
+    images,
+    outlook,
+    queue,
+    announcements,
+    hostControl,
+    ping,
+    close,
+  };
 }

@@ -10,7 +10,7 @@ import type { Logger } from '../src/observability/logger.ts';
 import type { QueueResources } from './resources.ts';
 import { QueueTimeouts } from './queue-timeouts.ts';
 import { isRefusal } from './semaphore/refusal.ts';
-import type { HostEntry, Reservation, Snapshot } from './semaphore/semaphore.ts';
+import type { HostEntry, Reservation, FarmView } from './semaphore/farm-view.ts';
 
 export interface SweeperOptions {
   readonly resources: QueueResources;
@@ -40,11 +40,11 @@ export class Sweeper {
   }
 
   /** @param thorough also asks the database for rows that lost hosts still answer for */
-  async sweep(snapshot: Snapshot, thorough: boolean): Promise<void> {
+  async sweep(view: FarmView, thorough: boolean): Promise<void> {
     await this.#queueTimeouts.end();
-    const hosts = new Map(snapshot.hosts.map((host) => [host.name, host]));
-    for (const reservation of snapshot.reservations) {
-      const ageMs = snapshot.now - reservation.reservedAt;
+    const hosts = new Map(view.hosts.map((host) => [host.name, host]));
+    for (const reservation of view.reservations) {
+      const ageMs = view.now - reservation.reservedAt;
       // One from the future was made before Redis's clock was set back: nobody knows when, so it is looked at now.
       // guard: reserved-in-the-future
       if (reservation.claimed || (ageMs >= 0 && ageMs < LEFT_BEHIND_MS)) continue;
@@ -55,9 +55,9 @@ export class Sweeper {
     }
     // Nobody is silent who could not be heard: after an outage of Redis the hosts that live get the time to say so.
     const heardOut = this.#listenedForMs() >= this.#o.leaseMs;
-    for (const host of snapshot.hosts) {
+    for (const host of view.hosts) {
       // guard: heard-out
-      const silent = heardOut && snapshot.now - host.beatAt > this.#o.hostLostMs;
+      const silent = heardOut && view.now - host.beatAt > this.#o.hostLostMs;
       if (host.lost ? thorough : silent) await this.#lose(host);
     }
   }
@@ -115,7 +115,7 @@ export class Sweeper {
     });
     if (queued) await resources.queue.enqueue(queued);
     else await this.#endLost(row);
-    resources.queue.announce(row.id, null);
+    resources.announcements.announce(row.id, null);
   }
 
   async #revoke({ jobId, epoch, ticket }: Reservation): Promise<boolean> {
@@ -134,7 +134,7 @@ export class Sweeper {
     if (!host.lost) logger.warn({ host: host.name }, 'the host did not come back; its jobs are lost');
     for (const row of await store.hostedOn(host.name)) {
       await this.#endLost(row);
-      resources.queue.announce(row.id, host.name);
+      resources.announcements.announce(row.id, host.name);
     }
   }
 

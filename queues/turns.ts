@@ -22,26 +22,29 @@ interface Ordered {
   readonly position: number;
 }
 
-/** An owner in one round of choices. */
-export interface Tenant {
+/** An owner's part in one round of choices. */
+export interface Share {
   readonly terms: Terms;
-  held: Held;
+  readonly held: Held;
   /** False once its later jobs may no longer pass the one that waits. */
-  passing: boolean;
+  readonly passing: boolean;
 }
 
-interface Line<Job> extends Tenant {
+interface Line<Job> extends Share {
   /** In order. */
   readonly jobs: readonly Job[];
+  held: Held;
+  passing: boolean;
   next: number;
-  share: number;
+  /** Its dominant share by its weight. */
+  size: number;
   /** When it last got something, ms since the Unix epoch. */
   served: number;
 }
 
 export interface Turn<Job> {
   readonly job: Job;
-  readonly tenant: Tenant;
+  readonly share: Share;
 }
 
 const NONE: Held = { ...NOTHING, jobs: 0 };
@@ -71,10 +74,10 @@ export class Turns<Job extends Ordered> {
         passing: true,
         jobs: own.sort(inOrder),
         next: 0,
-        share: 0,
+        size: 0,
         served: served.get(owner) ?? -Infinity,
       };
-      line.share = this.#shareOf(line);
+      line.size = this.#sizeOf(line);
       this.#push(line);
     }
   }
@@ -85,31 +88,39 @@ export class Turns<Job extends Ordered> {
     const job = line?.jobs[line.next];
     if (!line || !job) return null;
     this.#current = line;
-    return { job, tenant: line };
+    return { job, share: line };
   }
 
   /** The job of this turn starts. */
-  started(tenant: Tenant, job: Amount): void {
-    const { held } = tenant;
-    tenant.held = { ...add(held, job), jobs: held.jobs + 1 };
-    this.#advance(tenant);
+  started(job: Amount): void {
+    const line = this.#ofThisTurn();
+    line.held = { ...add(line.held, job), jobs: line.held.jobs + 1 };
+    this.#advance(line);
   }
 
-  /** The job of this turn does not start. */
-  waits(tenant: Tenant): void {
-    this.#advance(tenant);
+  /**
+   * The job of this turn does not start.
+   * @param passing false: later jobs of its owner may not pass it
+   */
+  waits(passing = true): void {
+    const line = this.#ofThisTurn();
+    if (!passing) line.passing = false;
+    this.#advance(line);
   }
 
-  #advance(tenant: Tenant): void {
-    const line = this.#current;
-    if (line !== tenant) throw new Error('it is another owner’s turn');
+  #ofThisTurn(): Line<Job> {
+    if (!this.#current) throw new Error('it is nobody’s turn');
+    return this.#current;
+  }
+
+  #advance(line: Line<Job>): void {
     this.#current = undefined;
     line.next += 1;
-    line.share = this.#shareOf(line);
+    line.size = this.#sizeOf(line);
     if (line.next < line.jobs.length) this.#push(line);
   }
 
-  #shareOf({ held, terms }: Line<Job>): number {
+  #sizeOf({ held, terms }: Line<Job>): number {
     const cpus = this.#farm.cpusMilli > 0 ? held.cpusMilli / this.#farm.cpusMilli : 0;
     const memory = this.#farm.memoryMib > 0 ? held.memoryMib / this.#farm.memoryMib : 0;
     return Math.max(cpus, memory) / terms.weight;
@@ -153,7 +164,7 @@ export class Turns<Job extends Ordered> {
 const inOrder = (a: Ordered, b: Ordered): number => a.key - b.key || a.position - b.position;
 
 function before(a: Line<Ordered>, b: Line<Ordered>): boolean {
-  if (a.share !== b.share) return a.share < b.share;
+  if (a.size !== b.size) return a.size < b.size;
   if (a.served !== b.served) return a.served < b.served;
   const [first, second] = [a.jobs[a.next], b.jobs[b.next]];
   return first !== undefined && second !== undefined && inOrder(first, second) < 0;

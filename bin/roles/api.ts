@@ -42,10 +42,18 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const app = createApp({
-      jobs: new JobService({ store, queue: queues.queue, hosts, limits: jobLimits(config), tenants, logger }),
+      jobs: new JobService({
+        store,
+        queue: queues.queue,
+        announcements: queues.announcements,
+        hosts,
+        limits: jobLimits(config),
+        tenants,
+        logger,
+      }),
       tenants,
       uploads,
-      hosts: new HostService({ hosts, store, control: queues.queue, logger }),
+      hosts: new HostService({ hosts, store, control: queues.hostControl, queue: queues.queue, logger }),
       store,
       logs: shared.logs,
       artifacts: shared.artifacts,

@@ -2,6 +2,7 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { createLogger } from '../../src/observability/logger.ts';
 import { connect, disconnect } from '../connection.ts';
+import { createKeys } from '../keys.ts';
 import { isRefusal } from '../semaphore/refusal.ts';
 import { type BeatAnswer, Semaphore } from '../semaphore/semaphore.ts';
 import type { HeartbeatOrder, HeartbeatTask } from './heartbeat.ts';
@@ -12,7 +13,7 @@ const AGAIN_MS = 500;
 async function run(port: MessagePort, task: HeartbeatTask): Promise<void> {
   // The process's own connections tell of outages already.
   const connection = connect(task.redisUrl, 'producer', createLogger({ level: 'silent', role: 'heartbeat' }));
-  const semaphore = new Semaphore(connection, task.prefix);
+  const semaphore = new Semaphore(connection, createKeys(task.prefix));
   let generation: number | null = null;
   let stopping = false;
   let woken: boolean;

@@ -8,12 +8,12 @@ import type { JobStore } from '../../src/jobs/store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { Choice, Pull } from '../choose.ts';
 import type { QueueResources } from '../resources.ts';
-import type { HostEntry } from '../semaphore/semaphore.ts';
+import type { HostEntry } from '../semaphore/farm-view.ts';
 import type { Candidate } from '../waiting/waiting-index.ts';
 import type { ImageWord } from './image-board.ts';
 
 export interface PullsOptions {
-  readonly resources: Pick<QueueResources, 'images' | 'queue'>;
+  readonly resources: Pick<QueueResources, 'announcements' | 'images' | 'queue'>;
   readonly store: Pick<JobStore, 'transition'>;
   readonly logger: Logger;
   /** Puts a line into the log of a job that never came to a host. Never throws. */
@@ -177,7 +177,7 @@ export class Pulls {
     }
     // Cancelled or dispatched meanwhile, it has left the queue or is about to.
     if (row) await resources.queue.withdraw(jobId);
-    resources.queue.announce(jobId, null);
+    resources.announcements.announce(jobId, null);
   }
 }
 

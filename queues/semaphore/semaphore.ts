@@ -7,7 +7,9 @@
 import type { Redis } from 'ioredis';
 import type { Amount } from '../../src/jobs/amount.ts';
 import { ask } from '../connection.ts';
+import type { Keys } from '../keys.ts';
 import { scriptsOf } from '../script.ts';
+import { type FarmView, toFarmView } from './farm-view.ts';
 import { REFUSALS, SemaphoreRefusal } from './refusal.ts';
 
 const script = scriptsOf(import.meta.url);
@@ -27,47 +29,9 @@ const SCRIPTS = {
   lose: script('lose'),
   verify: script('verify'),
   found: script('found'),
-  snapshot: script('snapshot'),
+  view: script('view'),
   audit: script('audit'),
 };
-
-export interface Reservation extends Amount {
-  readonly jobId: string;
-  readonly epoch: number;
-  readonly host: string;
-  readonly owner: string;
-  readonly claimed: boolean;
-  readonly reservedAt: number;
-  /** Latest end, ms since the Unix epoch; null when unknown. */
-  readonly endsBy: number | null;
-  readonly ticket: string;
-}
-
-export interface HostEntry {
-  readonly name: string;
-  readonly capacity: Amount;
-  /** May exceed the capacity after a host entered what it really runs. */
-  readonly used: Amount;
-  readonly held: number;
-  readonly generation: number;
-  readonly beatAt: number;
-  readonly leaseLive: boolean;
-  readonly synchronised: boolean;
-  readonly draining: boolean;
-  /** Its worker gets images before anything is reserved. */
-  readonly pulls: boolean;
-  /** Given up; it must register again. */
-  readonly lost: boolean;
-}
-
-export interface Snapshot {
-  /** Redis's clock, ms since the Unix epoch; all times in the snapshot are by it. */
-  readonly now: number;
-  /** False when Redis has lost its data and dispatch has stopped. */
-  readonly whole: boolean;
-  readonly hosts: readonly HostEntry[];
-  readonly reservations: readonly Reservation[];
-}
 
 /** Something a host really holds: a container in any phase, or a claimed dispatch whose start is under way. */
 export interface Hold extends Amount {
@@ -102,11 +66,11 @@ const orEmpty = (value: number | null | undefined): number | string => value ?? 
 
 export class Semaphore {
   readonly #connection: Redis;
-  readonly #prefix: string;
+  readonly #keys: Keys;
 
-  constructor(connection: Redis, prefix: string) {
+  constructor(connection: Redis, keys: Keys) {
     this.#connection = connection;
-    this.#prefix = prefix;
+    this.#keys = keys;
   }
 
   /**
@@ -265,8 +229,9 @@ export class Semaphore {
 
   /** Marks the begin of a restoration. */
   async restoring(token: string): Promise<void> {
-    const key = `${this.#prefix}:server`;
-    await ask(this.#connection, 'restoring', () => this.#connection.hset(key, 'restoring', token));
+    await ask(this.#connection, 'restoring', () =>
+      this.#connection.hset(this.#keys.server, 'restoring', token),
+    );
   }
 
   /** Declares that everything is in Redis again. @returns false when the data were lost again since {@link restoring} */
@@ -278,9 +243,9 @@ export class Semaphore {
   async heldByOwner(): Promise<Map<string, Amount & { readonly jobs: number }>> {
     const [jobs, cpus, memory] = await ask(this.#connection, 'held', () =>
       Promise.all([
-        this.#connection.hgetall(`${this.#prefix}:held:jobs`),
-        this.#connection.hgetall(`${this.#prefix}:held:cpus`),
-        this.#connection.hgetall(`${this.#prefix}:held:memory`),
+        this.#connection.hgetall(this.#keys.heldJobs),
+        this.#connection.hgetall(this.#keys.heldCpus),
+        this.#connection.hgetall(this.#keys.heldMemory),
       ]),
     );
     return new Map(
@@ -291,19 +256,9 @@ export class Semaphore {
     );
   }
 
-  async snapshot(): Promise<Snapshot> {
-    const [now, nonce, hosts, reservations] = (await this.#call('snapshot', [])) as [
-      string,
-      string,
-      string[][],
-      string[][],
-    ];
-    return {
-      now: Number(now),
-      whole: nonce !== '',
-      hosts: hosts.map((fields) => toHost(fields, Number(now))).sort((a, b) => (a.name < b.name ? -1 : 1)),
-      reservations: reservations.map(toReservation),
-    };
+  /** All hosts and reservations at one moment. */
+  async view(): Promise<FarmView> {
+    return toFarmView(await this.#call('view', []));
   }
 
   /** @returns sentences, one for each counter that differs from what the reservations add up to */
@@ -325,7 +280,7 @@ export class Semaphore {
 
   #call(operation: keyof typeof SCRIPTS, args: (string | number)[]): Promise<unknown> {
     return ask(this.#connection, operation, () =>
-      SCRIPTS[operation].run(this.#connection, [this.#prefix], args),
+      SCRIPTS[operation].run(this.#connection, [this.#keys.prefix], args),
     );
   }
 }
@@ -334,53 +289,4 @@ function refuse(operation: string, subject: string, code: unknown): never {
   const reason = (REFUSALS as Record<string, (typeof REFUSALS)[keyof typeof REFUSALS]>)[String(code)];
   if (!reason) throw new Error(`${operation} of ${subject} returned ${String(code)}`);
   throw new SemaphoreRefusal(operation, reason, subject);
-}
-
-interface Fields {
-  readonly id: string;
-  readonly text: (field: string) => string;
-  readonly number: (field: string) => number;
-}
-
-/** A reply of the shape `[id, field, value, field, value, …]`. */
-function fieldsOf(flat: readonly string[]): Fields {
-  const [id = '', ...pairs] = flat;
-  const map = new Map<string, string>();
-  for (let index = 0; index + 1 < pairs.length; index += 2)
-    map.set(pairs[index] ?? '', pairs[index + 1] ?? '');
-  const text = (field: string): string => map.get(field) ?? '';
-  return { id, text, number: (field) => Number(text(field)) };
-}
-
-function toHost(flat: readonly string[], now: number): HostEntry {
-  const { id, text, number } = fieldsOf(flat);
-  return {
-    name: id,
-    capacity: { cpusMilli: number('cpus'), memoryMib: number('memory') },
-    used: { cpusMilli: number('usedCpus'), memoryMib: number('usedMemory') },
-    held: number('held'),
-    generation: number('generation'),
-    beatAt: number('beatAt'),
-    leaseLive: now - number('beatAt') <= number('leaseMs'),
-    synchronised: text('synchronised') === '1',
-    draining: text('draining') === '1',
-    pulls: text('pulls') === '1',
-    lost: text('lost') === '1',
-  };
-}
-
-function toReservation(flat: readonly string[]): Reservation {
-  const { id, text, number } = fieldsOf(flat);
-  return {
-    jobId: id,
-    epoch: number('epoch'),
-    host: text('host'),
-    owner: text('owner'),
-    cpusMilli: number('cpus'),
-    memoryMib: number('memory'),
-    claimed: text('claimed') === '1',
-    reservedAt: number('at'),
-    endsBy: text('endsBy') === '' ? null : number('endsBy'),
-    ticket: text('ticket'),
-  };
 }

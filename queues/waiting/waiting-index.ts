@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis';
 import { type Amount, amountOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
+import type { Keys } from '../keys.ts';
 import { scriptsOf } from '../script.ts';
 
 const script = scriptsOf(import.meta.url);
@@ -45,7 +46,7 @@ export const keyOf = (job: Pick<Job, 'orderedAt' | 'priority'>, ageingMs: number
 
 export class WaitingIndex {
   readonly #connection: Redis;
-  readonly #prefix: string;
+  readonly #keys: Keys;
   readonly #ageingMs: number;
   /** The owner after which the next look begins. */
   #lastOwner = '';
@@ -55,9 +56,9 @@ export class WaitingIndex {
   #each = 0;
 
   /** @param ageingMs how much later a job may come and still pass one whose priority is one step lower */
-  constructor(connection: Redis, prefix: string, ageingMs: number) {
+  constructor(connection: Redis, keys: Keys, ageingMs: number) {
     this.#connection = connection;
-    this.#prefix = prefix;
+    this.#keys = keys;
     this.#ageingMs = ageingMs;
   }
 
@@ -77,20 +78,20 @@ export class WaitingIndex {
     const deadline = job.maxQueueSeconds === null ? '' : job.createdAt + job.maxQueueSeconds * 1_000;
     await ENTER.run(
       this.#connection,
-      [this.#prefix],
+      [this.#keys.prefix],
       [job.id, JSON.stringify(entry), job.createdAt, deadline],
     );
   }
 
   async leave(jobId: string): Promise<void> {
-    await LEAVE.run(this.#connection, [this.#prefix], [jobId]);
+    await LEAVE.run(this.#connection, [this.#keys.prefix], [jobId]);
   }
 
   /** The first jobs of every owner; with more than {@link OWNERS} owners, of the next ones of them. */
   async candidates(): Promise<Candidate[]> {
     const [last = '', each = '0', ...flat] = (await CANDIDATES.run(
       this.#connection,
-      [this.#prefix],
+      [this.#keys.prefix],
       [LOOK_AT, LOOK_AT_OF_OWNER, OWNERS, this.#lastOwner, JSON.stringify(Object.fromEntries(this.#skipped))],
     )) as string[];
     this.#lastOwner = last;
@@ -135,40 +136,35 @@ export class WaitingIndex {
 
   /** What {@link place} goes by, for owners whose weight is not 1. */
   async setWeights(weights: ReadonlyMap<string, number>): Promise<void> {
-    const key = `${this.#prefix}:weights`;
-    const writing = this.#connection.multi().del(key);
-    if (weights.size > 0) writing.hset(key, Object.fromEntries(weights));
+    const writing = this.#connection.multi().del(this.#keys.weights);
+    if (weights.size > 0) writing.hset(this.#keys.weights, Object.fromEntries(weights));
     await writing.exec();
   }
 
   /** {@link place} of several at the cost of little more than one. */
   async places(jobIds: readonly string[]): Promise<(number | null)[]> {
     if (jobIds.length === 0) return [];
-    const places = (await PLACE.run(this.#connection, [this.#prefix], jobIds)) as number[];
+    const places = (await PLACE.run(this.#connection, [this.#keys.prefix], jobIds)) as number[];
     return places.map((place) => (place === 0 ? null : place));
   }
 
   /** How many jobs of each owner wait. */
   async counts(): Promise<Map<string, number>> {
-    const counts = await this.#connection.hgetall(`${this.#prefix}:waiting:counts`);
+    const counts = await this.#connection.hgetall(this.#keys.waitingCounts);
     return new Map(Object.entries(counts).map(([owner, count]) => [owner, Number(count)]));
   }
 
   async overview(): Promise<{ length: number; oldestCreatedAt: number | null }> {
-    const [length, oldest] = (await OVERVIEW.run(this.#connection, [this.#prefix], [])) as [number, string];
+    const [length, oldest] = (await OVERVIEW.run(this.#connection, [this.#keys.prefix], [])) as [
+      number,
+      string,
+    ];
     return { length, oldestCreatedAt: oldest === '' ? null : Number(oldest) };
   }
 
   /** Jobs whose longest wait is over. */
   overdue(now: number, limit: number): Promise<string[]> {
-    return this.#connection.zrangebyscore(
-      `${this.#prefix}:waiting:deadlines`,
-      '-inf',
-      now,
-      'LIMIT',
-      0,
-      limit,
-    );
+    return this.#connection.zrangebyscore(this.#keys.waitingDeadlines, '-inf', now, 'LIMIT', 0, limit);
   }
 
   /** Of these jobs, those that the index does not hold. */
@@ -176,8 +172,8 @@ export class WaitingIndex {
     if (jobIds.length === 0) return [];
     const pipeline = this.#connection.pipeline();
     for (const jobId of jobIds) {
-      pipeline.exists(`${this.#prefix}:waiting:entry:${jobId}`);
-      pipeline.zscore(`${this.#prefix}:waiting:all`, jobId);
+      pipeline.exists(this.#keys.waitingJob(jobId));
+      pipeline.zscore(this.#keys.waitingAll, jobId);
     }
     const answers = ((await pipeline.exec()) ?? []).map(([error, answer]) => {
       if (error) throw error;

@@ -8,9 +8,9 @@ import type { JobStore } from '../../src/jobs/store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { type Choice, type Fairness, type OpenHost, type Pull, STUCK } from '../choose.ts';
 import { type Plan, planStarts, startOfPosition } from '../estimate.ts';
-import { stateOf } from '../intake.ts';
+import { stateOf } from '../semaphore/farm-view.ts';
 import type { QueueResources } from '../resources.ts';
-import type { Snapshot } from '../semaphore/semaphore.ts';
+import type { FarmView } from '../semaphore/farm-view.ts';
 import type { HostOutlook, JobOutlook, Outlook } from './outlook.ts';
 import type { Candidate } from './waiting-index.ts';
 import { waitOf } from './waiting-reasons.ts';
@@ -23,7 +23,7 @@ export interface WaitingNotesOptions {
 
 /** One look of the dispatcher in which nothing was left to start. */
 export interface Look {
-  readonly snapshot: Snapshot;
+  readonly view: FarmView;
   readonly candidates: readonly Candidate[];
   readonly hosts: readonly OpenHost[];
   readonly choice: Choice;
@@ -82,10 +82,10 @@ export class WaitingNotes {
   }
 
   /** Redis has lost its data, and the hosts have not all said what they hold. */
-  async noteRecovery(snapshot: Snapshot): Promise<void> {
-    const hosts = snapshot.hosts.map(present);
+  async noteRecovery(view: FarmView): Promise<void> {
+    const hosts = view.hosts.map(present);
     await this.#o.resources.outlook.publish({
-      at: snapshot.now,
+      at: view.now,
       recovering: true,
       hosts,
       jobs: {},
@@ -115,8 +115,8 @@ export class WaitingNotes {
   }
 }
 
-function outlookOf({ snapshot, candidates, hosts, choice, fairness }: Look): Outlook {
-  const plan = candidates.length === 0 ? null : planStarts(snapshot.now, candidates, hosts, fairness);
+function outlookOf({ view, candidates, hosts, choice, fairness }: Look): Outlook {
+  const plan = candidates.length === 0 ? null : planStarts(view.now, candidates, hosts, fairness);
   const pulls = new Map(choice.pulls.map((pull) => [pull.jobId, pull]));
   const jobs = choice.waiting.map(({ jobId, why }, index): [string, JobOutlook] => {
     const pull = pulls.get(jobId);
@@ -124,9 +124,9 @@ function outlookOf({ snapshot, candidates, hosts, choice, fairness }: Look): Out
     return [jobId, { why, startsAt, ...pullOf(pull) }];
   });
   return {
-    at: snapshot.now,
+    at: view.now,
     recovering: false,
-    hosts: snapshot.hosts.map(present),
+    hosts: view.hosts.map(present),
     jobs: Object.fromEntries(jobs),
     plan: plan && { at: plan.at, offsets: plan.offsets, spanMs: plan.spanMs },
   };
@@ -145,7 +145,7 @@ const startOf = (plan: Plan | null, jobId: string, index: number): number | null
       ? (plan.starts.get(jobId) ?? null)
       : startOfPosition(plan, index + 1);
 
-function present(host: Snapshot['hosts'][number]): HostOutlook {
+function present(host: FarmView['hosts'][number]): HostOutlook {
   const { name, capacity, used } = host;
   return {
     name,

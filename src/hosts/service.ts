@@ -1,7 +1,7 @@
 /** What can be done with hosts: let them run empty, take work again, and be forgotten. For whoever has `admin`. */
 import { FlashpodsError } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
-import type { HostControl, HostRegistry, HostState, KnownHost } from '../jobs/ports.ts';
+import type { HostControl, HostRegistry, HostState, JobQueue, KnownHost } from '../jobs/ports.ts';
 import type { JobStore } from '../jobs/store.ts';
 import type { Logger } from '../observability/logger.ts';
 
@@ -21,6 +21,7 @@ export interface HostServiceResources {
   readonly hosts: HostRegistry;
   readonly store: Pick<JobStore, 'hostedOn'>;
   readonly control: HostControl;
+  readonly queue: Pick<JobQueue, 'capacity'>;
   readonly logger: Logger;
 }
 
@@ -77,7 +78,7 @@ export class HostService {
   async #view({ name, draining }: KnownHost): Promise<HostView> {
     const [jobs, report] = await Promise.all([
       this.#r.store.hostedOn(name),
-      this.#r.control.capacity().catch(() => null),
+      this.#r.queue.capacity().catch(() => null),
     ]);
     const live = report?.hosts.find((host) => host.name === name);
     return {

@@ -31,12 +31,6 @@ export interface JobQueue {
   enqueue(job: Job): Promise<void>;
   /** Takes a job out of the queue if it is still in it. Never throws for a missing one. @throws when Redis is away */
   withdraw(jobId: string): Promise<void>;
-  /** Says "look at this job's row": to listeners of the job, and to the host that holds it. Never throws, never waits. */
-  announce(jobId: string, host: string | null): void;
-  /** Calls `listener` whenever the job's row may have changed. Missed announcements are possible: poll as well. */
-  subscribe(jobId: string, listener: () => void): () => void;
-  /** Calls `listener` with the id of whatever job's row may have changed. Missed announcements are possible as well. */
-  subscribeAll(listener: (jobId: string) => void): () => void;
   /** How each of these waiting jobs stands; costs little more than for one. @throws when Redis is away */
   waits(jobs: readonly Job[]): Promise<readonly Wait[]>;
   /** @throws when Redis is away */
@@ -45,13 +39,21 @@ export interface JobQueue {
   usage(): Promise<ReadonlyMap<string, OwnerUsage>>;
 }
 
+/** How everybody hears of changes. One may be missed: poll as well. */
+export interface Announcements {
+  /** Says "look at this job's row": to listeners of the job, and to the host that holds it. Never throws, never waits. */
+  announce(jobId: string, host: string | null): void;
+  /** Calls `listener` whenever the job's row may have changed. */
+  subscribe(jobId: string, listener: () => void): () => void;
+  /** Calls `listener` with the id of each job whose row may have changed. */
+  subscribeAll(listener: (jobId: string) => void): () => void;
+}
+
 export interface HostControl {
   /** Harmless for a host that Redis does not know. @throws when Redis is away */
   drainHost(name: string, draining: boolean): Promise<void>;
   /** @returns false when its worker lives; true also for a host that Redis does not know. @throws when Redis is away */
   forgetHost(name: string): Promise<boolean>;
-  /** @throws when Redis is away */
-  capacity(): Promise<CapacityReport>;
 }
 
 export interface KnownHost {

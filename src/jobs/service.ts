@@ -7,7 +7,7 @@ import { newJobId } from '../ids.ts';
 import type { Logger } from '../observability/logger.ts';
 import { type Amount, amountOf, fits, inApiUnits, inWords, NOTHING } from './amount.ts';
 import type { Job, JobSpec } from './job.ts';
-import type { CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
+import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
 import { type CreateJobRequest, type JobLimits, hashSpec, toJobSpec } from './request.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import type { JobFilter, JobStore } from './store.ts';
@@ -18,6 +18,7 @@ import { type Wait, waitUnknown } from './wait.ts';
 export interface JobServiceResources {
   readonly store: JobStore;
   readonly queue: JobQueue;
+  readonly announcements: Announcements;
   readonly hosts: HostRegistry;
   readonly limits: JobLimits;
   readonly tenants: TenantRegistry;
@@ -124,7 +125,7 @@ export class JobService {
       patch: { queuedAt: Date.now() },
       actor: ACTOR,
     });
-    this.#r.queue.announce(job.id, null);
+    this.#r.announcements.announce(job.id, null);
     // A dispatcher may have been faster: then the row says more than `queued` already.
     return queued ?? (await this.#r.store.get(job.id)) ?? job;
   }
@@ -163,7 +164,7 @@ export class JobService {
     const deadline = performance.now() + timeoutMs;
     let wake: () => void = () => undefined;
     let looked = true;
-    const unsubscribe = this.#r.queue.subscribe(id, () => {
+    const unsubscribe = this.#r.announcements.subscribe(id, () => {
       looked = false;
       wake();
     });
@@ -219,11 +220,11 @@ export class JobService {
             'the cancelled job could not be taken out of the queue',
           );
         });
-        this.#r.queue.announce(id, null);
+        this.#r.announcements.announce(id, null);
         return cancelled;
       }
       const first = await this.#r.store.decideEnding(id, 'cancel', ACTOR);
-      this.#r.queue.announce(id, job.host);
+      this.#r.announcements.announce(id, job.host);
       const now = await this.get(id, owner);
       if (!first && isTerminal(now.status))
         throw new FlashpodsError('job_already_terminal', `The job is ${now.status} already.`);
@@ -256,7 +257,7 @@ export class JobService {
 
   /** Calls whenever something about some job may have changed; may miss some. @returns what ends it */
   onChange(listener: () => void): () => void {
-    return this.#r.queue.subscribeAll(() => listener());
+    return this.#r.announcements.subscribeAll(() => listener());
   }
 
   /** How a job stands if it waits, else null. Never throws: without the queue it says so. */

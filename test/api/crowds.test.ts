@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { after, before, describe, it } from 'mocha';
-import type { JobQueue } from '../../src/jobs/ports.ts';
+import type { Announcements } from '../../src/jobs/ports.ts';
 import { eventually } from '../support/eventually.ts';
 import type { Answer, JobAnswer } from '../support/http.ts';
 import { makeRunning } from './job-states.ts';
@@ -13,8 +13,8 @@ describe('the contract for crowds', () => {
   let api: RunningApi;
   let listening = 0;
 
-  /** The real queue, and how many listen to it. */
-  const counted = (own: JobQueue): JobQueue =>
+  /** The real announcements, and how many listen to them. */
+  const counted = (own: Announcements): Announcements =>
     new Proxy(own, {
       get(target, name) {
         const value: unknown = Reflect.get(target, name, target);
@@ -33,7 +33,7 @@ describe('the contract for crowds', () => {
     });
 
   before(async () => {
-    api = await startApi({ queue: counted });
+    api = await startApi({ announcements: counted });
   });
   after(() => api.stop());
 
@@ -156,7 +156,7 @@ describe('the contract for crowds', () => {
       await eventually('all wait', () => listening === 200);
       const begun = performance.now();
       await makeRunning(api.store, id);
-      api.queues.queue.announce(id, null);
+      api.queues.announcements.announce(id, null);
       const answers = await Promise.all(waiting);
       assert.ok(performance.now() - begun < 3_000, `${performance.now() - begun} ms`);
       assert.ok(answers.every(({ body }) => body.status !== 'queued'));

@@ -90,7 +90,7 @@ describe('the events of the API', () => {
       artifacts: ARTIFACTS,
       actor: 'test',
     });
-    api.queues.queue.announce(id, null);
+    api.queues.announcements.announce(id, null);
   };
 
   describe('of one job', () => {
@@ -101,7 +101,7 @@ describe('the events of the API', () => {
       assert.match(String(stream.headers['content-type']), /^text\/event-stream/);
       await stream.until('it is queued', () => stream.statuses.includes('queued'));
       await makeRunning(api.store, id);
-      api.queues.queue.announce(id, null);
+      api.queues.announcements.announce(id, null);
       await stream.until('it runs', () => stream.statuses.includes('running'));
       const log = await capture(id);
       log.system('one');
@@ -149,12 +149,12 @@ describe('the events of the API', () => {
             patch: { startedAt: Date.now() },
             actor: 'test',
           });
-        api.queues.queue.announce(id, null);
+        api.queues.announcements.announce(id, null);
         const expected = step ? 'starting' : 'running';
         await live.until(`it is ${expected}`, () => live.statuses.includes(expected));
       }
       await api.store.decideEnding(id, 'cancel', 'test');
-      api.queues.queue.announce(id, null);
+      api.queues.announcements.announce(id, null);
       await live.until('it is being cancelled', () => live.of('state').at(-1)?.['cancel_requested']);
       await api.store.transition(id, {
         from: ['running'],
@@ -162,7 +162,7 @@ describe('the events of the API', () => {
         patch: { exitCode: 137, endedAt: Date.now(), completedAt: Date.now(), warnings: ['w'], error: 'e' },
         actor: 'test',
       });
-      api.queues.queue.announce(id, null);
+      api.queues.announcements.announce(id, null);
       await live.until('it ends', () => live.ended);
       const late = await (await listen(`/jobs/${id}/events`)).until('it ends', (stream) => stream.ended);
       // How it stands in the queue and the seconds so far are of the moment of telling.

@@ -165,7 +165,7 @@ describe('the jobs of the API', () => {
         patch: { exitCode: 3 },
         actor: 'test',
       });
-      api.queues.queue.announce(id, null);
+      api.queues.announcements.announce(id, null);
       assert.equal((await waiting).body.status, 'failed');
       assert.ok(performance.now() - begun < 5_000);
     });

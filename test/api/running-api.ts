@@ -18,7 +18,7 @@ import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import type { TokenVerifier } from '../../src/identity/principal.ts';
 import { SingleToken } from '../../src/identity/single-token.ts';
 import { Tokens } from '../../src/identity/tokens.ts';
-import type { JobQueue } from '../../src/jobs/ports.ts';
+import type { Announcements, JobQueue } from '../../src/jobs/ports.ts';
 import { HostService } from '../../src/hosts/service.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import type { Logger } from '../../src/observability/logger.ts';
@@ -55,6 +55,7 @@ export interface ApiOptions {
   /** What the API's own routes read of the database, and what its jobs go through. */
   readonly store?: (own: KnexJobStore) => ApiResources['store'];
   readonly queue?: (own: JobQueue) => JobQueue;
+  readonly announcements?: (own: Announcements) => Announcements;
   readonly tenantDefaults?: Partial<TenantLimits>;
   readonly stopTimeoutMs?: number;
   /** With an rsync daemon, whose files belong to the containers' root. */
@@ -126,6 +127,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     jobs: new JobService({
       store,
       queue: options.queue?.(queues.queue) ?? queues.queue,
+      announcements: options.announcements?.(queues.announcements) ?? queues.announcements,
       hosts,
       limits: LIMITS,
       tenants,
@@ -133,7 +135,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     }),
     tenants,
     uploads,
-    hosts: new HostService({ hosts, store, control: queues.queue, logger }),
+    hosts: new HostService({ hosts, store, control: queues.hostControl, queue: queues.queue, logger }),
     store: options.store?.(store) ?? store,
     logs: new LocalLogStore(join(directory.path, 'logs')),
     artifacts: new LocalArtifactStore(join(directory.path, 'artifacts')),

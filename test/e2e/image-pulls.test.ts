@@ -45,7 +45,7 @@ describe('a job whose image its host lacks', () => {
       const { status, waiting_reason: reason } = await stack.caller.job(id);
       return status === 'queued' && /^Pulling .*\(/.test(String(reason)) ? String(reason) : null;
     });
-  const reserved = async (): Promise<number> => (await stack.queues.semaphore.snapshot()).reservations.length;
+  const reserved = async (): Promise<number> => (await stack.queues.semaphore.view()).reservations.length;
 
   it('stays queued without holding anything until the image is there, and its log tells of the pull', async () => {
     const image = publish('held/one');

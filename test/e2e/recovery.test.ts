@@ -42,7 +42,7 @@ describe('after kill -9', () => {
     const id = await counting(20, 5);
     await eventually('it prints', async () => (await printed(id)) > 3);
     await stack.worker(HOST.name).end('SIGKILL');
-    const reservations = (await stack.queues.semaphore.snapshot()).reservations;
+    const reservations = (await stack.queues.semaphore.view()).reservations;
     assert.ok(
       reservations.some((held) => held.jobId === id),
       'the reservation outlives its worker',
@@ -132,7 +132,7 @@ describe('after kill -9', () => {
   it('everything ends with nothing reserved', async () => {
     await eventually(
       'nothing is reserved',
-      async () => (await stack.queues.semaphore.snapshot()).reservations.length === 0,
+      async () => (await stack.queues.semaphore.view()).reservations.length === 0,
     );
     assert.deepEqual(await stack.queues.semaphore.audit(), []);
   });

@@ -32,7 +32,7 @@ describe('a storm of mixed jobs over three workers', () => {
     const watch = async (): Promise<void> => {
       while (watching) {
         const [{ reservations, hosts }, containers] = await Promise.all([
-          stack.queues.semaphore.snapshot(),
+          stack.queues.semaphore.view(),
           runningContainers(stack.podman.socketPath),
         ]);
         samples += 1;
@@ -104,7 +104,7 @@ describe('a storm of mixed jobs over three workers', () => {
     }
     await eventually(
       'nothing is reserved',
-      async () => (await stack.queues.semaphore.snapshot()).reservations.length === 0,
+      async () => (await stack.queues.semaphore.view()).reservations.length === 0,
     );
     assert.deepEqual(await stack.queues.semaphore.audit(), []);
     await eventually(

@@ -91,7 +91,7 @@ describe('a clock that is set back an hour', () => {
       const runtime = job['duration_seconds'];
       assert.ok(typeof runtime === 'number' && runtime >= 0, JSON.stringify(job));
     }
-    const { hosts } = await semaphore.snapshot();
+    const { hosts } = await semaphore.view();
     assert.ok(hosts.every((host) => host.leaseLive && !host.lost));
   });
 });

@@ -23,7 +23,7 @@ export function watchSteps(
   store: KnexJobStore,
   hook: (step: Step, jobId: string) => Promise<void> | void,
 ): void {
-  const { semaphore, queue, queues } = resources;
+  const { semaphore, queue, announcements, queues } = resources;
 
   const reserve = semaphore.reserve.bind(semaphore);
   semaphore.reserve = async (request) => {
@@ -68,8 +68,8 @@ export function watchSteps(
     await enqueue(job);
     await hook('enqueued', job.id);
   };
-  const announce = queue.announce.bind(queue);
-  queue.announce = (jobId, host) => {
+  const announce = announcements.announce.bind(announcements);
+  announcements.announce = (jobId, host) => {
     announce(jobId, host);
     if (host !== null) void hook('announced', jobId);
   };

@@ -17,6 +17,7 @@ import { SEED } from '../support/seed.ts';
 import { DISPATCH_STEPS, type Step, watchSteps } from './dispatch-steps.ts';
 import type { DispatcherOrder } from './fixtures/dispatcher.ts';
 import { peakOf, type Run, ShortHost } from './short-host.ts';
+import { ageReservation, dropLead, hostKey, leaderKey, silenceHost } from '../support/redis-state.ts';
 
 const FIXTURE = fileURLToPath(new URL('fixtures/dispatcher.ts', import.meta.url));
 const HOSTS = ['a', 'b'];
@@ -111,18 +112,17 @@ describe('dispatchers that fail', function () {
     await here.resources.semaphore.drain(name, true);
   };
   /** As if the host had not been heard of for so long. */
-  const silence = (name: string, ms: number): Promise<number> =>
-    here.resources.connection.hincrby(here.resources.keys.host(name), 'beatAt', -ms);
+  const silence = (name: string, ms: number): Promise<number> => silenceHost(here.resources, name, ms);
   const status = async (job: Job): Promise<string> => (await here.row(job.id)).status;
   /** Dispatched to the host, and then nothing happened for a while. */
   const strand = async (job: Job, host: string): Promise<void> => {
-    const { semaphore, connection, keys, queue } = here.resources;
+    const { semaphore, queue } = here.resources;
     const amount = { owner: job.owner, cpusMilli: job.cpus * 1_000, memoryMib: job.memoryGb * 1_024 };
     await semaphore.reserve({ jobId: job.id, epoch: 1, host, ...amount, endsBy: null, ticket: 't' });
     const patch = { host, epoch: 1, startingAt: Date.now() };
     await here.store.transition(job.id, { from: ['queued'], to: 'starting', patch, actor: 'test' });
     await queue.withdraw(job.id);
-    await connection.hincrby(keys.reservation(job.id), 'at', -10_000);
+    await ageReservation(here.resources, job.id);
   };
 
   /** All that must hold afterwards: every job once and well, no host over its capacity, and nothing left in Redis. */
@@ -146,7 +146,7 @@ describe('dispatchers that fail', function () {
     assert.equal(ends.length, jobs.length, 'each job became terminal once');
     for (const name of HOSTS) assert.ok(peakOf(runs, name) <= CPUS, `${name} ran ${peakOf(runs, name)} cpus`);
     const { semaphore, waiting, queues } = here.resources;
-    await eventually('nothing is held', async () => (await semaphore.snapshot()).reservations.length === 0);
+    await eventually('nothing is held', async () => (await semaphore.view()).reservations.length === 0);
     assert.deepEqual(await semaphore.audit(), []);
     await eventually(
       'nothing waits',
@@ -245,7 +245,7 @@ describe('dispatchers that fail', function () {
       frozen.push(child);
       await stopped(child);
       // The last one is waited for until its lead has ended by itself.
-      if (step !== 'added') await here.resources.connection.del(here.resources.keys.leader);
+      if (step !== 'added') await dropLead(here.resources);
       jobs.push(...(await submit(20, seeded(frozen.length))));
     }
     await dispatcher('a');
@@ -263,7 +263,7 @@ describe('dispatchers that fail', function () {
         dispatcher(name, { pauses: { seed: SEED + index, short: 0.1, long: 0 }, leaseMs: 1_000 }),
       ),
     );
-    const steal = setInterval(() => void here.resources.connection.del(here.resources.keys.leader), 3);
+    const steal = setInterval(() => void dropLead(here.resources), 3);
     try {
       const jobs = await submit(300, random);
       for (let time = 0; time < 6; time += 1) {
@@ -284,7 +284,7 @@ describe('dispatchers that fail', function () {
     const { generation } = await here.openHost('silent', CPUS);
     const job = await here.submit();
     await strand(job, 'silent');
-    await here.resources.connection.hset(here.resources.keys.host('silent'), 'synchronised', 0);
+    await here.resources.connection.hset(hostKey(here.resources.keys, 'silent'), 'synchronised', 0);
     await silence('silent', LEASE_MS + 1_000);
     await openHosts();
     await dispatcher('a');
@@ -298,7 +298,7 @@ describe('dispatchers that fail', function () {
     await here.resources.semaphore.sync('silent', generation, () =>
       Promise.resolve([{ jobId: job.id, epoch: 1, ...hold }]),
     );
-    const { reservations } = await here.resources.semaphore.snapshot();
+    const { reservations } = await here.resources.semaphore.view();
     assert.deepEqual(
       reservations.map(({ jobId, epoch, claimed }) => [jobId, epoch, claimed]),
       [[job.id, 1, true]],
@@ -349,7 +349,7 @@ describe('dispatchers that fail', function () {
     first.kill('SIGKILL');
     await once(first, 'exit');
     const { connection, keys } = here.resources;
-    await connection.pexpireat(keys.leader, Date.now() + hour);
+    await connection.pexpireat(leaderKey(keys), Date.now() + hour);
     await openSilentHost('gone');
     await drain('gone');
     const stranded = await here.submit();
@@ -362,16 +362,16 @@ describe('dispatchers that fail', function () {
       endsBy: null,
       ticket: 'of a dispatcher that died',
     });
-    await connection.hincrby(keys.reservation(stranded.id), 'at', hour);
+    await ageReservation(here.resources, stranded.id, -hour);
     for (const name of [...HOSTS, 'gone']) await silence(name, -hour);
     await dispatcher('b', { clockMs: -hour });
     const late = await submit(20);
     await sums([...early, stranded, ...late]);
-    const { hosts: known } = await here.resources.semaphore.snapshot();
+    const { hosts: known } = await here.resources.semaphore.view();
     for (const { name, leaseLive } of known) assert.equal(leaseLive, true, name);
     await silence('gone', LEASE_MS + 1_000);
     assert.equal(
-      (await here.resources.semaphore.snapshot()).hosts.find(({ name }) => name === 'gone')?.leaseLive,
+      (await here.resources.semaphore.view()).hosts.find(({ name }) => name === 'gone')?.leaseLive,
       false,
     );
   });
@@ -383,7 +383,7 @@ describe('dispatchers that fail', function () {
       HOSTS.map((name, index) => dispatcher(name, { pauses: { ...pauses, seed: SEED + index } })),
     );
     // Nobody keeps the lead for longer than a look.
-    const steal = setInterval(() => void here.resources.connection.del(here.resources.keys.leader), 3);
+    const steal = setInterval(() => void dropLead(here.resources), 3);
     try {
       await sums(await submit(2_000, seeded(SEED)), 120_000);
     } finally {

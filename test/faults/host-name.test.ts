@@ -52,7 +52,7 @@ describe('a worker stopped between creating a container and starting it', () => 
     // Its successor waits for it; what it was about to do comes first.
     const next = scene.launchWorker(HOST);
     await eventually('the successor has registered', async () => {
-      const [host] = (await scene.queues.semaphore.snapshot()).hosts;
+      const [host] = (await scene.queues.semaphore.view()).hosts;
       return host && !host.synchronised;
     });
     assert.equal((await scene.stack.caller.job(job.id)).status, 'starting');

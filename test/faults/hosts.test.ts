@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { stateOf } from '../../queues/intake.ts';
+import { stateOf } from '../../queues/semaphore/farm-view.ts';
 import { sandboxName } from '../../src/ids.ts';
 import type { HostState } from '../../src/jobs/ports.ts';
 import { eventually } from '../support/eventually.ts';
@@ -45,7 +45,7 @@ describe('hosts that fail', () => {
     scene.startWorker(LEFT, undefined, { FLASHPODS_REDIS_URL: cable.url });
   const untilState = (name: string, state: HostState): Promise<unknown> =>
     eventually(`${name} is ${state}`, async () => {
-      const host = (await scene.queues.semaphore.snapshot()).hosts.find((each) => each.name === name);
+      const host = (await scene.queues.semaphore.view()).hosts.find((each) => each.name === name);
       return host && stateOf(host) === state;
     });
   const aftermath = (): ReturnType<typeof checkAftermath> => checkAftermath(scene, { expected });
@@ -81,7 +81,7 @@ describe('hosts that fail', () => {
     for (const { told } of jobs) await told.hasBegun();
     const { code } = await scene.stack.worker(RIGHT.name).end('SIGTERM');
     assert.equal(code, 0);
-    const left = (await scene.queues.semaphore.snapshot()).hosts.find((each) => each.name === RIGHT.name);
+    const left = (await scene.queues.semaphore.view()).hosts.find((each) => each.name === RIGHT.name);
     assert.equal(left?.leaseLive, false, 'nothing is sent there any more');
     assert.equal(scene.ledger.alive().length, 2);
     jobs[0]?.told.open(); // one ends while nobody looks, one runs on
@@ -215,7 +215,7 @@ describe('hosts that fail', () => {
     const { id } = await scene.submitTo(RIGHT.name);
     await isHeld(hold);
     for (let look = 0; look < 20; look += 1) {
-      const { reservations } = await scene.queues.semaphore.snapshot();
+      const { reservations } = await scene.queues.semaphore.view();
       assert.ok(reservations.some((each) => each.jobId === id));
     }
     writeFileSync(hold, '');

@@ -6,6 +6,7 @@ import { eventually } from '../support/eventually.ts';
 import { checkAftermath, type Expected } from './harness/aftermath.ts';
 import { freeze } from './harness/freeze.ts';
 import { type FaultScene, startScene } from './harness/scene.ts';
+import { leader } from '../support/redis-state.ts';
 
 const HOSTS = [
   { name: 'pair-a', cpus: 3, memoryGb: 3 },
@@ -46,10 +47,9 @@ describe('two of a kind', () => {
   });
 
   it('leaders: one that stands still until the other has led, and then goes on, starts nothing twice', async () => {
-    const { connection, keys } = scene.queues;
-    const leader = async (): Promise<string> =>
-      ((await connection.get(keys.leader)) ?? '').split('/')[0] ?? '';
-    const name = await eventually('one leads', leader);
+    const { queues } = scene;
+    const leading = async (): Promise<string> => ((await leader(queues)) ?? '').split('/')[0] ?? '';
+    const name = await eventually('one leads', leading);
     const paused = scene.stack.worker(name);
     const running = await scene.submit({ gated: true });
     await running.told.hasBegun();
@@ -59,7 +59,7 @@ describe('two of a kind', () => {
     await Promise.all(jobs.slice(0, 6));
     await freeze(scene.dir, paused);
     try {
-      await eventually('the other leads', async () => !['', name].includes(await leader()));
+      await eventually('the other leads', async () => !['', name].includes(await leading()));
       await Promise.all(jobs);
       const late = await scene.submit();
       running.told.open();

@@ -31,7 +31,7 @@ describe('a Podman service that hangs for longer than the lease', () => {
       await meanwhile();
       const until = performance.now() + HUNG_MS;
       await eventually('it has hung for long enough', async () => {
-        const [host] = (await scene.queues.semaphore.snapshot()).hosts;
+        const [host] = (await scene.queues.semaphore.view()).hosts;
         if (host)
           seen.add(host.lost ? 'lost' : !host.leaseLive ? 'silent' : host.synchronised ? 'up' : 'here');
         return performance.now() > until;
@@ -63,7 +63,7 @@ describe('a Podman service that hangs for longer than the lease', () => {
       await eventually('Redis answers', () => scene.queues.ping().then(() => true));
       await eventually(
         'the host has been asked to say what it holds',
-        async () => (await scene.queues.semaphore.snapshot()).hosts[0]?.synchronised === false,
+        async () => (await scene.queues.semaphore.view()).hosts[0]?.synchronised === false,
       );
     });
     runs.told.open();

@@ -107,7 +107,7 @@ export class ShortHost {
 
   async #supervise(jobId: string, epoch: number): Promise<Outcome> {
     const { resources, store, name, runs, jobMs = 10 } = this.#o;
-    const { semaphore, queue } = resources;
+    const { semaphore, announcements } = resources;
     const none: Outcome = { status: 'void', exitCode: null };
     const row = await store.get(jobId);
     if (row?.epoch !== epoch || row.host !== name || !isHosted(row.status)) {
@@ -139,7 +139,7 @@ export class ShortHost {
     await semaphore.release(jobId, epoch);
     const end = { exitCode: 0, completedAt: Date.now() };
     await store.transition(jobId, { ...ours, from: ['running'], to: 'completed', patch: end });
-    queue.announce(jobId, name);
+    announcements.announce(jobId, name);
     return { status: 'done', exitCode: 0 };
   }
 

@@ -36,7 +36,7 @@ describe('a supervision', () => {
       const { id } = await farm.submit({ command: 'true' });
       await eventually(
         'the job is about to fail, without a reservation',
-        async () => refused > 0 && (await farm.queues.semaphore.snapshot()).reservations.length === 0,
+        async () => refused > 0 && (await farm.queues.semaphore.view()).reservations.length === 0,
       );
       await farm.replaceWorker();
       store.transition = real;
@@ -156,8 +156,8 @@ describe('a supervision', () => {
     const { store, queues } = farm;
     const { id } = await farm.submit({ command: 'sleep 60' });
     await eventually('it runs', async () => (await store.get(id))?.status === 'running');
-    const announce = queues.queue.announce.bind(queues.queue);
-    queues.queue.announce = () => undefined;
+    const announce = queues.announcements.announce.bind(queues.announcements);
+    queues.announcements.announce = () => undefined;
     try {
       await farm.jobs.cancel(id, null);
       const asked = Date.now();
@@ -165,7 +165,7 @@ describe('a supervision', () => {
       assert.equal(job.status, 'cancelled');
       assert.ok((job.endedAt ?? 0) - asked < farm.config.reconcileSeconds * 1_000 + 1_500);
     } finally {
-      queues.queue.announce = announce;
+      queues.announcements.announce = announce;
     }
   });
 
@@ -244,7 +244,7 @@ describe('a worker that is replaced while it lives', () => {
   it('leaves nothing reserved', async () => {
     await eventually(
       'nothing is reserved',
-      async () => (await stack.queues.semaphore.snapshot()).reservations.length === 0,
+      async () => (await stack.queues.semaphore.view()).reservations.length === 0,
     );
     assert.deepEqual(await stack.queues.semaphore.audit(), []);
   });

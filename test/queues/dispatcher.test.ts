@@ -7,6 +7,7 @@ import type { ImageWord } from '../../queues/images/image-board.ts';
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { TestRedis } from '../support/redis.ts';
 import { HOST_LOST_MS, Installation, LEASE_MS } from './installation.ts';
+import { ageReservation, dropLead, leader, silenceHost } from '../support/redis-state.ts';
 
 /** Does something once in the middle of the look that first takes the job in. */
 function during({ resources: { waiting } }: Installation, jobId: string, act: () => Promise<void>): void {
@@ -39,12 +40,10 @@ describe('the dispatcher', () => {
     eventually(`the job is ${wanted}`, async () => (await status(job)) === wanted);
   const inRunQueue = (job: Job, host: string, epoch = 1) =>
     here.resources.queues.run(host).getJobState(dispatchId(job.id, epoch));
-  const held = async () => (await here.resources.semaphore.snapshot()).reservations;
+  const held = async () => (await here.resources.semaphore.view()).reservations;
   /** As if the reservation had been made a while ago. */
-  const age = (job: Job, ms = 10_000) =>
-    here.resources.connection.hincrby(here.resources.keys.reservation(job.id), 'at', -ms);
-  const silence = (host: string, ms: number) =>
-    here.resources.connection.hincrby(here.resources.keys.host(host), 'beatAt', -ms);
+  const age = (job: Job, ms = 10_000) => ageReservation(here.resources, job.id, ms);
+  const silence = (host: string, ms: number) => silenceHost(here.resources, host, ms);
   const declareWhole = async () => {
     await here.resources.semaphore.restoring('t');
     await here.resources.semaphore.found('t');
@@ -144,8 +143,8 @@ describe('the dispatcher', () => {
     for (let index = 0; index < 12; index += 1) jobs.push(await here.submit());
     // This one sees nothing of what is reserved, as if it had looked before the other began.
     const late = here.process();
-    const look = late.semaphore.snapshot.bind(late.semaphore);
-    late.semaphore.snapshot = async () => ({ ...(await look()), reservations: [] });
+    const look = late.semaphore.view.bind(late.semaphore);
+    late.semaphore.view = async () => ({ ...(await look()), reservations: [] });
     here.dispatcher('a', { resources: late });
     await eventually('two run', () => running === 2);
     const other = await here.submit({ owner: 'other' });
@@ -179,7 +178,7 @@ describe('the dispatcher', () => {
     await here.hosts.setDraining('a', true);
     await eventually(
       'it is drained',
-      async () => (await here.resources.semaphore.snapshot()).hosts[0]?.draining === true,
+      async () => (await here.resources.semaphore.view()).hosts[0]?.draining === true,
     );
   });
 
@@ -518,12 +517,12 @@ describe('the dispatcher', () => {
       );
     }
     const watch = setInterval(() => {
-      void here.resources.semaphore.snapshot().then(({ hosts }) => {
+      void here.resources.semaphore.view().then(({ hosts }) => {
         for (const { capacity, used } of hosts) if (used.cpusMilli > capacity.cpusMilli) over += 1;
       });
     }, 20);
     // Both lead: nobody keeps the lead for longer than a look.
-    const steal = setInterval(() => void here.resources.connection.del(here.resources.keys.leader), 3);
+    const steal = setInterval(() => void dropLead(here.resources), 3);
     try {
       here.dispatcher('a');
       here.dispatcher('b', { resources: other });
@@ -552,7 +551,7 @@ describe('the dispatcher', () => {
     await eventually('the other process is connected', () => other.connection.status === 'ready');
     await here.openHost('a', 1);
     const first = here.dispatcher('a');
-    await eventually('it leads', () => here.resources.connection.get(here.resources.keys.leader));
+    await eventually('it leads', () => leader(here.resources));
     here.dispatcher('b', { resources: other });
     await first.stop();
     const begun = performance.now();
@@ -623,7 +622,7 @@ describe('the dispatcher', () => {
       );
       await eventually(
         'the hosts are expected',
-        async () => (await here.resources.semaphore.snapshot()).hosts.length === 2,
+        async () => (await here.resources.semaphore.view()).hosts.length === 2,
       );
       assert.deepEqual(await here.resources.semaphore.beat('a', host.generation), 'register');
 
@@ -638,7 +637,7 @@ describe('the dispatcher', () => {
           endsBy: null,
         },
       ]);
-      assert.equal((await here.resources.semaphore.snapshot()).whole, false);
+      assert.equal((await here.resources.semaphore.view()).whole, false);
       await here.openHost('b', 1);
       const [first, urgent, last] = waiting;
       assert.ok(first && urgent && last);

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { Heartbeat } from '../../queues/heartbeat/heartbeat.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
-import type { HostEntry } from '../../queues/semaphore/semaphore.ts';
+import type { HostEntry } from '../../queues/semaphore/farm-view.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { eventually } from '../support/eventually.ts';
 import { ownPrefix, TestRedis } from '../support/redis.ts';
+import { hostKey } from '../support/redis-state.ts';
 
 const logger = createLogger({ level: 'silent', role: 'test' });
 const SIZE = { cpusMilli: 1_000, memoryMib: 1_024 };
@@ -53,7 +54,7 @@ describe('the heartbeat of a host', () => {
     return generation;
   };
   const host = async (): Promise<HostEntry> => {
-    const [entry] = (await resources.semaphore.snapshot()).hosts;
+    const [entry] = (await resources.semaphore.view()).hosts;
     assert.ok(entry);
     return entry;
   };
@@ -75,7 +76,7 @@ describe('the heartbeat of a host', () => {
     assert.equal(answers.at(-1), 'synchronise');
     await resources.semaphore.sync('a', generation, () => Promise.resolve([]));
     await eventually('all is well', () => answers.at(-1) === 'ok');
-    await resources.connection.del(resources.keys.host('a'));
+    await resources.connection.del(hostKey(resources.keys, 'a'));
     await eventually('it is to register', () => answers.at(-1) === 'register');
     await resources.semaphore.register('a', SIZE, LEASE_MS, generation);
     await eventually('it is known again', () => answers.at(-1) === 'synchronise');

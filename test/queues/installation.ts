@@ -165,7 +165,7 @@ export class Installation {
       patch: { queuedAt: Date.now() },
       actor: 'test',
     });
-    this.resources.queue.announce(job.id, null);
+    this.resources.announcements.announce(job.id, null);
     return queued ?? (await this.row(job.id));
   }
 
@@ -177,7 +177,7 @@ export class Installation {
 
   /** A processor that claims, runs nothing, and ends the job; `during` is the command. */
   processor(host: TestHost, during: (job: Job) => Promise<void> | void = () => undefined): OnDispatch {
-    const { semaphore, queue } = this.resources;
+    const { semaphore, announcements } = this.resources;
     return async ({ jobId, epoch }) => {
       await semaphore.claim(jobId, epoch, host.name, host.generation);
       const row = await this.store.transition(jobId, {
@@ -199,7 +199,7 @@ export class Installation {
         });
       }
       await semaphore.release(jobId, epoch);
-      queue.announce(jobId, host.name);
+      announcements.announce(jobId, host.name);
       return { status: 'completed', exitCode: 0 };
     };
   }

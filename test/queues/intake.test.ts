@@ -220,13 +220,13 @@ describe('the intake', () => {
   it('tells listeners of a job, and its host, to look', async () => {
     const heard: string[] = [];
     const other = here.process();
-    other.queue.subscribe('job_1', () => heard.push('job'));
-    const unsubscribe = other.queue.subscribe('job_1', () => heard.push('gone'));
-    other.queue.subscribe('job_2', () => heard.push('other job'));
-    other.queue.subscribeHost('a', (jobId) => heard.push(`host ${jobId}`));
+    other.announcements.subscribe('job_1', () => heard.push('job'));
+    const unsubscribe = other.announcements.subscribe('job_1', () => heard.push('gone'));
+    other.announcements.subscribe('job_2', () => heard.push('other job'));
+    other.announcements.subscribeHost('a', (jobId) => heard.push(`host ${jobId}`));
     unsubscribe();
     await eventually('both are told', () => {
-      here.resources.queue.announce('job_1', 'a');
+      here.resources.announcements.announce('job_1', 'a');
       return heard.includes('job') && heard.includes('host job_1');
     });
     assert.ok(!heard.includes('gone') && !heard.includes('other job'));
@@ -270,12 +270,14 @@ describe('the intake', () => {
   });
 
   it('takes a host’s queue away once, whoever else takes it away at the same time', async () => {
-    const { connection, queue, queues } = here.resources;
+    const { connection, hostControl, queues } = here.resources;
     const other = here.process();
     await eventually('the other is connected', () => other.connection.status === 'ready');
     for (let round = 0; round < 20; round += 1) {
       await queues.run('gone').add('dispatch', { jobId: `j${round}`, epoch: 1 });
-      const all = [queue, other.queue, queue, other.queue].map((each) => each.forgetHost('gone'));
+      const all = [hostControl, other.hostControl, hostControl, other.hostControl].map((each) =>
+        each.forgetHost('gone'),
+      );
       assert.deepEqual(await Promise.all(all), [true, true, true, true]);
       assert.deepEqual(await connection.keys(`${here.prefix}:run-gone:*`), []);
     }
@@ -306,7 +308,7 @@ describe('the intake', () => {
       (error) => error instanceof FlashpodsError && error.code === 'service_unavailable',
     );
     await assert.rejects(here.resources.queue.capacity(), FlashpodsError);
-    here.resources.queue.announce(job.id, 'a');
+    here.resources.announcements.announce(job.id, 'a');
     assert.ok(performance.now() - begun < 500);
     await redis.start();
     await eventually('the queue works again', () => here.resources.queue.enqueue(job).then(() => true));

@@ -5,9 +5,11 @@ import type { Redis } from 'ioredis';
 import { connect, disconnect } from '../../queues/connection.ts';
 import { createKeys, type Keys } from '../../queues/keys.ts';
 import { isRefusal, type RefusalReason } from '../../queues/semaphore/refusal.ts';
-import { type Hold, type HoldLimits, type HostEntry, Semaphore } from '../../queues/semaphore/semaphore.ts';
+import type { HostEntry } from '../../queues/semaphore/farm-view.ts';
+import { type Hold, type HoldLimits, Semaphore } from '../../queues/semaphore/semaphore.ts';
 import { eventually } from '../support/eventually.ts';
 import { ownPrefix, silent, TestRedis } from '../support/redis.ts';
+import { hostKey, reservationKey } from '../support/redis-state.ts';
 
 const LEASE_MS = 30_000;
 const SIZE = { cpusMilli: 4_000, memoryMib: 8_192 };
@@ -30,7 +32,7 @@ describe('the semaphore', () => {
   });
   beforeEach(async () => {
     keys = createKeys(ownPrefix());
-    semaphore = new Semaphore(connection, keys.prefix);
+    semaphore = new Semaphore(connection, keys);
     await semaphore.restoring('t');
     await semaphore.found('t');
   });
@@ -61,11 +63,11 @@ describe('the semaphore', () => {
   const refused = (work: Promise<unknown>, reason: RefusalReason) =>
     assert.rejects(work, (error) => isRefusal(error, reason), `expected a refusal: ${reason}`);
   const host = async (name = 'a'): Promise<HostEntry> => {
-    const found = (await semaphore.snapshot()).hosts.find((entry) => entry.name === name);
+    const found = (await semaphore.view()).hosts.find((entry) => entry.name === name);
     assert.ok(found, `no host ${name}`);
     return found;
   };
-  const reservations = async () => (await semaphore.snapshot()).reservations;
+  const reservations = async () => (await semaphore.view()).reservations;
 
   describe('reserve', () => {
     it('takes cpus and memory of the host', async () => {
@@ -86,12 +88,12 @@ describe('the semaphore', () => {
     it('refuses an unknown host', () => refused(reserve('j', { host: 'nobody' }), 'unknown_host'));
     it('refuses a host that was given up', async () => {
       await openHost();
-      await connection.hset(keys.host('a'), 'lost', '1');
+      await connection.hset(hostKey(keys, 'a'), 'lost', '1');
       await refused(reserve('j'), 'unknown_host');
     });
     it('refuses a host whose lease has ended', async () => {
       await openHost();
-      await connection.hincrby(keys.host('a'), 'beatAt', -LEASE_MS - 1_000);
+      await connection.hincrby(hostKey(keys, 'a'), 'beatAt', -LEASE_MS - 1_000);
       await refused(reserve('j'), 'lease_ended');
     });
     it('refuses a draining host until it is undrained', async () => {
@@ -180,8 +182,8 @@ describe('the semaphore', () => {
       const generation = await openHost();
       await reserve('j');
       await semaphore.claim('j', 1, 'a', generation);
-      const { now } = await semaphore.snapshot();
-      await eventually('a millisecond has passed', async () => (await semaphore.snapshot()).now > now + 1);
+      const { now } = await semaphore.view();
+      await eventually('a millisecond has passed', async () => (await semaphore.view()).now > now + 1);
       await semaphore.sync('a', generation, async () => {
         await semaphore.claim('j', 1, 'a', generation);
         return [];
@@ -268,13 +270,13 @@ describe('the semaphore', () => {
     });
     it('grow their generation though the clock was set back', async () => {
       await openHost();
-      await connection.hincrby(keys.host('a'), 'generation', 3_600_000);
+      await connection.hincrby(hostKey(keys, 'a'), 'generation', 3_600_000);
       const before = (await host()).generation;
       assert.equal(await semaphore.register('a', SIZE, LEASE_MS, null), before + 1);
     });
     it('must be registered again after Redis lost its data, and keep their generation', async () => {
       const generation = await openHost();
-      await connection.del(keys.host('a'));
+      await connection.del(hostKey(keys, 'a'));
       assert.equal(await semaphore.beat('a', generation), 'register');
       assert.equal(await semaphore.register('a', SIZE, LEASE_MS, generation), generation);
       assert.equal(await semaphore.beat('a', generation), 'synchronise');
@@ -283,7 +285,7 @@ describe('the semaphore', () => {
       const generation = await openHost();
       await reserve('j');
       assert.equal(await semaphore.lose('a', 60_000), false);
-      await connection.hincrby(keys.host('a'), 'beatAt', -61_000);
+      await connection.hincrby(hostKey(keys, 'a'), 'beatAt', -61_000);
       assert.equal(await semaphore.lose('a', 60_000), true);
       assert.equal((await host()).held, 0);
       assert.equal(await semaphore.beat('a', generation), 'register');
@@ -291,8 +293,8 @@ describe('the semaphore', () => {
     });
     it('do not seem alive when the clock was set back', async () => {
       await openHost();
-      await connection.hincrby(keys.host('a'), 'beatAt', 3_600_000);
-      const now = (await semaphore.snapshot()).now;
+      await connection.hincrby(hostKey(keys, 'a'), 'beatAt', 3_600_000);
+      const now = (await semaphore.view()).now;
       assert.ok((await host()).beatAt <= now + 1_000);
     });
     it('that the database knows are expected without a lease', async () => {
@@ -342,11 +344,8 @@ describe('the semaphore', () => {
       await reserve('begun');
       await semaphore.claim('begun', 1, 'a', generation);
       // Later than the claim: one of the same millisecond would stay in any case.
-      const claimedAt = (await semaphore.snapshot()).now;
-      await eventually(
-        'a millisecond has passed',
-        async () => (await semaphore.snapshot()).now > claimedAt + 1,
-      );
+      const claimedAt = (await semaphore.view()).now;
+      await eventually('a millisecond has passed', async () => (await semaphore.view()).now > claimedAt + 1);
       const nothingOf = (id: string) => ({ ...hold(id), found: false });
       await semaphore.sync('a', generation, async () => [nothingOf('begun'), nothingOf('other')]);
       assert.deepEqual(
@@ -405,26 +404,26 @@ describe('the semaphore', () => {
     await openHost('b');
     await reserve('j');
     for (const counter of ['usedCpus', 'usedMemory', 'held'])
-      await connection.hincrby(keys.host('a'), counter, -1_000);
+      await connection.hincrby(hostKey(keys, 'a'), counter, -1_000);
     await connection.hincrby(`${keys.prefix}:held:cpus`, 'nobody', 5);
     await connection.sadd(`${keys.prefix}:reservations`, 'entered-by-half', 'dropped-by-half');
-    await connection.sadd(`${keys.host('b')}:jobs`, 'dropped-by-half');
+    await connection.sadd(`${hostKey(keys, 'b')}:jobs`, 'dropped-by-half');
     await connection.sadd(`${keys.prefix}:hosts`, 'registered-by-half');
     await connection.sadd(`${keys.prefix}:reservations`, 'of-nobody');
-    await connection.hset(keys.reservation('of-nobody'), { host: 'z', owner: 'o', cpus: 1, memory: 1 });
+    await connection.hset(reservationKey(keys, 'of-nobody'), { host: 'z', owner: 'o', cpus: 1, memory: 1 });
     assert.equal((await semaphore.audit()).length > 0, true);
     await connection.hset(keys.server, 'run', 'another process');
     assert.equal(await semaphore.verify(), true);
     assert.deepEqual(await semaphore.audit(), []);
     const { used, held } = await host();
     assert.deepEqual([used.cpusMilli, used.memoryMib, held], [1_000, 1_024, 1]);
-    const { hosts, reservations } = await semaphore.snapshot();
+    const { hosts, reservations } = await semaphore.view();
     assert.deepEqual(hosts.map(({ name }) => name).sort(), ['a', 'b']);
     assert.deepEqual(
       reservations.map(({ jobId }) => jobId),
       ['j'],
     );
-    assert.equal(await connection.exists(keys.reservation('of-nobody')), 0);
+    assert.equal(await connection.exists(reservationKey(keys, 'of-nobody')), 0);
   });
 
   it('says when its data are lost, and when they are lost again during the restoration', async () => {
@@ -441,8 +440,8 @@ describe('the semaphore', () => {
   it('an audit names every counter that is wrong', async () => {
     await openHost();
     await reserve('j');
-    await connection.hincrby(keys.host('a'), 'usedCpus', 5);
-    await connection.del(keys.reservation('j'));
+    await connection.hincrby(hostKey(keys, 'a'), 'usedCpus', 5);
+    await connection.del(reservationKey(keys, 'j'));
     const found = await semaphore.audit();
     assert.ok(found.some((sentence) => sentence.includes('a counts usedCpus 1005')));
     assert.ok(found.some((sentence) => sentence.includes('j is listed and holds no reservation')));
@@ -484,7 +483,7 @@ describe('the semaphore', () => {
         fc.array(fc.array(step, { minLength: 1, maxLength: 8 }), { maxLength: 12 }),
         async (bursts) => {
           keys = createKeys(ownPrefix());
-          semaphore = new Semaphore(connection, keys.prefix);
+          semaphore = new Semaphore(connection, keys);
           await semaphore.restoring('t');
           await semaphore.found('t');
           const generations = new Map([
@@ -519,7 +518,7 @@ describe('the semaphore', () => {
                       return void generations.set(action.host, await openHost(action.host));
                     case 'sync':
                       return semaphore.sync(action.host, generation, async () =>
-                        (await semaphore.snapshot()).reservations.filter(
+                        (await semaphore.view()).reservations.filter(
                           (held) => held.host === action.host && held.claimed,
                         ),
                       );
@@ -534,7 +533,7 @@ describe('the semaphore', () => {
                 });
               }),
             );
-            for (const { capacity, used } of (await semaphore.snapshot()).hosts) {
+            for (const { capacity, used } of (await semaphore.view()).hosts) {
               assert.ok(used.cpusMilli <= capacity.cpusMilli && used.memoryMib <= capacity.memoryMib);
               assert.ok(used.cpusMilli >= 0 && used.memoryMib >= 0);
             }

@@ -42,7 +42,7 @@ describe('what a waiting job is told', () => {
 
   it('is a place, a reason and a latest start, for the first and for the last alike', async () => {
     const first = await occupy();
-    const [own] = (await here.resources.semaphore.snapshot()).reservations;
+    const [own] = (await here.resources.semaphore.view()).reservations;
     assert.equal(own?.jobId, first.id);
     const jobs: Job[] = [];
     for (let index = 0; index < 150; index += 1) jobs.push(await here.submit(large));

@@ -93,6 +93,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
   const jobs = new JobService({
     store,
     queue: queues.queue,
+    announcements: queues.announcements,
     hosts,
     limits: jobLimits(config),
     tenants,

@@ -124,11 +124,11 @@ export async function startStack(options: {
   };
   const startWorker = async (size: WorkerSize, how?: HowToStart): Promise<RoleProcess> => {
     const before =
-      (await queues.semaphore.snapshot()).hosts.find((host) => host.name === size.name)?.generation ?? 0;
+      (await queues.semaphore.view()).hosts.find((host) => host.name === size.name)?.generation ?? 0;
     const worker = launchWorker(size, how);
     try {
       const isUp = async (): Promise<boolean> => {
-        const host = (await queues.semaphore.snapshot()).hosts.find((entry) => entry.name === size.name);
+        const host = (await queues.semaphore.view()).hosts.find((entry) => entry.name === size.name);
         return host !== undefined && host.generation > before && host.synchronised && host.leaseLive;
       };
       await eventually(`host ${size.name} is up`, isUp, { timeoutMs: 90_000 });

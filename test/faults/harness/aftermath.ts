@@ -201,7 +201,7 @@ async function leftovers(scene: Scene, deploymentId: string): Promise<string[]> 
 
 async function inRedis({ queues, hosts }: Scene): Promise<string[]> {
   const drift = (await queues.semaphore.audit()).map((each) => `audit: ${each}`);
-  const { reservations } = await queues.semaphore.snapshot();
+  const { reservations } = await queues.semaphore.view();
   const held = reservations.map((each) => `reservation of ${each.jobId} on ${each.host}`);
   const { prefix } = createKeys(queues.keys.prefix);
   const keys: string[] = [];

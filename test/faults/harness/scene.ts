@@ -83,7 +83,7 @@ export async function startScene(options: {
       await eventually(`${host} has the job`, async () => {
         const row = await stack.caller.job(job.id);
         if (row.host === host) return true;
-        throw new Error(`${row.status} on ${row.host}; ${JSON.stringify(await semaphore.snapshot())}`);
+        throw new Error(`${row.status} on ${row.host}; ${JSON.stringify(await semaphore.view())}`);
       });
       await drain(host, true);
       return job;

@@ -118,7 +118,7 @@ export class Upkeep {
   #worker(host: WorkerSize): Service {
     const { stack } = this.#o;
     const generation = async (): Promise<number> => {
-      const { hosts } = await stack.queues.semaphore.snapshot();
+      const { hosts } = await stack.queues.semaphore.view();
       return hosts.find((each) => each.name === host.name && each.synchronised)?.generation ?? 0;
     };
     let last = 0;
