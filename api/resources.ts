@@ -6,7 +6,8 @@ import type { TokenVerifier } from '../src/identity/principal.ts';
 import type { SessionStore } from '../src/identity/session.ts';
 import type { Tokens } from '../src/identity/tokens.ts';
 import type { JobService } from '../src/jobs/service.ts';
-import type { JobStore } from '../src/jobs/store.ts';
+import type { EventJournal } from '../src/jobs/journal.ts';
+import type { JobQueries } from '../src/jobs/queries.ts';
 import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { Tenants } from '../src/tenants/tenants.ts';
@@ -19,8 +20,8 @@ export interface ApiResources {
   readonly jobs: JobService;
   readonly uploads: UploadService;
   readonly hosts: HostService;
-  /** Read only here: what jobs left, and the journal. Every change goes through the services. */
-  readonly store: Pick<JobStore, 'artifacts' | 'events' | 'journal' | 'journalBounds'>;
+  readonly queries: Pick<JobQueries, 'artifacts'>;
+  readonly journal: Pick<EventJournal, 'read' | 'readWithJobs' | 'bounds'>;
   readonly logs: LogStore;
   readonly artifacts: ArtifactStore;
   readonly config: Pick<Config, 'artifactRetentionHours'> & Partial<Pick<Config, 'mcpHosts'>>;

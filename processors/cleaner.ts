@@ -66,7 +66,7 @@ export class Cleaner {
     // Those that failed stay in front of what is asked for next.
     let failed = 0;
     for (;;) {
-      const jobs = await this.#r.store.expired(logsBefore, artifactsBefore, BATCH, failed);
+      const jobs = await this.#r.queries.expired(logsBefore, artifactsBefore, BATCH, failed);
       for (const job of jobs) {
         if (this.#stop.signal.aborted) return;
         const endedAt = job.completedAt ?? job.createdAt;
@@ -85,7 +85,7 @@ export class Cleaner {
     let passed = 0;
     for (;;) {
       // In this order: what another cleaner deletes meanwhile is either not counted, or taken off the total below.
-      const jobs = await this.#r.store.finishedWithLogs(BATCH, passed);
+      const jobs = await this.#r.queries.finishedWithLogs(BATCH, passed);
       const sizes = new Map((await this.#r.logs.list()).map(({ jobId, diskBytes }) => [jobId, diskBytes]));
       let total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
       for (const job of jobs) {
@@ -130,7 +130,7 @@ export class Cleaner {
     const ours = (await files.list()).filter(({ jobId }) => isJobId(jobId));
     for (let first = 0; first < ours.length; first += IDS_PER_QUERY) {
       const some = ours.slice(first, first + IDS_PER_QUERY);
-      const remains = await this.#r.store.remains(some.map(({ jobId }) => jobId));
+      const remains = await this.#r.queries.remains(some.map(({ jobId }) => jobId));
       for (const { jobId, changedAt } of some) {
         if (this.#stop.signal.aborted) return;
         const row = remains.get(jobId);

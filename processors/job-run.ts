@@ -69,7 +69,7 @@ export class JobRun {
    */
   async look(known?: Job): Promise<void> {
     if (this.#reason !== null) return;
-    const row = known ?? (await this.#r.store.get(this.#job.id).catch(() => 'unknown' as const));
+    const row = known ?? (await this.#r.queries.get(this.#job.id).catch(() => 'unknown' as const));
     if (row === 'unknown' || this.#reason !== null) return;
     // The row has moved on without this host: whatever runs here is nobody's any more.
     if (row?.epoch !== this.#job.epoch || !isHosted(row.status)) this.#noteEnding('lost');
@@ -324,7 +324,7 @@ export class JobRun {
   #endedElsewhere(): Promise<boolean> {
     return this.#ask('looking who ended the job', async () => {
       const record = await this.#r.records.read(this.#job.id, this.#job.epoch);
-      const row = await this.#r.store.get(this.#job.id);
+      const row = await this.#r.queries.get(this.#job.id);
       return record?.phase === 'ended' || row?.epoch !== this.#job.epoch || !isHosted(row.status);
     });
   }
@@ -404,7 +404,7 @@ export class JobRun {
   ): Promise<void> {
     const { artifacts, ...columns } = facts;
     await this.#ask('writing the state', async () => {
-      const row = await this.#r.store.get(this.#job.id);
+      const row = await this.#r.queries.get(this.#job.id);
       // Written before a crash that came before the clean-up below.
       if (!row || row.epoch !== this.#job.epoch || !isHosted(row.status)) return;
       const { to, error, errorMessage, warnings } = outcome;
@@ -437,7 +437,7 @@ export class JobRun {
         epoch: this.#job.epoch,
         patch,
       });
-      return first ? reason : ((await this.#r.store.get(this.#job.id))?.endingReason ?? reason);
+      return first ? reason : ((await this.#r.queries.get(this.#job.id))?.endingReason ?? reason);
     });
     this.#noteEnding(inForce);
     return inForce;

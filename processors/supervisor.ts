@@ -45,7 +45,7 @@ export class Supervisor {
 
   /** Says that any row may have changed, since announcements can be lost. One query for all. @throws the database's */
   async lookAtAll(): Promise<void> {
-    const rows = await this.#r.store.hostedOn(this.#r.host);
+    const rows = await this.#r.queries.hostedOn(this.#r.host);
     for (const { run } of this.#held.values())
       void run.look(rows.find((row) => row.id === run.job.id && row.epoch === run.job.epoch));
   }
@@ -80,7 +80,7 @@ export class Supervisor {
     const recorded = await this.#r.records.all();
     const holding = [...this.#held].filter(([, { run }]) => run.holdsCapacity);
     // Read after Podman: a dispatch that began in between is in the rows, so it can't be taken for a leftover.
-    const rows = await this.#r.store.hostedOn(this.#r.host);
+    const rows = await this.#r.queries.hostedOn(this.#r.host);
     const wanted = new Set(rows.map((row) => dispatchId(row.id, row.epoch)));
 
     for (const row of rows) {
@@ -125,7 +125,7 @@ export class Supervisor {
 
   async #begin(jobId: string, epoch: number): Promise<RunResult | null> {
     const { signal } = this.#detach;
-    const job = await persist('reading the job', this.#r.logger, signal, () => this.#r.store.get(jobId));
+    const job = await persist('reading the job', this.#r.logger, signal, () => this.#r.queries.get(jobId));
     if (!job || job.epoch !== epoch || job.host !== this.#r.host || !isHosted(job.status)) {
       // Cancelled, taken back or finished before this host came to it; what it reserved is not needed.
       this.#r.release(jobId, epoch);

@@ -52,7 +52,7 @@ export class Worker {
   #consumer: HostConsumer | undefined;
 
   constructor(resources: WorkerResources) {
-    const { config, logger, store, queues, runtime } = resources;
+    const { config, logger, store, queries, queues, runtime } = resources;
     this.#r = resources;
     this.#host = config.hostName;
     this.#capacity = hostCapacity(config);
@@ -63,6 +63,8 @@ export class Worker {
     this.#dispatcher = new Dispatcher({
       resources: queues,
       store,
+      queries,
+      journal: resources.journal,
       hosts: resources.hosts,
       tenants: resources.tenants,
       passingMs: config.passingSeconds * 1000,
@@ -98,6 +100,7 @@ export class Worker {
       config,
       logger,
       store,
+      queries,
       runtime,
       records: this.#records,
       host: this.#host,

@@ -10,6 +10,8 @@
 import { randomUUID } from 'node:crypto';
 import { dispatchId } from '../src/ids.ts';
 import { mibOf, milliOf } from '../src/jobs/amount.ts';
+import type { EventJournal } from '../src/jobs/journal.ts';
+import type { JobQueries } from '../src/jobs/queries.ts';
 import { isWaiting } from '../src/jobs/states.ts';
 import type { HostRegistry } from '../src/jobs/ports.ts';
 import type { JobStore } from '../src/jobs/store.ts';
@@ -43,6 +45,8 @@ import type { Candidate } from './waiting/waiting-index.ts';
 export interface DispatcherOptions {
   readonly resources: QueueResources;
   readonly store: JobStore;
+  readonly queries: JobQueries;
+  readonly journal: Pick<EventJournal, 'bounds'>;
   readonly hosts: HostRegistry;
   readonly tenants: TenantRegistry;
   /** Name of the host in whose worker process this runs. */
@@ -312,8 +316,8 @@ export class Dispatcher {
 
   /** The queue's entry is out of date: the job waits no more, or was dispatched and came back since. */
   async #correct(candidate: Candidate): Promise<void> {
-    const { resources, store } = this.#o;
-    const row = await store.get(candidate.jobId);
+    const { resources, queries } = this.#o;
+    const row = await queries.get(candidate.jobId);
     if (!row || !isWaiting(row.status)) await resources.queue.withdraw(candidate.jobId);
     else if (row.epoch !== candidate.epoch) await resources.queue.enqueue(row);
   }

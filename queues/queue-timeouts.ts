@@ -3,6 +3,7 @@
  * it happens also while no worker is up: the compare-and-set lets one of them through. While Redis is away nobody knows
  * whose time is over; they end when it is back, before anything starts.
  */
+import type { JobQueries } from '../src/jobs/queries.ts';
 import { WAITING_STATES } from '../src/jobs/states.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { QueueResources } from './resources.ts';
@@ -10,6 +11,7 @@ import type { QueueResources } from './resources.ts';
 export interface QueueTimeoutsOptions {
   readonly resources: Pick<QueueResources, 'announcements' | 'connection' | 'queue' | 'waiting'>;
   readonly store: JobStore;
+  readonly queries: JobQueries;
 }
 
 const AT_ONCE = 100;
@@ -39,8 +41,8 @@ export class QueueTimeouts {
   }
 
   async #end(jobId: string): Promise<void> {
-    const { resources, store } = this.#o;
-    const row = await store.get(jobId);
+    const { resources, store, queries } = this.#o;
+    const row = await queries.get(jobId);
     if (!row) return;
     const [wait] = await resources.queue.waits([row]);
     const last = wait === undefined || wait.position === null ? '' : ` Last reason: ${wait.reason}`;

@@ -4,7 +4,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Job } from '../src/jobs/job.ts';
+import type { EventJournal } from '../src/jobs/journal.ts';
 import type { HostRegistry } from '../src/jobs/ports.ts';
+import type { JobQueries } from '../src/jobs/queries.ts';
 import { isWaiting } from '../src/jobs/states.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -13,6 +15,8 @@ import type { QueueResources } from './resources.ts';
 export interface ReconcilerOptions {
   readonly resources: QueueResources;
   readonly store: JobStore;
+  readonly queries: JobQueries;
+  readonly journal: Pick<EventJournal, 'bounds'>;
   readonly hosts: HostRegistry;
   readonly logger: Logger;
   readonly leaseMs: number;
@@ -39,8 +43,8 @@ export class Reconciler {
   async reconcile(): Promise<void> {
     await this.#redrain();
     await this.#enqueuePending();
-    await this.#putBack(await this.#o.store.givenBack(PAGE));
-    const rows = await this.#o.store.waiting(this.#afterPosition, PAGE);
+    await this.#putBack(await this.#o.queries.givenBack(PAGE));
+    const rows = await this.#o.queries.waiting(this.#afterPosition, PAGE);
     this.#afterPosition = rows.length < PAGE ? 0 : (rows.at(-1)?.position ?? 0);
     await this.#putBack(rows.filter((row) => row.status === 'queued'));
     await this.#clearIntake();
@@ -59,7 +63,7 @@ export class Reconciler {
       this.#restoration = { token: randomUUID(), since: performance.now(), filled: false };
       await resources.semaphore.restoring(this.#restoration.token);
       // Where there never was a job, nothing can have been lost: it is the first start.
-      const { newest } = await this.#o.store.journalBounds();
+      const { newest } = await this.#o.journal.bounds();
       logger[newest > 0 ? 'warn' : 'info'](
         'Redis holds no data of this installation; writing them anew from the database',
       );
@@ -85,7 +89,7 @@ export class Reconciler {
 
   async #fill(keepLead: () => Promise<boolean>): Promise<boolean> {
     for (let after = 0; ;) {
-      const rows = await this.#o.store.waiting(after, PAGE);
+      const rows = await this.#o.queries.waiting(after, PAGE);
       await this.#putBack(rows);
       const last = rows.at(-1);
       if (!last || rows.length < PAGE) return true;
@@ -110,7 +114,7 @@ export class Reconciler {
   async #enqueuePending(): Promise<void> {
     let beforePosition: number | null = null;
     for (let page = 0; page < PENDING_PAGES; page += 1) {
-      const { jobs } = await this.#o.store.list({
+      const { jobs } = await this.#o.queries.list({
         owner: null,
         states: ['pending'],
         type: null,
@@ -151,7 +155,7 @@ export class Reconciler {
 
   /** What a crash left in `intake` for people to see though the job waits no more. */
   async #clearIntake(): Promise<void> {
-    const { resources, store } = this.#o;
+    const { resources, queries } = this.#o;
     const entries = await resources.queues.intake.getPrioritized(
       this.#intakeOffset,
       this.#intakeOffset + PAGE - 1,
@@ -159,7 +163,7 @@ export class Reconciler {
     this.#intakeOffset = entries.length < PAGE ? 0 : this.#intakeOffset + PAGE;
     const ids = entries.flatMap((entry) => entry?.id ?? []);
     for (const jobId of await resources.waiting.missing(ids)) {
-      const row = await store.get(jobId);
+      const row = await queries.get(jobId);
       if (row && isWaiting(row.status)) await resources.queue.enqueue(row);
       else await resources.queue.withdraw(jobId);
     }

@@ -4,6 +4,7 @@
  */
 import { dispatchId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
+import type { JobQueries } from '../src/jobs/queries.ts';
 import { HOSTED_STATES, isHosted, isTerminal } from '../src/jobs/states.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -15,6 +16,7 @@ import type { HostEntry, Reservation, FarmView } from './semaphore/farm-view.ts'
 export interface SweeperOptions {
   readonly resources: QueueResources;
   readonly store: JobStore;
+  readonly queries: JobQueries;
   readonly logger: Logger;
   readonly hostLostMs: number;
   /** A host that lives is heard of within this time, ms. */
@@ -72,9 +74,9 @@ export class Sweeper {
 
   /** Finishes a dispatch that nobody has claimed, or takes it back. */
   async #finish(reservation: Reservation, host: HostEntry): Promise<void> {
-    const { resources, store, logger } = this.#o;
+    const { resources, queries, logger } = this.#o;
     const { jobId, epoch } = reservation;
-    const row = await store.get(jobId);
+    const row = await queries.get(jobId);
     const own = row && isHosted(row.status) && row.epoch === epoch && row.host === host.name;
     // guard: half-done-dispatch
     if (own && host.leaseLive) {
@@ -129,10 +131,10 @@ export class Sweeper {
 
   /** Its jobs are over, and its capacity goes. It may come back and must synchronise then. */
   async #lose(host: HostEntry): Promise<void> {
-    const { resources, store, logger, hostLostMs } = this.#o;
+    const { resources, queries, logger, hostLostMs } = this.#o;
     if (!(await resources.semaphore.lose(host.name, hostLostMs))) return;
     if (!host.lost) logger.warn({ host: host.name }, 'the host did not come back; its jobs are lost');
-    for (const row of await store.hostedOn(host.name)) {
+    for (const row of await queries.hostedOn(host.name)) {
       await this.#endLost(row);
       resources.announcements.announce(row.id, host.name);
     }

@@ -1,7 +1,7 @@
 /** Makes a queue long in seconds: rows copied inside the database, then put into the queue as the API would do it. */
 import type { QueueResources } from '../../queues/resources.ts';
 import { Database } from '../../src/database/database.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { KnexJobQueries } from '../../src/database/job-queries.ts';
 
 /** Not among what a job's id is made of: no id that the product makes is like one of these. */
 const ID_PREFIX = 'job_bench-';
@@ -17,8 +17,8 @@ export async function lengthenQueue(
 ): Promise<void> {
   const database = await Database.open({ path: dbPath });
   try {
-    const store = new KnexJobStore(database);
-    const model = await store.get(like);
+    const queries = new KnexJobQueries(database);
+    const model = await queries.get(like);
     if (!model) throw new Error(`there is no job ${like}`);
     const { position: after } = (await database.read((db) =>
       db('jobs').max({ position: 'position' }).first(),
@@ -40,7 +40,7 @@ export async function lengthenQueue(
       );
     });
     for (let position = after; ;) {
-      const jobs = (await store.waiting(position, PAGE)).filter(({ id }) => id.startsWith(ID_PREFIX));
+      const jobs = (await queries.waiting(position, PAGE)).filter(({ id }) => id.startsWith(ID_PREFIX));
       for (let start = 0; start < jobs.length; start += AT_ONCE)
         await Promise.all(jobs.slice(start, start + AT_ONCE).map((job) => queues.queue.enqueue(job)));
       const last = jobs.at(-1);

@@ -33,17 +33,18 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
   const stop = once(() => stopInOrder(steps, logger));
   try {
     const shared = await openShared(config, logger, steps);
-    const { database, store, hosts, uploads, queues, tenants } = shared;
+    const { database, store, queries, journal, hosts, uploads, queues, tenants } = shared;
     await startRsync(config, logger, steps);
     const transfers = uploads.watchTransfers();
     steps.unshift(['transfers', () => transfers.stop()]);
-    const stopTimeouts = new QueueTimeouts({ resources: queues, store }).every(QUEUE_TIMEOUTS_MS);
+    const stopTimeouts = new QueueTimeouts({ resources: queues, store, queries }).every(QUEUE_TIMEOUTS_MS);
     steps.unshift(['queue timeouts', stopTimeouts]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const app = createApp({
       jobs: new JobService({
         store,
+        queries,
         queue: queues.queue,
         announcements: queues.announcements,
         hosts,
@@ -53,8 +54,9 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
       }),
       tenants,
       uploads,
-      hosts: new HostService({ hosts, store, control: queues.hostControl, queue: queues.queue, logger }),
-      store,
+      hosts: new HostService({ hosts, queries, control: queues.hostControl, queue: queues.queue, logger }),
+      queries,
+      journal,
       logs: shared.logs,
       artifacts: shared.artifacts,
       config,

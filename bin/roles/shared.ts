@@ -6,7 +6,7 @@ import type { Config } from '../../src/config.ts';
 import { ConfigError } from '../../src/config.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { LocalLogStore } from '../../src/logs/local-log-store.ts';
@@ -21,9 +21,8 @@ import { treeIds } from '../../src/uploads/tree.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { makeDirectories, rsyncPath } from '../data-directory.ts';
 
-export interface SharedResources {
+export interface SharedResources extends JobStores {
   readonly database: Database;
-  readonly store: KnexJobStore;
   readonly hosts: KnexHostStore;
   readonly uploads: UploadService;
   readonly snapshots: SnapshotStore;
@@ -70,7 +69,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
   });
   return {
     database,
-    store: new KnexJobStore(database),
+    ...jobStores(database),
     hosts: new KnexHostStore(database),
     uploads,
     snapshots,

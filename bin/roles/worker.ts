@@ -21,7 +21,7 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
   const stop = once(() => stopInOrder(steps, logger));
   try {
     const shared = await openShared(config, logger, steps);
-    const { database, store, hosts, queues, tenants } = shared;
+    const { database } = shared;
     const runtime = await createPodmanRuntime({
       socketPath: podmanSocket,
       hostName: config.hostName,
@@ -34,17 +34,10 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
     steps.unshift(['podman client', () => runtime.close()]);
     for (const note of runtime.facts.notes) logger.debug({ note }, 'what this host can do');
     const worker = new Worker({
+      ...shared,
       config,
       logger,
-      store,
-      hosts,
-      tenants,
       runtime,
-      queues,
-      logs: shared.logs,
-      artifacts: shared.artifacts,
-      snapshots: shared.snapshots,
-      uploads: shared.uploads,
     });
     steps.unshift(['worker', () => worker.stop()]);
     await worker.start();

@@ -4,6 +4,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { leftOf } from '../../src/jobs/amount.ts';
+import type { JobQueries } from '../../src/jobs/queries.ts';
 import type { JobStore } from '../../src/jobs/store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { type Choice, type Fairness, type OpenHost, type Pull, STUCK } from '../choose.ts';
@@ -18,6 +19,7 @@ import { waitOf } from './waiting-reasons.ts';
 export interface WaitingNotesOptions {
   readonly resources: Pick<QueueResources, 'outlook' | 'waiting'>;
   readonly store: JobStore;
+  readonly queries: Pick<JobQueries, 'get'>;
   readonly logger: Logger;
 }
 
@@ -104,7 +106,7 @@ export class WaitingNotes {
       const before = this.#noted.get(jobId) ?? { since: now, why: null, sentence: null, at: -Infinity };
       noted.set(jobId, before);
       if (now - before.since < SETTLED_MS || now - before.at < REWRITE_MS) continue;
-      const row = await this.#o.store.get(jobId);
+      const row = await this.#o.queries.get(jobId);
       if (row?.epoch !== candidate.epoch) continue;
       const { reason } = waitOf(row, places[index] ?? null, outlook);
       if (reason === before.sentence) continue;

@@ -1,25 +1,16 @@
 import type { Knex } from 'knex';
 import { FlashpodsError } from '../errors.ts';
-import type { ArtifactRecord, Job, JobEvent } from '../jobs/job.ts';
-import {
-  assertTransition,
-  type EndingReason,
-  HOSTED_STATES,
-  type JobState,
-  WAITING_STATES,
-} from '../jobs/states.ts';
-import type { EventFilter, JobFilter, JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
+import type { ArtifactRecord, Job } from '../jobs/job.ts';
+import { assertTransition, type EndingReason, HOSTED_STATES, WAITING_STATES } from '../jobs/states.ts';
+import type { JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
 import { quotaExceeded } from '../tenants/tenant.ts';
 import { type Database, isUniqueViolation } from './database.ts';
+import { appendEvent } from './event-journal.ts';
+import { jobByKey } from './job-queries.ts';
 import { type JobRow, newRow, patchColumns, toJob } from './job-row.ts';
+import { attachUpload, consumeUpload } from './upload-attachment.ts';
 
-const RESULT_STATES: readonly JobState[] = ['completed', 'failed', 'timed_out', 'cancelled'];
-
-/**
- * {@link JobStore} on knex. Each write is one transaction that holds the row's change and its journal entry. What has
- * at most one row by a unique key is asked for without `first`: SQLite compiles a statement with `limit ?` anew at
- * each run, 50 µs for a row as wide as a job's.
- */
+/** {@link JobStore} on knex. Each write is one transaction that holds the row's change and its journal entry. */
 export class KnexJobStore implements JobStore {
   readonly #db: Database;
 
@@ -30,8 +21,8 @@ export class KnexJobStore implements JobStore {
   async create(job: NewJob, maxWaiting: number | null = null): Promise<{ job: Job; created: boolean }> {
     try {
       return await this.#db.write(async (trx) => {
-        // The claim of the upload comes first, so that the transaction begins with a write.
-        if (job.filesId !== null) await claimUpload(trx, job.filesId, job);
+        // The upload comes first, so that the transaction begins with a write.
+        if (job.filesId !== null) await attachUpload(trx, job.filesId, job);
         const createdAt = Date.now();
         const [row] = await trx<JobRow>('jobs').insert(newRow(job, createdAt)).returning('*');
         if (!row) throw new Error(`row of ${job.id} was not inserted`);
@@ -43,50 +34,16 @@ export class KnexJobStore implements JobStore {
         return { job: toJob(row), created: true };
       });
     } catch (error) {
-      // The loser of a race finds the winner's row; with an upload it may have failed at the claim already.
+      // The loser of a race finds the winner's row; with an upload it may have failed to attach it already.
       const lost =
         isUniqueViolation(error) ||
         (error instanceof FlashpodsError && error.code === 'upload_already_consumed');
-      const winner =
-        lost && job.clientJobId !== null ? await this.byClientJobId(job.owner, job.clientJobId) : null;
+      const key = job.clientJobId;
+      const winner = lost && key !== null ? await this.#db.read((db) => jobByKey(db, job.owner, key)) : null;
       // guard: one-key-one-job
       if (winner) return { job: winner, created: false };
       throw error;
     }
-  }
-
-  async get(id: string): Promise<Job | null> {
-    const [row] = await this.#db.read((db) => db<JobRow>('jobs').where({ id }));
-    return row ? toJob(row) : null;
-  }
-
-  async byClientJobId(owner: string, clientJobId: string): Promise<Job | null> {
-    const [row] = await this.#db.read((db) =>
-      db<JobRow>('jobs').where({ owner, idempotency_key: clientJobId }),
-    );
-    return row ? toJob(row) : null;
-  }
-
-  async list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }> {
-    return this.#db.read(async (db) => {
-      const matching = db<JobRow>('jobs').modify((query) => {
-        if (filter.owner !== null) void query.where('owner', filter.owner);
-        if (filter.type !== null) void query.where('type', filter.type);
-        if (filter.label !== null) {
-          const [key, value] = filter.label;
-          void query.whereIn('id', db('job_labels').where({ key, value }).select('job_id'));
-        }
-      });
-      const all = matching.clone().modify((query) => {
-        if (filter.states !== null) void query.whereIn('status', [...filter.states]);
-      });
-      const [counted] = await all.count<{ total: number | string }[]>({ total: '*' });
-      const page = matching.clone().orderBy('position', 'desc').limit(filter.limit) as Page;
-      if (filter.beforePosition !== null) void page.where('position', '<', filter.beforePosition);
-      const rows = await inEachState(page, filter.states);
-      rows.sort((a, b) => b.position - a.position);
-      return { jobs: rows.slice(0, filter.limit).map(toJob), total: Number(counted?.total ?? 0) };
-    });
   }
 
   async transition(id: string, transition: Transition): Promise<Job | null> {
@@ -116,11 +73,7 @@ export class KnexJobStore implements JobStore {
       if (transition.artifacts) await replaceArtifacts(trx, id, transition.artifacts);
       const payload = { ...transition.payload, status: transition.to, epoch: row.epoch };
       await appendEvent(trx, id, row.events, 'state', payload, transition.actor, Date.now());
-      if (transition.to === 'running' && row.files_id !== null) {
-        await trx('uploads')
-          .where({ id: row.files_id, job_id: id, state: 'finalized' })
-          .update({ state: 'consumed' });
-      }
+      if (transition.to === 'running' && row.files_id !== null) await consumeUpload(trx, row.files_id, id);
       return toJob(row);
     });
   }
@@ -179,181 +132,7 @@ export class KnexJobStore implements JobStore {
       return true;
     });
   }
-
-  async hostedOn(host: string): Promise<Job[]> {
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs')
-        .where({ host })
-        .whereIn('status', [...HOSTED_STATES])
-        .orderBy('position'),
-    );
-    return rows.map(toJob);
-  }
-
-  async waiting(afterPosition: number, limit: number): Promise<Job[]> {
-    return this.#db.read(async (db) => {
-      const page = db<JobRow>('jobs').where('position', '>', afterPosition).orderBy('position').limit(limit);
-      const rows = await inEachState(page, WAITING_STATES);
-      rows.sort((a, b) => a.position - b.position);
-      return rows.slice(0, limit).map(toJob);
-    });
-  }
-
-  async givenBack(limit: number): Promise<Job[]> {
-    // As in the index of 0005-hosts, so that it is used.
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs').whereRaw(`status = 'queued' and epoch > 0`).orderBy('position').limit(limit),
-    );
-    return rows.map(toJob);
-  }
-
-  async expired(logsBefore: number, artifactsBefore: number, limit: number, skip = 0): Promise<Job[]> {
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs')
-        .whereIn('status', [...RESULT_STATES, 'cleaning'])
-        .where((query) => {
-          void query
-            .where((inner) => void inner.whereNull('logs_deleted_at').where('completed_at', '<=', logsBefore))
-            .orWhere(
-              (inner) =>
-                void inner.whereNull('artifacts_deleted_at').where('completed_at', '<=', artifactsBefore),
-            )
-            .orWhere(
-              (inner) => void inner.whereNotNull('logs_deleted_at').whereNotNull('artifacts_deleted_at'),
-            );
-        })
-        .orderBy(['completed_at', 'position'])
-        .limit(limit)
-        .offset(skip),
-    );
-    return rows.map(toJob);
-  }
-
-  async finishedWithLogs(limit: number, skip = 0): Promise<Job[]> {
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs')
-        .whereIn('status', [...RESULT_STATES, 'cleaning'])
-        .whereNull('logs_deleted_at')
-        .orderBy(['completed_at', 'position'])
-        .limit(limit)
-        .offset(skip),
-    );
-    return rows.map(toJob);
-  }
-
-  async remains(ids: readonly string[]): Promise<Map<string, { logs: boolean; artifacts: boolean }>> {
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs')
-        .whereIn('id', [...ids])
-        .select('id', 'logs_deleted_at', 'artifacts_deleted_at'),
-    );
-    return new Map(
-      rows.map((row) => [
-        row.id,
-        { logs: row.logs_deleted_at === null, artifacts: row.artifacts_deleted_at === null },
-      ]),
-    );
-  }
-
-  async countByState(): Promise<Record<string, number>> {
-    const rows = await this.#db.read(
-      (db) =>
-        db('jobs').select('status').count({ count: '*' }).groupBy('status') as Promise<
-          { status: string; count: number | string }[]
-        >,
-    );
-    return Object.fromEntries(rows.map((row) => [row.status, Number(row.count)]));
-  }
-
-  async artifacts(id: string): Promise<ArtifactRecord[]> {
-    const rows = (await this.#db.read((db) =>
-      db('artifacts').where({ job_id: id }).orderBy('name'),
-    )) as ArtifactRow[];
-    return rows.map((row) => ({
-      name: row.name,
-      sizeBytes: Number(row.size_bytes),
-      sha256: row.sha256,
-      createdAt: Number(row.created_at),
-    }));
-  }
-
-  async events(filter: EventFilter): Promise<JobEvent[]> {
-    return (await this.#db.read((db) => selectEvents(db, filter))).map(toEvent);
-  }
-
-  async journal(filter: EventFilter): Promise<{ event: JobEvent; job: Job }[]> {
-    return this.#db.read(async (db) => {
-      const events = (await selectEvents(db, filter)).map(toEvent);
-      const ids = [...new Set(events.map((event) => event.jobId))];
-      if (ids.length === 0) return [];
-      const jobs = new Map((await db<JobRow>('jobs').whereIn('id', ids)).map((row) => [row.id, toJob(row)]));
-      return events.flatMap((event) => {
-        const job = jobs.get(event.jobId);
-        return job ? [{ event, job }] : [];
-      });
-    });
-  }
-
-  async journalBounds(): Promise<{ oldest: number; newest: number }> {
-    // One aggregate a statement: SQLite answers each from an end of the index, and both in one by reading all.
-    type Row = { position: number | null } | undefined;
-    return this.#db.read(async (db) => {
-      const lowest = (await db('events').min({ position: 'position' }).first()) as Row;
-      const highest = (await db('events').max({ position: 'position' }).first()) as Row;
-      return { oldest: lowest?.position ?? 0, newest: highest?.position ?? 0 };
-    });
-  }
 }
-
-type Page = Knex.QueryBuilder<JobRow, JobRow[]>;
-
-/**
- * The page of each state by itself: asked for several states at once, SQLite reads and sorts all rows that are in them,
- * 50 ms with 100,000 of them, and otherwise walks along an index that has the order.
- */
-async function inEachState(page: Page, states: readonly JobState[] | null): Promise<JobRow[]> {
-  if (states === null) return page;
-  const rows: JobRow[] = [];
-  for (const status of states) {
-    const some: JobRow[] = await page.clone().where({ status });
-    rows.push(...some);
-  }
-  return rows;
-}
-
-interface ArtifactRow {
-  name: string;
-  size_bytes: number;
-  sha256: string;
-  created_at: number;
-}
-
-interface EventRow {
-  position: number;
-  job_id: string;
-  seq: number;
-  type: string;
-  payload: string;
-  actor: string;
-  at: number;
-}
-
-async function selectEvents(db: Knex, filter: EventFilter): Promise<EventRow[]> {
-  const query = db<EventRow>('events').orderBy('position').limit(filter.limit);
-  if (filter.jobId !== undefined) void query.where('job_id', filter.jobId);
-  if (filter.afterPosition !== undefined) void query.where('position', '>', filter.afterPosition);
-  return await query;
-}
-
-const toEvent = (row: EventRow): JobEvent => ({
-  position: row.position,
-  jobId: row.job_id,
-  seq: row.seq,
-  type: row.type,
-  payload: JSON.parse(row.payload) as Record<string, unknown>,
-  actor: row.actor,
-  at: Number(row.at),
-});
 
 /**
  * The row of the job that is being created is in already, and SQLite has one writer at a time: of many creations at
@@ -404,46 +183,4 @@ async function replaceArtifacts(
     created_at: artifact.createdAt,
   }));
   if (rows.length > 0) await trx.batchInsert('artifacts', rows, 100);
-}
-
-async function appendEvent(
-  trx: Knex.Transaction,
-  jobId: string,
-  seq: number,
-  type: string,
-  payload: Readonly<Record<string, unknown>>,
-  actor: string,
-  at: number,
-): Promise<void> {
-  await trx('events').insert({ job_id: jobId, seq, type, payload: JSON.stringify(payload), actor, at });
-}
-
-async function claimUpload(
-  trx: Knex.Transaction,
-  uploadId: string,
-  job: { id: string; owner: string },
-): Promise<void> {
-  interface Row {
-    id: string;
-    owner: string;
-    state: string;
-    reusable: number;
-    job_id: string | null;
-    expires_at: number;
-  }
-  const claimed = await trx<Row>('uploads')
-    .where({ id: uploadId, owner: job.owner, state: 'finalized', reusable: 0 })
-    .whereNull('job_id')
-    .where('expires_at', '>', Date.now())
-    .update({ job_id: job.id });
-  if (claimed > 0) return;
-  const row = await trx<Row>('uploads').where({ id: uploadId, owner: job.owner }).first();
-  if (!row) throw new FlashpodsError('upload_not_found', undefined, { details: { files_id: uploadId } });
-  if (row.state === 'uploading')
-    throw new FlashpodsError('upload_not_finalized', undefined, { details: { files_id: uploadId } });
-  if (row.job_id !== null)
-    throw new FlashpodsError('upload_already_consumed', undefined, { details: { files_id: uploadId } });
-  if (row.state === 'expired' || row.expires_at <= Date.now()) {
-    throw new FlashpodsError('upload_expired', undefined, { details: { files_id: uploadId } });
-  }
 }

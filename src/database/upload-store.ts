@@ -33,10 +33,7 @@ const toUpload = (row: UploadRow): Upload => ({
   baseId: row.base_id,
 });
 
-/**
- * {@link UploadStore} on knex. `KnexJobStore` claims, consumes and gives up an upload in the transactions of its
- * job, since both must hold or neither.
- */
+/** {@link UploadStore} on knex. What a job does with its upload stands in `upload-attachment.ts`. */
 export class KnexUploadStore implements UploadStore {
   readonly #db: Database;
 

@@ -2,7 +2,7 @@
 import { FlashpodsError } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
 import type { HostControl, HostRegistry, HostState, JobQueue, KnownHost } from '../jobs/ports.ts';
-import type { JobStore } from '../jobs/store.ts';
+import type { JobQueries } from '../jobs/queries.ts';
 import type { Logger } from '../observability/logger.ts';
 
 export interface HostView {
@@ -19,7 +19,7 @@ export interface HostView {
 
 export interface HostServiceResources {
   readonly hosts: HostRegistry;
-  readonly store: Pick<JobStore, 'hostedOn'>;
+  readonly queries: Pick<JobQueries, 'hostedOn'>;
   readonly control: HostControl;
   readonly queue: Pick<JobQueue, 'capacity'>;
   readonly logger: Logger;
@@ -77,7 +77,7 @@ export class HostService {
 
   async #view({ name, draining }: KnownHost): Promise<HostView> {
     const [jobs, report] = await Promise.all([
-      this.#r.store.hostedOn(name),
+      this.#r.queries.hostedOn(name),
       this.#r.queue.capacity().catch(() => null),
     ]);
     const live = report?.hosts.find((host) => host.name === name);

@@ -1,6 +1,6 @@
 /** A journal entry together with the job as it was when the entry was written. */
 import type { ArtifactRecord, Job, JobEvent } from './job.ts';
-import { isHosted, isTerminal, isWaiting, type EndingReason, type JobState } from './states.ts';
+import { isHosted, isResult, isTerminal, isWaiting, type EndingReason, type JobState } from './states.ts';
 import type { Wait } from './wait.ts';
 
 export interface EventEntry {
@@ -16,12 +16,9 @@ export interface EventEntry {
   readonly wait: Wait | null;
 }
 
-/** States with which a job's result is written, once each job. */
-const RESULT_STATES: readonly JobState[] = ['completed', 'failed', 'timed_out', 'cancelled'];
-
 /** Whether this is the entry that gave the job its result, artifacts included. */
 export const bringsResult = ({ type }: JobEvent, { status }: Job): boolean =>
-  type === 'state' && RESULT_STATES.includes(status);
+  type === 'state' && isResult(status);
 
 /**
  * The journal keeps what happened, not a copy of the row; so what came later than the entry is taken out of the row

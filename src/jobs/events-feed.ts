@@ -7,12 +7,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../observability/logger.ts';
 import { bringsResult, type EventEntry, jobAt } from './events-entry.ts';
 import type { Job, JobEvent } from './job.ts';
+import type { EventJournal } from './journal.ts';
+import type { JobQueries } from './queries.ts';
 import { isWaiting } from './states.ts';
-import type { JobStore } from './store.ts';
 import type { Wait } from './wait.ts';
 
 export interface EventsFeedResources {
-  readonly store: Pick<JobStore, 'journal' | 'journalBounds' | 'artifacts'>;
+  readonly journal: Pick<EventJournal, 'readWithJobs' | 'bounds'>;
+  readonly queries: Pick<JobQueries, 'artifacts'>;
   /** Calls whenever there may be something new; may miss some. @returns what ends it */
   readonly onChange: (listener: () => void) => () => void;
   readonly wait: (job: Job) => Promise<Wait | null>;
@@ -75,7 +77,7 @@ export class EventsFeed {
       );
       return handOver(entries, Math.max(after, head));
     }
-    const found = await this.#r.store.journal({
+    const found = await this.#r.journal.readWithJobs({
       afterPosition: after,
       limit: BATCH,
       ...(jobId === null ? {} : { jobId }),
@@ -110,12 +112,12 @@ export class EventsFeed {
     try {
       const head = this.#head;
       if (head === null) {
-        this.#head = this.#keptAfter = (await this.#r.store.journalBounds()).newest;
+        this.#head = this.#keptAfter = (await this.#r.journal.bounds()).newest;
         // Whoever read before may have stopped just short of it.
         for (const { wake } of this.#listeners) wake();
         return false;
       }
-      const found = await this.#r.store.journal({ afterPosition: head, limit: BATCH });
+      const found = await this.#r.journal.readWithJobs({ afterPosition: head, limit: BATCH });
       this.#keep(await this.#complete(found));
       this.#failing = false;
       return found.length === BATCH;
@@ -158,7 +160,7 @@ export class EventsFeed {
           job,
           current,
           readAt,
-          artifacts: left ? await this.#r.store.artifacts(job.id) : [],
+          artifacts: left ? await this.#r.queries.artifacts(job.id) : [],
           wait: current && isWaiting(job.status) ? await this.#wait(job) : null,
         };
       }),

@@ -6,13 +6,13 @@ import type { ArtifactStore, OpenArtifact } from '../artifacts/artifact-store.ts
 import { FlashpodsError } from '../errors.ts';
 import type { LogRecords, LogStore, LogTail, LogText } from '../logs/log-store.ts';
 import type { ArtifactRecord, Job } from './job.ts';
+import type { JobQueries } from './queries.ts';
 import type { JobService } from './service.ts';
 import { isTerminal } from './states.ts';
-import type { JobStore } from './store.ts';
 
 export interface JobResultsResources {
   readonly jobs: Pick<JobService, 'get'>;
-  readonly store: Pick<JobStore, 'artifacts'>;
+  readonly queries: Pick<JobQueries, 'artifacts'>;
   readonly logs: Pick<LogStore, 'readTail' | 'readFrom' | 'readRecords'>;
   readonly artifacts: Pick<ArtifactStore, 'open'>;
   readonly config: { readonly artifactRetentionHours: number };
@@ -63,7 +63,7 @@ export class JobResults {
     }
     const keptMs = this.#r.config.artifactRetentionHours * 3_600_000;
     const expiresAt = job.completedAt === null ? null : job.completedAt + keptMs;
-    return { job, artifacts: await this.#r.store.artifacts(job.id), expiresAt };
+    return { job, artifacts: await this.#r.queries.artifacts(job.id), expiresAt };
   }
 
   /**

@@ -8,15 +8,17 @@ import type { Logger } from '../observability/logger.ts';
 import { type Amount, amountOf, fits, inApiUnits, inWords, NOTHING } from './amount.ts';
 import type { Job, JobSpec } from './job.ts';
 import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
+import type { JobFilter, JobQueries } from './queries.ts';
 import { type CreateJobRequest, type JobLimits, hashSpec, toJobSpec } from './request.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
-import type { JobFilter, JobStore } from './store.ts';
+import type { JobStore } from './store.ts';
 import { refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
 import type { TenantRegistry } from '../tenants/tenants.ts';
 import { type Wait, waitUnknown } from './wait.ts';
 
 export interface JobServiceResources {
   readonly store: JobStore;
+  readonly queries: JobQueries;
   readonly queue: JobQueue;
   readonly announcements: Announcements;
   readonly hosts: HostRegistry;
@@ -61,7 +63,7 @@ export class JobService {
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
 
     // A repeated creation is answered with its job, whatever has become of the hosts since.
-    const earlier = clientJobId === null ? null : await this.#r.store.byClientJobId(owner, clientJobId);
+    const earlier = clientJobId === null ? null : await this.#r.queries.byClientJobId(owner, clientJobId);
     if (earlier) return { job: sameRequest(earlier, requestHash), created: false };
 
     const { job, created } = await this.#accept(owner, spec, { clientJobId, requestHash });
@@ -127,12 +129,12 @@ export class JobService {
     });
     this.#r.announcements.announce(job.id, null);
     // A dispatcher may have been faster: then the row says more than `queued` already.
-    return queued ?? (await this.#r.store.get(job.id)) ?? job;
+    return queued ?? (await this.#r.queries.get(job.id)) ?? job;
   }
 
   /** @throws FlashpodsError job_not_found, also for somebody else's job */
   async get(id: string, owner: string | null): Promise<Job> {
-    const job = await this.#r.store.get(id);
+    const job = await this.#r.queries.get(id);
     if (!job || (owner !== null && job.owner !== owner)) {
       throw new FlashpodsError('job_not_found', `There is no job ${JSON.stringify(id.slice(0, 64))}.`);
     }
@@ -142,7 +144,7 @@ export class JobService {
   /** Newest first, each with how it stands in the queue. */
   async list(filter: JobFilter): Promise<JobPage> {
     // One more than asked for tells whether there is another page.
-    const { jobs: found, total } = await this.#r.store.list({ ...filter, limit: filter.limit + 1 });
+    const { jobs: found, total } = await this.#r.queries.list({ ...filter, limit: filter.limit + 1 });
     const page = found.slice(0, filter.limit);
     const waits = await this.waits(page);
     return {
@@ -240,7 +242,7 @@ export class JobService {
     // By pages: bounded memory, and a cancellation that is under way is not repeated.
     const filter = { owner, states: ACTIVE_STATES, type: null, label, limit: CANCEL_PAGE };
     for (let before: number | null = null; ;) {
-      const { jobs }: { jobs: Job[] } = await this.#r.store.list({ ...filter, beforePosition: before });
+      const { jobs }: { jobs: Job[] } = await this.#r.queries.list({ ...filter, beforePosition: before });
       for (const { id } of jobs) {
         try {
           await this.cancel(id, owner);

@@ -30,15 +30,10 @@ export const TRANSITIONS: Readonly<Record<JobState, readonly JobState[]>> = {
   cleaned: [],
 };
 
+/** States that give a job its result, each job one of them once. */
+export const RESULT_STATES = ['completed', 'failed', 'timed_out', 'cancelled'] as const satisfies JobState[];
 /** States in which a job has ended: its result will not change. */
-export const TERMINAL_STATES = [
-  'completed',
-  'failed',
-  'timed_out',
-  'cancelled',
-  'cleaning',
-  'cleaned',
-] as const satisfies JobState[];
+export const TERMINAL_STATES = [...RESULT_STATES, 'cleaning', 'cleaned'] as const satisfies JobState[];
 /** States in which a job waits or runs; the group `active` of `GET /jobs`. */
 export const ACTIVE_STATES = ['pending', 'queued', 'starting', 'running'] as const satisfies JobState[];
 export const WAITING_STATES = ['pending', 'queued'] as const satisfies JobState[];
@@ -49,6 +44,7 @@ const member =
   (states: readonly JobState[]) =>
   (state: JobState): boolean =>
     states.includes(state);
+export const isResult = member(RESULT_STATES);
 export const isTerminal = member(TERMINAL_STATES);
 export const isActive = member(ACTIVE_STATES);
 export const isWaiting = member(WAITING_STATES);

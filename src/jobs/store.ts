@@ -1,5 +1,5 @@
-/** What the domain needs of the database. One implementation: `src/database/job-store.ts`. */
-import type { ArtifactRecord, Job, JobEvent, JobSpec, JobType } from './job.ts';
+/** Changes of jobs in the database. One implementation: `src/database/job-store.ts`. */
+import type { ArtifactRecord, Job, JobSpec } from './job.ts';
 import type { EndingReason, JobState } from './states.ts';
 
 export interface NewJob extends JobSpec {
@@ -49,36 +49,15 @@ export interface Transition {
   readonly payload?: Readonly<Record<string, unknown>>;
 }
 
-export interface JobFilter {
-  readonly owner: string | null;
-  readonly states: readonly JobState[] | null;
-  readonly type: JobType | null;
-  readonly label: readonly [key: string, value: string] | null;
-  readonly limit: number;
-  /** Only jobs with a smaller position (newest first). */
-  readonly beforePosition: number | null;
-}
-
-export interface EventFilter {
-  readonly jobId?: string;
-  readonly afterPosition?: number;
-  readonly limit: number;
-}
-
 export interface JobStore {
   /**
-   * Inserts row and journal entry in one transaction, and claims `filesId` for the job in the same one.
+   * Inserts row and journal entry in one transaction, and attaches `filesId` to the job in the same one.
    * An earlier, not cleaned job with the same owner and `clientJobId` is returned instead.
-   * @param maxWaiting so many of the owner's jobs may wait, this one counted; counted in the same transaction. Null: any
+   * @param maxWaiting most of the owner's jobs that may wait, this one counted, in the same transaction. Null: no limit
    * @throws FlashpodsError upload_not_found, upload_not_finalized, upload_already_consumed, upload_expired,
    * quota_exceeded
    */
   create(job: NewJob, maxWaiting?: number | null): Promise<{ job: Job; created: boolean }>;
-
-  get(id: string): Promise<Job | null>;
-  /** The owner's job with that key, unless it is cleaned. */
-  byClientJobId(owner: string, clientJobId: string): Promise<Job | null>;
-  list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }>;
 
   /** Compare-and-set with its journal entry in one transaction. @returns the new row, or null when it did not apply */
   transition(id: string, transition: Transition): Promise<Job | null>;
@@ -99,31 +78,4 @@ export interface JobStore {
    * @param why what the journal says of it in an entry of the type `waiting`; null writes none
    */
   noteWaiting(id: string, epoch: number, reason: string, why: string | null): Promise<boolean>;
-
-  /** Rows that a host answers for. */
-  hostedOn(host: string): Promise<Job[]>;
-  /** Waiting rows in their order, after a position. */
-  waiting(afterPosition: number, limit: number): Promise<Job[]>;
-  /** Rows that wait again after a dispatch that came to nothing, in their order: few, however long the queue is. */
-  givenBack(limit: number): Promise<Job[]>;
-  /** Terminal rows with logs or artifacts older than the times given, those that ended first in front. */
-  expired(logsBefore: number, artifactsBefore: number, limit: number, skip?: number): Promise<Job[]>;
-  /** Terminal rows whose logs are not deleted, those that ended first in front. */
-  finishedWithLogs(limit: number, skip?: number): Promise<Job[]>;
-  /** What of these jobs is not recorded as deleted; no entry for a job that has no row. */
-  remains(ids: readonly string[]): Promise<ReadonlyMap<string, { logs: boolean; artifacts: boolean }>>;
-  countByState(): Promise<Record<string, number>>;
-
-  artifacts(id: string): Promise<ArtifactRecord[]>;
-
-  /**
-   * The journal, of one job or of all, after a position, in its order. A position never becomes readable after a
-   * higher one has: SQLite has one writer at a time, so positions are committed in their order, and whoever reads on
-   * after the last one that it saw misses nothing. (On PostgreSQL sequences don't promise that.)
-   */
-  events(filter: EventFilter): Promise<JobEvent[]>;
-  /** The same, each entry with its job's row as it is now: it may have moved on since. */
-  journal(filter: EventFilter): Promise<{ event: JobEvent; job: Job }[]>;
-  /** The lowest and the highest position that the journal holds; 0 for an empty one. */
-  journalBounds(): Promise<{ oldest: number; newest: number }>;
 }

@@ -27,13 +27,12 @@ class Readings {
   count = 0;
   failing = false;
 
-  readonly of = (own: ApiResources['store']): ApiResources['store'] => ({
-    artifacts: (id) => own.artifacts(id),
-    events: (filter) => own.events(filter),
-    journalBounds: () => own.journalBounds(),
-    journal: (filter) => {
+  readonly of = (own: ApiResources['journal']): ApiResources['journal'] => ({
+    read: (filter) => own.read(filter),
+    bounds: () => own.bounds(),
+    readWithJobs: (filter) => {
       this.count += 1;
-      return this.failing ? Promise.reject(new Error('away')) : own.journal(filter);
+      return this.failing ? Promise.reject(new Error('away')) : own.readWithJobs(filter);
     },
   });
 }
@@ -44,7 +43,7 @@ describe('the events of the API', () => {
   const open: EventStream[] = [];
 
   before(async () => {
-    api = await startApi({ store: readings.of });
+    api = await startApi({ journal: readings.of });
     await mkdir(logsDir());
   });
   after(() => api.stop());
@@ -63,7 +62,7 @@ describe('the events of the API', () => {
   };
   const capture = (jobId: string): Promise<LogCapture> =>
     new LocalLogStore(logsDir()).capture({ jobId, spoolPath: join(api.dir, `${jobId}.spool`) });
-  const newest = async (): Promise<number> => (await api.store.journalBounds()).newest;
+  const newest = async (): Promise<number> => (await api.journal.bounds()).newest;
   /** A job with its whole life behind it: two lines of log before it ran, two while it did, three artifacts. */
   const wholeJob = async (): Promise<string> => {
     const id = await api.caller.submit('make');
@@ -129,7 +128,7 @@ describe('the events of the API', () => {
         stream.of('artifact'),
         artifacts.map((artifact) => ({ job_id: id, ...artifact })),
       );
-      const positions = (await api.store.events({ jobId: id, limit: 100 })).map(({ position }) => position);
+      const positions = (await api.journal.read({ jobId: id, limit: 100 })).map(({ position }) => position);
       const states = stream.events.filter(({ type }) => type === 'state');
       assert.deepEqual(
         states.map((event) => Number(event.id.split('.')[0])),
@@ -506,7 +505,8 @@ describe('the events of the API', () => {
   it('carry a comment every so often, on a quiet stream and on a busy one', async () => {
     const quiet = await api.caller.submit('make');
     const feed = new EventsFeed({
-      store: api.store,
+      journal: api.journal,
+      queries: api.queries,
       onChange: () => () => undefined,
       wait: () => Promise.resolve(null),
       logger: silent,
@@ -514,7 +514,7 @@ describe('the events of the API', () => {
     const resources = { feed, logs: new LocalLogStore(logsDir()), logger: silent, keepAliveMs: 100 };
     const gone = new AbortController();
     const begin = { after: await newest(), logOffset: 0, artifacts: 0 };
-    const job = await api.store.get(quiet);
+    const job = await api.queries.get(quiet);
     assert.ok(job);
     const streams = [
       allEvents(resources, begin, null, gone.signal),

@@ -30,7 +30,7 @@ describe('running a job again', () => {
   };
   /** Those of a job's fields that were asked for. */
   const asked = async (id: string): Promise<unknown> => {
-    const job = await api.store.get(id);
+    const job = await api.queries.get(id);
     assert.ok(job);
     const { type, command, image, cpus, memoryGb, timeoutMinutes, env, network, filesId } = job;
     const { priority, whenBusy, maxQueueSeconds, labels, owner, requestHash } = job;
@@ -98,10 +98,10 @@ describe('running a job again', () => {
     const id = await api.caller.submit('make', { files_id: files });
     for (const complete of [false, true]) {
       if (complete) await makeCompleted(api.store, id);
-      const before = (await api.store.journalBounds()).newest;
+      const before = (await api.journal.bounds()).newest;
       const { status, body } = await rerun(id);
       assert.deepEqual([status, body['error']], [409, 'upload_already_consumed']);
-      assert.equal((await api.store.journalBounds()).newest, before, 'no job was made');
+      assert.equal((await api.journal.bounds()).newest, before, 'no job was made');
     }
   });
 

@@ -10,7 +10,7 @@ import { type ApiServer, startApiServer } from '../../api/server.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexSessionStore } from '../../src/database/session-store.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { KnexTokenStore } from '../../src/database/token-store.ts';
@@ -18,6 +18,7 @@ import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import type { TokenVerifier } from '../../src/identity/principal.ts';
 import { SingleToken } from '../../src/identity/single-token.ts';
 import { Tokens } from '../../src/identity/tokens.ts';
+import type { EventJournal } from '../../src/jobs/journal.ts';
 import type { Announcements, JobQueue } from '../../src/jobs/ports.ts';
 import { HostService } from '../../src/hosts/service.ts';
 import { JobService } from '../../src/jobs/service.ts';
@@ -52,8 +53,8 @@ export interface ApiOptions {
   readonly limits?: Partial<UploadLimits>;
   readonly healthChecks?: readonly HealthCheck[];
   readonly tokens?: (own: TokenVerifier) => TokenVerifier;
-  /** What the API's own routes read of the database, and what its jobs go through. */
-  readonly store?: (own: KnexJobStore) => ApiResources['store'];
+  /** What the API's own routes read of the journal. */
+  readonly journal?: (own: EventJournal) => ApiResources['journal'];
   readonly queue?: (own: JobQueue) => JobQueue;
   readonly announcements?: (own: Announcements) => Announcements;
   readonly tenantDefaults?: Partial<TenantLimits>;
@@ -63,14 +64,13 @@ export interface ApiOptions {
   readonly logger?: Logger;
 }
 
-export interface RunningApi {
+export interface RunningApi extends JobStores {
   readonly dir: string;
   readonly token: string;
   readonly caller: Caller;
   readonly server: ApiServer;
   readonly port: number;
   readonly database: Database;
-  readonly store: KnexJobStore;
   readonly hosts: KnexHostStore;
   readonly uploads: UploadService;
   readonly uploadStore: KnexUploadStore;
@@ -85,7 +85,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
   const redis = await TestRedis.start();
   const logger = options.logger ?? silent;
   const database = await Database.open({ path: join(directory.path, 'flashpods.db') });
-  const store = new KnexJobStore(database);
+  const stores = jobStores(database);
   const hosts = new KnexHostStore(database);
   const uploadStore = new KnexUploadStore(database);
   const queues = createQueueResources({ redisUrl: redis.url, logger: silent, prefix: ownPrefix() });
@@ -125,7 +125,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
   });
   const app = createApp({
     jobs: new JobService({
-      store,
+      ...stores,
       queue: options.queue?.(queues.queue) ?? queues.queue,
       announcements: options.announcements?.(queues.announcements) ?? queues.announcements,
       hosts,
@@ -135,8 +135,15 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     }),
     tenants,
     uploads,
-    hosts: new HostService({ hosts, store, control: queues.hostControl, queue: queues.queue, logger }),
-    store: options.store?.(store) ?? store,
+    hosts: new HostService({
+      hosts,
+      queries: stores.queries,
+      control: queues.hostControl,
+      queue: queues.queue,
+      logger,
+    }),
+    queries: stores.queries,
+    journal: options.journal?.(stores.journal) ?? stores.journal,
     logs: new LocalLogStore(join(directory.path, 'logs')),
     artifacts: new LocalArtifactStore(join(directory.path, 'artifacts')),
     config: { artifactRetentionHours: 1 },
@@ -166,7 +173,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     server,
     port: Number(new URL(server.url).port),
     database,
-    store,
+    ...stores,
     hosts,
     uploads,
     uploadStore,

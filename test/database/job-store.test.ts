@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import BetterSqlite from 'better-sqlite3';
 import { after, before, describe, it } from 'mocha';
 import { Database } from '../../src/database/database.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { newUploadId } from '../../src/ids.ts';
@@ -14,8 +14,10 @@ describe('the job store', () => {
   const dir = scratch();
   let database: Database;
   let second: Database;
-  let store: KnexJobStore;
-  let rival: KnexJobStore;
+  let store: JobStores['store'];
+  let queries: JobStores['queries'];
+  let journal: JobStores['journal'];
+  let rival: JobStores['store'];
   let uploads: KnexUploadStore;
 
   before(async () => {
@@ -23,8 +25,8 @@ describe('the job store', () => {
     const path = dir.path('flashpods.db');
     // Two connections, as two processes have them; opened at once, so that both want to migrate.
     [database, second] = await Promise.all([Database.open({ path }), Database.open({ path })]);
-    store = new KnexJobStore(database);
-    rival = new KnexJobStore(second);
+    ({ store, queries, journal } = jobStores(database));
+    rival = jobStores(second).store;
     uploads = new KnexUploadStore(database);
   });
   after(async () => {
@@ -103,7 +105,7 @@ describe('the job store', () => {
       const { job: third } = await store.create(newJob());
       assert.ok(second.createdAt < first.createdAt);
       assert.deepEqual([second.orderedAt, third.orderedAt], [first.orderedAt, first.orderedAt]);
-      assert.equal((await store.get(second.id))?.orderedAt, first.orderedAt);
+      assert.equal((await queries.get(second.id))?.orderedAt, first.orderedAt);
     } finally {
       Date.now = now;
     }
@@ -125,7 +127,7 @@ describe('the job store', () => {
       ),
     );
     assert.equal(results.filter(Boolean).length, 1);
-    const events = await store.events({ jobId: job.id, limit: 10 });
+    const events = await journal.read({ jobId: job.id, limit: 10 });
     assert.deepEqual(
       events.map((event) => [event.seq, event.payload['status']]),
       [
@@ -200,12 +202,12 @@ describe('the job store', () => {
     for (let index = 0; index < 5; index += 1)
       await store.create(newJob({ labels: { n: String(index) } }, { owner }));
     const filter = { owner, states: null, type: null, label: null, limit: 2 };
-    const first = await store.list({ ...filter, beforePosition: null });
+    const first = await queries.list({ ...filter, beforePosition: null });
     await store.create(newJob({}, { owner }));
-    const next = await store.list({ ...filter, beforePosition: first.jobs[1]?.position ?? 0 });
+    const next = await queries.list({ ...filter, beforePosition: first.jobs[1]?.position ?? 0 });
     const labels = [...first.jobs, ...next.jobs].map((job) => job.labels['n']);
     assert.deepEqual(labels, ['4', '3', '2', '1']);
-    assert.equal((await store.list({ ...filter, label: ['n', '3'], beforePosition: null })).total, 1);
+    assert.equal((await queries.list({ ...filter, label: ['n', '3'], beforePosition: null })).total, 1);
   });
 
   it('waits for another process that holds the write lock, without stopping the event loop', async () => {
@@ -224,11 +226,11 @@ describe('the job store', () => {
 
   it('answers database_error once it is closed, to whoever reads or writes', async () => {
     const closed = await Database.open({ path: dir.path('closed.db') });
-    const rows = new KnexJobStore(closed);
+    const rows = jobStores(closed);
     await closed.close();
     const refused = { name: 'FlashpodsError', code: 'database_error' };
-    await assert.rejects(rows.get('job_aaaaaaaaaaaa'), refused);
-    await assert.rejects(rows.create(newJob()), refused);
+    await assert.rejects(rows.queries.get('job_aaaaaaaaaaaa'), refused);
+    await assert.rejects(rows.store.create(newJob()), refused);
   });
 
   it('refuses a database that is newer than the program', async () => {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { join } from 'node:path';
 import { Database } from '../../src/database/database.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
+import type { JobFilter } from '../../src/jobs/queries.ts';
 import { ACTIVE_STATES } from '../../src/jobs/states.ts';
-import type { JobFilter } from '../../src/jobs/store.ts';
 import { newJob } from '../support/jobs.ts';
 import { scratch } from '../support/scratch.ts';
 
@@ -13,12 +13,14 @@ const ALL: JobFilter = { owner: null, states: null, type: null, label: null, lim
 describe('lists of jobs', () => {
   const directory = scratch();
   let database: Database;
-  let store: KnexJobStore;
+  let queries: JobStores['queries'];
   /** In the order of their positions; every third one is queued, every fifth one has ended. */
   const ids: string[] = [];
   before(async () => {
     database = await Database.open({ path: join(await directory.make(), 'db') });
-    store = new KnexJobStore(database);
+    const stores = jobStores(database);
+    const { store } = stores;
+    queries = stores.queries;
     for (let index = 0; index < 30; index += 1) {
       const { job } = await store.create(newJob({}, { owner: index % 2 === 0 ? 'even' : 'odd' }));
       ids.push(job.id);
@@ -33,7 +35,7 @@ describe('lists of jobs', () => {
     const found: string[] = [];
     let beforePosition: number | null = null;
     for (;;) {
-      const { jobs } = await store.list({ ...filter, beforePosition });
+      const { jobs } = await queries.list({ ...filter, beforePosition });
       found.push(...jobs.map(({ id }) => id));
       const last = jobs.at(-1);
       if (!last) return found;
@@ -44,17 +46,17 @@ describe('lists of jobs', () => {
   it('hold the jobs of several states once each, newest first, and their number', async () => {
     const active = ids.filter((_, index) => index % 5 !== 0);
     assert.deepEqual(await pages({ ...ALL, states: ACTIVE_STATES }), [...active].reverse());
-    assert.equal((await store.list({ ...ALL, states: ACTIVE_STATES })).total, active.length);
+    assert.equal((await queries.list({ ...ALL, states: ACTIVE_STATES })).total, active.length);
     const own = ids.filter((_, index) => index % 5 !== 0 && index % 2 === 0);
     assert.deepEqual(await pages({ ...ALL, owner: 'even', states: ACTIVE_STATES }), [...own].reverse());
     assert.deepEqual(await pages(ALL), [...ids].reverse());
-    assert.equal((await store.list({ ...ALL, type: 'agent' })).total, 0);
+    assert.equal((await queries.list({ ...ALL, type: 'agent' })).total, 0);
   });
 
   it('hold what waits in its order, whether it is in the queue already or not', async () => {
     const found: string[] = [];
     for (let position = 0; ;) {
-      const jobs = await store.waiting(position, 4);
+      const jobs = await queries.waiting(position, 4);
       found.push(...jobs.map(({ id }) => id));
       const last = jobs.at(-1);
       if (!last) break;
@@ -70,10 +72,10 @@ describe('lists of jobs', () => {
     const asked: { sql: string; bindings: unknown[] }[] = [];
     const note = (query: { sql: string; bindings: unknown[] }): void => void asked.push(query);
     database.knex.on('query', note);
-    await store.list({ ...ALL, states: ACTIVE_STATES });
-    await store.list({ ...ALL, owner: 'even' });
-    await store.list({ ...ALL, owner: 'even', states: ACTIVE_STATES, type: 'worker', beforePosition: 9 });
-    await store.waiting(3, 4);
+    await queries.list({ ...ALL, states: ACTIVE_STATES });
+    await queries.list({ ...ALL, owner: 'even' });
+    await queries.list({ ...ALL, owner: 'even', states: ACTIVE_STATES, type: 'worker', beforePosition: 9 });
+    await queries.waiting(3, 4);
     database.knex.off('query', note);
     assert.ok(asked.length >= 10);
     for (const { sql, bindings } of asked) {

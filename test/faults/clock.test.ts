@@ -71,7 +71,7 @@ describe('a clock that is set back an hour', () => {
     const short: Plan = {
       faults: [
         {
-          at: 'KnexJobStore.get',
+          at: 'KnexJobQueries.get',
           when: 'after',
           nth: 0,
           containing: [limited.id],

@@ -1,5 +1,5 @@
 /** The steps of dispatcher, sweeper and reconciler, so that a test can stop, slow or kill a process right after one. */
-import type { KnexJobStore } from '../../src/database/job-store.ts';
+import type { JobStore } from '../../src/jobs/store.ts';
 import type { QueueResources } from '../../queues/resources.ts';
 
 /** What has just been done, in the order in which a dispatch does it; then what takes a dispatch back or a host away. */
@@ -20,7 +20,7 @@ export type Step = (typeof DISPATCH_STEPS)[number] | (typeof SWEEP_STEPS)[number
  */
 export function watchSteps(
   resources: QueueResources,
-  store: KnexJobStore,
+  store: JobStore,
   hook: (step: Step, jobId: string) => Promise<void> | void,
 ): void {
   const { semaphore, queue, announcements, queues } = resources;

@@ -11,6 +11,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import type { Job } from '../../src/jobs/job.ts';
 import { Installation, LEASE_MS } from '../queues/installation.ts';
 import { eventually } from '../support/eventually.ts';
+import { countIn } from '../support/jobs.ts';
 import { seeded } from '../support/random.ts';
 import { TestRedis } from '../support/redis.ts';
 import { SEED } from '../support/seed.ts';
@@ -55,8 +56,8 @@ describe('dispatchers that fail', function () {
   const openHosts = async (names = HOSTS, jobMs = 10): Promise<void> => {
     await Promise.all(
       names.map(async (name) => {
-        const { resources, store, hosts: registry } = here;
-        const options = { name, cpus: CPUS, resources, store, hosts: registry, leaseMs: LEASE_MS };
+        const { resources, store, queries, hosts: registry } = here;
+        const options = { name, cpus: CPUS, resources, store, queries, hosts: registry, leaseMs: LEASE_MS };
         hosts.push(await ShortHost.open({ ...options, runs, jobMs }));
       }),
     );
@@ -129,7 +130,7 @@ describe('dispatchers that fail', function () {
   const sums = async (jobs: readonly Job[], timeoutMs = 30_000): Promise<void> => {
     await eventually(
       'all jobs have ended',
-      async () => ((await here.store.countByState())['completed'] ?? 0) === jobs.length,
+      async () => (await countIn(here.queries, 'completed')) === jobs.length,
       { timeoutMs, everyMs: 50 },
     );
     const times = new Map<string, number>();
@@ -140,7 +141,7 @@ describe('dispatchers that fail', function () {
       'each job ran once',
     );
     assert.equal(runs.length, jobs.length);
-    const ends = (await here.store.events({ limit: 1_000_000 })).filter(
+    const ends = (await here.journal.read({ limit: 1_000_000 })).filter(
       (event) => event.type === 'state' && event.payload['status'] === 'completed',
     );
     assert.equal(ends.length, jobs.length, 'each job became terminal once');
@@ -228,7 +229,7 @@ describe('dispatchers that fail', function () {
         return states.join() === 'failed,failed,failed,cancelled';
       });
       for (const job of jobs) {
-        const events = await here.store.events({ jobId: job.id, limit: 100 });
+        const events = await here.journal.read({ jobId: job.id, limit: 100 });
         const ends = events.filter((event) => /failed|cancelled/.test(String(event.payload['status'])));
         assert.equal(ends.length, 1);
       }

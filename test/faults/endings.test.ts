@@ -138,7 +138,7 @@ describe('a job that is ended', () => {
   it('times out while Redis is away', async () => {
     // Two seconds instead of a minute: all that measures the time is the product's own.
     const short = { amend: { timeoutMinutes: 2 / 60 } };
-    await replaceWorker({ faults: [{ at: 'KnexJobStore.get', when: 'after', nth: 0, do: short }] });
+    await replaceWorker({ faults: [{ at: 'KnexJobQueries.get', when: 'after', nth: 0, do: short }] });
     const { id, told } = await scene.submit({ gated: true });
     await told.hasBegun();
     await eventually('it runs', async () => (await status(id)) === 'running');

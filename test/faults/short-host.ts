@@ -9,7 +9,7 @@ import type { QueueResources } from '../../queues/resources.ts';
 import { isRefusal } from '../../queues/semaphore/refusal.ts';
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import type { KnexHostStore } from '../../src/database/host-store.ts';
-import type { KnexJobStore } from '../../src/database/job-store.ts';
+import type { JobStores } from '../../src/database/job-stores.ts';
 import { type Amount, amountOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { isHosted } from '../../src/jobs/states.ts';
@@ -24,11 +24,10 @@ export interface Run {
   endedAt: number;
 }
 
-export interface ShortHostOptions {
+export interface ShortHostOptions extends Pick<JobStores, 'store' | 'queries'> {
   readonly name: string;
   readonly cpus: number;
   readonly resources: QueueResources;
-  readonly store: KnexJobStore;
   readonly hosts: KnexHostStore;
   readonly leaseMs: number;
   /** Where every run is written down; several hosts may share it. */
@@ -83,7 +82,7 @@ export class ShortHost {
       await delay(BEAT_MS, undefined, { signal }).catch(() => undefined);
       try {
         await this.#beat();
-        for (const row of await this.#o.store.hostedOn(this.#o.name)) {
+        for (const row of await this.#o.queries.hostedOn(this.#o.name)) {
           if (row.startingAt === null || Date.now() - row.startingAt < SETTLED_MS) continue;
           const { id: jobId, epoch } = row;
           const own = this.#consumer?.adopt({ jobId, epoch }, () => this.#supervise(jobId, epoch));
@@ -106,10 +105,10 @@ export class ShortHost {
   }
 
   async #supervise(jobId: string, epoch: number): Promise<Outcome> {
-    const { resources, store, name, runs, jobMs = 10 } = this.#o;
+    const { resources, store, queries, name, runs, jobMs = 10 } = this.#o;
     const { semaphore, announcements } = resources;
     const none: Outcome = { status: 'void', exitCode: null };
-    const row = await store.get(jobId);
+    const row = await queries.get(jobId);
     if (row?.epoch !== epoch || row.host !== name || !isHosted(row.status)) {
       await semaphore.release(jobId, epoch);
       return none;

@@ -56,12 +56,12 @@ describe('the cleaner', () => {
     return names.flatMap((name) => kinds[name] ?? []).sort();
   };
   const rowOf = async (id: string): Promise<Job> => {
-    const job = await open.store.get(id);
+    const job = await open.queries.get(id);
     assert.ok(job);
     return job;
   };
   const statesOf = async (id: string): Promise<unknown[]> =>
-    (await open.store.events({ jobId: id, limit: 100 }))
+    (await open.journal.read({ jobId: id, limit: 100 }))
       .filter(({ type }) => type === 'state')
       .map(({ payload }) => payload['status'])
       .slice(-2);
@@ -82,7 +82,7 @@ describe('the cleaner', () => {
     await open.cleaner.sweep(ended + 24 * HOUR);
     assert.deepEqual(await left(id), []);
     assert.equal((await rowOf(id)).status, 'cleaned');
-    assert.equal(await open.store.byClientJobId('default', 'key'), null);
+    assert.equal(await open.queries.byClientJobId('default', 'key'), null);
     await open.cleaner.sweep(ended + 48 * HOUR);
     assert.deepEqual(await statesOf(id), ['cleaning', 'cleaned']);
   });
@@ -316,9 +316,6 @@ function dieAt(step: number, own: CleanerResources): { resources: CleanerResourc
     resources: {
       ...own,
       store: {
-        expired: (...args) => store.expired(...args),
-        finishedWithLogs: (...args) => store.finishedWithLogs(...args),
-        remains: (...args) => store.remains(...args),
         transition: (...args) => living(() => store.transition(...args)),
         patch: (...args) => living(() => store.patch(...args)),
       },

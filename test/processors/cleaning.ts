@@ -4,27 +4,26 @@ import { Cleaner } from '../../processors/cleaner.ts';
 import type { CleanerResources } from '../../processors/resources.ts';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
 import { Database } from '../../src/database/database.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { LocalLogStore } from '../../src/logs/local-log-store.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 
-export interface OpenCleaner {
+export interface OpenCleaner extends JobStores {
   readonly resources: CleanerResources;
   readonly cleaner: Cleaner;
-  readonly store: KnexJobStore;
   readonly close: () => Promise<void>;
 }
 
 export async function openCleaner(dir: string): Promise<OpenCleaner> {
   const database = await Database.open({ path: join(dir, 'flashpods.db') });
-  const store = new KnexJobStore(database);
+  const stores = jobStores(database);
   const resources: CleanerResources = {
     config: { logRetentionHours: 24, artifactRetentionHours: 1, logsTotalMb: 10_240 },
-    store,
+    ...stores,
     logger: createLogger({ level: 'silent', role: 'test' }),
     logs: new LocalLogStore(join(dir, 'logs')),
     artifacts: new LocalArtifactStore(join(dir, 'artifacts')),
     uploads: { sweep: () => Promise.resolve() },
   };
-  return { resources, cleaner: new Cleaner(resources), store, close: () => database.close() };
+  return { resources, cleaner: new Cleaner(resources), ...stores, close: () => database.close() };
 }

@@ -49,7 +49,7 @@ describe('a supervision', () => {
   });
 
   it('that finds its reservation gone gives the job back, and goes on trying while the queue does not take it', async () => {
-    const { queues, store } = farm;
+    const { queues, journal } = farm;
     const queue = queues.queue;
     const [withdraw, enqueue] = [queue.withdraw.bind(queue), queue.enqueue.bind(queue)];
     let refused = 0;
@@ -69,7 +69,7 @@ describe('a supervision', () => {
       const job = await farm.ended(blocker.id);
       assert.deepEqual([job.exitCode, job.epoch], [6, 2]);
       assert.ok(refused >= 2, `${refused}`);
-      const events = await store.events({ jobId: job.id, limit: 50 });
+      const events = await journal.read({ jobId: job.id, limit: 50 });
       assert.equal(events.filter(({ payload }) => payload['reason'] === 'no_reservation').length, 1);
     } finally {
       Object.assign(queue, { withdraw, enqueue });
@@ -153,9 +153,9 @@ describe('a supervision', () => {
   });
 
   it('is told by the next reconciliation of a cancellation whose announcement was lost', async () => {
-    const { store, queues } = farm;
+    const { queries, queues } = farm;
     const { id } = await farm.submit({ command: 'sleep 60' });
-    await eventually('it runs', async () => (await store.get(id))?.status === 'running');
+    await eventually('it runs', async () => (await queries.get(id))?.status === 'running');
     const announce = queues.announcements.announce.bind(queues.announcements);
     queues.announcements.announce = () => undefined;
     try {

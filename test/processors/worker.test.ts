@@ -45,7 +45,7 @@ describe('a worker', () => {
       command: 'mkdir -p /artifacts/a && echo hello > /artifacts/a/b.txt; exit 3',
     });
     assert.equal(job.exitCode, 3);
-    const [artifact] = await farm.store.artifacts(job.id);
+    const [artifact] = await farm.queries.artifacts(job.id);
     assert.equal(artifact?.name, 'a/b.txt');
     assert.equal(artifact.sizeBytes, 6);
     assert.equal(
@@ -100,14 +100,14 @@ describe('a worker', () => {
     const blocker = await farm.submit({ command: 'sleep 30', cpus: farm.cpus });
     await eventually(
       'the blocker runs',
-      async () => (await farm.store.get(blocker.id))?.status === 'running',
+      async () => (await farm.queries.get(blocker.id))?.status === 'running',
     );
     const waiting = await farm.submit({ command: 'echo never' });
     const cancelled = await farm.jobs.cancel(waiting.id, null);
     assert.equal(cancelled.status, 'cancelled');
     await farm.jobs.cancel(blocker.id, null);
     assert.equal((await farm.ended(blocker.id)).status, 'cancelled');
-    const job = await farm.store.get(waiting.id);
+    const job = await farm.queries.get(waiting.id);
     assert.deepEqual([job?.epoch, job?.startedAt], [0, null]);
   });
 
@@ -117,13 +117,13 @@ describe('a worker', () => {
       const { id } = await farm.submit({ command: 'sleep 20' });
       await eventually(
         'it starts',
-        async () => ['starting', 'running'].includes((await farm.store.get(id))?.status ?? ''),
+        async () => ['starting', 'running'].includes((await farm.queries.get(id))?.status ?? ''),
         { everyMs: 1 },
       );
-      const before = await farm.store.get(id);
+      const before = await farm.queries.get(id);
       await farm.jobs.cancel(id, null);
       assert.equal((await farm.ended(id)).status, 'cancelled');
-      const states = (await farm.store.events({ jobId: id, limit: 50 })).map((event) =>
+      const states = (await farm.journal.read({ jobId: id, limit: 50 })).map((event) =>
         event.type === 'state' ? String(event.payload['status']) : event.type,
       );
       const ending = states.indexOf('ending');
@@ -136,12 +136,12 @@ describe('a worker', () => {
   it('ends a job in one way only when cancel and exit meet', async () => {
     for (let round = 0; round < 5; round += 1) {
       const { id } = await farm.submit({ command: 'sleep 0.3' });
-      await eventually('it runs', async () => (await farm.store.get(id))?.status === 'running', {
+      await eventually('it runs', async () => (await farm.queries.get(id))?.status === 'running', {
         everyMs: 5,
       });
       await eventually(
         'it is about to end',
-        async () => Date.now() - ((await farm.store.get(id))?.startedAt ?? 0) > 240 + round * 20,
+        async () => Date.now() - ((await farm.queries.get(id))?.startedAt ?? 0) > 240 + round * 20,
         { everyMs: 1 },
       );
       await farm.jobs.cancel(id, null).catch(() => undefined);
@@ -177,7 +177,7 @@ describe('a worker', () => {
     assert.deepEqual(reservations, []);
     assert.deepEqual(await farm.queues.semaphore.audit(), []);
     assert.equal(existsSync(join(farm.config.dataDir, 'hosts', farm.config.hostName, 'journal')), true);
-    const { jobs } = await farm.store.list({
+    const { jobs } = await farm.queries.list({
       owner: null,
       states: null,
       type: null,

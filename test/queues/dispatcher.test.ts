@@ -5,6 +5,7 @@ import type { Job } from '../../src/jobs/job.ts';
 import { eventually } from '../support/eventually.ts';
 import type { ImageWord } from '../../queues/images/image-board.ts';
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
+import { countIn } from '../support/jobs.ts';
 import { TestRedis } from '../support/redis.ts';
 import { HOST_LOST_MS, Installation, LEASE_MS } from './installation.ts';
 import { ageReservation, dropLead, leader, silenceHost } from '../support/redis-state.ts';
@@ -528,7 +529,7 @@ describe('the dispatcher', () => {
       here.dispatcher('b', { resources: other });
       const jobs: Job[] = [];
       for (let index = 0; index < 500; index += 1) jobs.push(await here.submit());
-      await eventually('all have ended', async () => (await here.store.countByState())['completed'] === 500, {
+      await eventually('all have ended', async () => (await countIn(here.queries, 'completed')) === 500, {
         timeoutMs: 90_000,
       });
       assert.equal(runs.size, 500);

@@ -9,7 +9,7 @@ import { createQueueResources, type QueueResources } from '../../queues/resource
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { newJobId } from '../../src/ids.ts';
 import type { Job } from '../../src/jobs/job.ts';
@@ -26,10 +26,12 @@ export interface TestHost {
   readonly generation: number;
 }
 
-export class Installation {
+export class Installation implements JobStores {
   readonly prefix = ownPrefix();
   readonly database: Database;
-  readonly store: KnexJobStore;
+  readonly store: JobStores['store'];
+  readonly queries: JobStores['queries'];
+  readonly journal: JobStores['journal'];
   readonly hosts: KnexHostStore;
   readonly tenants: Tenants;
   readonly resources: QueueResources;
@@ -41,7 +43,7 @@ export class Installation {
     this.#dir = dir;
     this.#redis = redis;
     this.database = database;
-    this.store = new KnexJobStore(database);
+    ({ store: this.store, queries: this.queries, journal: this.journal } = jobStores(database));
     this.hosts = new KnexHostStore(database, 0);
     this.tenants = new Tenants({
       store: new KnexTenantStore(database),
@@ -84,6 +86,8 @@ export class Installation {
     const dispatcher = new Dispatcher({
       resources: options.resources ?? this.resources,
       store: this.store,
+      queries: this.queries,
+      journal: this.journal,
       hosts: this.hosts,
       tenants: this.tenants,
       host,
@@ -170,7 +174,7 @@ export class Installation {
   }
 
   async row(id: string): Promise<Job> {
-    const row = await this.store.get(id);
+    const row = await this.queries.get(id);
     if (!row) throw new Error(`no row ${id}`);
     return row;
   }

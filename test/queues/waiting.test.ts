@@ -29,7 +29,7 @@ describe('what a waiting job is told', () => {
       return now && reason.test(now.reason) ? now : null;
     });
   const entries = async (job: Job) =>
-    (await here.store.events({ jobId: job.id, limit: 100 })).filter(({ type }) => type === 'waiting');
+    (await here.journal.read({ jobId: job.id, limit: 100 })).filter(({ type }) => type === 'waiting');
   const large = { cpus: 2, memoryGb: 2 } as const;
   /** A job that holds all of host `a`. */
   const occupy = async (): Promise<Job> => {
@@ -94,7 +94,7 @@ describe('what a waiting job is told', () => {
       ],
     );
     assert.match(String(found[0]?.payload['reason']), NO_ROOM);
-    const all = await here.store.events({ jobId: job.id, limit: 100 });
+    const all = await here.journal.read({ jobId: job.id, limit: 100 });
     assert.deepEqual(
       all.map(({ seq }) => seq),
       all.map((_, index) => index + 1),
@@ -135,7 +135,7 @@ describe('what a waiting job is told', () => {
       row.errorMessage ?? '',
       /^The job did not start within 2 seconds\. Last reason: Waiting for 2 cpus/,
     );
-    const last = (await here.store.events({ jobId: job.id, limit: 100 })).at(-1);
+    const last = (await here.journal.read({ jobId: job.id, limit: 100 })).at(-1);
     assert.equal(last?.payload['reason'], 'queue_timeout');
     assert.match(String(last.payload['waiting_reason']), NO_ROOM);
     await eventually(
@@ -148,13 +148,11 @@ describe('what a waiting job is told', () => {
     const jobs = [];
     for (let index = 0; index < 5; index += 1) jobs.push(await here.submit({ maxQueueSeconds: 1 }));
     const kept = await here.submit({ maxQueueSeconds: 600 });
-    const stops = [1, 2].map(() =>
-      new QueueTimeouts({ resources: here.resources, store: here.store }).every(20),
-    );
+    const stops = [1, 2].map(() => new QueueTimeouts(here).every(20));
     try {
       for (const job of jobs) {
         await eventually('it has failed', async () => (await here.row(job.id)).status === 'failed');
-        const ends = (await here.store.events({ jobId: job.id, limit: 100 })).filter(
+        const ends = (await here.journal.read({ jobId: job.id, limit: 100 })).filter(
           ({ payload }) => payload['status'] === 'failed',
         );
         assert.equal(ends.length, 1);

@@ -11,7 +11,7 @@ import { startPodmanService } from '../../src/containers/podman/service/service.
 import type { ContainerRuntime } from '../../src/containers/runtime.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
-import { KnexJobStore } from '../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
@@ -28,9 +28,8 @@ import { eventually } from './eventually.ts';
 import { texts } from './http.ts';
 import { temporaryDirectory } from './scratch.ts';
 
-export interface Farm {
+export interface Farm extends JobStores {
   readonly config: Config;
-  readonly store: KnexJobStore;
   readonly jobs: JobService;
   readonly runtime: ContainerRuntime;
   readonly queues: QueueResources;
@@ -85,13 +84,14 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
     idBase: config.idBase,
     logger,
   });
-  const store = new KnexJobStore(database);
+  const stores = jobStores(database);
+  const { queries } = stores;
   const uploads = new KnexUploadStore(database);
   const hosts = new KnexHostStore(database);
   const queues = createQueueResources({ redisUrl: redis.url, logger });
   const tenants = new Tenants({ store: new KnexTenantStore(database), defaults: NO_LIMITS, logger });
   const jobs = new JobService({
-    store,
+    ...stores,
     queue: queues.queue,
     announcements: queues.announcements,
     hosts,
@@ -108,7 +108,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
     new Worker({
       config,
       logger,
-      store,
+      ...stores,
       hosts,
       tenants,
       runtime,
@@ -135,12 +135,12 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
   };
   const ended = (id: string): Promise<Job> =>
     eventually(`job ${id} has ended`, async () => {
-      const job = await store.get(id);
+      const job = await queries.get(id);
       return job && isTerminal(job.status) ? job : null;
     });
   return {
     config,
-    store,
+    ...stores,
     jobs,
     runtime,
     queues,

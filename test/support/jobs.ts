@@ -1,6 +1,8 @@
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { newJobId } from '../../src/ids.ts';
 import { hashSpec, jobLimits, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
+import type { JobQueries } from '../../src/jobs/queries.ts';
+import type { JobState } from '../../src/jobs/states.ts';
 import type { NewJob } from '../../src/jobs/store.ts';
 
 export const LIMITS = jobLimits({
@@ -19,4 +21,10 @@ export function newJob(request: Record<string, unknown> = {}, more: Partial<NewJ
     requestHash: hashSpec(spec),
     ...more,
   };
+}
+
+/** How many jobs are in a state. */
+export async function countIn(queries: JobQueries, state: JobState): Promise<number> {
+  const filter = { owner: null, type: null, label: null, beforePosition: null };
+  return (await queries.list({ ...filter, states: [state], limit: 1 })).total;
 }

@@ -22,12 +22,14 @@ const RESUMING =
 
 export const eventOperations = ({
   jobs,
-  store,
+  queries,
+  journal,
   logs,
   logger,
-}: Pick<ApiResources, 'jobs' | 'store' | 'logs' | 'logger'>): readonly Operation[] => {
+}: Pick<ApiResources, 'jobs' | 'queries' | 'journal' | 'logs' | 'logger'>): readonly Operation[] => {
   const feed = new EventsFeed({
-    store,
+    journal,
+    queries,
     onChange: (listener) => jobs.onChange(listener),
     wait: (job) => jobs.wait(job),
     logger,
@@ -50,7 +52,7 @@ export const eventOperations = ({
     const header = ctx.get('Last-Event-ID');
     const field = header === '' ? 'last_event_id' : 'Last-Event-ID';
     const id = header === '' ? lastEventId : header;
-    const { oldest, newest } = await store.journalBounds();
+    const { oldest, newest } = await journal.bounds();
     if (id === undefined) return fresh(newest);
     const cursor = parseEventId(id);
     const beyond =
@@ -91,7 +93,7 @@ export const eventOperations = ({
         const logBytes = async (): Promise<number> => (await logs.size(job.id)) ?? Number.POSITIVE_INFINITY;
         const cursor = await cursorFrom(ctx, query.last_event_id, logBytes, () => BEGINNING);
         if (isTerminal(job.status)) {
-          const rest = await store.events({ jobId: job.id, afterPosition: cursor.after, limit: 1 });
+          const rest = await journal.read({ jobId: job.id, afterPosition: cursor.after, limit: 1 });
           if (rest.length === 0) {
             ctx.status = 204;
             return;

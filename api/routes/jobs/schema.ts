@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ACTIVE_STATES, ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
-import type { JobFilter } from '../../../src/jobs/store.ts';
+import type { JobFilter } from '../../../src/jobs/queries.ts';
 import { timeSchema } from '../time.ts';
 
 export const jobIdParams = z.strictObject({ id: z.string().describe('`job_…`') });

@@ -146,7 +146,7 @@ async function completed(api: RunningApi, names: readonly string[]): Promise<str
 
 async function deleted(api: RunningApi, names: readonly string[]): Promise<string> {
   const id = await completed(api, names);
-  const { epoch } = (await api.store.get(id)) ?? { epoch: 0 };
+  const { epoch } = (await api.queries.get(id)) ?? { epoch: 0 };
   await api.store.patch(id, epoch, { logsDeletedAt: Date.now(), artifactsDeletedAt: Date.now() });
   return id;
 }

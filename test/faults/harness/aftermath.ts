@@ -7,7 +7,7 @@ import type { QueueResources } from '../../../queues/resources.ts';
 import { LABELS } from '../../../src/containers/podman/container/labels.ts';
 import { loopDevices, mountsBelow } from '../../../src/containers/podman/disks/mounts.ts';
 import { Database } from '../../../src/database/database.ts';
-import { KnexJobStore } from '../../../src/database/job-store.ts';
+import { type JobStores, jobStores } from '../../../src/database/job-stores.ts';
 import type { Job } from '../../../src/jobs/job.ts';
 import { isTerminal, type JobState } from '../../../src/jobs/states.ts';
 import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
@@ -65,10 +65,10 @@ export async function checkAftermath(scene: Scene, options: AftermathOptions = {
     path: scene.env['FLASHPODS_DB_PATH'] ?? join(scene.dir, 'flashpods.db'),
   });
   try {
-    const store = new KnexJobStore(database);
+    const stores = jobStores(database);
     const deploymentId = await database.deploymentId();
     const timeoutMs = options.timeoutMs ?? 60_000;
-    await eventually('every job is terminal', async () => allTerminal(await everyJob(store)), {
+    await eventually('every job is terminal', async () => allTerminal(await everyJob(stores)), {
       timeoutMs,
       everyMs: 50,
     });
@@ -80,10 +80,10 @@ export async function checkAftermath(scene: Scene, options: AftermathOptions = {
         everyMs: 100,
       },
     );
-    const jobs = await everyJob(store);
+    const jobs = await everyJob(stores);
     const states = new Map<string, readonly string[]>();
     for (const job of jobs)
-      states.set(job.id, await checkJob(job, scene, store, options.expected?.get(job.id)));
+      states.set(job.id, await checkJob(job, scene, stores, options.expected?.get(job.id)));
     return { jobs, states, begun: scene.ledger.instants.length, mostAtOnce: checkCapacity(jobs, scene) };
   } finally {
     await database.close();
@@ -96,20 +96,20 @@ function allTerminal(jobs: readonly Job[]): boolean {
   throw new Error(going.map(({ id, status, host, epoch }) => `${id} ${status} ${host} ${epoch}`).join('; '));
 }
 
-async function everyJob(store: KnexJobStore): Promise<Job[]> {
+async function everyJob({ queries }: JobStores): Promise<Job[]> {
   const filter = { owner: null, states: null, type: null, label: null, beforePosition: null };
-  return (await store.list({ ...filter, limit: 100_000 })).jobs;
+  return (await queries.list({ ...filter, limit: 100_000 })).jobs;
 }
 
 /** @returns the states that it went through */
 async function checkJob(
   job: Job,
   scene: Scene,
-  store: KnexJobStore,
+  stores: JobStores,
   expected: Expected | readonly Expected[] | undefined,
 ): Promise<string[]> {
   const told = scene.ledger.of(job.id);
-  const events = await store.events({ jobId: job.id, limit: 10_000 });
+  const events = await stores.journal.read({ jobId: job.id, limit: 10_000 });
   const context = `${job.id}: ${JSON.stringify({ job, events: events.map((each) => each.payload) })}`;
   const ends = events.filter(({ payload }) => isTerminal(payload['status'] as JobState));
   assert.equal(ends.length, 1, `terminal ${ends.length} times: ${context}`);
@@ -131,7 +131,7 @@ async function checkJob(
   const found = allowed.find(fits);
   assert.ok(found, `ended otherwise than ${JSON.stringify(allowed)}: ${context}`);
   if (expected === undefined) assert.ok(told?.ended, `it never came to its end: ${context}`);
-  if (told) await checkOutput(job, told, scene, store, { context, costs: found.costs });
+  if (told) await checkOutput(job, told, scene, stores, { context, costs: found.costs });
   return events.filter((each) => each.type === 'state').map(({ payload }) => String(payload['status']));
 }
 
@@ -147,7 +147,7 @@ async function checkOutput(
   job: Job,
   told: LedgerJob,
   scene: Scene,
-  store: KnexJobStore,
+  { queries }: JobStores,
   { context, costs }: { context: string; costs: Expected['costs'] },
 ): Promise<void> {
   const logsDir = scene.env['FLASHPODS_LOGS_PATH'] ?? join(scene.dir, 'logs');
@@ -157,7 +157,7 @@ async function checkOutput(
   const whole = Array.from({ length }, (_, at) => `line ${at + 1}`);
   assert.deepEqual(printed, whole, `its log is not whole: ${context}`);
   if (!told.ended || costs === 'artifacts') return;
-  const artifacts = (await store.artifacts(job.id)).map((each) => each.name);
+  const artifacts = (await queries.artifacts(job.id)).map((each) => each.name);
   assert.deepEqual(artifacts, ['job'], `its artifact is missing: ${context}`);
 }
 

@@ -8,6 +8,7 @@ export type StepTarget =
   | 'Dispatcher'
   | 'DispatchRecords'
   | 'HostRuntime'
+  | 'KnexJobQueries'
   | 'KnexJobStore'
   | 'KnexHostStore'
   | 'Leadership'

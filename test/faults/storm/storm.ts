@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Database } from '../../../src/database/database.ts';
-import { KnexJobStore } from '../../../src/database/job-store.ts';
+import { jobStores } from '../../../src/database/job-stores.ts';
 import { messageOf } from '../../../src/errors.ts';
 import type { Job } from '../../../src/jobs/job.ts';
 import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
@@ -232,10 +232,10 @@ async function tally(scene: FaultScene, submitted: number, found: readonly strin
 async function readDatabase(dir: string): Promise<{ jobs: Job[]; requeued: number }> {
   const database = await Database.open({ path: join(dir, 'flashpods.db') });
   try {
-    const store = new KnexJobStore(database);
+    const { queries, journal } = jobStores(database);
     const filter = { owner: null, states: null, type: null, label: null, beforePosition: null };
-    const { jobs } = await store.list({ ...filter, limit: 100_000 });
-    const events = await store.events({ limit: 1_000_000 });
+    const { jobs } = await queries.list({ ...filter, limit: 100_000 });
+    const events = await journal.read({ limit: 1_000_000 });
     const requeued = events.filter(
       ({ type, payload }) =>
         type === 'state' && payload['status'] === 'queued' && Number(payload['epoch']) > 0,

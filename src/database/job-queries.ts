@@ -1,0 +1,165 @@
+import type { Knex } from 'knex';
+import type { ArtifactRecord, Job } from '../jobs/job.ts';
+import type { JobFilter, JobQueries } from '../jobs/queries.ts';
+import { HOSTED_STATES, type JobState, RESULT_STATES, WAITING_STATES } from '../jobs/states.ts';
+import type { Database } from './database.ts';
+import { type JobRow, toJob } from './job-row.ts';
+
+/**
+ * {@link JobQueries} on knex. What has at most one row by a unique key is asked for without `first`: SQLite compiles a
+ * statement with `limit ?` anew at each run, 50 µs for a row as wide as a job's.
+ */
+export class KnexJobQueries implements JobQueries {
+  readonly #db: Database;
+
+  constructor(database: Database) {
+    this.#db = database;
+  }
+
+  async get(id: string): Promise<Job | null> {
+    const [row] = await this.#db.read((db) => db<JobRow>('jobs').where({ id }));
+    return row ? toJob(row) : null;
+  }
+
+  async byClientJobId(owner: string, clientJobId: string): Promise<Job | null> {
+    return this.#db.read((db) => jobByKey(db, owner, clientJobId));
+  }
+
+  async list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }> {
+    return this.#db.read(async (db) => {
+      const matching = db<JobRow>('jobs').modify((query) => {
+        if (filter.owner !== null) void query.where('owner', filter.owner);
+        if (filter.type !== null) void query.where('type', filter.type);
+        if (filter.label !== null) {
+          const [key, value] = filter.label;
+          void query.whereIn('id', db('job_labels').where({ key, value }).select('job_id'));
+        }
+      });
+      const all = matching.clone().modify((query) => {
+        if (filter.states !== null) void query.whereIn('status', [...filter.states]);
+      });
+      const [counted] = await all.count<{ total: number | string }[]>({ total: '*' });
+      const page = matching.clone().orderBy('position', 'desc').limit(filter.limit) as Page;
+      if (filter.beforePosition !== null) void page.where('position', '<', filter.beforePosition);
+      const rows = await inEachState(page, filter.states);
+      rows.sort((a, b) => b.position - a.position);
+      return { jobs: rows.slice(0, filter.limit).map(toJob), total: Number(counted?.total ?? 0) };
+    });
+  }
+
+  async hostedOn(host: string): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .where({ host })
+        .whereIn('status', [...HOSTED_STATES])
+        .orderBy('position'),
+    );
+    return rows.map(toJob);
+  }
+
+  async waiting(afterPosition: number, limit: number): Promise<Job[]> {
+    return this.#db.read(async (db) => {
+      const page = db<JobRow>('jobs').where('position', '>', afterPosition).orderBy('position').limit(limit);
+      const rows = await inEachState(page, WAITING_STATES);
+      rows.sort((a, b) => a.position - b.position);
+      return rows.slice(0, limit).map(toJob);
+    });
+  }
+
+  async givenBack(limit: number): Promise<Job[]> {
+    // As in the index of 0005-hosts, so that it is used.
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs').whereRaw(`status = 'queued' and epoch > 0`).orderBy('position').limit(limit),
+    );
+    return rows.map(toJob);
+  }
+
+  async expired(logsBefore: number, artifactsBefore: number, limit: number, skip = 0): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('status', [...RESULT_STATES, 'cleaning'])
+        .where((query) => {
+          void query
+            .where((inner) => void inner.whereNull('logs_deleted_at').where('completed_at', '<=', logsBefore))
+            .orWhere(
+              (inner) =>
+                void inner.whereNull('artifacts_deleted_at').where('completed_at', '<=', artifactsBefore),
+            )
+            .orWhere(
+              (inner) => void inner.whereNotNull('logs_deleted_at').whereNotNull('artifacts_deleted_at'),
+            );
+        })
+        .orderBy(['completed_at', 'position'])
+        .limit(limit)
+        .offset(skip),
+    );
+    return rows.map(toJob);
+  }
+
+  async finishedWithLogs(limit: number, skip = 0): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('status', [...RESULT_STATES, 'cleaning'])
+        .whereNull('logs_deleted_at')
+        .orderBy(['completed_at', 'position'])
+        .limit(limit)
+        .offset(skip),
+    );
+    return rows.map(toJob);
+  }
+
+  async remains(ids: readonly string[]): Promise<Map<string, { logs: boolean; artifacts: boolean }>> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('id', [...ids])
+        .select('id', 'logs_deleted_at', 'artifacts_deleted_at'),
+    );
+    return new Map(
+      rows.map((row) => [
+        row.id,
+        { logs: row.logs_deleted_at === null, artifacts: row.artifacts_deleted_at === null },
+      ]),
+    );
+  }
+
+  async artifacts(id: string): Promise<ArtifactRecord[]> {
+    const rows = (await this.#db.read((db) =>
+      db('artifacts').where({ job_id: id }).orderBy('name'),
+    )) as ArtifactRow[];
+    return rows.map((row) => ({
+      name: row.name,
+      sizeBytes: Number(row.size_bytes),
+      sha256: row.sha256,
+      createdAt: Number(row.created_at),
+    }));
+  }
+}
+
+/** The owner's job with that idempotency key, unless it is cleaned. */
+export async function jobByKey(db: Knex, owner: string, key: string): Promise<Job | null> {
+  const [row] = await db<JobRow>('jobs').where({ owner, idempotency_key: key });
+  return row ? toJob(row) : null;
+}
+
+type Page = Knex.QueryBuilder<JobRow, JobRow[]>;
+
+/**
+ * The page of each state by itself: asked for several states at once, SQLite reads and sorts all rows that are in them,
+ * 50 ms with 100,000 of them, and otherwise walks along an index that has the order.
+ */
+async function inEachState(page: Page, states: readonly JobState[] | null): Promise<JobRow[]> {
+  if (states === null) return page;
+  const rows: JobRow[] = [];
+  for (const status of states) {
+    const some: JobRow[] = await page.clone().where({ status });
+    rows.push(...some);
+  }
+  return rows;
+}
+
+interface ArtifactRow {
+  name: string;
+  size_bytes: number;
+  sha256: string;
+  created_at: number;
+}

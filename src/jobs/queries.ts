@@ -1,0 +1,36 @@
+/** Reads of jobs in the database. One implementation: `src/database/job-queries.ts`. */
+import type { ArtifactRecord, Job, JobType } from './job.ts';
+import type { JobState } from './states.ts';
+
+export interface JobFilter {
+  readonly owner: string | null;
+  readonly states: readonly JobState[] | null;
+  readonly type: JobType | null;
+  readonly label: readonly [key: string, value: string] | null;
+  readonly limit: number;
+  /** Only jobs with a smaller position (newest first). */
+  readonly beforePosition: number | null;
+}
+
+/** All methods throw a FlashpodsError `database_error` when the database does not answer. */
+export interface JobQueries {
+  get(id: string): Promise<Job | null>;
+  /** The owner's job with that key, unless it is cleaned. */
+  byClientJobId(owner: string, clientJobId: string): Promise<Job | null>;
+  list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }>;
+
+  /** Jobs that a host answers for. */
+  hostedOn(host: string): Promise<Job[]>;
+  /** Waiting jobs in their order, after a position. */
+  waiting(afterPosition: number, limit: number): Promise<Job[]>;
+  /** Jobs that wait again after they were given back, in their order: few, even when the queue is long. */
+  givenBack(limit: number): Promise<Job[]>;
+  /** Terminal jobs with logs or artifacts older than the times given, those that ended first in front. */
+  expired(logsBefore: number, artifactsBefore: number, limit: number, skip?: number): Promise<Job[]>;
+  /** Terminal jobs whose logs are not deleted, those that ended first in front. */
+  finishedWithLogs(limit: number, skip?: number): Promise<Job[]>;
+  /** What of these jobs is not recorded as deleted; no entry for a job that has no row. */
+  remains(ids: readonly string[]): Promise<ReadonlyMap<string, { logs: boolean; artifacts: boolean }>>;
+
+  artifacts(id: string): Promise<ArtifactRecord[]>;
+}
