@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { Redis, type RedisOptions } from 'ioredis';
 import { FlashpodsError } from '../src/errors.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { within } from '../src/timing/within.ts';
 
 /**
  * `producer` fails at once when Redis is away and waits 2 s for an answer (no answer does not mean "not done");
@@ -14,6 +15,7 @@ import type { Logger } from '../src/observability/logger.ts';
 export type ConnectionKind = 'producer' | 'worker';
 
 const COMMAND_TIMEOUT_MS = 2_000;
+const QUIT_MS = 500;
 const MAX_RECONNECT_DELAY_MS = 1_000;
 
 /** @param url `redis://…`, `rediss://…` or `unix:///path` */
@@ -88,11 +90,8 @@ export async function ask<T>(connection: Redis, operation: string, work: () => P
 export async function disconnect(connection: Redis): Promise<void> {
   if (connection.status === 'end') return;
   if (connection.status === 'ready') {
-    const quit = connection.quit().then(
-      () => undefined,
-      () => undefined,
-    );
-    await Promise.race([quit, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
+    const quit = connection.quit().catch(() => undefined);
+    await within(quit, QUIT_MS, 'late');
   }
   connection.disconnect();
 }

@@ -8,6 +8,7 @@ import { messageOf } from '../src/errors.ts';
 import { dispatchId } from '../src/ids.ts';
 import { once } from '../src/lifecycle/once.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { within } from '../src/timing/within.ts';
 import { connect, disconnect } from './connection.ts';
 import { QueueName } from './keys.ts';
 import type { Dispatch } from './queues.ts';
@@ -243,11 +244,6 @@ class Consumer implements HostConsumer {
 
 /** Without waiting for an absent Redis. */
 async function close(worker: Worker): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), CLOSE_MS);
-  });
   const closed = worker.close().catch(() => undefined);
-  if ((await Promise.race([closed, late])) === 'late') worker.disconnect().catch(() => undefined);
-  clearTimeout(timer);
+  if ((await within(closed, CLOSE_MS, 'late')) === 'late') worker.disconnect().catch(() => undefined);
 }

@@ -2,16 +2,15 @@
  * What only time reveals: dispatches that a crash left between two steps, hosts that do not come back, jobs that have
  * waited too long. Costs as much as there are reservations that nobody has claimed, not waiting jobs.
  */
-import { dispatchId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
 import { HOSTED_STATES, isHosted, isTerminal } from '../src/jobs/states.ts';
 import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { DispatchSteps } from './dispatch.ts';
 import type { QueueResources } from './resources.ts';
 import { QueueTimeouts } from './queue-timeouts.ts';
-import { isRefusal } from './semaphore/refusal.ts';
-import type { HostEntry, Reservation, FarmView } from './semaphore/farm-view.ts';
+import type { FarmView, HostEntry, Reservation } from './semaphore/farm-view.ts';
 
 export interface SweeperOptions {
   readonly resources: QueueResources;
@@ -31,6 +30,7 @@ const ACTOR = 'sweeper';
 
 export class Sweeper {
   readonly #o: SweeperOptions;
+  readonly #steps: DispatchSteps;
   readonly #queueTimeouts: QueueTimeouts;
   /** `performance.now()` of the last sweep, and since when there was no gap between two. */
   #lastSweep = -Infinity;
@@ -38,6 +38,7 @@ export class Sweeper {
 
   constructor(options: SweeperOptions) {
     this.#o = options;
+    this.#steps = new DispatchSteps(options);
     this.#queueTimeouts = new QueueTimeouts(options);
   }
 
@@ -55,7 +56,7 @@ export class Sweeper {
       // guard: unsynchronised-host
       if (host?.synchronised) await this.#finish(reservation, host);
     }
-    // Nobody is silent who could not be heard: after an outage of Redis the hosts that live get the time to say so.
+    // A host that could not be heard is not silent: after an outage of Redis the hosts that live get the time to say so.
     const heardOut = this.#listenedForMs() >= this.#o.leaseMs;
     for (const host of view.hosts) {
       // guard: heard-out
@@ -80,32 +81,18 @@ export class Sweeper {
     const own = row && isHosted(row.status) && row.epoch === epoch && row.host === host.name;
     // guard: half-done-dispatch
     if (own && host.leaseLive) {
-      await this.#handOver(row);
+      // The dispatcher died after it had taken the row.
+      await this.#steps.finish(reservation, true);
       return;
     }
-    if (!(await this.#revoke(reservation))) return;
+    if (!(await this.#steps.takeBack(reservation))) return;
     logger.info({ job_id: jobId, epoch, host: host.name }, 'took a dispatch back that came to nothing');
-    if (own) await this.#putBack(row);
+    if (own) await this.#giveBack(row);
     else if (!row || isTerminal(row.status)) await resources.queue.withdraw(jobId);
   }
 
-  /** The dispatcher died after its compare-and-set: the steps that are left. */
-  async #handOver(row: Job): Promise<void> {
-    if (row.host === null) return;
-    const { resources } = this.#o;
-    const id = dispatchId(row.id, row.epoch);
-    const queue = resources.queues.run(row.host);
-    await resources.queue.withdraw(row.id);
-    const state = await queue.getJobState(id);
-    // Finished though nobody claimed it: the host failed before it began anything. Unknown: not there, or by half.
-    if (state === 'unknown' || state === 'completed' || state === 'failed') {
-      await queue.remove(id);
-      await queue.add('dispatch', { jobId: row.id, epoch: row.epoch }, { jobId: id });
-    }
-  }
-
   /** The host went away before it claimed the job: another may have it, unless the job was cancelled meanwhile. */
-  async #putBack(row: Job): Promise<void> {
+  async #giveBack(row: Job): Promise<void> {
     const { resources, store } = this.#o;
     const queued = await store.transition(row.id, {
       from: ['starting'],
@@ -118,15 +105,6 @@ export class Sweeper {
     if (queued) await resources.queue.enqueue(queued);
     else await this.#endLost(row);
     resources.announcements.announce(row.id, null);
-  }
-
-  async #revoke({ jobId, epoch, ticket }: Reservation): Promise<boolean> {
-    try {
-      return await this.#o.resources.semaphore.revoke(jobId, epoch, ticket);
-    } catch (error) {
-      if (isRefusal(error, 'already_claimed')) return false;
-      throw error;
-    }
   }
 
   /** Its jobs are over, and its capacity goes. It may come back and must synchronise then. */

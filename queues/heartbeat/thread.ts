@@ -1,6 +1,7 @@
 /** The thread behind {@link Heartbeat}; see there. */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { createLogger } from '../../src/observability/logger.ts';
+import { Bell } from '../../src/timing/bell.ts';
 import { connect, disconnect } from '../connection.ts';
 import { createKeys } from '../keys.ts';
 import { isRefusal } from '../semaphore/refusal.ts';
@@ -16,19 +17,14 @@ async function run(port: MessagePort, task: HeartbeatTask): Promise<void> {
   const semaphore = new Semaphore(connection, createKeys(task.prefix));
   let generation: number | null = null;
   let stopping = false;
-  let woken: boolean;
-  let endSleep: () => void = () => undefined;
-  const wake = (): void => {
-    woken = true;
-    endSleep();
-  };
+  const bell = new Bell();
   port.on('message', (order: HeartbeatOrder) => {
     if (order === 'stop') stopping = true;
     else if (order !== 'now') ({ generation } = order);
-    wake();
+    bell.ring();
   });
   // Else the first heartbeat would fail, and be late by AGAIN_MS.
-  connection.on('ready', wake);
+  connection.on('ready', bell.ring);
 
   let turns = -1;
   let turnedAt = performance.now();
@@ -42,18 +38,9 @@ async function run(port: MessagePort, task: HeartbeatTask): Promise<void> {
   };
 
   while (!stopping) {
-    woken = false;
     const answer = generation !== null && lives() ? await beat(semaphore, task.host, generation) : 'failed';
     if (answer !== 'failed') port.postMessage(answer);
-    if (woken) continue;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        resolve();
-      };
-      const timer = setTimeout(done, answer === 'failed' ? Math.min(AGAIN_MS, task.everyMs) : task.everyMs);
-      endSleep = done;
-    });
+    await bell.wait(answer === 'failed' ? Math.min(AGAIN_MS, task.everyMs) : task.everyMs);
   }
   await disconnect(connection);
   port.close();

@@ -23,16 +23,14 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     marker: 'withdrawn-before-handed-over',
     promise: 'order: out of the queue before the host can have it',
-    without: (withdrawal) =>
-      `await resources.queues.run(host).add('dispatch', { jobId, epoch }, { jobId: dispatchId(jobId, epoch) });
-${withdrawal}`,
+    without: (withdrawal) => `await this.#handOver(dispatch, again);\n${withdrawal}`,
     spec: DISPATCHERS,
     test: 'takes every step of a dispatch in its order',
   },
   {
     marker: 'reserved-before-taken',
     promise: 'order: capacity is reserved before the row is taken',
-    without: (reservation) => `await this.#take(candidate, host, epoch);\n${reservation}`,
+    without: (reservation) => `await this.#take(candidate, dispatch);\n${reservation}`,
     spec: DISPATCHERS,
     test: 'takes every step of a dispatch in its order',
   },

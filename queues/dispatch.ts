@@ -1,0 +1,145 @@
+/**
+ * One dispatch: one attempt to hand a job to a host. Its steps, always in this order:
+ *
+ * 1. **reserve** its amount on the host, in the semaphore;
+ * 2. **take** its row, `queued → starting` with the host and a new epoch. This compare-and-set decides: of all
+ *    dispatchers one gets the row, however stale their view of Redis is;
+ * 3. **withdraw** it from the intake and the index;
+ * 4. **hand over**: put it into the host's queue.
+ *
+ * Each step may be repeated. What a crash leaves after step 1 the sweeper takes back, what it leaves after step 2 the
+ * sweeper finishes. To reserve comes before to take, or a row would say `starting` for a host that has no room. To
+ * withdraw comes before to hand over: the other way round 888 of 2,000 short jobs ran twice in a trial, because they had
+ * ended before they had left the queue.
+ */
+import { randomUUID } from 'node:crypto';
+import { dispatchId } from '../src/ids.ts';
+import type { JobQueries } from '../src/jobs/queries.ts';
+import { isWaiting } from '../src/jobs/states.ts';
+import type { JobStore } from '../src/jobs/store.ts';
+import type { Start } from './choose.ts';
+import type { QueueResources } from './resources.ts';
+import { isRefusal } from './semaphore/refusal.ts';
+import type { HoldLimits } from './semaphore/semaphore.ts';
+import type { Candidate } from './waiting/waiting-index.ts';
+
+export interface DispatchOptions {
+  readonly resources: QueueResources;
+  readonly store: JobStore;
+  readonly queries: JobQueries;
+}
+
+export interface TakenDispatch {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly host: string;
+}
+
+const ACTOR = 'dispatcher';
+/** Of an entry in a host's queue that nobody will pick up: ended though nobody claimed it, not there, or there by half. */
+const GONE: ReadonlySet<string> = new Set(['completed', 'failed', 'unknown']);
+
+export class DispatchSteps {
+  readonly #resources: QueueResources;
+  readonly #store: JobStore;
+  readonly #queries: JobQueries;
+
+  constructor({ resources, store, queries }: DispatchOptions) {
+    this.#resources = resources;
+    this.#store = store;
+    this.#queries = queries;
+  }
+
+  /**
+   * All four steps. An error in between leaves the rest to the sweeper.
+   * @returns the dispatch, or null when the job can't start there now
+   */
+  async start(
+    candidate: Candidate,
+    { host, endsBy }: Start,
+    limits: HoldLimits,
+  ): Promise<TakenDispatch | null> {
+    const { semaphore, announcements } = this.#resources;
+    const { jobId, owner, cpusMilli, memoryMib } = candidate;
+    const dispatch: TakenDispatch = { jobId, epoch: candidate.epoch + 1, host };
+    const ticket = randomUUID();
+    try {
+      // guard: reserved-before-taken
+      await semaphore.reserve({ ...dispatch, owner, cpusMilli, memoryMib, endsBy, ticket, limits });
+    } catch (error) {
+      if (isRefusal(error, 'already_reserved')) await this.#correct(candidate);
+      if (isRefusal(error)) return null;
+      throw error;
+    }
+    if (!(await this.#take(candidate, dispatch))) {
+      // Claimed by its host: then the row is the host's, and the answer to the compare-and-set was lost.
+      await this.takeBack({ ...dispatch, ticket });
+      await this.#correct(candidate);
+      return null;
+    }
+    await this.finish(dispatch);
+    announcements.announce(jobId, host);
+    return dispatch;
+  }
+
+  /**
+   * The steps after a row was taken.
+   * @param again something may be in the host's queue already; what waits or runs there stays
+   */
+  async finish(dispatch: TakenDispatch, again = false): Promise<void> {
+    // guard: withdrawn-before-handed-over
+    await this.#resources.queue.withdraw(dispatch.jobId);
+    await this.#handOver(dispatch, again);
+  }
+
+  /** Undoes the first step. @returns false when there was nothing to take back, or the host has claimed it */
+  async takeBack(reservation: Omit<TakenDispatch, 'host'> & { readonly ticket: string }): Promise<boolean> {
+    try {
+      return await this.#resources.semaphore.revoke(reservation.jobId, reservation.epoch, reservation.ticket);
+    } catch (error) {
+      if (isRefusal(error, 'already_claimed')) return false;
+      throw error;
+    }
+  }
+
+  async #take(candidate: Candidate, { jobId, epoch, host }: TakenDispatch): Promise<boolean> {
+    const take = () =>
+      this.#store.transition(jobId, {
+        from: ['queued'],
+        to: 'starting',
+        // guard: taken-under-epoch
+        epoch: candidate.epoch,
+        endingReason: null,
+        patch: { host, epoch, startingAt: Date.now(), waitingReason: null },
+        actor: ACTOR,
+        payload: { host },
+      });
+    if (await take()) return true;
+    // The queue holds it, so `queued` is true: the API was only slower to say so.
+    const queued = await this.#store.transition(jobId, {
+      from: ['pending'],
+      to: 'queued',
+      endingReason: null,
+      patch: { queuedAt: Date.now() },
+      actor: ACTOR,
+    });
+    return queued !== null && (await take()) !== null;
+  }
+
+  async #handOver({ jobId, epoch, host }: TakenDispatch, again: boolean): Promise<void> {
+    const id = dispatchId(jobId, epoch);
+    const queue = this.#resources.queues.run(host);
+    if (again) {
+      if (!GONE.has(await queue.getJobState(id))) return;
+      await queue.remove(id);
+    }
+    await queue.add('dispatch', { jobId, epoch }, { jobId: id });
+  }
+
+  /** The queue's entry is out of date: the job waits no more, or was dispatched and came back since. */
+  async #correct(candidate: Candidate): Promise<void> {
+    const row = await this.#queries.get(candidate.jobId);
+    if (!row || !isWaiting(row.status)) await this.#resources.queue.withdraw(candidate.jobId);
+    else if (row.epoch !== candidate.epoch) await this.#resources.queue.enqueue(row);
+  }
+}
