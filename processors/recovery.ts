@@ -1,4 +1,4 @@
-/** What to do with a dispatch that this host holds, judged by what is really there (the table in docs/architecture.md). */
+/** What to do with a dispatch that this host holds, judged by what is really there (the table in docs/recovery.md). */
 import type { ContainerState } from '../src/containers/runtime.ts';
 import type { ErrorCode } from '../src/errors.ts';
 import type { DispatchRecord } from './dispatch-records.ts';

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'mocha';
 import type { DispatchRecord } from '../../processors/dispatch-records.ts';
 import { type Action, decide, type Situation } from '../../processors/recovery.ts';
@@ -99,4 +100,57 @@ describe('recovery', () => {
       if (error) assert.equal(decided.do === 'lose' && decided.error, error);
     });
   }
+
+  /** Cells such as `none or created`; a row that names nothing of a host is not decided here. */
+  const meanings = {
+    container: {
+      none: [null],
+      created: [created],
+      running: [running],
+      exited: [exited],
+      'exited without an end time': [killedWithTheMachine],
+      any: [null, created, running, exited, killedWithTheMachine],
+    },
+    record: {
+      none: [null],
+      created: [record('created')],
+      started: [record('started')],
+      ended: [record('ended')],
+      'of an earlier boot': [record('created', 'earlier'), record('started', 'earlier')],
+      any: [null, record('created'), record('started')],
+    },
+    status: { starting: ['starting'], running: ['running'] },
+  } as const;
+  const VERBS = {
+    launch: 'started',
+    start: 'started',
+    follow: 'followed',
+    settle: 'settled',
+    finish: 'finished',
+  };
+  const valuesOf = <T>(meaning: Readonly<Record<string, readonly T[]>>, cell: string): T[] | null => {
+    const values = cell.split(/ or |, or /).map((word) => meaning[word]);
+    return values.every((each) => each !== undefined) ? values.flat() : null;
+  };
+
+  it('is as the table of docs/recovery.md says', () => {
+    const page = readFileSync(new URL('../../docs/recovery.md', import.meta.url), 'utf8');
+    const rows = [...page.matchAll(/^\| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$/gm)];
+    let decided = 0;
+    for (const [row, container = '', recordCell = '', status = '', happens = ''] of rows) {
+      const containers = valuesOf<Situation['container']>(meanings.container, container);
+      const records = valuesOf<Situation['record']>(meanings.record, recordCell);
+      const statuses = valuesOf<Situation['status']>(meanings.status, status);
+      if (!containers || !records || !statuses) continue;
+      for (const each of containers)
+        for (const its of records)
+          for (const state of statuses) {
+            const action = decide({ status: state, container: each, record: its, bootId: 'this' });
+            const verb = action.do === 'lose' ? `failed: \`${action.error}\`` : VERBS[action.do];
+            assert.ok(happens.startsWith(verb), `${row} ${state}: ${verb}`);
+            decided += 1;
+          }
+    }
+    assert.ok(decided >= 20, `${decided} situations of the table`);
+  });
 });
