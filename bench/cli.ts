@@ -15,6 +15,7 @@ import { connectionTo } from '../test/client/wire-server.ts';
 import { FlashpodsClient } from '../src/client/client.ts';
 import { uploadDirectory } from '../src/client/upload/directory.ts';
 import { startApi } from '../test/api/running-api.ts';
+import { percentile } from './measure.ts';
 
 const AIMS = { versionMs: 150, completionMs: 60, resendMs: 1_000 } as const;
 const FILES = 5_000;
@@ -23,10 +24,6 @@ const ROUNDS = 10;
 const RSYNC_ROUNDS = 3;
 const LAUNCHER = fileURLToPath(new URL('../flashpods', import.meta.url));
 const run = promisify(execFile);
-
-const percentile = (values: readonly number[], part: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * part))] ??
-  Number.NaN;
 
 const out = (text: string): void => void process.stdout.write(`${text}\n`);
 const show = (name: string, values: readonly number[]): void =>

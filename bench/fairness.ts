@@ -13,6 +13,7 @@ import type { OpenHost } from '../queues/choose.ts';
 import { type Amount, fits, subtract } from '../src/jobs/amount.ts';
 import { seeded } from '../test/support/random.ts';
 import { fairPolicy, type Policy, simulate, type SimulatedJob } from '../test/support/simulated-farm.ts';
+import { percentile } from './measure.ts';
 
 const SEEDS = 10;
 const JOBS = 4_000;
@@ -79,10 +80,6 @@ function workload(seed: number, hosts: number): SimulatedJob[] {
   });
 }
 
-const percentile = (values: readonly number[], share: number): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
-};
 const median = (values: readonly number[]): number => percentile(values, 0.5);
 
 interface Waits {

@@ -12,6 +12,7 @@ import { BASE_IMAGE } from '../src/containers/base-image.ts';
 import { texts } from '../test/support/http.ts';
 import { startStack, type Stack } from '../test/support/stack.ts';
 import { podmanEnvironment } from './plain-podman.ts';
+import { percentile } from './measure.ts';
 
 const FLOOD_BYTES = 500_000_000;
 const FLOOD_ROUNDS = 3;
@@ -23,10 +24,6 @@ const { values } = parseArgs({ options: { jobs: { type: 'string', default: '40' 
 const jobsAtOnce = Number(values.jobs);
 
 const out = (text: string): void => void process.stdout.write(`${text}\n`);
-const percentile = (numbers: readonly number[], share: number): number => {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-};
 
 /** Prints `FLOOD_BYTES`, and says on stderr how many milliseconds that took by its own clock. */
 const FLOOD = [

@@ -11,6 +11,7 @@ import { availableParallelism } from 'node:os';
 import { BASE_IMAGE } from '../src/containers/base-image.ts';
 import { startStack, type Stack } from '../test/support/stack.ts';
 import { podmanEnvironment } from './plain-podman.ts';
+import { percentile } from './measure.ts';
 
 const RECORDED = new URL('recorded.json', import.meta.url);
 const ROUNDS = 30;
@@ -28,10 +29,6 @@ interface Ratios {
   throughput: number;
 }
 
-const percentile = (values: readonly number[], share: number): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-};
 const ms = (value: number): string => `${value.toFixed(0).padStart(6)} ms`;
 const line = (what: string, values: readonly number[]): void => {
   process.stdout.write(

@@ -18,6 +18,7 @@ import { Caller } from '../test/support/http.ts';
 import { startStack, type Stack } from '../test/support/stack.ts';
 import { lengthenQueue } from './scale/long-queue.ts';
 import type { OpenLoopOptions, OpenLoopResult } from './scale/open-loop.ts';
+import { percentile } from './measure.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -51,10 +52,6 @@ const WHOLE = {
 const SMALL = { cpus: 1, memory_gb: 1, timeout_minutes: 5 };
 
 const out = (text: string): void => void process.stdout.write(`${text}\n`);
-const percentile = (values: readonly number[], share: number): number => {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-};
 const p95 = (values: readonly number[]): number => percentile(values, 0.95);
 const ms = (value: number): string => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 const line = (what: string, values: readonly number[]): void =>

@@ -8,6 +8,8 @@ import type { ClientEnvironment } from '../../src/client/environment.ts';
 import { showFindings } from '../../src/cli/commands/doctor.ts';
 import { ExitCode } from '../../src/cli/exit-code.ts';
 import type { Output } from '../../src/cli/terminal.ts';
+import { createKeys } from '../../queues/keys.ts';
+import { Semaphore } from '../../queues/semaphore/semaphore.ts';
 import { explainConfig, type Flags } from '../../src/config.ts';
 import { examine } from '../../src/doctor/doctor.ts';
 import { PodmanProbe } from '../../src/doctor/podman-probe.ts';
@@ -55,6 +57,7 @@ export async function runDoctor(
         client: { ...client, dataDir, tokenFile, runPath },
         connection: { url, token },
         podman,
+        auditSums: (redis) => new Semaphore(redis, createKeys()).audit(),
         rsyncPath: rsyncPath(config),
         scratch,
       },

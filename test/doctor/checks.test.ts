@@ -18,6 +18,8 @@ import { serverChecks } from '../../src/doctor/checks/server.ts';
 import { PodmanProbe } from '../../src/doctor/podman-probe.ts';
 import type { DoctorResources } from '../../src/doctor/resources.ts';
 import { eventually } from '../support/eventually.ts';
+import { createKeys } from '../../queues/keys.ts';
+import { Semaphore } from '../../queues/semaphore/semaphore.ts';
 import { TestRedis } from '../support/redis.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 
@@ -72,6 +74,7 @@ describe('doctor’s checks', () => {
     return {
       config,
       isConfigured: (setting: keyof Config) => origins.has(setting),
+      auditSums: (redis) => new Semaphore(redis, createKeys()).audit(),
       client: loadClientEnvironment({ HOME: dir.path, FLASHPODS_DATA_DIR: config.dataDir }),
       connection: {},
       podman: new PodmanProbe({
@@ -181,6 +184,15 @@ describe('doctor’s checks', () => {
 
     it('are content with ours', async () => {
       assert.equal((await look()).grade, 'ok');
+    });
+
+    it('tell which sums disagree with the reservations', async () => {
+      const keys = createKeys();
+      await admin.hset(keys.heldCpus, 'ann', 5);
+      const { grade: found, message, advice } = await look();
+      assert.equal(found, 'failure');
+      assert.match(`${message} ${advice}`, /does not add up: .*ann.* Restart Redis/);
+      await admin.del(keys.heldCpus);
     });
 
     it('refuse one that may forget jobs', async () => {

@@ -17,15 +17,15 @@ export const redisChecks = (resources: DoctorResources): readonly Check[] => [
   { name: 'redis', timeoutMs: TIMEOUT_MS, run: () => redis(resources) },
 ];
 
-async function redis({ config }: DoctorResources): Promise<Finding> {
+async function redis({ config, auditSums }: DoctorResources): Promise<Finding> {
   if (config.redisUrl !== undefined) {
     const path = /^unix:\/\/(\/.+)$/.exec(config.redisUrl)?.[1];
     const client = path === undefined ? new Redis(config.redisUrl, OPTIONS) : new Redis({ ...OPTIONS, path });
-    return look(client, maskPassword(config.redisUrl));
+    return look(client, maskPassword(config.redisUrl), auditSums);
   }
   const ofUp = join(config.runPath, 'redis.sock');
   if (existsSync(ofUp)) {
-    const found = await look(new Redis({ ...OPTIONS, path: ofUp }), 'that of `flashpods up`');
+    const found = await look(new Redis({ ...OPTIONS, path: ofUp }), 'that of `flashpods up`', auditSums);
     // A socket that was left by a server that is gone is taken away by the next start.
     if (!found.message.includes('ECONNREFUSED')) return found;
   }
@@ -50,13 +50,21 @@ const OPTIONS = {
   enableReadyCheck: false,
 } as const;
 
-async function look(client: Redis, name: string): Promise<Finding> {
+async function look(client: Redis, name: string, auditSums: DoctorResources['auditSums']): Promise<Finding> {
   let problem: unknown;
   client.on('error', (error: unknown) => (problem = error)); // says more than the call that fails with it
   try {
     await client.connect();
     const info = await client.info();
-    return judge(name, (key) => new RegExp(`^${key}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '');
+    const found = judge(name, (key) => new RegExp(`^${key}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '');
+    if (found.grade === 'failure') return found;
+    const differences = await auditSums(client);
+    return differences.length === 0
+      ? found
+      : failure(
+          `${name}: what is reserved does not add up: ${differences.join('; ')}`,
+          'Restart Redis: the sums are then counted anew from the reservations, and no job is lost.',
+        );
   } catch (error) {
     const why = maskPassword(oneLine(messageOf(problem ?? error)));
     return /NOAUTH|WRONGPASS|NOPERM/.test(why)
@@ -89,7 +97,7 @@ function judge(name: string, value: (key: string) => string): Finding {
     );
   if (value('aof_last_write_status') === 'err')
     return failure(`${known} can't write its append-only file`, 'Free space on its disk; its log says more.');
-  return ok(`${known}: noeviction, append-only file`);
+  return ok(`${known}: noeviction, append-only file; the sums of reservations agree`);
 }
 
 function isOld(version: string): boolean {
