@@ -128,7 +128,7 @@ describe('dispatchers that fail', function () {
 
   /** However slow the machine is, as long as jobs go on ending. */
   const allEnd = async (count: number): Promise<void> => {
-    for (let before = -1; before !== count; ) {
+    for (let before = -1; before !== count;) {
       const { ended } = await eventually('more jobs have ended', async () => {
         const now = await countIn(here.queries, 'completed');
         return now === count || now > before ? { ended: now } : null;

@@ -113,7 +113,9 @@ async function crunRefusal(runDir: string): Promise<string | null> {
       cwd: bundle,
       timeout: 10_000,
     });
-    await run('crun', ['--cgroup-manager=cgroupfs', 'run', '--bundle', bundle, id], {
+    // Without a directory for its state, an ordinary user's crun may end before it has looked.
+    const state = join(bundle, 'state');
+    await run('crun', ['--root', state, '--cgroup-manager=cgroupfs', 'run', '--bundle', bundle, id], {
       cwd: bundle,
       timeout: 10_000,
     });
