@@ -30,7 +30,7 @@ export type RunResult =
 class Fenced extends Error {}
 
 const NO_VERDICT: Verdict = {
-  usage: { peak_memory_bytes: null, cpu_seconds: null, bytes_written: null, max_processes: null },
+  usage: { peakMemoryBytes: null, cpuSeconds: null, bytesWritten: null, maxProcesses: null },
   oomKilled: false,
   diskFull: false,
   pidsExhausted: false,

@@ -81,9 +81,9 @@ export const jobEnvironment = (job: Job): Record<string, string> => ({
   FLASHPODS_JOB_TYPE: job.type,
   ...(job.type === 'agent'
     ? {
-        FLASHPODS_TASK: job.task ?? '',
+        FLASHPODS_TASK: job.task,
         FLASHPODS_CONTEXT: job.context ?? '',
-        FLASHPODS_GIT_BRANCH: job.gitBranch ?? '',
+        FLASHPODS_GIT_BRANCH: job.gitBranch,
         ...(job.gitUrl === null ? {} : { FLASHPODS_GIT_URL: job.gitUrl }),
       }
     : {}),
@@ -91,4 +91,4 @@ export const jobEnvironment = (job: Job): Record<string, string> => ({
 
 /** What a job is told in files of `/run/flashpods`. */
 export const jobFiles = (job: Job): Record<string, string> =>
-  job.type === 'agent' ? { task: job.task ?? '', context: job.context ?? '' } : {};
+  job.type === 'agent' ? { task: job.task, context: job.context ?? '' } : {};

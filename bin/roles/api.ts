@@ -14,7 +14,7 @@ import { systemCode } from '../../src/errors.ts';
 import { HostService } from '../../src/hosts/service.ts';
 import { SingleToken } from '../../src/identity/single-token.ts';
 import { Tokens } from '../../src/identity/tokens.ts';
-import { jobLimits } from '../../src/jobs/request.ts';
+import { jobLimits } from '../../src/jobs/description/limits.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';

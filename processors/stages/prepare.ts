@@ -39,7 +39,7 @@ export async function prepare(
       env: jobEnvironment(job),
       network: job.network,
       workDir: job.filesId === null ? null : await resources.snapshots.materialise(job.filesId),
-      workReadOnly: job.type === 'worker',
+      workReadOnly: job.writable === false,
       runFiles: jobFiles(job),
     }),
   );

@@ -9,17 +9,8 @@ import type { PsOptions } from './commands/ps.ts';
 import type { RerunOptions } from './commands/rerun.ts';
 import type { RunOptions } from './commands/run.ts';
 import type { WaitOptions } from './commands/wait.ts';
-import {
-  allNamed,
-  gigabytes,
-  integerFrom,
-  keyValue,
-  label,
-  minutes,
-  named,
-  seconds,
-  several,
-} from './option-values.ts';
+import { jobOptions } from './job-options.ts';
+import { allNamed, integerFrom, label, named, seconds, several } from './option-values.ts';
 
 export function addJobCommands(program: Command, settling: Settling): void {
   program.commandsGroup('Jobs:');
@@ -102,18 +93,17 @@ export function addJobCommands(program: Command, settling: Settling): void {
 }
 
 function addRun(program: Command, settling: Settling): void {
-  clientCommand(program, 'run', 'run a command as a job, follow it and exit with its exit code', [
+  const run = clientCommand(program, 'run', 'run a command as a job, follow it and exit with its exit code', [
     'flashpods run -- make test',
     "flashpods run --image node:24 -- 'npm ci && npm test | tee /artifacts/log'",
     "flashpods run --files . --artifacts out -- 'cp -r . /tmp/b && cd /tmp/b && make && cp app /artifacts'",
     'flashpods run --cpus 4 --memory 8 --timeout 1h --detach -- ./long-build',
   ])
     .argument('<command...>', 'one argument is a shell command as it is; several are its words')
-    .passThroughOptions()
-    .option('--image <image>', 'image to run in')
-    .option('--cpus <number>', 'cpus', integerFrom(1))
-    .option('--memory <gigabytes>', 'memory, GB', gigabytes)
-    .option('--timeout <time>', 'ends the job after so long; minutes unless it says 90m or 2h', minutes)
+    .passThroughOptions();
+  for (const option of jobOptions()) run.addOption(option);
+  run
+    .option('--name <name>', 'name of the job, kept as its label `name`')
     .option('--files <directory>', 'send a directory; the job sees it in /work')
     .option(
       '--exclude <name>',
@@ -128,22 +118,6 @@ function addRun(program: Command, settling: Settling): void {
     )
     .option('--artifacts <directory>', 'fetch what the job leaves in /artifacts to here')
     .option('--force', 'let artifacts overwrite files')
-    .option('-e, --env <key=value>', 'set a variable of the job; repeatable', keyValue)
-    .addOption(new Option('--network <kind>', 'what the job may reach').choices(['internet', 'none']))
-    .option('--priority <number>', '1 (first) to 10 (last)', integerFrom(1, 10))
-    .option('-l, --label <key=value>', 'label of the job; repeatable', keyValue)
-    .option('--name <name>', 'name of the job, kept as its label `name`')
-    .addOption(
-      new Option('--when-busy <what>', 'when there is no room: wait, or be turned away').choices([
-        'queue',
-        'reject',
-      ]),
-    )
-    .option(
-      '--max-queue <time>',
-      'give up when the job has not started after so long; seconds unless it says 5m',
-      seconds,
-    )
     .option('-t, --timestamps', 'show when each line was printed')
     .option('-d, --detach', 'print the id of the job and leave it')
     .action(

@@ -1,18 +1,17 @@
 /** What the API answers, as far as the client reads it. Field names are the API's. Times are ISO 8601 in UTC. */
+import type { Usage } from '../containers/runtime.ts';
+import type { JobType } from '../jobs/description/fields.ts';
+import type { RangedField } from '../jobs/description/limits.ts';
+import type { SnakeKeys } from '../jobs/description/names.ts';
+import type { FieldsAnswer } from '../jobs/description/types.ts';
 import type { JobState } from '../jobs/states.ts';
 
-export interface JobAnswer {
+/** Of the job's own fields an older server may lack some. */
+export interface JobAnswer
+  extends Partial<Omit<FieldsAnswer, RangedField | 'type'>>, Pick<FieldsAnswer, RangedField> {
   readonly id: string;
-  readonly type: string;
+  readonly type: JobType;
   readonly status: JobState;
-  readonly command?: string | null;
-  readonly task?: string | null;
-  readonly image?: string;
-  readonly cpus: number;
-  readonly memory_gb: number;
-  readonly timeout_minutes: number;
-  readonly labels?: Readonly<Record<string, string>>;
-  readonly priority?: number;
   readonly queue_position?: number | null;
   readonly waiting_reason?: string | null;
   readonly estimated_start?: string | null;
@@ -36,10 +35,7 @@ export interface JobAnswer {
   readonly artifact_warnings?: readonly string[];
 }
 
-export interface UsageAnswer {
-  readonly peak_memory_bytes?: number | null;
-  readonly cpu_seconds?: number | null;
-}
+export type UsageAnswer = Partial<SnakeKeys<Usage>>;
 
 export interface CreatedJob {
   readonly job_id: string;
@@ -141,37 +137,6 @@ export interface LogPage {
   readonly nextOffset: number;
   /** Size of the log; more than `nextOffset` when there is more, or a line that has not ended yet. */
   readonly totalBytes: number;
-}
-
-export interface JobRequest {
-  readonly type: 'worker';
-  readonly command: string;
-  readonly client_job_id?: string;
-  readonly files_id?: string;
-  readonly image?: string;
-  readonly cpus?: number;
-  readonly memory_gb?: number;
-  readonly timeout_minutes?: number;
-  readonly env?: Readonly<Record<string, string>>;
-  readonly network?: 'internet' | 'none';
-  readonly priority?: number;
-  readonly when_busy?: 'queue' | 'reject';
-  readonly max_queue_seconds?: number;
-  readonly labels?: Readonly<Record<string, string>>;
-}
-
-export interface AgentRequest {
-  readonly type: 'agent';
-  readonly task: string;
-  readonly git_branch: string;
-  readonly git_url?: string;
-  readonly context?: string;
-  readonly image?: string;
-  readonly client_job_id?: string;
-  readonly files_id?: string;
-  readonly cpus?: number;
-  readonly memory_gb?: number;
-  readonly timeout_minutes?: number;
 }
 
 export interface TokenRequest {

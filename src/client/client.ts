@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type {
-  AgentRequest,
   ArtifactList,
   CapacityAnswer,
   CreatedJob,
@@ -11,7 +10,6 @@ import type {
   HostAnswer,
   JobAnswer,
   JobList,
-  JobRequest,
   LogLine,
   LogPage,
   TenantAnswer,
@@ -20,6 +18,7 @@ import type {
   TokenRequest,
   UploadAnswer,
 } from './answers.ts';
+import type { JobRequest } from '../jobs/description/types.ts';
 import { ClientError, hasCode } from './client-error.ts';
 import type { Connection } from './connection.ts';
 import { parseEvents, type ServerEvent } from './events.ts';
@@ -74,7 +73,7 @@ export class FlashpodsClient {
    * @param lastTry see {@link Call}
    */
   async createJob(
-    request: JobRequest | AgentRequest,
+    request: JobRequest,
     signal?: AbortSignal,
     lastTry?: AbortSignal,
   ): Promise<CreatedJob> {

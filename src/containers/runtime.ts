@@ -70,10 +70,10 @@ export interface ContainerState {
 }
 
 export interface Usage {
-  readonly peak_memory_bytes: number | null;
-  readonly cpu_seconds: number | null;
-  readonly bytes_written: number | null;
-  readonly max_processes: number | null;
+  readonly peakMemoryBytes: number | null;
+  readonly cpuSeconds: number | null;
+  readonly bytesWritten: number | null;
+  readonly maxProcesses: number | null;
   /** Why a value is null, by field. */
   readonly unknown?: Readonly<Record<string, string>>;
 }

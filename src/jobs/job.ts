@@ -1,33 +1,12 @@
 import type { Usage } from '../containers/runtime.ts';
+import type { JobSpec } from './description/types.ts';
 import type { EndingReason, JobState } from './states.ts';
 
-export type JobType = 'worker' | 'agent';
-export type Network = 'internet' | 'none';
+/** A job as the database knows it. */
+export type Job = JobSpec & JobFacts;
 
-/** What a caller asked for, after defaults and clamping: the part of a job that never changes. */
-export interface JobSpec {
-  readonly type: JobType;
-  readonly command: string | null;
-  readonly task: string | null;
-  readonly context: string | null;
-  readonly gitBranch: string | null;
-  readonly gitUrl: string | null;
-  readonly filesId: string | null;
-  readonly image: string;
-  readonly cpus: number;
-  readonly memoryGb: number;
-  readonly timeoutMinutes: number;
-  readonly env: Readonly<Record<string, string>>;
-  readonly network: Network;
-  /** 1 highest … 10 lowest. */
-  readonly priority: number;
-  readonly whenBusy: 'queue' | 'reject';
-  readonly maxQueueSeconds: number | null;
-  readonly labels: Readonly<Record<string, string>>;
-}
-
-/** A job as the database knows it. Times are milliseconds since the Unix epoch. */
-export interface Job extends JobSpec {
+/** What became of a job. Times are milliseconds since the Unix epoch. */
+export interface JobFacts {
   readonly id: string;
   /** Grows with every job: the order among equals. A job that is put back keeps it. */
   readonly position: number;

@@ -1,5 +1,6 @@
 /** Reads of jobs in the database. One implementation: `src/database/job-queries.ts`. */
-import type { ArtifactRecord, Job, JobType } from './job.ts';
+import type { JobType } from './description/fields.ts';
+import type { ArtifactRecord, Job } from './job.ts';
 import type { JobState } from './states.ts';
 
 export interface JobFilter {

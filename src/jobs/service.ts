@@ -6,10 +6,12 @@ import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { newJobId } from '../ids.ts';
 import type { Logger } from '../observability/logger.ts';
 import { type Amount, amountOf, fits, inApiUnits, inWords, NOTHING } from './amount.ts';
-import type { Job, JobSpec } from './job.ts';
+import type { JobLimits } from './description/limits.ts';
+import type { JobRequest, JobSpec } from './description/types.ts';
+import type { Job } from './job.ts';
 import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
-import { type CreateJobRequest, type JobLimits, hashSpec, toJobSpec } from './request.ts';
+import { hashSpec, specOf, toJobSpec } from './request.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import type { JobStore } from './store.ts';
 import { refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
@@ -50,6 +52,11 @@ export class JobService {
     this.#r = resources;
   }
 
+  /** Defaults and maxima in force. */
+  get limits(): JobLimits {
+    return this.#r.limits;
+  }
+
   /**
    * Accepts a job: row and journal entry first, then the queue. When Redis is away the job is accepted all the same
    * and stays `pending` until reconciliation enqueues it.
@@ -57,7 +64,7 @@ export class JobService {
    * @throws FlashpodsError for a reused key, resources that no host has, a limit of the owner, no room
    *   with `reject`
    */
-  async create(owner: string, request: CreateJobRequest): Promise<{ job: Job; created: boolean }> {
+  async create(owner: string, request: JobRequest): Promise<{ job: Job; created: boolean }> {
     const spec = toJobSpec(request, this.#r.limits);
     const requestHash = hashSpec(spec);
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
@@ -332,27 +339,6 @@ function queueAway(cause: unknown): never {
   const message = 'The queue is away, so nobody can say whether there is room.';
   throw new FlashpodsError('service_unavailable', message, { cause });
 }
-
-/** What was asked for, without what became of it. */
-const specOf = (job: Job): JobSpec => ({
-  type: job.type,
-  command: job.command,
-  task: job.task,
-  context: job.context,
-  gitBranch: job.gitBranch,
-  gitUrl: job.gitUrl,
-  filesId: job.filesId,
-  image: job.image,
-  cpus: job.cpus,
-  memoryGb: job.memoryGb,
-  timeoutMinutes: job.timeoutMinutes,
-  env: job.env,
-  network: job.network,
-  priority: job.priority,
-  whenBusy: job.whenBusy,
-  maxQueueSeconds: job.maxQueueSeconds,
-  labels: job.labels,
-});
 
 /** @throws FlashpodsError idempotency_key_reused */
 function sameRequest(job: Job, requestHash: string): Job {

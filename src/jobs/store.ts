@@ -1,13 +1,14 @@
 /** Changes of jobs in the database. One implementation: `src/database/job-store.ts`. */
-import type { ArtifactRecord, Job, JobSpec } from './job.ts';
+import type { JobSpec } from './description/types.ts';
+import type { ArtifactRecord, Job } from './job.ts';
 import type { EndingReason, JobState } from './states.ts';
 
-export interface NewJob extends JobSpec {
+export type NewJob = JobSpec & {
   readonly id: string;
   readonly owner: string;
   readonly clientJobId: string | null;
   readonly requestHash: string;
-}
+};
 
 /** Columns that may change together with a state, or by themselves while a dispatch holds the job. */
 export type JobPatch = Partial<

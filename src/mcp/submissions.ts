@@ -3,7 +3,8 @@ import { createHash, randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
-import type { AgentRequest, CreatedJob, JobRequest } from '../client/answers.ts';
+import type { CreatedJob } from '../client/answers.ts';
+import type { JobRequest } from '../jobs/description/types.ts';
 import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError } from '../client/client-error.ts';
 import { FlashpodsError, systemCode } from '../errors.ts';
@@ -50,7 +51,7 @@ export class Submissions {
    * @param request without `client_job_id` and `files_id`, which are filled in
    * @throws FlashpodsError idempotency_key_reused when the id came with another request before
    */
-  submit(request: JobRequest | AgentRequest, files: FilesToSend | null, clientJobId?: string): Submission {
+  submit(request: JobRequest, files: FilesToSend | null, clientJobId?: string): Submission {
     const id = (clientJobId ?? randomUUID()).toLowerCase();
     const digest = createHash('sha256')
       .update(JSON.stringify([request, files]))
@@ -85,7 +86,7 @@ class RunningSubmission implements Submission {
     backend: Backend,
     clientJobId: string,
     digest: string,
-    request: JobRequest | AgentRequest,
+    request: JobRequest,
     files: FilesToSend | null,
   ) {
     this.#backend = backend;
@@ -109,7 +110,7 @@ class RunningSubmission implements Submission {
     return { clientJobId: this.clientJobId, phase: this.phase, created, withdraw: () => undefined };
   }
 
-  async #run(request: JobRequest | AgentRequest, files: FilesToSend | null): Promise<CreatedJob> {
+  async #run(request: JobRequest, files: FilesToSend | null): Promise<CreatedJob> {
     const client = await this.#backend.client();
     const sent = files ? { files_id: await this.#send(client, files) } : {};
     this.phase = { name: 'creating' };

@@ -34,11 +34,7 @@ describe('a verdict', () => {
 
   it('gives a reason for every value that it does not know', () => {
     const { usage } = verdictOf(evidence({ cpuSeconds: 1 }), REQUEST);
-    assert.deepEqual(Object.keys(usage.unknown ?? {}), [
-      'peak_memory_bytes',
-      'bytes_written',
-      'max_processes',
-    ]);
+    assert.deepEqual(Object.keys(usage.unknown ?? {}), ['peakMemoryBytes', 'bytesWritten', 'maxProcesses']);
   });
 
   it('reads back what it stored, and survives what it did not', () => {

@@ -17,7 +17,7 @@ describe('a container’s limits', () => {
     const { state, verdict } = await runToEnd(podman.runtime, { memoryBytes: 64 * MB, script: HOG });
     assert.equal(state.exitCode, 137);
     assert.equal(verdict.oomKilled, true);
-    const peak = verdict.usage.peak_memory_bytes ?? 0;
+    const peak = verdict.usage.peakMemoryBytes ?? 0;
     assert.ok(peak > 48 * MB && peak <= 64 * MB, `peak ${peak}`);
   });
 
@@ -42,7 +42,7 @@ describe('a container’s limits', () => {
     });
     assert.notEqual(state.exitCode, 0);
     assert.equal(verdict.pidsExhausted, true);
-    assert.ok((verdict.usage.max_processes ?? 99) <= 33, `${verdict.usage.max_processes} processes`);
+    assert.ok((verdict.usage.maxProcesses ?? 99) <= 33, `${verdict.usage.maxProcesses} processes`);
   });
 
   it('answers a full disk with ENOSPC and reports it', async () => {
@@ -70,10 +70,10 @@ describe('a container’s limits', () => {
     });
     const { usage } = verdict;
     assert.equal(usage.unknown, undefined);
-    assert.ok((usage.cpu_seconds ?? 0) > 0.05, `${usage.cpu_seconds} s`);
-    assert.ok((usage.bytes_written ?? 0) >= 8_000_000, `${usage.bytes_written} bytes`);
-    assert.ok((usage.bytes_written ?? 0) < 12_000_000, `${usage.bytes_written} bytes`);
-    assert.ok((usage.max_processes ?? 0) >= 3);
+    assert.ok((usage.cpuSeconds ?? 0) > 0.05, `${usage.cpuSeconds} s`);
+    assert.ok((usage.bytesWritten ?? 0) >= 8_000_000, `${usage.bytesWritten} bytes`);
+    assert.ok((usage.bytesWritten ?? 0) < 12_000_000, `${usage.bytesWritten} bytes`);
+    assert.ok((usage.maxProcesses ?? 0) >= 3);
     assert.deepEqual([verdict.oomKilled, verdict.diskFull, verdict.pidsExhausted], [false, false, false]);
   });
 
@@ -81,8 +81,8 @@ describe('a container’s limits', () => {
     const spin = 'timeout 1 sh -c "while :; do :; done" &';
     const { verdict } = await runToEnd(podman.runtime, { cpus: 1, script: `${spin} ${spin} ${spin} wait` });
     assert.ok(
-      (verdict.usage.cpu_seconds ?? 9) < 1.6,
-      `${verdict.usage.cpu_seconds} s of cpu within about one`,
+      (verdict.usage.cpuSeconds ?? 9) < 1.6,
+      `${verdict.usage.cpuSeconds} s of cpu within about one`,
     );
   });
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { FlashpodsError } from '../../src/errors.ts';
+import type { JobSpec } from '../../src/jobs/description/types.ts';
 import { hashSpec, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
 import { LIMITS } from '../support/jobs.ts';
 
@@ -99,7 +100,41 @@ describe('a request for a job', () => {
       LIMITS,
     );
     assert.equal(hashSpec(a), hashSpec(b));
-    assert.notEqual(hashSpec(a), hashSpec({ ...a, command: 'false' }));
+    assert.notEqual(hashSpec(a), hashSpec({ ...a, command: 'false' } as JobSpec));
+  });
+
+  it('hashes as it did before fields came: rows keep the hash of their request', () => {
+    const hashes = {
+      '2b33ebf01464794928cdb7c90e22e2b18f9703e58e60db7e88cd603efb682a40': {
+        type: 'worker',
+        command: 'make test',
+      },
+      cbec76245cb34928bb9941fe3bccb691808924730f42584492d280ae12ae5321: {
+        type: 'worker',
+        command: 'make',
+        env: { B: '2', A: '1' },
+        cpus: 64,
+        labels: { suite: 'nightly' },
+        max_queue_seconds: 60,
+        network: 'none',
+        when_busy: 'reject',
+        priority: 1,
+        files_id: 'upload_abcdefghijkl',
+        image: 'node:24',
+      },
+      '8f97caceff0ffd410c6be1e05f0b578fbe6972b2bc44d177b1b791570bb6941e': {
+        type: 'agent',
+        task: 'mend it',
+        git_branch: 'main',
+        git_url: 'https://example.com/r.git',
+        context: 'c',
+        memory_gb: 3,
+      },
+    };
+    const hashOf = (request: unknown): string => hashSpec(toJobSpec(parseCreateJob(request), LIMITS));
+    for (const [hash, request] of Object.entries(hashes)) assert.equal(hashOf(request), hash);
+    assert.equal(hashOf(worker({ writable: false })), hashOf(worker({})));
+    assert.notEqual(hashOf(worker({ writable: true })), hashOf(worker({})));
   });
 
   it('of any JSON at all is accepted or refused with a code, never with another error', () => {

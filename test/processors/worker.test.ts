@@ -37,7 +37,7 @@ describe('a worker', () => {
   it('keeps stdout and stderr in order, and the usage', async () => {
     const job = await farm.run({ command: 'echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three' });
     assert.deepEqual(await farm.texts(job.id), ['one', 'two', 'three']);
-    assert.ok((job.usage?.peak_memory_bytes ?? 0) > 0, JSON.stringify(job.usage));
+    assert.ok((job.usage?.peakMemoryBytes ?? 0) > 0, JSON.stringify(job.usage));
   });
 
   it('collects artifacts before the job is terminal', async () => {

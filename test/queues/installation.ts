@@ -11,11 +11,11 @@ import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
-import { newJobId } from '../../src/ids.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { NewJob } from '../../src/jobs/store.ts';
 import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
 import { eventually } from '../support/eventually.ts';
+import { newJob } from '../support/jobs.ts';
 import { ownPrefix, silent, type TestRedis } from '../support/redis.ts';
 
 export const HOST_LOST_MS = 60_000;
@@ -137,30 +137,10 @@ export class Installation implements JobStores {
   /** A row as the API makes it, in the queue unless told otherwise. */
   async submit(overrides: Partial<NewJob> & { enqueue?: boolean } = {}): Promise<Job> {
     const { enqueue = true, ...fields } = overrides;
-    const { job } = await this.store.create({
-      id: newJobId(),
-      owner: 'owner',
-      clientJobId: null,
-      requestHash: randomUUID(),
-      type: 'worker',
-      command: 'true',
-      task: null,
-      context: null,
-      gitBranch: null,
-      gitUrl: null,
-      filesId: null,
-      image: 'test',
-      cpus: 1,
-      memoryGb: 1,
-      timeoutMinutes: 1,
-      env: {},
-      network: 'none',
-      priority: 5,
-      whenBusy: 'queue',
-      maxQueueSeconds: null,
-      labels: {},
-      ...fields,
-    });
+    const small = { image: 'test', cpus: 1, memory_gb: 1, timeout_minutes: 1, network: 'none' };
+    const { job } = await this.store.create(
+      newJob(small, { owner: 'owner', requestHash: randomUUID(), ...fields }),
+    );
     if (!enqueue) return job;
     await this.resources.queue.enqueue(job);
     const queued = await this.store.transition(job.id, {

@@ -17,7 +17,8 @@ import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
 import { newUploadId } from '../../src/ids.ts';
 import type { Job } from '../../src/jobs/job.ts';
-import { jobLimits } from '../../src/jobs/request.ts';
+import { jobLimits } from '../../src/jobs/description/limits.ts';
+import { parseCreateJob } from '../../src/jobs/request.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import { isTerminal } from '../../src/jobs/states.ts';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
@@ -123,14 +124,8 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
   await worker.start();
 
   const submit = async (request: Record<string, unknown>): Promise<Job> => {
-    const { job } = await jobs.create('default', {
-      type: 'worker',
-      cpus: 1,
-      memory_gb: 1,
-      network: 'none',
-      timeout_minutes: 30,
-      ...request,
-    });
+    const small = { type: 'worker', cpus: 1, memory_gb: 1, network: 'none', timeout_minutes: 30 };
+    const { job } = await jobs.create('default', parseCreateJob({ ...small, ...request }));
     return job;
   };
   const ended = (id: string): Promise<Job> =>

@@ -1,6 +1,7 @@
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { newJobId } from '../../src/ids.ts';
-import { hashSpec, jobLimits, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
+import { jobLimits } from '../../src/jobs/description/limits.ts';
+import { hashSpec, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
 import type { JobQueries } from '../../src/jobs/queries.ts';
 import type { JobState } from '../../src/jobs/states.ts';
 import type { NewJob } from '../../src/jobs/store.ts';
@@ -20,7 +21,7 @@ export function newJob(request: Record<string, unknown> = {}, more: Partial<NewJ
     clientJobId: null,
     requestHash: hashSpec(spec),
     ...more,
-  };
+  } as NewJob;
 }
 
 /** How many jobs are in a state. */

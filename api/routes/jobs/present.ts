@@ -1,4 +1,6 @@
 import type { z } from 'zod';
+import { answerFields } from '../../../src/jobs/description/answer.ts';
+import { snakeKeys } from '../../../src/jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
 import type { JobPage } from '../../../src/jobs/service.ts';
 import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
@@ -15,31 +17,17 @@ import {
 /** Seconds with three decimals; clocks that were set back give 0. */
 const seconds = (from: number, to: number): number => Math.max(0, to - from) / 1_000;
 
-/** A job without the fields that a list leaves out: the environment always, the agent's context. */
-export function presentJobSummary(job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> {
+/** @param alone false in a list, which leaves some fields out */
+function present(job: Job, wait: Wait | null, now: number, alone: boolean): z.infer<typeof jobSchema> {
   const terminal = isTerminal(job.status);
   const ended = job.endedAt ?? job.completedAt ?? now;
   const ranSeconds = job.startedAt === null ? null : seconds(job.startedAt, terminal ? ended : now);
   const waitedUntil = isWaiting(job.status) ? now : (job.startingAt ?? job.completedAt ?? now);
   return {
     id: job.id,
-    type: job.type,
+    ...answerFields(job, alone),
     status: job.status,
-    client_job_id: job.clientJobId,
-    ...(job.type === 'worker'
-      ? { command: job.command ?? '' }
-      : { task: job.task ?? '', git_branch: job.gitBranch, git_url: job.gitUrl }),
-    files_id: job.filesId,
-    image: job.image,
     image_digest: job.imageDigest,
-    cpus: job.cpus,
-    memory_gb: job.memoryGb,
-    timeout_minutes: job.timeoutMinutes,
-    network: job.network,
-    labels: { ...job.labels },
-    priority: job.priority,
-    when_busy: job.whenBusy,
-    max_queue_seconds: job.maxQueueSeconds,
     queue_position: wait?.position ?? null,
     waiting_reason: isWaiting(job.status) ? (wait?.reason ?? job.waitingReason) : null,
     estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
@@ -49,7 +37,7 @@ export function presentJobSummary(job: Job, wait: Wait | null, now = Date.now())
     exit_code: job.exitCode,
     error: job.error,
     error_message: job.errorMessage,
-    usage: job.usage ? { ...job.usage } : null,
+    usage: job.usage && snakeKeys(job.usage),
     created_at: isoTime(job.createdAt),
     queued_at: isoTimeOrNull(job.queuedAt),
     starting_at: isoTimeOrNull(job.startingAt),
@@ -65,10 +53,12 @@ export function presentJobSummary(job: Job, wait: Wait | null, now = Date.now())
   };
 }
 
-export const presentJob = (job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> => ({
-  ...presentJobSummary(job, wait, now),
-  ...(job.type === 'agent' ? { context: job.context } : {}),
-});
+export const presentJob = (job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> =>
+  present(job, wait, now, true);
+
+/** A job in a list. */
+export const presentJobSummary = (job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> =>
+  present(job, wait, now, false);
 
 export const presentJobList = ({ jobs, total, nextBefore }: JobPage): z.infer<typeof jobListSchema> => ({
   jobs: jobs.map(({ job, wait }) => presentJobSummary(job, wait)),

@@ -1,4 +1,4 @@
-import { createJobSchema, parseCreateJob } from '../../../src/jobs/request.ts';
+import { describedRequestSchema, parseCreateJob } from '../../../src/jobs/request.ts';
 import { abandonedOf, principalOf, viewOf } from '../../context.ts';
 import { operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
@@ -55,7 +55,12 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     description:
       'A `client_job_id` makes creation idempotent: the same request again is answered with the same job, and 200.',
     scope: 'jobs:write',
-    body: { required: true, json: createJobSchema, parse: parseCreateJob, examples: CREATE_EXAMPLES },
+    body: {
+      required: true,
+      json: describedRequestSchema(jobs.limits),
+      parse: parseCreateJob,
+      examples: CREATE_EXAMPLES,
+    },
     answers: {
       201: { description: 'The job is created.', content: { 'application/json': createdJobSchema } },
       200: { description: 'The job existed already.', content: { 'application/json': createdJobSchema } },

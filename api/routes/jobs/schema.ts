@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { answerShape } from '../../../src/jobs/description/answer.ts';
+import { JOB_TYPES } from '../../../src/jobs/description/fields.ts';
 import { ACTIVE_STATES, ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
 import type { JobFilter } from '../../../src/jobs/queries.ts';
 import { timeSchema } from '../time.ts';
@@ -54,7 +56,7 @@ export const listJobsQuery = z.strictObject({
     .enum(['all', 'active', ...JOB_STATES])
     .default('all')
     .describe('a state, `all`, or `active`: waiting or running'),
-  type: z.enum(['worker', 'agent']).optional(),
+  type: z.enum(JOB_TYPES).optional(),
   label: label.optional(),
   limit: digits(1, 100).default(20),
   cursor: cursor.optional(),
@@ -97,25 +99,9 @@ const usageSchema = z.object({
 
 export const jobSchema = z.object({
   id: z.string(),
-  type: z.enum(['worker', 'agent']),
+  ...answerShape,
   status: z.enum(JOB_STATES),
-  client_job_id: z.string().nullable(),
-  command: z.string().optional().describe('of a worker'),
-  task: z.string().optional().describe('of an agent'),
-  context: z.string().nullable().optional().describe('of an agent; left out in lists'),
-  git_branch: z.string().nullable().optional(),
-  git_url: z.string().nullable().optional(),
-  files_id: z.string().nullable(),
-  image: z.string(),
   image_digest: z.string().nullable(),
-  cpus: z.int(),
-  memory_gb: z.int(),
-  timeout_minutes: z.int(),
-  network: z.enum(['internet', 'none']),
-  labels: z.record(z.string(), z.string()),
-  priority: z.int(),
-  when_busy: z.enum(['queue', 'reject']),
-  max_queue_seconds: z.int().nullable(),
   queue_position: z
     .int()
     .nullable()

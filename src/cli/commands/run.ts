@@ -1,27 +1,19 @@
-import type { JobRequest } from '../../client/answers.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { makeOutputDirectory } from '../../client/download.ts';
+import type { WorkerRequest } from '../../jobs/description/types.ts';
 import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
+import { fieldsGiven } from '../job-options.ts';
 import { sendFiles } from '../send-files.ts';
 import { shellCommand } from '../shell-quote.ts';
 
+/** Beside the fields of a job, which `job-options.ts` reads. */
 export interface RunOptions extends AttachOptions {
-  readonly image?: string;
-  readonly cpus?: number;
-  readonly memory?: number;
-  readonly timeout?: number;
   readonly files?: string;
   readonly exclude?: readonly string[];
   readonly transport?: 'auto' | 'rsync' | 'http';
-  readonly env?: Readonly<Record<string, string>>;
-  readonly network?: 'internet' | 'none';
-  readonly priority?: number;
-  readonly label?: Readonly<Record<string, string>>;
   readonly name?: string;
-  readonly whenBusy?: 'queue' | 'reject';
-  readonly maxQueue?: number;
   readonly detach?: boolean;
 }
 
@@ -71,22 +63,11 @@ export function refuseAttached(options: AttachOptions, why: string): void {
   throw new ClientError('invalid_arguments', `${why}: ${given.join(' and ')} would do nothing.`, { advice });
 }
 
-function toRequest(args: readonly string[], options: RunOptions): JobRequest {
-  const labels = { ...options.label, ...(options.name === undefined ? {} : { name: options.name }) };
-  return {
-    type: 'worker',
-    command: shellCommand(args),
-    ...(options.image === undefined ? {} : { image: options.image }),
-    ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
-    ...(options.memory === undefined ? {} : { memory_gb: options.memory }),
-    ...(options.timeout === undefined ? {} : { timeout_minutes: options.timeout }),
-    ...(options.env === undefined ? {} : { env: options.env }),
-    ...(options.network === undefined ? {} : { network: options.network }),
-    ...(options.priority === undefined ? {} : { priority: options.priority }),
-    ...(options.whenBusy === undefined ? {} : { when_busy: options.whenBusy }),
-    ...(options.maxQueue === undefined ? {} : { max_queue_seconds: Math.ceil(options.maxQueue) }),
-    ...(Object.keys(labels).length === 0 ? {} : { labels }),
-  };
+/** The server checks what was given. */
+function toRequest(args: readonly string[], options: RunOptions): WorkerRequest {
+  const given = fieldsGiven(options);
+  const name = options.name === undefined ? {} : { labels: { ...given.labels, name: options.name } };
+  return { ...given, ...name, type: 'worker', command: shellCommand(args) };
 }
 
 async function upload(

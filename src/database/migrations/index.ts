@@ -5,6 +5,7 @@ import { up as uploadBases } from './0003-upload-bases.ts';
 import { up as tenants } from './0004-tenants.ts';
 import { up as hosts } from './0005-hosts.ts';
 import { up as lists } from './0006-lists.ts';
+import { up as writable } from './0007-writable.ts';
 
 /** Applied in this order, once each. An applied migration never changes; its name is what the database remembers. */
 export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise<void> }[] = [
@@ -14,4 +15,5 @@ export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise
   { name: '0004-tenants', up: tenants },
   { name: '0005-hosts', up: hosts },
   { name: '0006-lists', up: lists },
+  { name: '0007-writable', up: writable },
 ];

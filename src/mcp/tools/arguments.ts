@@ -8,25 +8,6 @@ export const jobId = z
   .max(64)
   .describe('id of the job, `job_…`, as spawn_worker or list_jobs gives it');
 
-const whole = z.int().min(1);
-
-export const resources = {
-  cpus: whole.optional().describe('cpus to reserve; the default is 2. Lowered to what the server allows'),
-  memory_gb: whole
-    .optional()
-    .describe('memory to reserve, GB; the default is 4. A job that uses more is killed: oom_killed'),
-  timeout_minutes: whole
-    .optional()
-    .describe(
-      'the job is ended after so long; the default is 30 for a worker and 60 for a sub-agent, at most 120',
-    ),
-};
-
-export const clientJobId = z
-  .string()
-  .optional()
-  .describe('a UUID v4 of your own: calling again with the same one never makes a second job');
-
 export const files = z
   .strictObject({
     local_path: z
@@ -42,27 +23,6 @@ export const files = z
   .describe(
     'a directory to send. Left out of it: .git, node_modules, target, __pycache__, .venv, and what .gitignore names. Sent again, only changes travel',
   );
-
-export const workerArguments = {
-  command: z
-    .string()
-    .min(1)
-    .max(10_000)
-    .describe(
-      'shell command, run by /bin/sh -c in the directory /work. /work is read-only: build in a copy (`cp -r /work /tmp/b && cd /tmp/b && make`). Put results to keep under /artifacts',
-    ),
-  image: z.string().min(1).max(255).optional().describe('container image; the default is the server’s'),
-  ...resources,
-  env: z
-    .record(z.string(), z.string())
-    .optional()
-    .describe('variables of the command; not for secrets: they are stored'),
-  network: z
-    .enum(['internet', 'none'])
-    .optional()
-    .describe('what the job may reach; the default is internet'),
-  client_job_id: clientJobId,
-};
 
 export const waitSeconds = z
   .int()

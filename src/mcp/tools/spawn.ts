@@ -1,9 +1,10 @@
 /** Tools that make jobs. */
 import { z } from 'zod';
-import type { AgentRequest, CreatedJob, JobRequest } from '../../client/answers.ts';
+import type { CreatedJob } from '../../client/answers.ts';
 import type { FlashpodsClient } from '../../client/client.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { FlashpodsError } from '../../errors.ts';
+import type { AgentRequest, JobRequest, WorkerRequest } from '../../jobs/description/types.ts';
 import type { Backend } from '../backend.ts';
 import { type CallContext, tool, type Tool } from '../definition.ts';
 import {
@@ -18,7 +19,8 @@ import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import type { FilesToSend, Submission, Submissions } from '../submissions.ts';
 import { taskOf } from '../tasks.ts';
 import { describePhase, waitForCreation, waitForEnd, type Waiting } from '../wait.ts';
-import { clientJobId, files, resources, waitSeconds, workerArguments } from './arguments.ts';
+import { files, waitSeconds } from './arguments.ts';
+import { jobArguments } from './job-arguments.ts';
 
 export interface Shop {
   readonly backend: Backend;
@@ -37,49 +39,35 @@ interface FilesArgument {
   readonly exclude?: readonly string[] | undefined;
 }
 
-type Given = Readonly<Record<string, unknown>> & {
+interface Given {
   readonly files?: FilesArgument | undefined;
   readonly client_job_id?: string | undefined;
-};
+}
+/** What {@link jobArguments} let through. */
+type WorkerArguments = Omit<WorkerRequest, 'type' | 'client_job_id'>;
+type AgentArguments = Omit<AgentRequest, 'type' | 'client_job_id'>;
 
 /** A way to make a job: what it is called with, and what is asked of the API then. */
 interface Making {
   readonly shop: Shop;
   readonly name: string;
   readonly args: Given;
-  readonly request: JobRequest | AgentRequest;
+  readonly request: JobRequest;
   readonly keepGit: boolean;
 }
 
 function inputsOf(local: boolean) {
   const disk = local ? { files: files.optional() } : {};
-  const workerInput = z.strictObject({ ...workerArguments, ...disk });
+  const workerInput = z.strictObject({ ...jobArguments('worker'), ...disk });
   const runInput = workerInput.extend({ wait_seconds: waitSeconds });
-  const agentInput = z.strictObject({
-    task: z.string().min(1).max(100_000).describe('what the agent is to do, in full: it knows nothing else'),
-    git_branch: z.string().min(1).max(255).describe('branch that it works on'),
-    git_url: z.string().min(1).max(2_048).optional().describe('repository to clone'),
-    ...(local
-      ? {
-          files: files
-            .optional()
-            .describe('a directory with its .git, instead of git_url; .git is always sent'),
-        }
-      : {}),
-    image: z
-      .string()
-      .min(1)
-      .max(255)
-      .optional()
-      .describe('container image whose entrypoint is the agent; the default is the server’s'),
-    context: z
-      .string()
-      .max(100_000)
-      .optional()
-      .describe('what it should know besides: findings, conventions, links'),
-    ...resources,
-    client_job_id: clientJobId,
-  });
+  const repository = local
+    ? {
+        files: files
+          .optional()
+          .describe('a directory with its .git, instead of git_url; .git is always sent'),
+      }
+    : {};
+  const agentInput = z.strictObject({ ...jobArguments('agent'), ...repository });
   return { workerInput, runInput, agentInput };
 }
 
@@ -90,16 +78,12 @@ const REMOTE_INPUTS = inputsOf(false);
 export function spawnTools(shop: Shop): Tool[] {
   const { workerInput, runInput, agentInput } = shop.local ? LOCAL_INPUTS : REMOTE_INPUTS;
   const worker = (name: string, args: z.output<typeof workerInput>): Making => {
-    const { files: _files, client_job_id: _id, ...rest } = args as Given & { command: string };
-    return { shop, name, args: args as Given, request: { type: 'worker', ...rest }, keepGit: false };
+    const { files: _files, client_job_id: _id, ...rest } = args as Given & WorkerArguments;
+    return { shop, name, args: args as Given, request: { ...rest, type: 'worker' }, keepGit: false };
   };
   const agent = (args: z.output<typeof agentInput>): Making => {
-    const {
-      files: _files,
-      client_job_id: _id,
-      ...rest
-    } = args as Given & { task: string; git_branch: string };
-    if (_files === undefined && rest['git_url'] === undefined) {
+    const { files: _files, client_job_id: _id, ...rest } = args as Given & AgentArguments;
+    if (_files === undefined && rest.git_url === undefined) {
       throw new FlashpodsError(
         'invalid_request',
         shop.local
@@ -107,7 +91,7 @@ export function spawnTools(shop: Shop): Tool[] {
           : 'spawn_sub_agent needs something to work on: `git_url`.',
       );
     }
-    const request: AgentRequest = { type: 'agent', ...rest };
+    const request: AgentRequest = { ...rest, type: 'agent' };
     return { shop, name: 'spawn_sub_agent', args: args as Given, request, keepGit: true };
   };
 

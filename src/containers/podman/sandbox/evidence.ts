@@ -79,10 +79,10 @@ function looksOomKilled(
 
 function usageOf({ counters, diskWrittenBytes }: Evidence): Usage {
   const usage = {
-    peak_memory_bytes: counters.memoryPeakBytes,
-    cpu_seconds: counters.cpuSeconds,
-    bytes_written: larger(diskWrittenBytes, counters.bytesWritten),
-    max_processes: counters.pidsPeak,
+    peakMemoryBytes: counters.memoryPeakBytes,
+    cpuSeconds: counters.cpuSeconds,
+    bytesWritten: larger(diskWrittenBytes, counters.bytesWritten),
+    maxProcesses: counters.pidsPeak,
   };
   const reason = 'this host has no cgroup that counts it for us';
   const unknown = Object.fromEntries(

@@ -1,0 +1,50 @@
+/** The options of `flashpods run` that are fields of a job, from the table of fields. */
+import { Option } from 'commander';
+import { FIELD_NAMES, type FieldName, type FieldOption, fieldOf } from '../jobs/description/fields.ts';
+import type { WorkerRequest } from '../jobs/description/types.ts';
+import { gigabytes, integerFrom, keyValue, minutes, seconds } from './option-values.ts';
+
+const READERS: Readonly<Record<Exclude<FieldOption['value'], 'text' | 'flag'>, (value: string) => unknown>> =
+  {
+    whole: integerFrom(1),
+    gigabytes,
+    minutes,
+    seconds: (value) => Math.ceil(seconds(value)),
+    pairs: (value: string, earlier?: Readonly<Record<string, string>>) => keyValue(value, earlier),
+  };
+
+/** What a person who types the option should know beside what it means. */
+const NOTES: Readonly<Record<FieldOption['value'], string>> = {
+  text: '',
+  whole: '',
+  flag: '',
+  gigabytes: '',
+  minutes: '; minutes unless it says 90m or 2h',
+  seconds: '; seconds unless it says 5m',
+  pairs: '; repeatable',
+};
+
+const OPTIONS: readonly { readonly field: FieldName; readonly option: FieldOption }[] = FIELD_NAMES.flatMap(
+  (field) => {
+    const { option } = fieldOf(field);
+    return option ? [{ field, option }] : [];
+  },
+);
+
+const toOption = (field: FieldName, { flags, value, choices }: FieldOption): Option => {
+  const option = new Option(flags, `${fieldOf(field).meaning}${NOTES[value]}`);
+  if (choices) option.choices(choices);
+  if (value !== 'text' && value !== 'flag') option.argParser(READERS[value]);
+  return option;
+};
+
+export const jobOptions = (): Option[] => OPTIONS.map(({ field, option }) => toOption(field, option));
+
+/** What was given of the fields, by their names; the server checks the values. */
+export const fieldsGiven = (options: object): Omit<Partial<WorkerRequest>, 'type' | 'command'> =>
+  Object.fromEntries(
+    OPTIONS.map(({ field, option }) => [
+      field,
+      (options as Readonly<Record<string, unknown>>)[toOption(field, option).attributeName()],
+    ]).filter(([, value]) => value !== undefined),
+  );

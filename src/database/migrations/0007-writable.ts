@@ -1,0 +1,8 @@
+import type { Knex } from 'knex';
+
+export async function up(db: Knex): Promise<void> {
+  await db.schema.alterTable('jobs', (table) => {
+    // Null for a type of job that has no such field.
+    table.boolean('writable').defaultTo(false);
+  });
+}

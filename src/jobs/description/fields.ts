@@ -1,0 +1,215 @@
+/**
+ * The fields of a request for a job: one entry each, and nothing else in the code lists them. From the table follow
+ * what `POST /jobs` takes and answers, what is stored and hashed, the OpenAPI document, the client's types, the options
+ * of `flashpods run`, the arguments of the MCP tools and the table in docs/jobs.md. A new field is an entry here and a
+ * migration for its column, which has the field's name.
+ *
+ * Nothing here loads zod: the command line reads the table each time it starts.
+ */
+import type { z } from 'zod';
+import type { ErrorCode } from '../../errors.ts';
+import type { Schemas } from './schemas.ts';
+
+export const JOB_TYPES = ['worker', 'agent'] as const;
+export type JobType = (typeof JOB_TYPES)[number];
+
+const NETWORKS = ['internet', 'none'] as const;
+const WHEN_BUSY = ['queue', 'reject'] as const;
+/** Each is the value of one variable as well, which may have 128 KiB. */
+const AGENT_TEXT_BYTES = 100_000;
+
+/** Of a number: what is in force where none is given, and what more is lowered to. Settings may change both. */
+export interface Range {
+  readonly default: number;
+  readonly max: number;
+}
+
+/** How `flashpods run` takes a field. */
+export interface FieldOption {
+  /** As commander writes them. */
+  readonly flags: string;
+  readonly value: 'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'flag';
+  readonly choices?: readonly string[];
+}
+
+export interface Field {
+  /** Of a value that is given. */
+  readonly schema: (s: Schemas) => z.ZodType;
+  /** What it is for, in the words of all who are offered it. */
+  readonly meaning: string;
+  /** The types of job that have it; left out: all. */
+  readonly of?: readonly JobType[];
+  readonly required?: true;
+  /** In force where none is given; null: nothing is. */
+  readonly default?: null | string | number | boolean | Readonly<Record<string, never>>;
+  /** The default, and the maximum of a number, are settings of each type; these are what they are unless set. */
+  readonly range?: Readonly<Record<JobType, Range>>;
+  readonly setting?: 'image';
+  /** How the column holds it; left out: as it is. */
+  readonly stored?: 'json' | 'flag';
+  /** What the job's owner (and an admin) is shown: in every answer unless said otherwise. */
+  readonly answer?: 'alone' | 'never';
+  /** The request's hash leaves it out while it has its default: rows that are older than the field keep their hash. */
+  readonly hashed?: 'unless default';
+  /** Codes of the error for a wrong value, and for none; left out: `invalid_request`. */
+  readonly wrong?: ErrorCode;
+  readonly missing?: ErrorCode;
+  readonly option?: FieldOption;
+  /** It is an argument of the MCP tools; a text is what a model should know beside the meaning. */
+  readonly argument?: true | string;
+}
+
+export const FIELDS = {
+  type: {
+    schema: (s) => s.oneOf(JOB_TYPES),
+    meaning: 'what runs: a shell command, or an autonomous agent on a git branch',
+    required: true,
+    wrong: 'invalid_job_type',
+    missing: 'invalid_job_type',
+  },
+  client_job_id: {
+    schema: (s) => s.uuid(),
+    meaning: 'a UUID v4 of your own: asking again with the same one never makes a second job',
+    default: null,
+    wrong: 'invalid_client_job_id',
+    argument: true,
+  },
+  command: {
+    schema: (s) => s.filled(10_000),
+    meaning: 'shell command, run by /bin/sh -c in the directory /work',
+    of: ['worker'],
+    required: true,
+    missing: 'missing_command',
+    argument:
+      '/work is read-only unless `writable` is true: build in a copy (`cp -r /work /tmp/b && cd /tmp/b && make`). Put results to keep under /artifacts',
+  },
+  task: {
+    schema: (s) => s.filled(AGENT_TEXT_BYTES),
+    meaning: 'what the agent is to do, in full: it knows nothing else',
+    of: ['agent'],
+    required: true,
+    missing: 'missing_task',
+    argument: true,
+  },
+  git_branch: {
+    schema: (s) => s.branch(),
+    meaning: 'branch that the agent works on',
+    of: ['agent'],
+    required: true,
+    missing: 'missing_git_branch',
+    argument: true,
+  },
+  git_url: {
+    schema: (s) => s.repository(),
+    meaning: 'repository that the agent clones',
+    of: ['agent'],
+    default: null,
+    argument: true,
+  },
+  context: {
+    schema: (s) => s.plain(AGENT_TEXT_BYTES),
+    meaning: 'what the agent should know besides: findings, conventions, links',
+    of: ['agent'],
+    default: null,
+    answer: 'alone',
+    argument: true,
+  },
+  files_id: {
+    schema: (s) => s.upload(),
+    meaning: 'a finalized upload, whose files are in /work',
+    default: null,
+  },
+  writable: {
+    schema: (s) => s.flag(),
+    meaning: 'let the command write in /work, in a layer of its own: the upload stays as it is',
+    of: ['worker'],
+    default: false,
+    stored: 'flag',
+    hashed: 'unless default',
+    option: { flags: '--writable', value: 'flag' },
+    argument: true,
+  },
+  image: {
+    schema: (s) => s.image(),
+    meaning: 'image to run in; that of an agent has the agent as its entrypoint',
+    setting: 'image',
+    wrong: 'invalid_image',
+    option: { flags: '--image <image>', value: 'text' },
+    argument: true,
+  },
+  cpus: {
+    schema: (s) => s.whole(),
+    meaning: 'cpus to reserve',
+    range: { worker: { default: 2, max: 8 }, agent: { default: 2, max: 4 } },
+    wrong: 'invalid_cpus',
+    option: { flags: '--cpus <number>', value: 'whole' },
+    argument: true,
+  },
+  memory_gb: {
+    schema: (s) => s.whole(),
+    meaning: 'memory to reserve, GB; a job that uses more is killed (oom_killed)',
+    range: { worker: { default: 4, max: 16 }, agent: { default: 4, max: 8 } },
+    wrong: 'invalid_memory',
+    option: { flags: '--memory <gigabytes>', value: 'gigabytes' },
+    argument: true,
+  },
+  timeout_minutes: {
+    schema: (s) => s.whole(),
+    meaning: 'the job is ended after so many minutes',
+    range: { worker: { default: 30, max: 120 }, agent: { default: 60, max: 120 } },
+    wrong: 'invalid_timeout',
+    option: { flags: '--timeout <time>', value: 'minutes' },
+    argument: true,
+  },
+  env: {
+    schema: (s) => s.environment(),
+    meaning: 'variables of the job; not for secrets: they are stored',
+    default: {},
+    stored: 'json',
+    answer: 'never',
+    option: { flags: '-e, --env <key=value>', value: 'pairs' },
+    argument: true,
+  },
+  network: {
+    schema: (s) => s.oneOf(NETWORKS),
+    meaning: 'what the job may reach',
+    default: 'internet',
+    option: { flags: '--network <kind>', value: 'text', choices: NETWORKS },
+    argument: true,
+  },
+  priority: {
+    schema: (s) => s.whole(10),
+    meaning: 'turn among the jobs of its owner, 1 (first) to 10 (last)',
+    default: 5,
+    option: { flags: '--priority <number>', value: 'whole' },
+  },
+  when_busy: {
+    schema: (s) => s.oneOf(WHEN_BUSY),
+    meaning: 'when there is no room: wait, or be turned away',
+    default: 'queue',
+    option: { flags: '--when-busy <what>', value: 'text', choices: WHEN_BUSY },
+  },
+  max_queue_seconds: {
+    schema: (s) => s.whole(31_536_000),
+    meaning: 'give up when the job has not started after so many seconds',
+    default: null,
+    option: { flags: '--max-queue <time>', value: 'seconds' },
+  },
+  labels: {
+    schema: (s) => s.labels(),
+    meaning: 'names and values to find jobs by, and to cancel several',
+    default: {},
+    stored: 'json',
+    option: { flags: '-l, --label <key=value>', value: 'pairs' },
+  },
+} as const satisfies Readonly<Record<string, Field>>;
+
+export type FieldName = keyof typeof FIELDS;
+
+/** In the order of the table. */
+export const FIELD_NAMES = Object.keys(FIELDS) as readonly FieldName[];
+
+export const fieldOf = (name: FieldName): Field => FIELDS[name];
+
+export const belongsTo = (name: FieldName, type: JobType): boolean =>
+  fieldOf(name).of?.includes(type) ?? true;
