@@ -1,7 +1,8 @@
 /** What a worker must know of the machine it runs on. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
-import { type Amount, mibOf, mibOfBytes, milliOf } from '../src/jobs/amount.ts';
+import type { Config } from '../src/config.ts';
+import { type Amount, mibOf, mibOfBytes, milliOf, subtract } from '../src/jobs/amount.ts';
 
 /** Names this boot of the kernel. */
 export const readBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
@@ -10,12 +11,21 @@ export const readBootId = (): string => readFileSync('/proc/sys/kernel/random/bo
 export const readUptimeMs = (): number =>
   Math.round(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000);
 
-/** All cpus, and all memory less a reserve for the host itself (1 GB or 10 %, whichever is more), unless configured. */
-export function hostCapacity(config: { cpus?: number | undefined; memoryGb?: number | undefined }): Amount {
-  const totalMib = mibOfBytes(totalmem());
-  const reserveMib = Math.max(1024, Math.ceil(totalMib / 10));
+/**
+ * What jobs may reserve of this host: what is configured, else all that it has less the reserve for the host itself
+ * (1 GB or 10 % of the memory, whichever is more, unless that is configured); never less than 1 cpu and 1 GB.
+ */
+export function hostCapacity(
+  config: Partial<Pick<Config, 'cpus' | 'memoryGb' | 'reserveCpus' | 'reserveMemoryMb'>>,
+  machine: Amount = { cpusMilli: milliOf(availableParallelism()), memoryMib: mibOfBytes(totalmem()) },
+): Amount {
+  const reserve = {
+    cpusMilli: milliOf(config.reserveCpus ?? 0),
+    memoryMib: config.reserveMemoryMb ?? Math.max(mibOf(1), Math.ceil(machine.memoryMib / 10)),
+  };
+  const offered = subtract(machine, reserve);
   return {
-    cpusMilli: milliOf(config.cpus ?? availableParallelism()),
-    memoryMib: config.memoryGb === undefined ? Math.max(1024, totalMib - reserveMib) : mibOf(config.memoryGb),
+    cpusMilli: config.cpus === undefined ? Math.max(milliOf(1), offered.cpusMilli) : milliOf(config.cpus),
+    memoryMib: config.memoryGb === undefined ? Math.max(mibOf(1), offered.memoryMib) : mibOf(config.memoryGb),
   };
 }

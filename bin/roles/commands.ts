@@ -12,7 +12,7 @@ const flagOf = (setting: string): string =>
 
 /** Loaded when the help or the start of a role needs them: the schema's library takes longer than `flashpods ps`. */
 async function settingOptions(): Promise<RoleOption[]> {
-  const { settingsSchema } = await import('../../src/config.ts');
+  const { settingsSchema } = await import('../../src/settings.ts');
   return (
     Object.entries(settingsSchema.shape)
       // A token on a command line is every user's to read.

@@ -47,6 +47,7 @@ export interface CreatedJob {
   readonly queue_position: number | null;
   readonly waiting_reason?: string | null;
   readonly estimated_start?: string | null;
+  readonly notes?: readonly string[];
 }
 
 export interface JobList {

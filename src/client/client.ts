@@ -72,11 +72,7 @@ export class FlashpodsClient {
    * However often the request has to be sent, one job comes of it: it carries one `client_job_id`.
    * @param lastTry see {@link Call}
    */
-  async createJob(
-    request: JobRequest,
-    signal?: AbortSignal,
-    lastTry?: AbortSignal,
-  ): Promise<CreatedJob> {
+  async createJob(request: JobRequest, signal?: AbortSignal, lastTry?: AbortSignal): Promise<CreatedJob> {
     const json = { ...request, client_job_id: request.client_job_id ?? randomUUID() };
     return this.#object<CreatedJob>({ method: 'POST', path: '/jobs', json, signal, lastTry }, 'job_id');
   }

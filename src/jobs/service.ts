@@ -13,6 +13,7 @@ import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage 
 import type { JobFilter, JobQueries } from './queries.ts';
 import { hashSpec, specOf, toJobSpec } from './request.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
+import { lowerDefaults } from './smaller-defaults.ts';
 import type { JobStore } from './store.ts';
 import { refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
 import type { TenantRegistry } from '../tenants/tenants.ts';
@@ -36,6 +37,14 @@ const LOOK_EVERY_MS = 1_000;
 const FILES_GONE: readonly ErrorCode[] = ['upload_not_found', 'upload_expired', 'upload_already_consumed'];
 
 const CANCEL_PAGE = 100;
+
+export interface Creation {
+  readonly job: Job;
+  /** False for a job that an earlier request with the same key made. */
+  readonly created: boolean;
+  /** What of the request's defaults was lowered, in sentences. */
+  readonly notes?: readonly string[];
+}
 
 export interface JobPage {
   readonly jobs: readonly { readonly job: Job; readonly wait: Wait | null }[];
@@ -64,7 +73,7 @@ export class JobService {
    * @throws FlashpodsError for a reused key, resources that no host has, a limit of the owner, no room
    *   with `reject`
    */
-  async create(owner: string, request: JobRequest): Promise<{ job: Job; created: boolean }> {
+  async create(owner: string, request: JobRequest): Promise<Creation> {
     const spec = toJobSpec(request, this.#r.limits);
     const requestHash = hashSpec(spec);
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
@@ -73,8 +82,10 @@ export class JobService {
     const earlier = clientJobId === null ? null : await this.#r.queries.byClientJobId(owner, clientJobId);
     if (earlier) return { job: sameRequest(earlier, requestHash), created: false };
 
-    const { job, created } = await this.#accept(owner, spec, { clientJobId, requestHash });
-    return created ? { job, created } : { job: sameRequest(job, requestHash), created };
+    // After the hash: which hosts there are does not make it another request.
+    const lowered = lowerDefaults(spec, request, await this.#r.hosts.known());
+    const { job, created } = await this.#accept(owner, lowered.spec, { clientJobId, requestHash });
+    return created ? { job, created, notes: lowered.notes } : { job: sameRequest(job, requestHash), created };
   }
 
   /**

@@ -7,7 +7,9 @@ import { after, before, describe, it } from 'mocha';
 import { showConfig } from '../../src/cli/commands/config.ts';
 import { Output } from '../../src/cli/terminal.ts';
 import { loadClientEnvironment } from '../../src/client/environment.ts';
-import { ConfigError, type Flags, settingsSchema, variableOf } from '../../src/config.ts';
+import { ConfigError, type Flags, loadConfig, variableOf } from '../../src/config.ts';
+import { jobLimits } from '../../src/jobs/description/limits.ts';
+import { settingsSchema } from '../../src/settings.ts';
 
 interface Shown {
   readonly settings: Record<string, { value: unknown; source: string; from: string | null }>;
@@ -58,6 +60,13 @@ describe('flashpods config', () => {
     for (const name of Object.keys(settingsSchema.shape)) assert.ok(text.includes(variableOf(name)), name);
     assert.match(text, /FLASHPODS_GRACE_SECONDS +9 +--grace-seconds\n/);
     assert.match(text, new RegExp(`FLASHPODS_CPUS +3 +${file}, cpus\n`));
+  });
+
+  it('takes the limits of jobs from their variables', () => {
+    const env = { HOME: home, FLASHPODS_MAX_CPUS: '32', FLASHPODS_AGENT_DEFAULT_MEMORY_GB: '2' };
+    const { worker, agent } = jobLimits(loadConfig({}, env));
+    assert.deepEqual([worker.cpus.max, agent.cpus.max, agent.memoryGb.default], [32, 32, 2]);
+    assert.deepEqual([worker.memoryGb, worker.timeoutMinutes.max], [{ default: 4, max: 16 }, 120]);
   });
 
   it('never shows a secret', async () => {

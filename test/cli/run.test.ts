@@ -29,7 +29,7 @@ describe('flashpods run', () => {
   it('sends what its options say, and the command after --', async () => {
     const options =
       '--image debian:12 --cpus 3 --memory 6g --timeout 2h --env A=b=c -e D= --network none --priority 2';
-    const more = '--label x=y --name nightly --when-busy reject --max-queue 5m --detach';
+    const more = '--label x=y --name nightly --when-busy reject --max-queue 5m --writable --detach';
     const running = run(...options.split(' '), ...more.split(' '), '--', 'echo', 'two words', '--cpus', '9');
     assert.equal(await running.exitCode, 0);
     assert.equal(running.stdout(), `${JOB}\n`);
@@ -48,6 +48,7 @@ describe('flashpods run', () => {
       labels: { x: 'y', name: 'nightly' },
       when_busy: 'reject',
       max_queue_seconds: 300,
+      writable: true,
     });
   });
 

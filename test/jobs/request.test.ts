@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { FlashpodsError } from '../../src/errors.ts';
+import { jobLimits } from '../../src/jobs/description/limits.ts';
 import type { JobSpec } from '../../src/jobs/description/types.ts';
 import { hashSpec, parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
 import { LIMITS } from '../support/jobs.ts';
@@ -91,6 +92,33 @@ describe('a request for a job', () => {
     };
     assert.deepEqual(ofAgent({}), [2, 4, 60]);
     assert.deepEqual(ofAgent({ cpus: 8, memory_gb: 16, timeout_minutes: 121 }), [4, 8, 120]);
+  });
+
+  it('goes by settings, of all types or of its own', () => {
+    const images = { workerImage: 'a', agentImage: 'b' };
+    const limits = jobLimits({
+      ...images,
+      maxCpus: 32,
+      agentMaxCpus: 16,
+      defaultMemoryGb: 6,
+      workerMaxMemoryGb: 5,
+    });
+    assert.deepEqual(
+      [limits.worker.cpus, limits.agent.cpus],
+      [
+        { default: 2, max: 32 },
+        { default: 2, max: 16 },
+      ],
+    );
+    // A default above its maximum is lowered to it.
+    assert.deepEqual(
+      [limits.worker.memoryGb, limits.agent.memoryGb],
+      [
+        { default: 5, max: 5 },
+        { default: 6, max: 8 },
+      ],
+    );
+    assert.equal(toJobSpec(parseCreateJob(worker({ cpus: 99 })), limits).cpus, 32);
   });
 
   it('hashes the same after defaults and clamping, whatever the order of its fields', () => {

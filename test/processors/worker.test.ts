@@ -171,6 +171,22 @@ describe('a worker', () => {
     assert.deepEqual(await farm.texts(job.id), ['content', 'read-only', 'writable', 'root read-only']);
   });
 
+  it('lets a job with `writable` write in its /work, and nothing of it reaches the snapshot', async () => {
+    const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_writable0001');
+    await mkdir(snapshot, { recursive: true });
+    await writeFile(join(snapshot, 'file'), 'content\n');
+    const filesId = await farm.adoptSnapshot(snapshot);
+    const command = 'cat file; echo more >> file && touch made && ls; cat file';
+    for (let run = 1; run <= 2; run++) {
+      const job = await farm.run({ command, files_id: filesId, writable: true });
+      assert.deepEqual(
+        await farm.texts(job.id),
+        ['content', 'file', 'made', 'content', 'more'],
+        `run ${run}`,
+      );
+    }
+  });
+
   it('leaves nothing of an ended job on the host', async () => {
     await eventually('every sandbox is gone', async () => (await farm.runtime.leftovers()).length === 0);
     const { reservations } = await farm.queues.semaphore.view();

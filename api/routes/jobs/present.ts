@@ -3,6 +3,7 @@ import { answerFields } from '../../../src/jobs/description/answer.ts';
 import { snakeKeys } from '../../../src/jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
 import type { JobPage } from '../../../src/jobs/service.ts';
+import type { Creation } from '../../../src/jobs/service.ts';
 import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
 import type { Wait } from '../../../src/jobs/wait.ts';
 import { isoTime, isoTimeOrNull } from '../time.ts';
@@ -67,7 +68,7 @@ export const presentJobList = ({ jobs, total, nextBefore }: JobPage): z.infer<ty
 });
 
 export const presentCreated = (
-  { job, created }: { job: Job; created: boolean },
+  { job, created, notes = [] }: Creation,
   wait: Wait | null,
 ): z.infer<typeof createdJobSchema> => ({
   job_id: job.id,
@@ -79,6 +80,7 @@ export const presentCreated = (
   queue_position: wait?.position ?? null,
   waiting_reason: wait?.reason ?? null,
   estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
+  ...(notes.length > 0 ? { notes: [...notes] } : {}),
 });
 
 export const presentArtifacts = (

@@ -145,6 +145,7 @@ export const createdJobSchema = z.object({
   queue_position: z.int().nullable(),
   waiting_reason: z.string().nullable(),
   estimated_start: timeSchema.nullable(),
+  notes: z.array(z.string()).optional().describe('which defaults were lowered, as no host has them'),
 });
 
 export const jobListSchema = z.object({

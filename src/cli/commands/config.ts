@@ -2,7 +2,8 @@
 import { discoverConnection } from '../../client/connection.ts';
 import { ClientError } from '../../client/client-error.ts';
 import type { ClientEnvironment } from '../../client/environment.ts';
-import { explainConfig, type Flags, settingsSchema, variableOf } from '../../config.ts';
+import { explainConfig, type Flags, variableOf } from '../../config.ts';
+import { settingsSchema } from '../../settings.ts';
 import { BASE_IMAGE } from '../../containers/base-image.ts';
 import { MASK, maskPassword } from '../../observability/masked.ts';
 import { table } from '../table.ts';
