@@ -80,10 +80,7 @@ describe('a container’s limits', () => {
   it('holds a job to its cpus', async () => {
     const spin = 'timeout 1 sh -c "while :; do :; done" &';
     const { verdict } = await runToEnd(podman.runtime, { cpus: 1, script: `${spin} ${spin} ${spin} wait` });
-    assert.ok(
-      (verdict.usage.cpuSeconds ?? 9) < 1.6,
-      `${verdict.usage.cpuSeconds} s of cpu within about one`,
-    );
+    assert.ok((verdict.usage.cpuSeconds ?? 9) < 1.6, `${verdict.usage.cpuSeconds} s of cpu within about one`);
   });
 });
 
