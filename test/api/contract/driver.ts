@@ -21,6 +21,16 @@ const WEIGHTS: Readonly<Record<GeneratedKind, number>> = {
   headers: 5,
   method: 3,
 };
+/** The kind of request that such a status is mostly the answer to; for others a valid one. */
+const LIKELY: Readonly<Record<string, GeneratedKind>> = {
+  '400': 'query',
+  '401': 'auth',
+  '403': 'auth',
+  '404': 'path',
+  '415': 'transport',
+  '422': 'body',
+  '429': 'auth',
+};
 const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'];
 const MAX_JSON_BYTES = 1_048_576;
 /** An id of everything that was made is kept; of those made by requests, so many. */
@@ -69,21 +79,35 @@ export class Driver {
   }
 
   /** Sends `count` requests, `concurrency` at a time. */
-  async run(count: number, concurrency: number, operations = this.#document.operations): Promise<void> {
+  async run(
+    count: number,
+    concurrency: number,
+    operations = this.#document.operations,
+    kind = (): Kind => this.#kind(),
+  ): Promise<void> {
     let left = count;
     const worker = async (): Promise<void> => {
       while (left > 0) {
         left -= 1;
-        await this.send(this.#generator.random.pick(operations), this.#kind());
+        await this.send(this.#generator.random.pick(operations), kind());
       }
     };
     await Promise.all(Array.from({ length: concurrency }, worker));
   }
 
-  /** Sends requests of the operation until one is answered so, or chance must be taken for reason. */
+  /**
+   * Sends requests of the operation until one is answered so. What an answer needs may have been used up by requests
+   * before, so each round begins with new jobs, uploads and tokens; every other round sends only the kind of request
+   * that the status is the answer to.
+   */
   async search(operation: DocumentedOperation, status: string): Promise<void> {
     const key = `${operation.operationId} ${status}`;
-    for (let tries = 0; tries < 60 && !this.reached.has(key); tries += 1) await this.run(24, 24, [operation]);
+    const likely = LIKELY[status] ?? 'valid';
+    for (let round = 0; round < 60 && !this.reached.has(key); round += 1) {
+      for (const maker of this.#document.operations.filter(({ responses }) => responses['201']))
+        await this.send(maker, 'valid');
+      await this.run(24, 24, [operation], round % 2 === 0 ? () => likely : undefined);
+    }
   }
 
   /** @param body, id, headers instead of generated ones */
