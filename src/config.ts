@@ -46,6 +46,8 @@ export interface Origin {
   readonly name: string;
 }
 
+export type Origins = ReadonlyMap<string, Origin>;
+
 /** @throws ConfigError that names every wrong setting and where it came from */
 export const loadConfig = (flags: Flags = {}, env: NodeJS.ProcessEnv = process.env): Config =>
   explainConfig(flags, env).config;
@@ -54,7 +56,7 @@ export const loadConfig = (flags: Flags = {}, env: NodeJS.ProcessEnv = process.e
 export function explainConfig(
   flags: Flags = {},
   env: NodeJS.ProcessEnv = process.env,
-): { readonly config: Config; readonly origins: ReadonlyMap<string, Origin> } {
+): { readonly config: Config; readonly origins: Origins } {
   const raw: Record<string, unknown> = {};
   const origins = new Map<string, Origin>();
   const file = env['FLASHPODS_CONFIG'];

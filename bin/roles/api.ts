@@ -17,12 +17,12 @@ import { Tokens } from '../../src/identity/tokens.ts';
 import { jobLimits } from '../../src/jobs/description/limits.ts';
 import { JobService } from '../../src/jobs/service.ts';
 import { once } from '../../src/lifecycle/once.ts';
-import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
+import { stopInOrder, type StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { readToken } from '../data-directory.ts';
 import type { RunningRole } from './role.ts';
 import { startRsync } from './rsync.ts';
-import { openShared, type SharedResources, type StopSteps } from './shared.ts';
+import { openShared, type SharedResources } from './shared.ts';
 
 /** Time between two looks for jobs that have waited too long. */
 const QUEUE_TIMEOUTS_MS = 1_000;

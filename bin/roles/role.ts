@@ -1,4 +1,4 @@
-import type { Config } from '../../src/config.ts';
+import type { Config, Origins } from '../../src/config.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 
 /** How a role's process ends. A stop that was asked for and went well is 0. */
@@ -25,5 +25,8 @@ export interface RunningRole {
   kill?(): void;
 }
 
-/** @throws ConfigError for wrong settings. A start that failed leaves nothing running. */
-export type StartRole = (config: Config, logger: Logger) => Promise<RunningRole>;
+/**
+ * @param origins where the settings come from; what has no entry is a default
+ * @throws ConfigError for wrong settings. A start that failed leaves nothing running.
+ */
+export type StartRole = (config: Config, logger: Logger, origins: Origins) => Promise<RunningRole>;

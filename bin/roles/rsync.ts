@@ -2,10 +2,10 @@
 import type { Config } from '../../src/config.ts';
 import { systemCode } from '../../src/errors.ts';
 import { Keeper } from '../../src/lifecycle/keeper.ts';
+import type { StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { daemonAddress, startRsyncDaemon } from '../../src/uploads/rsync/daemon.ts';
 import { rsyncPath } from '../data-directory.ts';
-import type { StopSteps } from './shared.ts';
 
 /** Starts it unless it is switched off or another process keeps it. Without rsync, uploads come over HTTP alone. */
 export async function startRsync(config: Config, logger: Logger, steps: StopSteps): Promise<void> {

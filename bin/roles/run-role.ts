@@ -1,7 +1,7 @@
 /** Runs one process role until a signal, its parent's end or its own breakdown; answers with the exit code. */
 import type { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
-import { ConfigError, type Flags, loadConfig } from '../../src/config.ts';
+import { ConfigError, explainConfig, type Flags } from '../../src/config.ts';
 import { messageOf } from '../../src/errors.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import type { ReadyMessage } from '../supervised-child.ts';
@@ -28,10 +28,10 @@ export async function runRole(
   });
 
   try {
-    const config = loadConfig(flags);
+    const { config, origins } = explainConfig(flags);
     const logger = createLogger({ level: config.logLevel, role: name, pretty: process.stdout.isTTY });
     const start = await load();
-    const role = await start(config, logger);
+    const role = await start(config, logger, origins);
     kill = () => role.kill?.();
     const message: ReadyMessage = { ready: true, ...(role.url === undefined ? {} : { url: role.url }) };
     if (process.connected) process.send?.(message);

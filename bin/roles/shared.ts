@@ -11,6 +11,7 @@ import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { LocalLogStore } from '../../src/logs/local-log-store.ts';
 import type { LogStore } from '../../src/logs/log-store.ts';
+import type { StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { TenantLimits } from '../../src/tenants/tenant.ts';
 import { Tenants } from '../../src/tenants/tenants.ts';
@@ -31,9 +32,6 @@ export interface SharedResources extends JobStores {
   readonly queues: QueueResources;
   readonly tenants: Tenants;
 }
-
-/** Steps of a stop, in order; what is begun last is put first. */
-export type StopSteps = (readonly [name: string, stop: () => unknown])[];
 
 /** Puts into `steps` what ends it. @throws ConfigError without Redis */
 export async function openShared(config: Config, logger: Logger, steps: StopSteps): Promise<SharedResources> {

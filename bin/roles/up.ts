@@ -2,17 +2,18 @@
  * Everything on this machine: Redis and the Podman service unless the configuration names others, the API and one
  * worker. API and worker are processes of their own: each can die and come back without the others.
  */
-import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
-import { type Config, loadConfig, variableOf } from '../../src/config.ts';
+import { type Config, loadConfig, type Origins, variableOf } from '../../src/config.ts';
 import { settingsSchema } from '../../src/settings.ts';
+import { FlashpodsClient } from '../../src/client/client.ts';
+import { NO_RETRY } from '../../src/client/connection.ts';
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { startPodmanService } from '../../src/containers/podman/service/service.ts';
 import { Keeper } from '../../src/lifecycle/keeper.ts';
 import { once } from '../../src/lifecycle/once.ts';
-import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
+import { stopInOrder, type StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { VERSION } from '../../src/version.ts';
 import {
@@ -27,11 +28,11 @@ import { SupervisedChild } from '../supervised-child.ts';
 import { RoleExit, type RunningRole } from './role.ts';
 import { startRsync } from './rsync.ts';
 
-export async function startUp(given: Config, logger: Logger): Promise<RunningRole> {
-  const config = isConfigured('workerImage') ? given : { ...given, workerImage: BASE_IMAGE };
+export async function startUp(given: Config, logger: Logger, origins: Origins): Promise<RunningRole> {
+  const config = origins.has('workerImage') ? given : { ...given, workerImage: BASE_IMAGE };
   makePrivateDirectories(config);
   // Begun last, ended first.
-  const steps: (readonly [name: string, stop: () => unknown])[] = [];
+  const steps: StopSteps = [];
   const children: SupervisedChild[] = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
@@ -80,11 +81,7 @@ export async function startUp(given: Config, logger: Logger): Promise<RunningRol
   }
 }
 
-async function startRedis(
-  config: Config,
-  logger: Logger,
-  steps: (readonly [string, () => unknown])[],
-): Promise<string> {
+async function startRedis(config: Config, logger: Logger, steps: StopSteps): Promise<string> {
   const options = {
     dir: join(config.dataDir, 'redis'),
     socketPath: join(config.runPath, 'redis.sock'),
@@ -95,11 +92,7 @@ async function startRedis(
   return (await redis.start()).url;
 }
 
-async function startPodman(
-  config: Config,
-  logger: Logger,
-  steps: (readonly [string, () => unknown])[],
-): Promise<string> {
+async function startPodman(config: Config, logger: Logger, steps: StopSteps): Promise<string> {
   const podman = await startPodmanService({
     runDir: podmanRunPath(config),
     ...(config.podmanRoot === undefined ? {} : { podmanRoot: config.podmanRoot }),
@@ -107,14 +100,6 @@ async function startPodman(
   });
   steps.unshift(['podman', () => podman.stop()]);
   return podman.socketPath;
-}
-
-/** Whether the environment or the configuration file names it; the schema's default hides that. */
-function isConfigured(setting: 'workerImage'): boolean {
-  if (process.env[variableOf(setting)]) return true;
-  if (process.argv.some((word) => /^--worker-image(=|$)/.test(word))) return true;
-  const file = process.env['FLASHPODS_CONFIG'];
-  return Boolean(file) && setting in (JSON.parse(readFileSync(file ?? '', 'utf8')) as object);
 }
 
 /** The settings in force, for a child: variables go before the file and the defaults. */
@@ -157,16 +142,13 @@ Ctrl-C stops it all and loses nothing: jobs that run go on, and the next start t
 
 /** Containers outlive us; whoever stops us should know it. Says nothing when the API does not answer. */
 async function sayWhatRunsOn(url: string, config: Config): Promise<void> {
-  const headers = { authorization: `Bearer ${readToken(config)}` };
-  const count = async (status: string): Promise<number> => {
-    const answer = await fetch(`${url}/jobs?status=${status}&limit=1`, {
-      headers,
-      signal: AbortSignal.timeout(2_000),
-    });
-    const body: unknown = await answer.json();
-    return typeof body === 'object' && body !== null && 'total' in body ? Number(body.total) : 0;
-  };
+  const origin = 'flashpods up';
+  const settings = { retry: NO_RETRY, defaultExclude: null, rsyncHost: null, cacheDir: config.runPath };
+  const client = new FlashpodsClient({ url: new URL(url), token: readToken(config), origin, ...settings });
+  const count = async (status: string): Promise<number> =>
+    (await client.listJobs({ status, limit: 1 }, AbortSignal.timeout(2_000))).total;
   const [running, queued] = await Promise.all([count('running'), count('queued')]).catch(() => [0, 0]);
+  client.close();
   if (running > 0)
     process.stdout.write(
       `${jobs(running)} still running; the next start of \`flashpods up\` takes ${running === 1 ? 'it' : 'them'} up again.\n`,

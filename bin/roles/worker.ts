@@ -4,11 +4,11 @@ import { Worker } from '../../processors/worker.ts';
 import { type Config, ConfigError } from '../../src/config.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { once } from '../../src/lifecycle/once.ts';
-import { stopInOrder } from '../../src/lifecycle/stop-in-order.ts';
+import { stopInOrder, type StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { podmanRunPath } from '../data-directory.ts';
 import { RoleExit, type RunningRole } from './role.ts';
-import { openShared, type StopSteps } from './shared.ts';
+import { openShared } from './shared.ts';
 
 export async function startWorkerRole(config: Config, logger: Logger): Promise<RunningRole> {
   const { podmanSocket } = config;

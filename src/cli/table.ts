@@ -1,3 +1,5 @@
+import stringWidth from 'string-width';
+
 export interface Column {
   readonly title: string;
   readonly right?: boolean;
@@ -10,11 +12,11 @@ export function table(
   paint: (cell: string, column: number, row: number) => string = (cell) => cell,
 ): string[] {
   const widths = columns.map(({ title }, at) =>
-    Math.max(length(title), ...rows.map((row) => length(row[at] ?? ''))),
+    Math.max(stringWidth(title), ...rows.map((row) => stringWidth(row[at] ?? ''))),
   );
   const last = columns.length - 1;
   const pad = (cell: string, at: number): string => {
-    const space = ' '.repeat((widths[at] ?? 0) - length(cell));
+    const space = ' '.repeat((widths[at] ?? 0) - stringWidth(cell));
     if (columns[at]?.right) return space + cell;
     return at === last ? cell : cell + space;
   };
@@ -32,5 +34,3 @@ export function table(
     ),
   ];
 }
-
-const length = (text: string): number => [...text].length;

@@ -1,3 +1,4 @@
+import stringWidth from 'string-width';
 import { systemCode } from '../errors.ts';
 import type { CliStream } from './io.ts';
 
@@ -114,10 +115,16 @@ export const sanitize = (text: string): string =>
     .replaceAll(/[\t\n\r]+/g, ' ')
     .replaceAll(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\uFFFD');
 
-/** As {@link sanitize}, and no longer than `width` characters. */
+/** As {@link sanitize}, and no wider than `width` columns of a terminal. */
 export function shorten(text: string, width: number): string {
-  const characters = [...sanitize(text)];
-  return characters.length <= width
-    ? characters.join('')
-    : `${characters.slice(0, Math.max(0, width - 1)).join('')}…`;
+  const line = sanitize(text);
+  if (stringWidth(line) <= width) return line;
+  let short = '';
+  let taken = 1; // the ellipsis
+  for (const character of line) {
+    taken += stringWidth(character);
+    if (taken > width) break;
+    short += character;
+  }
+  return `${short}…`;
 }

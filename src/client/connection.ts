@@ -31,6 +31,8 @@ export interface Connection {
 }
 
 export const DEFAULT_RETRY: RetryPolicy = { maxAttempts: 5, baseDelayMs: 1_000, maxDelayMs: 30_000 };
+/** For somebody who can't wait. */
+export const NO_RETRY: RetryPolicy = { maxAttempts: 1, baseDelayMs: 0, maxDelayMs: 0 };
 const DEFAULT_HOST = '127.0.0.1';
 const DEFAULT_PORT = '8080';
 

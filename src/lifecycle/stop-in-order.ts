@@ -1,10 +1,10 @@
 import type { Logger } from '../observability/logger.ts';
 
+/** Steps of a stop, in order; what is begun last is put first. */
+export type StopSteps = (readonly [name: string, stop: () => unknown])[];
+
 /** Runs every step in order, also after one threw. @throws AggregateError of what was thrown */
-export async function stopInOrder(
-  steps: readonly (readonly [name: string, step: () => unknown])[],
-  logger: Logger,
-): Promise<void> {
+export async function stopInOrder(steps: Readonly<StopSteps>, logger: Logger): Promise<void> {
   const failures: unknown[] = [];
   for (const [name, step] of steps) {
     try {
