@@ -1,13 +1,7 @@
-import {
-  Agent as HttpAgent,
-  type ClientRequest,
-  type IncomingMessage,
-  request as httpRequest,
-  type RequestOptions,
-} from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { IncomingMessage } from 'node:http';
 import { messageOf, systemCode } from '../errors.ts';
+import { AnswerTooLarge, Peer, wholeBody } from '../http/peer.ts';
+import { pause } from '../timing/bell.ts';
 import { VERSION } from '../version.ts';
 import { ClientError } from './client-error.ts';
 import type { Connection } from './connection.ts';
@@ -49,22 +43,17 @@ export interface RetryNotice {
 }
 
 const SILENCE_MS = 30_000;
-/** Larger answers than any that the API gives in one piece; artifacts are streamed. */
-const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 /** Sends requests to one server: connections kept open, retries, errors as {@link ClientError}. No redirects. */
 export class Transport {
   readonly #connection: Connection;
   readonly #onRetry: (notice: RetryNotice) => void;
-  readonly #agent: HttpAgent;
+  readonly #peer: Peer;
 
   constructor(connection: Connection, onRetry: (notice: RetryNotice) => void = () => undefined) {
     this.#connection = connection;
     this.#onRetry = onRetry;
-    this.#agent =
-      connection.url.protocol === 'https:'
-        ? new HttpsAgent({ keepAlive: true })
-        : new HttpAgent({ keepAlive: true });
+    this.#peer = new Peer(connection.url);
   }
 
   /** @throws ClientError, or the signal's reason */
@@ -106,7 +95,7 @@ export class Transport {
   }
 
   close(): void {
-    this.#agent.destroy();
+    this.#peer.close();
   }
 
   async #retrying<T>(call: Call, attempt: () => Promise<T>): Promise<T> {
@@ -122,7 +111,7 @@ export class Transport {
         const stops = [call.signal, call.lastTry].filter((signal) => signal !== undefined);
         if (!call.lastTry?.aborted) {
           this.#onRetry({ error, delayMs });
-          await sleep(delayMs, undefined, { signal: AbortSignal.any(stops) }).catch(() => undefined);
+          await pause(delayMs, AbortSignal.any(stops));
         }
         call.signal?.throwIfAborted();
         if (call.lastTry?.aborted) throw notTriedAgain(call.lastTry, error);
@@ -131,103 +120,62 @@ export class Transport {
   }
 
   async #send(call: Call): Promise<IncomingMessage> {
-    call.signal?.throwIfAborted();
-    try {
-      return await this.#exchange(call);
-    } catch (error) {
-      call.signal?.throwIfAborted();
-      if (error instanceof StaleConnection && !call.stream)
-        return await this.#exchange(call).catch((again: unknown) => this.#fail(again));
-      return this.#fail(error);
-    }
-  }
-
-  #exchange(call: Call): Promise<IncomingMessage> {
     const { url, token } = this.#connection;
-    const payload = call.json === undefined ? null : Buffer.from(JSON.stringify(call.json));
+    const payload = call.json === undefined ? undefined : Buffer.from(JSON.stringify(call.json));
     const query = new URLSearchParams(
       Object.entries(call.query ?? {}).flatMap<[string, string]>(([name, value]) =>
         value === undefined ? [] : [[name, String(value)]],
       ),
     ).toString();
-    const options: RequestOptions = {
-      method: call.method,
-      path: `${url.pathname.replace(/\/$/, '')}${call.path}${query === '' ? '' : `?${query}`}`,
-      hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-      port: url.port === '' ? undefined : url.port,
-      // An idle connection may be closed at the moment it is used, and nobody knows then what the server saw.
-      agent: call.once ? false : this.#agent,
-      timeout: call.silenceMs ?? SILENCE_MS,
-      headers: {
-        accept: 'application/json, */*;q=0.5',
-        'user-agent': `flashpods/${VERSION}`,
-        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-        ...(payload ? { 'content-type': 'application/json', 'content-length': payload.length } : {}),
-        ...(call.stream ? { 'content-type': call.stream.contentType } : {}),
-        ...(call.stream?.contentEncoding === undefined
-          ? {}
-          : { 'content-encoding': call.stream.contentEncoding }),
-        ...call.headers,
-      },
-      ...(call.signal ? { signal: call.signal } : {}),
-    };
-    return new Promise((resolve, reject) => {
-      const request = url.protocol === 'https:' ? httpsRequest(options) : httpRequest(options);
-      let answered = false;
-      request.on('timeout', () => request.destroy(new Silence()));
-      request.on('response', (response) => {
-        answered = true;
-        // After an answer in mid-upload (507, say) nothing more is sent, and the connection can't be used again.
-        if (call.stream && !request.writableEnded) response.once('end', () => request.destroy());
-        resolve(response);
+    try {
+      return await this.#peer.send({
+        method: call.method,
+        path: `${url.pathname.replace(/\/$/, '')}${call.path}${query === '' ? '' : `?${query}`}`,
+        headers: {
+          accept: 'application/json, */*;q=0.5',
+          'user-agent': `flashpods/${VERSION}`,
+          ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+          ...(payload ? { 'content-type': 'application/json', 'content-length': payload.length } : {}),
+          ...(call.stream ? { 'content-type': call.stream.contentType } : {}),
+          ...(call.stream?.contentEncoding === undefined
+            ? {}
+            : { 'content-encoding': call.stream.contentEncoding }),
+          ...call.headers,
+        },
+        payload,
+        stream: call.stream?.body,
+        repeatable: true,
+        fresh: call.once === true,
+        silenceMs: call.silenceMs ?? SILENCE_MS,
+        signal: call.signal,
       });
-      request.on('error', (error) => {
-        if (answered) return;
-        // The server closed an idle connection at the moment we used it: nothing was answered, send it again.
-        reject(
-          request.reusedSocket && systemCode(error) === 'ECONNRESET' ? new StaleConnection(error) : error,
-        );
-      });
-      if (!call.stream) {
-        request.end(payload ?? undefined);
-        return;
-      }
-      pump(call.stream.body, request, () => answered).catch((error: unknown) => {
-        request.destroy(error instanceof Error ? error : new Error(String(error)));
-      });
-    });
+    } catch (error) {
+      call.signal?.throwIfAborted();
+      return this.#fail(error);
+    }
   }
 
   /** Translates what Node says of a connection. */
   #fail(error: unknown): never {
     if (error instanceof ClientError) throw error;
-    const cause = error instanceof StaleConnection ? error.cause : error;
-    // What the body's source threw, or a mistake of ours, is not the network's.
-    if (systemCode(cause) === undefined) throw cause;
     const { url } = this.#connection;
-    const inner = cause instanceof AggregateError ? (cause.errors[0] as unknown) : cause;
-    throw new ClientError('not_reachable', `${url.origin} does not answer: ${describe(inner)}.`, { cause });
+    if (error instanceof AnswerTooLarge)
+      throw new ClientError('unexpected_answer', `${url.origin} sent ${error.message}.`);
+    // What the body's source threw, or a mistake of ours, is not the network's.
+    if (systemCode(error) === undefined) throw error;
+    const inner = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
+    throw new ClientError('not_reachable', `${url.origin} does not answer: ${describe(inner)}.`, {
+      cause: error,
+    });
   }
 
   async #collect(response: IncomingMessage, call: Call): Promise<Buffer> {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
     try {
-      for await (const chunk of response as AsyncIterable<Buffer>) {
-        bytes += chunk.length;
-        if (bytes > MAX_BODY_BYTES) {
-          throw new ClientError(
-            'unexpected_answer',
-            `${this.#connection.url.origin} sent an answer of more than 64 MB.`,
-          );
-        }
-        chunks.push(chunk);
-      }
+      return await wholeBody(response);
     } catch (error) {
       call.signal?.throwIfAborted();
       this.#fail(error);
     }
-    return Buffer.concat(chunks);
   }
 }
 
@@ -242,40 +190,6 @@ const notTriedAgain = (lastTry: AbortSignal, error: ClientError): unknown =>
 const wasNotDone = (error: unknown): boolean =>
   error instanceof ClientError &&
   (error.status === 429 || error.status === 503 || systemCode(error.cause) === 'ECONNREFUSED');
-
-/** Writes the body until its end, or until there is an answer. Unlike `pipeline` it leaves the request alive then. */
-async function pump(
-  body: AsyncIterable<Uint8Array>,
-  request: ClientRequest,
-  answered: () => boolean,
-): Promise<void> {
-  for await (const chunk of body) {
-    if (answered() || request.destroyed) return;
-    if (!request.write(chunk)) await writableAgain(request);
-  }
-  if (!answered()) request.end();
-}
-
-function writableAgain(request: ClientRequest): Promise<void> {
-  return new Promise((resolve) => {
-    const events = ['drain', 'response', 'close'] as const;
-    const done = (): void => {
-      for (const event of events) request.off(event, done);
-      resolve();
-    };
-    for (const event of events) request.on(event, done);
-  });
-}
-
-class Silence extends Error {
-  readonly code = 'ETIMEDOUT';
-}
-
-class StaleConnection extends Error {
-  constructor(cause: unknown) {
-    super('an idle connection was closed', { cause });
-  }
-}
 
 function describe(error: unknown): string {
   switch (systemCode(error)) {

@@ -1,11 +1,11 @@
 /** The libpod HTTP API on a unix socket: one small client, with timeouts and its errors translated. */
-import { Agent, type IncomingMessage, request as httpRequest } from 'node:http';
-import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
+import type { IncomingMessage } from 'node:http';
+import { FlashpodsError, messageOf } from '../../../errors.ts';
+import { Peer, wholeBody } from '../../../http/peer.ts';
 
 /** Podman 4.0 and everything later answers under this version. */
 const API_PREFIX = '/v4.0.0/libpod';
 const DEFAULT_TIMEOUT_MS = 30_000;
-const MAX_BODY_BYTES = 64 * 1024 * 1024;
 /** Connections kept open between requests; a job makes about five requests in its life. */
 const IDLE_SOCKETS = 16;
 
@@ -40,30 +40,20 @@ export interface PodmanAnswer {
  * when no whole answer came (refused, reset, too late), and the signal's reason when it was aborted.
  */
 export class PodmanClient {
-  readonly #socketPath: string;
-  readonly #agent = new Agent({ keepAlive: true, maxFreeSockets: IDLE_SOCKETS });
+  readonly #peer: Peer;
 
   constructor(socketPath: string) {
-    this.#socketPath = socketPath;
+    this.#peer = new Peer({ socketPath }, { idleConnections: IDLE_SOCKETS });
   }
 
   async call(method: string, path: string, options: CallOptions = {}): Promise<PodmanAnswer> {
-    const response = await this.#send(method, path, options);
-    const text = await wholeBody(response, path);
-    const body = parseJson(text);
-    const status = response.statusCode ?? 0;
-    if (status >= 400)
-      throw new PodmanApiError(status, complaintOf(body) ?? (text.trim() || `status ${status}`));
-    return { status, body };
+    const { status, text } = await this.#whole(method, path, options);
+    return { status, body: parseJson(text) };
   }
 
   /** The body of an answer as it is. */
   async text(method: string, path: string, options: CallOptions = {}): Promise<string> {
-    const response = await this.#send(method, path, options);
-    const text = await wholeBody(response, path);
-    const status = response.statusCode ?? 0;
-    if (status >= 400) throw new PodmanApiError(status, complaintOf(parseJson(text)) ?? text.trim());
-    return text;
+    return (await this.#whole(method, path, options)).text;
   }
 
   /** Calls and hands every JSON value of a streamed answer to `onValue`, in order. */
@@ -74,11 +64,7 @@ export class PodmanClient {
     onValue: (value: unknown) => void,
   ): Promise<void> {
     const response = await this.#send(method, path, options);
-    const status = response.statusCode ?? 0;
-    if (status >= 400) {
-      const text = await wholeBody(response, path);
-      throw new PodmanApiError(status, complaintOf(parseJson(text)) ?? text.trim());
-    }
+    if ((response.statusCode ?? 0) >= 400) await textOf(response, path, options.signal);
     let rest = '';
     try {
       for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
@@ -94,87 +80,63 @@ export class PodmanClient {
   }
 
   close(): void {
-    this.#agent.destroy();
+    this.#peer.close();
+  }
+
+  async #whole(
+    method: string,
+    path: string,
+    options: CallOptions,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    const response = await this.#send(method, path, options);
+    const text = await textOf(response, path, options.signal);
+    return { status: response.statusCode ?? 0, text };
   }
 
   async #send(method: string, path: string, options: CallOptions): Promise<IncomingMessage> {
+    const { query, body, timeoutMs = DEFAULT_TIMEOUT_MS, signal } = options;
+    const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     try {
-      return await this.#sendOnce(method, path, options);
+      return await this.#peer.send({
+        method,
+        path: API_PREFIX + path + queryString(query),
+        headers: {
+          host: 'podman',
+          ...(payload ? { 'content-type': 'application/json', 'content-length': payload.length } : {}),
+        },
+        payload,
+        // Podman has most likely ended before it read the request. But it may have begun: a start that is repeated
+        // without a look runs a short job twice.
+        repeatable: method !== 'POST',
+        deadlineMs: timeoutMs,
+        signal,
+      });
     } catch (error) {
-      if (!(error instanceof StaleConnection)) throw error;
-      // A kept connection of a Podman that has ended, most likely before it read the request. But it may have begun:
-      // a start that is repeated without a look runs a short job twice.
-      if (method === 'POST') throw noAnswer(path, error.cause);
-      return await this.#sendOnce(method, path, options);
+      signal?.throwIfAborted();
+      throw noAnswer(path, error);
     }
-  }
-
-  #sendOnce(method: string, path: string, options: CallOptions): Promise<IncomingMessage> {
-    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-    const { signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-    if (signal?.aborted) return Promise.reject(signal.reason as Error);
-    const payload = options.body === undefined ? undefined : JSON.stringify(options.body);
-    const request = httpRequest({
-      socketPath: this.#socketPath,
-      agent: this.#agent,
-      method,
-      path: API_PREFIX + path + queryString(options.query),
-      headers:
-        payload === undefined
-          ? { host: 'podman' }
-          : {
-              host: 'podman',
-              'content-type': 'application/json',
-              'content-length': Buffer.byteLength(payload),
-            },
-    });
-    const deadline = setTimeout(() => {
-      request.destroy(new Error(`no answer within ${timeoutMs} ms`));
-    }, timeoutMs);
-    const onAbort = (): void => void request.destroy(signal?.reason as Error);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    const settled = (): void => {
-      clearTimeout(deadline);
-      signal?.removeEventListener('abort', onAbort);
-    };
-    request.once('response', (response) => {
-      response.once('close', settled);
-      resolve(response);
-    });
-    request.on('error', (error) => {
-      settled();
-      if (signal?.aborted) reject(signal.reason as Error);
-      else if (request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? ''))
-        reject(new StaleConnection(error));
-      else reject(noAnswer(path, error));
-    });
-    request.end(payload);
-    return promise;
-  }
-}
-
-class StaleConnection extends Error {
-  constructor(cause: Error) {
-    super('the connection was closed by its other end', { cause });
   }
 }
 
 const noAnswer = (path: string, cause: unknown): FlashpodsError =>
   new FlashpodsError('container_error', `Podman did not answer ${path}: ${messageOf(cause)}`, { cause });
 
-async function wholeBody(response: IncomingMessage, path: string): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+/** @throws PodmanApiError from 400 on */
+async function textOf(
+  response: IncomingMessage,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  let text: string;
   try {
-    for await (const chunk of response as AsyncIterable<Buffer>) {
-      bytes += chunk.length;
-      if (bytes > MAX_BODY_BYTES) throw new Error(`the answer is larger than ${MAX_BODY_BYTES} bytes`);
-      chunks.push(chunk);
-    }
+    text = (await wholeBody(response)).toString('utf8');
   } catch (error) {
+    signal?.throwIfAborted();
     throw noAnswer(path, error);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  const status = response.statusCode ?? 0;
+  if (status < 400) return text;
+  throw new PodmanApiError(status, complaintOf(parseJson(text)) ?? (text.trim() || `status ${status}`));
 }
 
 function parseJson(text: string): unknown {
