@@ -19,8 +19,8 @@ const NOTES: Readonly<Record<FieldOption['value'], string>> = {
   whole: '',
   flag: '',
   gigabytes: '',
-  minutes: '; minutes unless it says 90m or 2h',
-  seconds: '; seconds unless it says 5m',
+  minutes: '; 90m and 2h are taken, too',
+  seconds: '; 5m and 1h are taken, too',
   pairs: '; repeatable',
 };
 

@@ -5,17 +5,17 @@
 import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { newJobId } from '../ids.ts';
 import type { Logger } from '../observability/logger.ts';
-import { type Amount, amountOf, fits, inApiUnits, inWords, NOTHING } from './amount.ts';
+import { amountOf, NOTHING } from './amount.ts';
 import type { JobLimits } from './description/limits.ts';
 import type { JobRequest, JobSpec } from './description/types.ts';
 import type { Job } from './job.ts';
 import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
 import { hashSpec, specOf, toJobSpec } from './request.ts';
+import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './room.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
-import { lowerDefaults } from './smaller-defaults.ts';
 import type { JobStore } from './store.ts';
-import { refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
+import { refuseBeyond } from '../tenants/tenant.ts';
 import type { TenantRegistry } from '../tenants/tenants.ts';
 import { type Wait, waitUnknown } from './wait.ts';
 
@@ -115,13 +115,13 @@ export class JobService {
     key: { readonly clientJobId: string | null; readonly requestHash: string },
   ): Promise<{ job: Job; created: boolean }> {
     const wanted = amountOf(spec);
-    await this.#refuseUnsatisfiable(wanted);
+    refuseUnsatisfiable(await this.#r.hosts.known(), wanted);
     const { limits } = (await this.#r.tenants.inForce()).of(owner);
     // What one job alone goes beyond it would wait for in vain.
     refuseBeyond({ ...limits, runningJobs: null }, { jobs: 0, ...NOTHING }, wanted);
     if (spec.whenBusy === 'reject') {
-      await this.#refuseHolding(owner, limits, wanted);
-      await this.#refuseBusy(wanted);
+      await refuseHolding(this.#r.queue, owner, limits, wanted);
+      await refuseBusy(this.#r.queue, wanted);
     }
     const row = { ...spec, ...key, id: newJobId(), owner };
     const { job, created } = await this.#r.store.create(row, limits.queuedJobs);
@@ -301,54 +301,6 @@ export class JobService {
   usage(): Promise<ReadonlyMap<string, OwnerUsage>> {
     return this.#r.queue.usage();
   }
-
-  async #refuseUnsatisfiable(wanted: Amount): Promise<void> {
-    const known = await this.#r.hosts.known();
-    if (known.length === 0) return;
-    if (known.some(({ capacity }) => fits(capacity, wanted))) return;
-    const largest = known.reduce((a, b) => (b.capacity.cpusMilli > a.capacity.cpusMilli ? b : a)).capacity;
-    throw new FlashpodsError(
-      'unsatisfiable_resources',
-      `No host has ${inWords(wanted)}; the largest has ${inWords(largest)}.`,
-      {
-        details: {
-          requested: inApiUnits(wanted),
-          hosts: known.map((host) => ({ name: host.name, ...inApiUnits(host.capacity) })),
-        },
-      },
-    );
-  }
-
-  /** @throws FlashpodsError quota_exceeded when the job could not start beside what its owner's others hold */
-  async #refuseHolding(owner: string, limits: TenantLimits, wanted: Amount): Promise<void> {
-    if (limits.runningJobs === null && limits.cpus === null && limits.memoryGb === null) return;
-    const used = (await this.#r.queue.usage().catch(queueAway)).get(owner);
-    refuseBeyond(limits, { jobs: used?.runningJobs ?? 0, ...(used ?? NOTHING) }, wanted);
-  }
-
-  async #refuseBusy(wanted: Amount): Promise<void> {
-    const report = await this.#r.queue.capacity().catch(queueAway);
-    const up = report.hosts.filter((host) => host.state === 'up');
-    const roomy = up.some(({ free }) => fits(free, wanted));
-    if (roomy && report.queue.length === 0) return;
-    const best = up.reduce<(typeof up)[number] | null>(
-      (a, b) => (a && a.free.cpusMilli >= b.free.cpusMilli ? a : b),
-      null,
-    );
-    throw new FlashpodsError('insufficient_resources', 'There is no room for this job at the moment.', {
-      details: {
-        requested: inApiUnits(wanted),
-        available: inApiUnits(best?.free ?? NOTHING),
-        host_capacity: inApiUnits(best?.capacity ?? NOTHING),
-        running_jobs: report.hosts.reduce((sum, host) => sum + host.runningJobs, 0),
-      },
-    });
-  }
-}
-
-function queueAway(cause: unknown): never {
-  const message = 'The queue is away, so nobody can say whether there is room.';
-  throw new FlashpodsError('service_unavailable', message, { cause });
 }
 
 /** @throws FlashpodsError idempotency_key_reused */

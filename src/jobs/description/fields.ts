@@ -121,7 +121,7 @@ export const FIELDS = {
   },
   writable: {
     schema: (s) => s.flag(),
-    meaning: 'let the command write in /work, in a layer of its own: the upload stays as it is',
+    meaning: 'let the command write in /work; the upload stays as it is',
     of: ['worker'],
     default: false,
     stored: 'flag',
@@ -131,7 +131,7 @@ export const FIELDS = {
   },
   image: {
     schema: (s) => s.image(),
-    meaning: 'image to run in; that of an agent has the agent as its entrypoint',
+    meaning: 'image to run in (of an agent: with the agent as its entrypoint)',
     setting: 'image',
     wrong: 'invalid_image',
     option: { flags: '--image <image>', value: 'text' },
@@ -155,7 +155,7 @@ export const FIELDS = {
   },
   timeout_minutes: {
     schema: (s) => s.whole(),
-    meaning: 'the job is ended after so many minutes',
+    meaning: 'longest run, in minutes; then the job is ended',
     range: { worker: { default: 30, max: 120 }, agent: { default: 60, max: 120 } },
     wrong: 'invalid_timeout',
     option: { flags: '--timeout <time>', value: 'minutes' },
@@ -191,13 +191,13 @@ export const FIELDS = {
   },
   max_queue_seconds: {
     schema: (s) => s.whole(31_536_000),
-    meaning: 'give up when the job has not started after so many seconds',
+    meaning: 'longest wait for a start, in seconds; then the job fails',
     default: null,
     option: { flags: '--max-queue <time>', value: 'seconds' },
   },
   labels: {
     schema: (s) => s.labels(),
-    meaning: 'names and values to find jobs by, and to cancel several',
+    meaning: 'names and values to find jobs by',
     default: {},
     stored: 'json',
     option: { flags: '-l, --label <key=value>', value: 'pairs' },
