@@ -1,22 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { it } from 'mocha';
 import { dispatchId } from '../../src/ids.ts';
 import { eventually } from '../support/eventually.ts';
-import { TestRedis } from '../support/redis.ts';
-import { Installation } from './installation.ts';
+import { describeQueues } from './describe-queues.ts';
 
-describe('the consumer of a host', () => {
-  let redis: TestRedis;
-  let here: Installation;
-  before(async () => {
-    redis = await TestRedis.start();
-  });
-  after(() => redis.stop());
-  beforeEach(async () => {
-    here = await Installation.open(redis);
-  });
-  afterEach(() => here.close());
-
+describeQueues('the consumer of a host', (here) => {
   const add = (jobId: string, epoch = 1) =>
     here.resources.queues.run('a').add('dispatch', { jobId, epoch }, { jobId: dispatchId(jobId, epoch) });
   const state = (jobId: string) => here.resources.queues.run('a').getJobState(dispatchId(jobId, 1));
@@ -140,14 +128,14 @@ describe('the consumer of a host', () => {
     const consumer = here.consumer('a', () => new Promise(() => undefined));
     await add('j');
     await eventually('it is held', () => consumer.held.length === 1);
-    await redis.halt();
+    await here.redis.halt();
     try {
       await eventually('the outage is noticed', () => here.resources.connection.status !== 'ready');
       const begun = performance.now();
       await consumer.detach();
       assert.ok(performance.now() - begun < 5_000);
     } finally {
-      await redis.start();
+      await here.redis.start();
     }
   });
 
@@ -203,7 +191,7 @@ describe('the consumer of a host', () => {
     here.consumer('a', async () => ({ status: 'completed', exitCode: 0 }));
     await add('j');
     await eventually('it is done', async () => (await state('j')) === 'completed');
-    await redis.outage(1_000);
+    await here.redis.outage(1_000);
     await eventually('the queue takes it', () => add('k').then(() => true));
     await eventually('it is done', async () => (await state('k')) === 'completed');
   });

@@ -6,11 +6,13 @@ import { join } from 'node:path';
 import { Dispatcher } from '../../queues/dispatcher.ts';
 import { type HostConsumer, type OnDispatch, startHostConsumer } from '../../queues/host-consumer.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
+import type { Reservation } from '../../queues/semaphore/farm-view.ts';
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
+import { dispatchId } from '../../src/ids.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { NewJob } from '../../src/jobs/store.ts';
 import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
@@ -36,12 +38,12 @@ export class Installation implements JobStores {
   readonly tenants: Tenants;
   readonly resources: QueueResources;
   readonly #dir: string;
-  readonly #redis: TestRedis;
+  readonly redis: TestRedis;
   readonly #toClose: (() => Promise<void>)[] = [];
 
   private constructor(dir: string, redis: TestRedis, database: Database) {
     this.#dir = dir;
-    this.#redis = redis;
+    this.redis = redis;
     this.database = database;
     ({ store: this.store, queries: this.queries, journal: this.journal } = jobStores(database));
     this.hosts = new KnexHostStore(database, 0);
@@ -63,13 +65,13 @@ export class Installation implements JobStores {
 
   /** What another process needs to take part. */
   get address(): { redisUrl: string; prefix: string; dbPath: string } {
-    return { redisUrl: this.#redis.url, prefix: this.prefix, dbPath: join(this.#dir, 'db') };
+    return { redisUrl: this.redis.url, prefix: this.prefix, dbPath: join(this.#dir, 'db') };
   }
 
   /** What one process of the installation has of Redis. */
   process(): QueueResources {
     const resources = createQueueResources({
-      redisUrl: this.#redis.url,
+      redisUrl: this.redis.url,
       prefix: this.prefix,
       logger: silent,
       startAllowanceMs: 0,
@@ -157,6 +159,53 @@ export class Installation implements JobStores {
     const row = await this.queries.get(id);
     if (!row) throw new Error(`no row ${id}`);
     return row;
+  }
+
+  async status(job: Job): Promise<string> {
+    return (await this.row(job.id)).status;
+  }
+
+  becomes(job: Job, wanted: string): Promise<boolean> {
+    return eventually(`the job is ${wanted}`, async () => (await this.status(job)) === wanted);
+  }
+
+  /** State of the dispatch in the host's queue. */
+  inRunQueue(job: Job, host: string, epoch = 1): Promise<string> {
+    return this.resources.queues.run(host).getJobState(dispatchId(job.id, epoch));
+  }
+
+  async held(): Promise<readonly Reservation[]> {
+    return (await this.resources.semaphore.view()).reservations;
+  }
+
+  /** As after a restoration: dispatch may begin. */
+  async declareWhole(): Promise<void> {
+    await this.resources.semaphore.restoring('t');
+    await this.resources.semaphore.found('t');
+  }
+
+  /** The first step of a dispatch. */
+  reserve(job: Job, host: string, epoch = 1): Promise<void> {
+    return this.resources.semaphore.reserve({
+      jobId: job.id,
+      epoch,
+      host,
+      owner: job.owner,
+      cpusMilli: 1_000,
+      memoryMib: 1_024,
+      endsBy: null,
+      ticket: 't',
+    });
+  }
+
+  /** The second step of a dispatch. */
+  setStarting(job: Job, host: string, epoch = 1): Promise<Job | null> {
+    return this.store.transition(job.id, {
+      from: ['queued'],
+      to: 'starting',
+      patch: { host, epoch, startingAt: Date.now() },
+      actor: 'test',
+    });
   }
 
   /** A processor that claims, runs nothing, and ends the job; `during` is the command. */

@@ -1,25 +1,13 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { it } from 'mocha';
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { amountOf, inApiUnits, NOTHING } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { eventually } from '../support/eventually.ts';
-import { TestRedis } from '../support/redis.ts';
-import { Installation } from './installation.ts';
+import { describeQueues } from './describe-queues.ts';
 
-describe('the intake', () => {
-  let redis: TestRedis;
-  let here: Installation;
-  before(async () => {
-    redis = await TestRedis.start();
-  });
-  after(() => redis.stop());
-  beforeEach(async () => {
-    here = await Installation.open(redis);
-  });
-  afterEach(() => here.close());
-
+describeQueues('the intake', (here) => {
   const shown = async (): Promise<(string | undefined)[]> =>
     (await here.resources.queues.intake.getPrioritized()).map((entry) => entry.id);
 
@@ -285,10 +273,10 @@ describe('the intake', () => {
 
   it('can be made before Redis is there', async () => {
     const job = await here.submit({ enqueue: false });
-    await redis.halt();
+    await here.redis.halt();
     const early = here.process();
     await assert.rejects(early.queue.enqueue(job), FlashpodsError);
-    await redis.start();
+    await here.redis.start();
     await eventually('the queue works', () =>
       early.queue.enqueue(job).then(
         () => true,
@@ -300,7 +288,7 @@ describe('the intake', () => {
 
   it('refuses at once while Redis is away, and works when it is back', async () => {
     const job = await here.submit();
-    await redis.halt();
+    await here.redis.halt();
     await eventually('the outage is noticed', () => here.resources.connection.status !== 'ready');
     const begun = performance.now();
     await assert.rejects(
@@ -310,7 +298,7 @@ describe('the intake', () => {
     await assert.rejects(here.resources.queue.capacity(), FlashpodsError);
     here.resources.announcements.announce(job.id, 'a');
     assert.ok(performance.now() - begun < 500);
-    await redis.start();
+    await here.redis.start();
     await eventually('the queue works again', () => here.resources.queue.enqueue(job).then(() => true));
     assert.equal(await here.resources.waiting.place(job.id), 1);
   });

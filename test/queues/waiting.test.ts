@@ -1,26 +1,14 @@
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
+import { it } from 'mocha';
 import { QueueTimeouts } from '../../queues/queue-timeouts.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { Wait } from '../../src/jobs/wait.ts';
 import { eventually } from '../support/eventually.ts';
-import { TestRedis } from '../support/redis.ts';
-import { Installation } from './installation.ts';
+import { describeQueues } from './describe-queues.ts';
 
 const NO_ROOM = /^Waiting for 2 cpus and 2 GB: a has 0 cpus and 0 GB free\. /;
 
-describe('what a waiting job is told', () => {
-  let redis: TestRedis;
-  let here: Installation;
-  before(async () => {
-    redis = await TestRedis.start();
-  });
-  after(() => redis.stop());
-  beforeEach(async () => {
-    here = await Installation.open(redis);
-  });
-  afterEach(() => here.close());
-
+describeQueues('what a waiting job is told', (here) => {
   const wait = async (job: Job): Promise<Wait | undefined> =>
     (await here.resources.queue.waits([await here.row(job.id)]))[0];
   const told = (job: Job, reason: RegExp) =>

@@ -123,7 +123,7 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     marker: 'restoration-waits',
     promise: 'restoration: dispatch waits for the hosts',
-    spec: DISPATCHER,
+    spec: 'test/queues/dispatcher-outages.test.ts',
     test: 'lost its data, waits for the hosts and starts jobs in their old order',
   },
   {
@@ -143,7 +143,7 @@ export const QUEUE_GUARDS: readonly Guard[] = [
     marker: 'half-done-dispatch',
     promise: 'sweeper: finishes what a dispatcher left between two steps',
     without: 'if (own && host.leaseLive) return;',
-    spec: DISPATCHER,
+    spec: 'test/queues/dispatcher-crashes.test.ts',
     test: 'after the compare-and-set',
   },
   {
