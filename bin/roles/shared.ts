@@ -15,8 +15,10 @@ import type { StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { TenantLimits } from '../../src/tenants/tenant.ts';
 import { Tenants } from '../../src/tenants/tenants.ts';
+import { uploadLimits } from '../../src/uploads/limits.ts';
 import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
-import { uploadLimits, UploadService } from '../../src/uploads/service.ts';
+import { RsyncAccess } from '../../src/uploads/rsync/access.ts';
+import { UploadService } from '../../src/uploads/service.ts';
 import type { SnapshotStore } from '../../src/uploads/snapshot-store.ts';
 import { treeIds } from '../../src/uploads/tree.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
@@ -56,8 +58,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     snapshots,
     incomingPath: join(config.uploadsPath, 'incoming'),
     limits: uploadLimits(config),
-    ids,
-    rsyncPath: rsyncPath(config),
+    rsync: new RsyncAccess(rsyncPath(config), ids, logger),
     logger,
   });
   const tenants = new Tenants({

@@ -1,6 +1,7 @@
 import { FlashpodsError } from '../errors.ts';
 import { TERMINAL_STATES } from '../jobs/states.ts';
-import type { Upload, UploadState, UploadStore } from '../uploads/upload.ts';
+import type { UploadStore } from '../uploads/upload-store.ts';
+import type { Upload, UploadState } from '../uploads/upload.ts';
 import { type Database, isUniqueViolation } from './database.ts';
 
 interface UploadRow {
@@ -33,7 +34,7 @@ const toUpload = (row: UploadRow): Upload => ({
   baseId: row.base_id,
 });
 
-/** {@link UploadStore} on knex. What a job does with its upload stands in `upload-attachment.ts`. */
+/** {@link UploadStore} on knex. What a job does with its upload is in upload-attachment. */
 export class KnexUploadStore implements UploadStore {
   readonly #db: Database;
 

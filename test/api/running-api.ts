@@ -29,7 +29,10 @@ import { type RsyncDaemon, startRsyncDaemon } from '../../src/uploads/rsync/daem
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
 import { LocalLogStore } from '../../src/logs/local-log-store.ts';
 import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
-import { type UploadLimits, UploadService } from '../../src/uploads/service.ts';
+import type { UploadLimits } from '../../src/uploads/limits.ts';
+import { RsyncAccess } from '../../src/uploads/rsync/access.ts';
+import { NO_RSYNC } from '../../src/uploads/rsync/rsync.ts';
+import { UploadService } from '../../src/uploads/service.ts';
 import { treeIds } from '../../src/uploads/tree.ts';
 import { Caller } from '../support/http.ts';
 import { LIMITS } from '../support/jobs.ts';
@@ -111,8 +114,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     snapshots: new LocalSnapshotStore(join(directory.path, 'uploads', 'snapshots'), ids),
     incomingPath: join(directory.path, 'uploads', 'incoming'),
     limits: { ...GENEROUS, ...options.limits },
-    ids,
-    ...(rsync ? { rsyncPath } : {}),
+    rsync: rsync ? new RsyncAccess(rsyncPath, ids, logger) : NO_RSYNC,
     logger,
   });
   const transfers = uploads.watchTransfers();

@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
+import { NO_RSYNC } from '../../src/uploads/rsync/rsync.ts';
 import { UploadService } from '../../src/uploads/service.ts';
 import { treeIds } from '../../src/uploads/tree.ts';
 import { eventually } from '../support/eventually.ts';
@@ -449,7 +450,7 @@ describe('uploads', () => {
       snapshots: new LocalSnapshotStore(path('snapshots'), null),
       incomingPath: path('incoming'),
       limits: { ...GENEROUS, totalBytes: 30_000 },
-      ids: null,
+      rsync: NO_RSYNC,
       logger: silent,
     });
     await assert.rejects(restarted.receive(third, null, Readable.from([tar]), 'identity'), {
@@ -565,7 +566,7 @@ describe('uploads', () => {
       snapshots: new LocalSnapshotStore(path('snapshots'), treeIds(1_000_000)),
       incomingPath: path('incoming'),
       limits: GENEROUS,
-      ids: treeIds(1_000_000),
+      rsync: NO_RSYNC,
       logger: silent,
     });
     const id = await open();

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { RsyncTarget } from '../../../src/uploads/service.ts';
+import type { RsyncTarget } from '../../../src/uploads/rsync/rsync.ts';
 import type { Upload } from '../../../src/uploads/upload.ts';
 import { isoTime, isoTimeOrNull } from '../time.ts';
 import type { createdUploadSchema, uploadSchema } from './schema.ts';

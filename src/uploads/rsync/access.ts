@@ -8,55 +8,51 @@
  *             secrets         `user:password`, a line for each upload that takes files
  *             trees/<user>    → the directory of an upload that takes files; the daemon's module is this link
  *             bases/<user>    → the snapshot that it begins with
- *             writers/<user>  pid and start time of the connection that was let in last
+ *             writers/<user>  pid and start time of the connection that came last
  *             answers/<user>  what the service says to it: `ok <bytes of a file>` or `no <why>`
  * ```
  *
- * Closing an upload removes its link first and looks for writers afterwards; the gate claims first and looks at the
- * link afterwards. So nobody slips through between the two.
+ * Closing an upload removes its link first and looks for writers afterwards; the gate writes the connection down as the
+ * writer first and looks at the link afterwards. So nobody slips through between the two.
  */
 import { createHmac, randomBytes } from 'node:crypto';
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { linkSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { systemCode } from '../../errors.ts';
+import { ifThere } from '../../files/if-missing.ts';
+import { writeWholeSync } from '../../files/write-whole.ts';
 import { isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.ts';
-import { bytesWrittenBy, endAll, family } from './processes.ts';
+import type { Logger } from '../../observability/logger.ts';
+import type { TreeIds } from '../tree.ts';
 import { daemonAddress } from './daemon.ts';
-
-export interface RsyncCredentials {
-  readonly user: string;
-  readonly password: string;
-}
-
-export interface RsyncWriter {
-  readonly uploadId: string;
-  /** The connection, to tell one from the next. */
-  readonly connection: ProcessIdentity;
-  /** Whether the service has let it in. */
-  readonly answered: boolean;
-}
+import { bytesWrittenBy, endAll, family } from './processes.ts';
+import type { Rsync, RsyncCredentials, RsyncWriter, TransferRules } from './rsync.ts';
+import { type Connections, TransferWatch } from './transfer-watch.ts';
 
 /** Users end in the upload's id, so that the id needs no second place; what is before it can't be guessed. */
 const USER = /^u[0-9a-f]{16}-(upload_[a-z0-9-]{12})$/;
 
-export class RsyncAccess {
+export class RsyncAccess implements Rsync, Connections {
   readonly #directory: string;
-  readonly #owner: { readonly uid: number; readonly gid: number } | null;
+  readonly #ids: TreeIds | null;
+  readonly #logger: Logger;
   #key: Buffer | null = null;
 
-  /** @param owner ids that trees are given to while files come; null: they stay ours */
-  constructor(directory: string, owner: { uid: number; gid: number } | null) {
+  /**
+   * @param directory of the daemon of this machine, which need not run
+   * @param ids that trees are given to while files come; null: they stay ours
+   */
+  constructor(directory: string, ids: TreeIds | null, logger: Logger) {
     this.#directory = directory;
-    this.#owner = owner;
+    this.#ids = ids;
+    this.#logger = logger;
   }
 
-  /** Whether the daemon changes symlinks' targets: it can't lock a writer into a tree unless it is root. */
   get munges(): boolean {
     return process.getuid?.() !== 0 && !this.#isUnused();
   }
 
-  /** `HOST:PORT` of the daemon, or null when there is none. */
   get address(): string | null {
     return daemonAddress(this.#directory);
   }
@@ -70,79 +66,68 @@ export class RsyncAccess {
     };
   }
 
-  /** Lets the upload's user write into `tree`, which begins as a copy of `base`. Can be called again. */
   open(id: string, tree: string, base: string | null): void {
     const { user } = this.credentialsOf(id);
     for (const name of ['trees', 'bases', 'writers', 'answers']) {
       mkdirSync(this.#path(name), { recursive: true, mode: 0o700 });
     }
     mkdirSync(tree, { recursive: true, mode: 0o755 });
-    if (this.#owner) chownSync(tree, this.#owner.uid, this.#owner.gid);
+    if (this.#ids) chownSync(tree, this.#ids.uid, this.#ids.gid);
     if (base !== null) link(base, this.#path('bases', user));
     link(tree, this.#path('trees', user));
     this.#writeSecrets();
   }
 
-  /** Lets nobody in any longer, and ends who is in; when it returns nothing writes into the tree through rsync. */
   async close(id: string, tree: string): Promise<void> {
     if (this.#isUnused()) return;
     const { user } = this.credentialsOf(id);
     rmSync(this.#path('trees', user), { force: true });
     this.#writeSecrets();
-    // Whoever was let in has claimed, dead or alive.
+    // Each connection that was admitted has written its name there, dead or alive.
     if (!existsSync(this.#path('writers', user))) return;
-    await endAll(() => family(this.#claim(user), tree, 'rsync'));
+    await endAll(() => family(this.#writer(user), tree, 'rsync'));
   }
 
-  /** After {@link close}, when the upload takes no more files. */
   forget(id: string): void {
     if (this.#isUnused()) return;
     const { user } = this.credentialsOf(id);
     for (const name of ['bases', 'writers', 'answers']) rmSync(this.#path(name, user), { force: true });
   }
 
-  /** Uploads that somebody may write into. */
-  opened(): string[] {
-    return this.#users('trees').map(uploadOf);
-  }
-
-  /** Connections that want to write, or do. */
   writers(): RsyncWriter[] {
     const answers = new Set(this.#users('answers'));
     return this.#users('writers').flatMap((user) => {
-      const connection = this.#claim(user);
+      const connection = this.#writer(user);
       return connection ? [{ uploadId: uploadOf(user), connection, answered: answers.has(user) }] : [];
     });
   }
 
-  /** @param verdict the largest file in bytes, or a sentence that refuses */
   answer(id: string, verdict: number | string): void {
     const { user } = this.credentialsOf(id);
     const text = typeof verdict === 'number' ? `ok ${verdict}` : `no ${verdict}`;
-    writeWhole(this.#path('answers', user), `${text}\n`);
+    writeWholeSync(this.#path('answers', user), `${text}\n`);
   }
 
   isWriting(id: string): boolean {
-    return !this.#isUnused() && this.#claim(this.credentialsOf(id).user) !== null;
+    return !this.#isUnused() && this.#writer(this.credentialsOf(id).user) !== null;
   }
 
-  /** Bytes that a connection's processes have written so far, at least those that went into files. */
   bytesWritten({ connection }: RsyncWriter, tree: string): number {
     return bytesWrittenBy(family(connection, tree, 'rsync'));
   }
 
-  /** The living connection that the gate let claim. */
-  #claim(user: string): ProcessIdentity | null {
-    let text: string;
-    try {
-      text = readFileSync(this.#path('writers', user), 'utf8');
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return null;
-      throw error;
-    }
-    const [pid, startTicks] = text.trim().split(' ');
-    const claimed = { pid: Number(pid), startTicks: startTicks ?? '' };
-    return isAlive(claimed) ? claimed : null;
+  watch(rules: TransferRules): { stop(): Promise<void> } {
+    const watch = new TransferWatch(this, rules, this.#logger);
+    watch.start();
+    return watch;
+  }
+
+  /** The living connection that the gate has made the upload's writer. */
+  #writer(user: string): ProcessIdentity | null {
+    const text = ifThere(() => readFileSync(this.#path('writers', user), 'utf8'), '');
+    const [pid, startTicks = ''] = text.trim().split(' ');
+    const writer = { pid: Number(pid), startTicks };
+    return startTicks !== '' && isAlive(writer) ? writer : null;
   }
 
   /** Written from what is open, until it still is when it was written: other processes do the same. */
@@ -151,30 +136,19 @@ export class RsyncAccess {
       const users = this.#users('trees').sort();
       const text = users.map((user) => `${user}:${this.credentialsOf(uploadOf(user)).password}\n`).join('');
       if (text === written && text !== '') return;
-      writeWhole(this.#path('secrets'), text);
+      writeWholeSync(this.#path('secrets'), text);
       if (text === '') return;
       written = text;
     }
   }
 
   #users(name: string): string[] {
-    try {
-      return readdirSync(this.#path(name)).filter((entry) => USER.test(entry));
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return [];
-      throw error;
-    }
+    return ifThere(() => readdirSync(this.#path(name)), []).filter((entry) => USER.test(entry));
   }
 
   /** Nothing was ever opened here. */
   #isUnused(): boolean {
-    try {
-      readdirSync(this.#path('trees'));
-      return false;
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return true;
-      throw error;
-    }
+    return !existsSync(this.#path('trees'));
   }
 
   #readKey(): Buffer {
@@ -210,11 +184,4 @@ function link(target: string, path: string): void {
     rmSync(path, { force: true });
     symlinkSync(target, path);
   }
-}
-
-/** Readers see the old or the new text. */
-function writeWhole(path: string, text: string): void {
-  const draft = `${path}.${process.pid}.new`;
-  writeFileSync(draft, text, { mode: 0o600 });
-  renameSync(draft, path);
 }

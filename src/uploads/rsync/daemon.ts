@@ -4,22 +4,14 @@
  * given its privileges up, else it makes symlinks harmless.
  */
 import { spawn } from 'node:child_process';
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../errors.ts';
+import { readJsonFile, writeJsonFile } from '../../files/json-file.ts';
 import { once } from '../../lifecycle/once.ts';
 import { identify, isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.ts';
 import type { Logger } from '../../observability/logger.ts';
@@ -111,7 +103,7 @@ export async function startRsyncDaemon(options: RsyncDaemonOptions): Promise<Rsy
     const keeper = identify(process.pid);
     if (ended || !id || !keeper) throw new Error(`rsync --daemon ended at its start; ${log} says why`);
     const address = `${host}:${port}`;
-    writeRecord(directory, { daemon: id, keeper, address });
+    writeJsonFile(join(directory, 'daemon.json'), { daemon: id, keeper, address });
     return { host, port, pid: id.pid, exited, stop };
   } catch (error) {
     if (id) await stop();
@@ -221,17 +213,6 @@ async function endLeftover(directory: string, logger: Logger): Promise<void> {
 }
 
 function readRecord(directory: string): DaemonRecord | null {
-  try {
-    const record = JSON.parse(readFileSync(join(directory, 'daemon.json'), 'utf8')) as Partial<DaemonRecord>;
-    return record.daemon && record.keeper ? (record as DaemonRecord) : null;
-  } catch (error) {
-    if (error instanceof SyntaxError || systemCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-function writeRecord(directory: string, record: DaemonRecord): void {
-  const file = join(directory, 'daemon.json');
-  writeFileSync(`${file}.new`, JSON.stringify(record), { mode: 0o600 });
-  renameSync(`${file}.new`, file);
+  const record = readJsonFile(join(directory, 'daemon.json')) as Partial<DaemonRecord> | null;
+  return record?.daemon && record.keeper ? (record as DaemonRecord) : null;
 }

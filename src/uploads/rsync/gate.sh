@@ -1,13 +1,13 @@
 #!/bin/sh
-# Run by the rsync daemon before a transfer, outside of its chroot (`pre-xfer exec`): lets one writer at a time into
-# an upload, and only one that the service has looked at. What it prints is shown to the client.
+# Run by the rsync daemon before a transfer, outside of its chroot (`pre-xfer exec`): admits one writer at a
+# time to an upload, and only one that the service has looked at. What it prints is shown to the client.
 #
 #   $1 directory of the daemon (see access.ts)   $2 uid:gid that the files belong to, or -
 #   RSYNC_USER_NAME, RSYNC_PID: of the connection
 set -eu
 umask 077
 dir=$1 owner=$2 user=$RSYNC_USER_NAME
-claim=$dir/writers/$user
+writer=$dir/writers/$user
 answer=$dir/answers/$user
 
 # Clock ticks since boot at which a living process was started.
@@ -18,23 +18,23 @@ start_of() {
   if [ "$1" != Z ]; then echo "${20}"; fi
 }
 refuse() {
-  rm -f "$claim"
+  rm -f "$writer"
   echo "$1"
   exit 1
 }
 
-exec 9>"$dir/claims.lock"
+exec 9>"$dir/admission.lock"
 flock 9
-if [ -e "$claim" ]; then
-  read -r pid start <"$claim"
+if [ -e "$writer" ]; then
+  read -r pid start <"$writer"
   if [ "$(start_of "$pid")" = "$start" ]; then
     echo 'Another transfer into this upload is under way; one at a time.'
     exit 1
   fi
 fi
 rm -f "$answer"
-echo "$RSYNC_PID $(start_of "$RSYNC_PID")" >"$claim.new"
-mv "$claim.new" "$claim"
+echo "$RSYNC_PID $(start_of "$RSYNC_PID")" >"$writer.new"
+mv "$writer.new" "$writer"
 exec 9>&-
 
 # The service answers within milliseconds; without one nobody would see to the limits.
@@ -47,7 +47,7 @@ done
 read -r verdict rest <"$answer"
 if [ "$verdict" != ok ]; then refuse "$rest"; fi
 
-# After the claim, which whoever closes the upload looks for after the link is gone.
+# After the writer's name is written: who closes the upload looks for that after the link is gone.
 if ! tree=$(readlink "$dir/trees/$user"); then refuse 'This upload takes no files now.'; fi
 
 # The connection stands in the directory already, so that it is filled and not replaced.

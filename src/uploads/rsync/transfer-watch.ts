@@ -1,33 +1,34 @@
-/** Lets rsync connections in, and measures what they bring while they bring it. */
+/** Admits connections of rsync, and measures what they bring while they bring it. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { once } from '../../lifecycle/once.ts';
 import type { Logger } from '../../observability/logger.ts';
-import type { RsyncAccess, RsyncWriter } from './access.ts';
+import type { RsyncWriter, TransferRules } from './rsync.ts';
 
 const IDLE_MS = 50;
 /** While somebody writes: what can come between two looks goes over the limit unnoticed. */
 const BUSY_MS = 20;
 
-/** What the watch asks and tells; both know the upload by its id. */
-export interface TransferRules {
-  tree(id: string): string;
-  /** The largest file in bytes, or a sentence that refuses the connection. */
-  admit(id: string): Promise<number | string>;
-  /** @returns whether the tree was measured, so that growth counts from here */
-  look(id: string, grownBytes: number | null): Promise<boolean>;
+/** Connections of rsync as the daemon's gate lists them. */
+export interface Connections {
+  /** Those that want to write, or do. */
+  writers(): readonly RsyncWriter[];
+  /** @param verdict the largest file in bytes, or a sentence that refuses */
+  answer(id: string, verdict: number | string): void;
+  /** Bytes that a connection's processes have written so far, at least those that went into files. */
+  bytesWritten(writer: RsyncWriter, tree: string): number;
 }
 
 export class TransferWatch {
-  readonly #access: RsyncAccess;
+  readonly #connections: Connections;
   readonly #rules: TransferRules;
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
-  /** Transfers that were let in, with what they had written when their tree was last measured. */
+  /** Transfers that were admitted, with what they had written when their tree was last measured. */
   readonly #known = new Map<string, { connection: string; writtenBytes: number }>();
   #loop: Promise<void> | null = null;
 
-  constructor(access: RsyncAccess, rules: TransferRules, logger: Logger) {
-    this.#access = access;
+  constructor(connections: Connections, rules: TransferRules, logger: Logger) {
+    this.#connections = connections;
     this.#rules = rules;
     this.#logger = logger;
   }
@@ -47,10 +48,10 @@ export class TransferWatch {
     while (!signal.aborted) {
       let busy = false;
       try {
-        const writers = this.#access.writers();
+        const writers = this.#connections.writers();
         busy = writers.length > 0;
         await this.#lookAfterEnded(writers);
-        // At once: an upload that is measured must not keep another from being let in.
+        // At once: an upload that is measured must not keep another from being admitted.
         await Promise.all(writers.map((writer) => this.#one(writer)));
       } catch (error) {
         this.#logger.error({ err: error }, 'watching transfers by rsync failed; trying again');
@@ -74,10 +75,10 @@ export class TransferWatch {
       const verdict = await this.#rules.admit(id);
       // Known before it may begin: not even the shortest transfer goes unmeasured.
       if (typeof verdict === 'number') this.#known.set(id, { connection: keyOf(writer), writtenBytes: 0 });
-      this.#access.answer(id, verdict);
+      this.#connections.answer(id, verdict);
       return;
     }
-    const writtenBytes = this.#access.bytesWritten(writer, this.#rules.tree(id));
+    const writtenBytes = this.#connections.bytesWritten(writer, this.#rules.tree(id));
     const known = this.#known.get(id);
     const grown = known?.connection === keyOf(writer) ? Math.max(0, writtenBytes - known.writtenBytes) : null;
     if (await this.#rules.look(id, grown)) {

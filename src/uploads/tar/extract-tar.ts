@@ -8,12 +8,11 @@ import type { Header } from 'tar-stream';
 import { FlashpodsError, systemCode } from '../../errors.ts';
 import { Directory, bytesOfName, rawName } from '../../trees/directory.ts';
 import type { RawName } from '../../trees/directory.ts';
+import { MAX_FILES } from '../limits.ts';
 import { MAX_TREE_DEPTH, checkSymlink, isInTheWay, showName, symlinkProblem } from '../tree.ts';
 
 const MAX_SEGMENT_BYTES = 255;
 const MAX_PATH_BYTES = 4000;
-/** Entries of one upload. */
-export const MAX_FILES = 500_000;
 /** Two blocks of zeros end a tar; without them it may have been cut off between two entries. */
 const END_BYTES = 1024;
 /** What a tar may hold besides content: header, long name and pax fields of an entry; its end, padded to a record. */

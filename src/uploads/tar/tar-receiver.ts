@@ -1,0 +1,97 @@
+import type { Readable } from 'node:stream';
+import { FlashpodsError, systemCode } from '../../errors.ts';
+import type { IncomingTrees } from '../incoming-trees.ts';
+import type { UploadLimits } from '../limits.ts';
+import type { Room } from '../room.ts';
+import type { SnapshotStore } from '../snapshot-store.ts';
+import type { Upload } from '../upload.ts';
+import type { UploadFiles } from '../upload-files.ts';
+import type { UploadStates } from '../upload-states.ts';
+import type { Writers } from '../writers.ts';
+import { type Extracted, extractTar } from './extract-tar.ts';
+import { type Encoding, TarIntake } from './tar-intake.ts';
+
+interface Parts {
+  readonly states: UploadStates;
+  readonly writers: Writers;
+  readonly files: UploadFiles;
+  readonly incoming: IncomingTrees;
+  readonly snapshots: SnapshotStore;
+  readonly room: Room;
+  readonly limits: UploadLimits;
+}
+
+/** Takes the files of uploads as tar streams. */
+export class TarReceiver {
+  readonly #p: Parts;
+
+  constructor(parts: Parts) {
+    this.#p = parts;
+  }
+
+  /**
+   * Unpacks a tar stream into the upload; when it returns all of it is stored. A stream that fails leaves nothing
+   * behind: the tree is as empty as before or, if it held files, the whole upload is over.
+   * @throws FlashpodsError for the upload's state, another stream at the same time (quota_exceeded), a limit
+   *   (insufficient_storage), and a stream that is no tar or wants out of the tree (invalid_request)
+   */
+  async receive(
+    id: string,
+    viewer: string | null,
+    body: Readable,
+    encoding: Encoding,
+  ): Promise<{ upload: Upload; received: Extracted }> {
+    const { states, writers, limits } = this.#p;
+    let upload = await states.open(id, viewer);
+    while (writers.isClosing(id)) {
+      await writers.afterClosing(id);
+      upload = await states.open(id, viewer);
+    }
+    const begin = (): TarIntake => new TarIntake(body, encoding, limits.idleMs);
+    return { upload, received: await writers.stream(id, begin, (intake) => this.#store(id, intake)) };
+  }
+
+  async #store(id: string, intake: TarIntake): Promise<Extracted> {
+    const { files, snapshots, incoming, room, limits } = this.#p;
+    await files.mend(id);
+    if (await snapshots.has(id)) {
+      throw new FlashpodsError('upload_already_finalized', 'Its finalization has begun; repeat that.');
+    }
+    const sizes = await room.sizes();
+    const before = sizes.get(id) ?? 0;
+    intake.limit(await room.left());
+    const mark = await incoming.begin(id);
+    try {
+      const received = await extractTar(intake.tar, incoming.path(id), {
+        maxBytes: limits.oneBytes - before,
+      });
+      sizes.set(id, before + received.bytes);
+      await incoming.finish(id);
+      return received;
+    } catch (thrown) {
+      const error = intake.reason ?? thrown;
+      if (intake.ended) {
+        // Ended for a finalization or a deletion, which decides what becomes of the tree.
+        await incoming.finish(id);
+      } else {
+        await files.discard(id, mark);
+        // The sweep of another process may have taken the tree away under this stream.
+        if (!(error instanceof FlashpodsError)) await this.#p.states.open(id, null);
+      }
+      throw translate(error);
+    }
+  }
+}
+
+function translate(error: unknown): unknown {
+  const code = systemCode(error) ?? '';
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new FlashpodsError('insufficient_storage', 'The disk of the server is full.', { cause: error });
+  }
+  // zlib's names: `Z_DATA_ERROR` and the like of gzip, `ZSTD_error_…` of zstd.
+  if (!/^Z(STD)?_/.test(code)) return error;
+  return new FlashpodsError('invalid_request', 'the body: not valid gzip or zstd', {
+    cause: error,
+    details: { field: '' },
+  });
+}

@@ -1,0 +1,61 @@
+import { FlashpodsError } from '../errors.ts';
+import type { IncomingTrees, Mark } from './incoming-trees.ts';
+import type { Room } from './room.ts';
+import type { Rsync } from './rsync/rsync.ts';
+import type { SnapshotStore } from './snapshot-store.ts';
+import type { UploadStore } from './upload-store.ts';
+import type { Writers } from './writers.ts';
+
+interface Parts {
+  readonly store: UploadStore;
+  readonly incoming: IncomingTrees;
+  readonly snapshots: SnapshotStore;
+  readonly room: Room;
+  readonly rsync: Rsync;
+  readonly writers: Writers;
+}
+
+/** How the files of an upload go: with it, or after a stream that broke off. Every step can be done again. */
+export class UploadFiles {
+  readonly #p: Parts;
+
+  constructor(parts: Parts) {
+    this.#p = parts;
+  }
+
+  /** Deletes all files of an upload that is over, and writes it into its row. */
+  async delete(id: string): Promise<void> {
+    const { incoming, snapshots, room, rsync, store } = this.#p;
+    await incoming.delete(id);
+    await snapshots.delete(id);
+    await room.forget(id);
+    rsync.forget(id);
+    await store.markFilesDeleted(id);
+  }
+
+  /** Clears up after a stream that died with its process. @throws FlashpodsError upload_expired when files are lost */
+  async mend(id: string): Promise<void> {
+    const mark = await this.#p.incoming.unfinished(id);
+    if (mark === null) return;
+    await this.discard(id, mark);
+    if (mark === 'more') {
+      throw new FlashpodsError(
+        'upload_expired',
+        'A stream into this upload broke off; create another upload.',
+      );
+    }
+  }
+
+  /** A stream broke off: the tree is as empty as before or, if it held files, the whole upload is over. */
+  async discard(id: string, mark: Mark): Promise<void> {
+    const { incoming, room, rsync, store, writers } = this.#p;
+    await room.forget(id);
+    if (mark === 'more') await store.expire(id);
+    await rsync.close(id, incoming.path(id));
+    await incoming.delete(id);
+    if (mark === 'more') {
+      rsync.forget(id);
+      await store.markFilesDeleted(id);
+    } else await writers.letInAgain(id);
+  }
+}

@@ -1,0 +1,69 @@
+import { FlashpodsError } from '../errors.ts';
+import { isUploadId } from '../ids.ts';
+import type { IncomingTrees } from './incoming-trees.ts';
+import type { UploadLimits } from './limits.ts';
+import { isPast, type Upload } from './upload.ts';
+import type { UploadStore } from './upload-store.ts';
+import type { Writers } from './writers.ts';
+
+/** Owner of an upload that somebody began by putting a directory where uploads lie. */
+const OWNER_OF_STRANGERS = 'default';
+
+interface Parts {
+  readonly store: UploadStore;
+  readonly incoming: IncomingTrees;
+  readonly writers: Writers;
+  readonly limits: UploadLimits;
+}
+
+/** Which uploads there are, and what may be done with one. The row's state is the truth. */
+export class UploadStates {
+  readonly #p: Parts;
+
+  constructor(parts: Parts) {
+    this.#p = parts;
+  }
+
+  /** @param viewer an owner, who sees only what is its own, or null @throws FlashpodsError upload_not_found */
+  async get(id: string, viewer: string | null): Promise<Upload> {
+    const upload = isUploadId(id) ? ((await this.#p.store.get(id)) ?? (await this.adopt(id, viewer))) : null;
+    if (!upload || (viewer !== null && upload.owner !== viewer)) {
+      throw new FlashpodsError('upload_not_found', `There is no upload ${JSON.stringify(id.slice(0, 64))}.`);
+    }
+    return isPast(upload) ? { ...upload, state: 'expired' } : upload;
+  }
+
+  /** The upload, if it still takes files. @throws FlashpodsError for every other state */
+  async open(id: string, viewer: string | null): Promise<Upload> {
+    const upload = await this.get(id, viewer);
+    switch (upload.state) {
+      case 'uploading':
+        return upload;
+      case 'finalized':
+        throw new FlashpodsError('upload_already_finalized');
+      case 'consumed':
+        throw new FlashpodsError('upload_already_consumed');
+      case 'expired':
+        throw new FlashpodsError('upload_expired');
+    }
+  }
+
+  /** @throws FlashpodsError invalid_request when the id is taken */
+  async create(id: string, owner: string, baseId: string | null): Promise<Upload> {
+    const expiresAt = Date.now() + this.#p.limits.openMs;
+    const upload = await this.#p.store.create({ id, owner, expiresAt, baseId });
+    await this.#p.writers.letIn(upload);
+    return upload;
+  }
+
+  /** A directory that appeared without a row gets one at first sight. @returns null when there is no such directory */
+  async adopt(id: string, viewer: string | null): Promise<Upload | null> {
+    if (!(await this.#p.incoming.ids()).includes(id)) return null;
+    try {
+      return await this.create(id, viewer ?? OWNER_OF_STRANGERS, null);
+    } catch (error) {
+      if (!(error instanceof FlashpodsError) || error.code !== 'invalid_request') throw error;
+      return this.#p.store.get(id); // somebody else saw it first
+    }
+  }
+}

@@ -1,0 +1,27 @@
+import type { Upload } from './upload.ts';
+
+/** The rows of uploads. A job attaches an upload in the transaction of its own row, since both must hold or neither. */
+export interface UploadStore {
+  /** @throws FlashpodsError invalid_request when the id exists already */
+  create(upload: { id: string; owner: string; expiresAt: number; baseId?: string | null }): Promise<Upload>;
+  get(id: string): Promise<Upload | null>;
+  /** uploading → finalized; null when it was not `uploading`. */
+  finalize(
+    id: string,
+    facts: { sizeBytes: number; fileCount: number; expiresAt: number; reusable: boolean },
+  ): Promise<Upload | null>;
+  /** uploading, or finalized and not attached → expired; false when a job has it or it is gone. */
+  expire(id: string): Promise<boolean>;
+  /**
+   * Uploads whose files can go: past their time and not attached, or expired, or of a job that is terminal; not those
+   * that an open upload begins with.
+   */
+  disposable(now: number, limit: number): Promise<Upload[]>;
+  /** Whether an upload that still takes files begins with this one. */
+  isBase(id: string, now: number): Promise<boolean>;
+  markFilesDeleted(id: string): Promise<void>;
+  /** Sum of the bytes of all uploads whose files are still there. */
+  storedBytes(): Promise<number>;
+  /** Ids of the uploads whose files are still there. */
+  knownIds(): Promise<Set<string>>;
+}

@@ -1,0 +1,117 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { FlashpodsError } from '../errors.ts';
+import type { IncomingTrees } from './incoming-trees.ts';
+import type { Rsync } from './rsync/rsync.ts';
+import type { SnapshotStore } from './snapshot-store.ts';
+import type { TarIntake } from './tar/tar-intake.ts';
+import { isPast, type Upload } from './upload.ts';
+import type { UploadStore } from './upload-store.ts';
+
+/** A connection of rsync whose client has all it wants ends by itself. */
+const RSYNC_ENDS_MS = 1_000;
+const LOOK_MS = 20;
+
+interface Parts {
+  readonly store: UploadStore;
+  readonly incoming: IncomingTrees;
+  readonly snapshots: SnapshotStore;
+  readonly rsync: Rsync;
+}
+
+/**
+ * Who writes into uploads: one at a time each, a tar stream, a connection of rsync, or what finalizes or deletes it.
+ * Streams are counted and ended in the memory of the one process that receives them.
+ */
+export class Writers {
+  readonly #p: Parts;
+  readonly #streams = new Map<string, TarIntake>();
+  /** Finalizations and deletions under way, by upload. */
+  readonly #closing = new Map<string, Promise<unknown>>();
+
+  constructor(parts: Parts) {
+    this.#p = parts;
+  }
+
+  isStreaming(id: string): boolean {
+    return this.#streams.has(id);
+  }
+
+  isClosing(id: string): boolean {
+    return this.#closing.has(id);
+  }
+
+  /** Bytes that the streams of this moment have brought. */
+  get streamedBytes(): number {
+    let bytes = 0;
+    for (const stream of this.#streams.values()) bytes += stream.bytes;
+    return bytes;
+  }
+
+  /** Opens the upload to rsync, if it takes files and there is a daemon. Can be called again. */
+  async letIn(upload: Upload): Promise<void> {
+    const { rsync, incoming, snapshots } = this.#p;
+    if (upload.state !== 'uploading' || isPast(upload) || rsync.address === null) return;
+    const base = upload.baseId === null ? null : await snapshots.materialise(upload.baseId);
+    rsync.open(upload.id, incoming.path(upload.id), base);
+  }
+
+  /** {@link letIn} for an upload of which a step came to nothing. */
+  async letInAgain(id: string): Promise<void> {
+    const upload = await this.#p.store.get(id);
+    if (upload) await this.letIn(upload);
+  }
+
+  /** Resolves when the upload is neither finalized nor deleted at the moment. @returns whether it had to wait */
+  async afterClosing(id: string): Promise<boolean> {
+    const closing = this.#closing.get(id);
+    await closing?.catch(() => undefined);
+    return closing !== undefined;
+  }
+
+  /**
+   * Runs `work` with the only stream into the upload. To be called in the same turn in which it was seen that the
+   * upload is not being closed.
+   * @param begin makes the stream, which is closed here
+   * @throws FlashpodsError quota_exceeded when somebody else writes
+   */
+  async stream<T>(id: string, begin: () => TarIntake, work: (stream: TarIntake) => Promise<T>): Promise<T> {
+    if (this.#streams.has(id)) throw busy();
+    const stream = begin();
+    this.#streams.set(id, stream);
+    try {
+      // A connection that comes after this look is refused for the stream that stands in the map.
+      for (let waitedMs = 0; this.#p.rsync.isWriting(id); waitedMs += LOOK_MS) {
+        if (waitedMs >= RSYNC_ENDS_MS) throw busy();
+        await delay(LOOK_MS);
+      }
+      return await work(stream);
+    } finally {
+      this.#streams.delete(id);
+      stream.close();
+    }
+  }
+
+  /** Runs `work` when nobody else changes the upload, its writers ended first. When it throws rsync is let in again. */
+  async exclusively<T>(id: string, work: () => Promise<T>): Promise<T> {
+    while (this.#closing.has(id)) await this.afterClosing(id);
+    const run = (async () => {
+      await this.#streams.get(id)?.end();
+      await this.#p.rsync.close(id, this.#p.incoming.path(id));
+      try {
+        return await work();
+      } catch (error) {
+        await this.letInAgain(id);
+        throw error;
+      }
+    })();
+    this.#closing.set(id, run);
+    try {
+      return await run;
+    } finally {
+      this.#closing.delete(id);
+    }
+  }
+}
+
+const busy = (): FlashpodsError =>
+  new FlashpodsError('quota_exceeded', 'Another stream is being stored in this upload; one at a time.');
