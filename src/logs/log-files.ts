@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
+import { readFully } from '../files/read-fully.ts';
 import { RECORD_BYTES, logEndAt, viewOf } from './log-index.ts';
 import type { StoredLog } from './log-store.ts';
 
@@ -21,22 +22,6 @@ export const logPaths = (logsDir: string, jobId: string): LogPaths => {
   return { log: join(logsDir, `${jobId}.log`), index: join(logsDir, `${jobId}.idx`) };
 };
 
-/** Reads exactly `length` bytes at `position`, fewer only at the end of the file. */
-export const readFully = async (
-  file: FileHandle,
-  buffer: Uint8Array,
-  length: number,
-  position: number,
-): Promise<number> => {
-  let done = 0;
-  while (done < length) {
-    const { bytesRead } = await file.read(buffer, done, length - done, position + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return done;
-};
-
 /**
  * How many records of the index are backed by a log of `logSize` bytes. Records are in ascending order of
  * `logEnd`, so a torn tail of either file is found by halving.
@@ -50,7 +35,7 @@ export const backedRecords = async (index: FileHandle, logSize: number): Promise
   // The last record is the answer nearly always.
   let middle = high - 1;
   while (low < high) {
-    await readFully(index, buffer, RECORD_BYTES, middle * RECORD_BYTES);
+    await readFully(index, buffer, middle * RECORD_BYTES);
     if (logEndAt(view, 0) <= logSize) low = middle + 1;
     else high = middle;
     middle = Math.floor((low + high) / 2);
@@ -73,7 +58,7 @@ export const logSize = async (
       const [log, indexStat] = [await stat(paths.log), await index.stat()];
       const records = await backedRecords(index, log.size);
       const buffer = Buffer.alloc(RECORD_BYTES);
-      if (records > 0) await readFully(index, buffer, RECORD_BYTES, (records - 1) * RECORD_BYTES);
+      if (records > 0) await readFully(index, buffer, (records - 1) * RECORD_BYTES);
       return { bytes: logEndAt(viewOf(buffer), 0), diskBytes: log.size + indexStat.size };
     } finally {
       await index.close();

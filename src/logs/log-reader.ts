@@ -1,7 +1,8 @@
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { systemCode } from '../errors.ts';
-import { backedRecords, logPaths, readFully } from './log-files.ts';
+import { readFully } from '../files/read-fully.ts';
+import { backedRecords, logPaths } from './log-files.ts';
 import {
   PARTIAL,
   PREFIX_BYTES,
@@ -97,7 +98,7 @@ class OpenLog {
 
   async bytesFrom(start: number, length: number): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(length);
-    return bytes.subarray(0, await readFully(this.#log, bytes, length, start));
+    return bytes.subarray(0, await readFully(this.#log, bytes, start));
   }
 
   /** Where the last `tail` lines begin, as far as one answer holds them. */
@@ -198,7 +199,7 @@ const withLog = async <T>(
 
 const readIndex = async (index: FileHandle, first: number, count: number): Promise<DataView> => {
   const buffer = Buffer.alloc(count * RECORD_BYTES);
-  await readFully(index, buffer, buffer.length, first * RECORD_BYTES);
+  await readFully(index, buffer, first * RECORD_BYTES);
   return viewOf(buffer);
 };
 

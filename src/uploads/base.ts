@@ -1,13 +1,15 @@
 /** An upload that begins with an earlier one: what did not change is stored once, as a hard link to the base's file. */
-import { constants, type Stats } from 'node:fs';
+import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { FlashpodsError, systemCode } from '../errors.ts';
+import { ifMissing } from '../files/if-missing.ts';
+import { readFully } from '../files/read-fully.ts';
 import { rawName } from '../trees/directory.ts';
 import type { Directory, RawName } from '../trees/directory.ts';
+import { inBatches } from '../trees/in-batches.ts';
 import { MAX_TREE_DEPTH } from './tree.ts';
 
 const PIECE_BYTES = 256 * 1024;
-const PARALLEL = 16;
 
 /** A directory beside the tree, where links are made before they take a file's place. */
 export class Scratch {
@@ -57,7 +59,7 @@ export async function completeFromBase(
   const visit = async (to: Directory, from: Directory, path: readonly RawName[]): Promise<void> => {
     if (path.length > MAX_TREE_DEPTH) throw new Error('a base is deeper than any snapshot may be');
     const below: RawName[] = [];
-    await forEach(from, async (name) => {
+    await inBatches(from.names(), async (name) => {
       if (deletions.has([...path, name].join('/'))) return;
       if ((await from.stat(name)).isDirectory()) below.push(name);
       else await tolerating('EEXIST', () => to.makeLink(name, from, name));
@@ -95,9 +97,9 @@ export async function completeFromBase(
  */
 export async function shareWithBase(tree: Directory, base: Directory, scratch: Scratch): Promise<void> {
   const below: RawName[] = [];
-  await forEach(tree, async (name) => {
+  await inBatches(tree.names(), async (name) => {
     const mine = await tree.stat(name);
-    const theirs = await statIfThere(base, name);
+    const theirs = await base.stat(name).catch(ifMissing(null));
     if (theirs === null) return;
     if (mine.isDirectory() && theirs.isDirectory()) below.push(name);
     if (!mine.isFile() || !theirs.isFile() || mine.ino === theirs.ino || mine.nlink > 1) return;
@@ -137,8 +139,8 @@ async function isSameContent(
     for (let position = 0; position < size;) {
       const wanted = Math.min(length, size - position);
       const [mine, theirs] = await Promise.all([
-        fill(one, a.subarray(0, wanted), position),
-        fill(other, b.subarray(0, wanted), position),
+        readFully(one, a.subarray(0, wanted), position),
+        readFully(other, b.subarray(0, wanted), position),
       ]);
       if (mine < wanted || theirs < wanted || !a.subarray(0, wanted).equals(b.subarray(0, wanted)))
         return false;
@@ -149,40 +151,6 @@ async function isSameContent(
     await one?.close();
     await other?.close();
   }
-}
-
-/** @returns fewer bytes than the buffer has only when the file ends before */
-async function fill(file: FileHandle, buffer: Buffer, position: number): Promise<number> {
-  let done = 0;
-  while (done < buffer.length) {
-    const { bytesRead } = await file.read(buffer, done, buffer.length - done, position + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return done;
-}
-
-async function statIfThere(directory: Directory, name: RawName): Promise<Stats | null> {
-  try {
-    return await directory.stat(name);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-async function forEach(directory: Directory, work: (name: RawName) => Promise<void>): Promise<void> {
-  let batch: Promise<void>[] = [];
-  const settle = async (): Promise<void> => {
-    for (const result of await Promise.allSettled(batch))
-      if (result.status === 'rejected') throw result.reason;
-    batch = [];
-  };
-  for await (const name of directory.names()) {
-    batch.push(work(name));
-    if (batch.length === PARALLEL) await settle();
-  }
-  await settle();
 }
 
 /** @returns false when it failed with `code` */

@@ -10,7 +10,7 @@ import { Room } from './room.ts';
 import { type Rsync, type RsyncTarget } from './rsync/rsync.ts';
 import { UploadRules } from './rsync/rules.ts';
 import type { Base, SnapshotStore } from './snapshot-store.ts';
-import type { Extracted } from './tar/extract-tar.ts';
+import type { Extracted } from './tar/extraction.ts';
 import type { Encoding } from './tar/tar-intake.ts';
 import { TarReceiver } from './tar/tar-receiver.ts';
 import type { TreeFacts } from './tree.ts';

@@ -1,13 +1,13 @@
 import type { Stats } from 'node:fs';
 import { FlashpodsError, systemCode } from '../errors.ts';
+import { ifMissing } from '../files/if-missing.ts';
 import { Directory, bytesOfName } from '../trees/directory.ts';
 import type { RawName } from '../trees/directory.ts';
+import { inBatches } from '../trees/in-batches.ts';
 import { resolveSymlink, segmentsOf } from '../trees/symlink.ts';
 
 /** More directories in each other than any project has; each one costs an open handle. */
 export const MAX_TREE_DEPTH = 100;
-
-const PARALLEL = 16;
 
 export interface TreeFacts {
   /** Bytes of the regular files; one with several names counts once. */
@@ -37,11 +37,7 @@ export const showName = (path: readonly RawName[]): string => {
  */
 export const measureTree = async (path: string): Promise<TreeFacts> => {
   const walk = new TreeWalk(() => Promise.resolve(), 'changing');
-  try {
-    await walkFrom(path, (root) => walk.directory(root, []));
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
-  }
+  await walkFrom(path, (root) => walk.directory(root, [])).catch(ifMissing(undefined));
   return walk.facts;
 };
 
@@ -100,21 +96,13 @@ class TreeWalk {
 
   async directory(directory: Directory, path: readonly RawName[]): Promise<void> {
     const below: RawName[] = [];
-    let batch: RawName[] = [];
-    const one = async (name: RawName): Promise<void> => {
+    await inBatches(directory.names(), async (name) => {
       const stats = await directory.stat(name).catch((error: unknown) => this.#tolerate(error));
       if (stats === null) return;
       await this.#visit(directory, path, name, stats);
       if (stats.isDirectory()) below.push(name);
       else this.#count(stats);
-    };
-    for await (const name of directory.names()) {
-      batch.push(name);
-      if (batch.length < PARALLEL) continue;
-      await settleAll(batch.map(one));
-      batch = [];
-    }
-    await settleAll(batch.map(one));
+    });
     for (const name of below) {
       const here = [...path, name];
       if (here.length > MAX_TREE_DEPTH)
@@ -140,11 +128,6 @@ class TreeWalk {
     this.#sizeBytes += stats.size;
   }
 }
-
-/** Waits for all, so that nothing works on a handle that is closed; then throws what the first of them threw. */
-const settleAll = async (work: readonly Promise<void>[]): Promise<void> => {
-  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
-};
 
 class Settling {
   readonly #root: Directory;

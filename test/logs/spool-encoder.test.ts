@@ -35,7 +35,7 @@ const encodeAll = (spool: Buffer, chunkBytes: number, maxBytes = Infinity, kept?
     const { log, index } = encoder.batch;
     logs.push(Buffer.from(log));
     for (let i = 0; i < index.length / RECORD_BYTES; i++) records.push(readRecord(viewOf(index), i));
-    encoder.committed();
+    encoder.batch.clear();
   };
   let size = chunkBytes;
   while (encoder.spoolOffset < spool.length && !encoder.truncated) {
@@ -46,7 +46,7 @@ const encodeAll = (spool: Buffer, chunkBytes: number, maxBytes = Infinity, kept?
   }
   encoder.end();
   take();
-  return { log: Buffer.concat(logs), records, lines: encoder.lines, truncated: encoder.truncated };
+  return { log: Buffer.concat(logs), records, lines: encoder.batch.lines, truncated: encoder.truncated };
 };
 
 /** The files after a kill that let `count` records through. */
@@ -126,7 +126,7 @@ class SteppedCapture {
     const { log, index } = this.#encoder.batch;
     this.#log = Buffer.concat([this.#log, log]);
     for (let i = 0; i < index.length / RECORD_BYTES; i++) this.#records.push(readRecord(viewOf(index), i));
-    this.#encoder.committed();
+    this.#encoder.batch.clear();
   }
 }
 

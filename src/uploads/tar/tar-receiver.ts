@@ -8,7 +8,8 @@ import type { Upload } from '../upload.ts';
 import type { UploadFiles } from '../upload-files.ts';
 import type { UploadStates } from '../upload-states.ts';
 import type { Writers } from '../writers.ts';
-import { type Extracted, extractTar } from './extract-tar.ts';
+import { extractTar } from './extract-tar.ts';
+import type { Extracted } from './extraction.ts';
 import { type Encoding, TarIntake } from './tar-intake.ts';
 
 interface Parts {

@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { FlashpodsError } from '../../../src/errors.ts';
 import { extractTar } from '../../../src/uploads/tar/extract-tar.ts';
-import type { Extracted } from '../../../src/uploads/tar/extract-tar.ts';
+import type { Extracted } from '../../../src/uploads/tar/extraction.ts';
 import { removeTree } from '../../../src/trees/remove-tree.ts';
 import { eventually } from '../../support/eventually.ts';
 import { temporaryDirectory } from '../../support/scratch.ts';

@@ -1,0 +1,181 @@
+/** What is to be appended to a log and its index next, as bytes. */
+import { PARTIAL, PREFIX_BYTES, RECORD_BYTES, type StreamNumber, viewOf, writeRecord } from './log-index.ts';
+
+const NEWLINE = 10;
+const SPACE = 32;
+/** Below this length a loop is faster than `copy`. */
+const SHORT_BYTES = 48;
+
+export const EMPTY = Buffer.alloc(0);
+
+/**
+ * A piece of the log on its way into the batch: a line or a part of one. Its text is `head[0…headLength)` and then
+ * `text[start…end)`. One object serves for all pieces, since millions a second pass: `begin` makes it the next one.
+ */
+export class Piece {
+  stream: StreamNumber = 0;
+  timeMs = 0;
+  /** With the piece everything of the spool before this byte is in the log. */
+  spoolEnd = 0;
+  head: Buffer = EMPTY;
+  headLength = 0;
+  text: Buffer = EMPTY;
+  start = 0;
+  end = 0;
+
+  begin(stream: StreamNumber, timeMs: number, spoolEnd: number): this {
+    this.stream = stream;
+    this.timeMs = timeMs;
+    this.spoolEnd = spoolEnd;
+    this.head = EMPTY;
+    this.headLength = 0;
+    return this.withText(EMPTY, 0, 0);
+  }
+
+  withHead(head: Buffer, length: number): this {
+    this.head = head;
+    this.headLength = length;
+    return this;
+  }
+
+  withText(text: Buffer, start: number, end: number): this {
+    this.text = text;
+    this.start = start;
+    this.end = end;
+    return this;
+  }
+
+  get length(): number {
+    return this.headLength + this.end - this.start;
+  }
+
+  /** Keeps the first `bytes` of its text. */
+  cut(bytes: number): this {
+    this.headLength = Math.min(this.headLength, bytes);
+    this.end = this.start + Math.min(this.end - this.start, bytes - this.headLength);
+    return this;
+  }
+}
+
+export class LogBatch {
+  /** Size of the log with the batch. */
+  logEnd = 0;
+  /** Newlines in the log with the batch. */
+  lines = 0;
+  /** Stream of the line that the last piece left open, or -1. */
+  open: StreamNumber | -1 = -1;
+  #log: Buffer = EMPTY;
+  #logLength = 0;
+  #index: Buffer = EMPTY;
+  #indexView: DataView = viewOf(EMPTY);
+  #records = 0;
+
+  get isEmpty(): boolean {
+    return this.#records === 0;
+  }
+
+  /** Bytes for the log. */
+  get length(): number {
+    return this.#logLength;
+  }
+
+  /** Valid until `clear`. */
+  get log(): Buffer {
+    return this.#log.subarray(0, this.#logLength);
+  }
+
+  /** Valid until `clear`. */
+  get index(): Buffer {
+    return this.#index.subarray(0, this.#records * RECORD_BYTES);
+  }
+
+  clear(): void {
+    this.#logLength = 0;
+    this.#records = 0;
+  }
+
+  /** Gives the memory of an empty batch back. */
+  rest(): void {
+    if (!this.isEmpty) return;
+    this.#log = EMPTY;
+    this.#index = EMPTY;
+    this.#indexView = viewOf(EMPTY);
+  }
+
+  /** Bytes in front of a piece's text: the newline that ends a line of another stream, and the prefix. */
+  leadBytes(stream: StreamNumber): number {
+    if (this.open === stream) return 0;
+    return this.open === -1 ? PREFIX_BYTES : PREFIX_BYTES + 1;
+  }
+
+  /**
+   * @param spoolEnd, flags, back of the record, see log-index; stream and PARTIAL are added here
+   * @param partial the line goes on
+   */
+  append(piece: Piece, partial: boolean, spoolEnd: number, flags: number, back: number): void {
+    const { stream, headLength, text, start, end } = piece;
+    this.#makeRoom(piece.length + PREFIX_BYTES + 2);
+    const log = this.#log;
+    let at = this.#logLength;
+    if (this.open !== stream) {
+      if (this.open !== -1) {
+        log[at++] = NEWLINE;
+        this.lines++;
+      }
+      at = writePrefix(log, at, piece.timeMs);
+    }
+    if (headLength > 0) at += piece.head.copy(log, at, 0, headLength);
+    if (end - start > SHORT_BYTES) at += text.copy(log, at, start, end);
+    else for (let i = start; i < end; i++) log[at++] = text[i] ?? 0;
+    if (partial) this.open = stream;
+    else {
+      log[at++] = NEWLINE;
+      this.lines++;
+      this.open = -1;
+    }
+    this.logEnd += at - this.#logLength;
+    this.#logLength = at;
+    const all = flags | stream | (partial ? PARTIAL : 0);
+    writeRecord(this.#indexView, this.#records++, this.logEnd, piece.timeMs, spoolEnd, all, back);
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#logLength + bytes > this.#log.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#logLength + bytes, this.#log.length * 2, 16 * 1024));
+      this.#log.copy(larger, 0, 0, this.#logLength);
+      this.#log = larger;
+    }
+    if ((this.#records + 1) * RECORD_BYTES > this.#index.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#index.length * 2, 128 * RECORD_BYTES));
+      this.#index.copy(larger, 0, 0, this.#records * RECORD_BYTES);
+      this.#index = larger;
+      this.#indexView = viewOf(larger);
+    }
+  }
+}
+
+const writePrefix = (log: Buffer, at: number, timeMs: number): number => {
+  let rest = timeMs % 86_400_000;
+  const ms = rest % 1000;
+  rest = (rest - ms) / 1000;
+  const seconds = rest % 60;
+  rest = (rest - seconds) / 60;
+  const minutes = rest % 60;
+  const hours = (rest - minutes) / 60;
+  log[at] = 0x5b;
+  log[at + 1] = 48 + ((hours / 10) | 0);
+  log[at + 2] = 48 + (hours % 10);
+  log[at + 3] = 0x3a;
+  log[at + 4] = 48 + ((minutes / 10) | 0);
+  log[at + 5] = 48 + (minutes % 10);
+  log[at + 6] = 0x3a;
+  log[at + 7] = 48 + ((seconds / 10) | 0);
+  log[at + 8] = 48 + (seconds % 10);
+  log[at + 9] = 0x2e;
+  log[at + 10] = 48 + ((ms / 100) | 0);
+  log[at + 11] = 48 + (((ms / 10) | 0) % 10);
+  log[at + 12] = 48 + (ms % 10);
+  log[at + 13] = 0x5d;
+  log[at + 14] = SPACE;
+  return at + PREFIX_BYTES;
+};

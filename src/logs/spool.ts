@@ -1,0 +1,71 @@
+import { execFile } from 'node:child_process';
+import { constants } from 'node:fs';
+import { type FileHandle, open, stat, truncate } from 'node:fs/promises';
+import { systemCode } from '../errors.ts';
+import { ifMissing } from '../files/if-missing.ts';
+import { readFully } from '../files/read-fully.ts';
+
+export const CHUNK_BYTES = 512 * 1024;
+/** The spool is freed in steps of this size. */
+const HOLE_BYTES = 8 * 1024 * 1024;
+
+/** The runtime's log of one container, which may not exist yet: read in chunks, and freed behind them. */
+export class Spool {
+  readonly #path: string;
+  #file: FileHandle | null = null;
+  #chunk: Buffer | null = null;
+  #hole: Promise<void> | null = null;
+  #holeEnd = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** @returns what it holds from `offset` on, at most one chunk, valid until the next read; null: nothing (yet) */
+  async read(offset: number): Promise<Buffer | null> {
+    this.#file ??= await open(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ifMissing(null));
+    if (this.#file === null) return null;
+    const rest = (await this.#file.stat()).size - offset;
+    if (rest <= 0) return null;
+    const size = Math.min(rest, CHUNK_BYTES);
+    if (this.#chunk === null || this.#chunk.length < size) this.#chunk = Buffer.allocUnsafe(size);
+    const chunk = this.#chunk.subarray(0, size);
+    return chunk.subarray(0, await readFully(this.#file, chunk, offset));
+  }
+
+  /** Gives the memory of the last chunk back. */
+  rest(): void {
+    this.#chunk = null;
+  }
+
+  /** Gives the disk space before `done` back, where the file system can. Nothing waits for it. */
+  free(done: number): void {
+    const end = Math.floor(done / HOLE_BYTES) * HOLE_BYTES;
+    if (end <= this.#holeEnd || this.#hole !== null) return;
+    const args = ['--punch-hole', '--offset', String(this.#holeEnd), '--length', String(end - this.#holeEnd)];
+    this.#hole = new Promise((resolve) => {
+      execFile('fallocate', [...args, this.#path], { timeout: 10_000 }, (error) => {
+        // Without the tool, or on a file system without holes, the spool keeps its size.
+        this.#holeEnd = error === null ? end : Infinity;
+        this.#hole = null;
+        resolve();
+      });
+    });
+  }
+
+  /** Empties it when it holds more than `bytes`: its writer appends, so it may shrink. What fails changes nothing. */
+  async discard(bytes: number): Promise<void> {
+    try {
+      if ((await stat(this.#path)).size > bytes) await truncate(this.#path, 0);
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#hole;
+    const file = this.#file;
+    this.#file = null;
+    await file?.close();
+  }
+}

@@ -1,0 +1,273 @@
+import { constants, type Stats } from 'node:fs';
+import { FlashpodsError, systemCode } from '../../errors.ts';
+import { ifMissing } from '../../files/if-missing.ts';
+import { writeFully } from '../../files/read-fully.ts';
+import { Directory, type RawName } from '../../trees/directory.ts';
+import { MAX_FILES } from '../limits.ts';
+import { checkSymlink, isInTheWay, showName, symlinkProblem } from '../tree.ts';
+import { type Content, type EntryHeader, entryText, refusal, segmentsOfEntry, timeOf } from './tar-entry.ts';
+
+/** What a tar may hold besides content: header, long name and pax fields of an entry; its end, padded to a record. */
+const OVERHEAD_ENTRY_BYTES = 8 * 1024;
+const OVERHEAD_BYTES = 1024 * 1024;
+const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+
+export interface ExtractLimits {
+  /** Bytes of files, together. */
+  readonly maxBytes: number;
+  /** Entries of every kind: each takes an inode. */
+  readonly maxFiles?: number;
+}
+
+export interface Extracted {
+  /** Files and links, without directories. */
+  readonly files: number;
+  readonly bytes: number;
+}
+
+interface LateDirectory {
+  readonly path: readonly RawName[];
+  readonly mode: number;
+  readonly time: Date | null;
+}
+
+/** The tree that the entries of one tar make, below an open directory. */
+export class Extraction {
+  readonly #root: Directory;
+  readonly #maxBytes: number;
+  readonly #maxFiles: number;
+  /** The directory of the last entry and all above it: the next one is mostly there too. */
+  readonly #open: { readonly name: RawName; readonly directory: Directory }[] = [];
+  /** Modes and times of directories come last: entries below change the one and need the other. */
+  readonly #directories = new Map<string, LateDirectory>();
+  /** Links that only the finished tree can judge. */
+  readonly #unsure: {
+    readonly path: readonly RawName[];
+    readonly name: RawName;
+    readonly target: RawName;
+  }[] = [];
+  #entries = 0;
+  #files = 0;
+  #bytes = 0;
+  /** Content that the headers announced, in blocks of a tar. */
+  #announcedBytes = 0;
+
+  constructor(root: Directory, limits: ExtractLimits) {
+    this.#root = root;
+    this.#maxBytes = limits.maxBytes;
+    this.#maxFiles = limits.maxFiles ?? MAX_FILES;
+  }
+
+  get extracted(): Extracted {
+    return { files: this.#files, bytes: this.#bytes };
+  }
+
+  /** Length of a tar with the entries so far, at most. */
+  get expectedBytes(): number {
+    return OVERHEAD_BYTES + this.#entries * OVERHEAD_ENTRY_BYTES + this.#announcedBytes;
+  }
+
+  async entry(header: EntryHeader, content: Content): Promise<void> {
+    this.#announcedBytes += Math.ceil(header.size / 512) * 512;
+    const path = segmentsOfEntry(entryText(header, 'name'), 'the name');
+    try {
+      await this.#make(path, header, content);
+    } catch (error) {
+      if (isInTheWay(error)) {
+        throw refusal(
+          `the entry ${showName(path)}: something else is in its way (${systemCode(error)})`,
+          error,
+        );
+      }
+      throw error;
+    }
+  }
+
+  async finish(): Promise<void> {
+    for (const { path, name, target } of this.#unsure) await checkSymlink(this.#root, path, name, target);
+    // The deepest first: a directory may lose the permission to go through it.
+    const late = [...this.#directories.values()].sort((a, b) => b.path.length - a.path.length);
+    for (const { path, mode, time } of late) {
+      const directory = await this.#at(path, false);
+      await directory.handle.chmod(mode);
+      if (time !== null) await directory.handle.utimes(time, time);
+    }
+  }
+
+  async close(): Promise<void> {
+    while (this.#open.length > 0) await this.#open.pop()?.directory.close();
+  }
+
+  async #make(path: readonly RawName[], header: EntryHeader, content: Content): Promise<void> {
+    if (++this.#entries > this.#maxFiles) {
+      throw new FlashpodsError(
+        'insufficient_storage',
+        `The stream holds more than ${this.#maxFiles} entries.`,
+      );
+    }
+    const { type } = header;
+    const parent = path.slice(0, -1);
+    const name = path.at(-1);
+    if (type !== 'file' && type !== 'contiguous-file') content.resume();
+    if (type === 'directory') {
+      await this.#directory(path, header);
+      return;
+    }
+    if (name === undefined) throw refusal(`the entry ".": it is not a directory`);
+    switch (type) {
+      case 'file':
+      case 'contiguous-file':
+        if (header.pax !== null && header.pax !== undefined && 'GNU.sparse.major' in header.pax) {
+          throw refusal(`the entry ${showName(path)}: sparse files are not taken; pack without --sparse`);
+        }
+        await this.#file(await this.#at(parent, true), path, name, header, content);
+        break;
+      case 'symlink':
+        await this.#symlink(await this.#at(parent, true), parent, name, header);
+        break;
+      case 'link':
+        await this.#hardLink(await this.#at(parent, true), path, name, header);
+        break;
+      default:
+        throw refusal(`the entry ${showName(path)}: ${type ?? 'something unknown'} is not taken`);
+    }
+    // An empty directory may have been there.
+    this.#directories.delete(path.join('/'));
+    this.#files++;
+  }
+
+  async #directory(path: readonly RawName[], header: EntryHeader): Promise<void> {
+    const name = path.at(-1);
+    if (name === undefined) return;
+    const parent = await this.#at(path.slice(0, -1), true);
+    const stats = await statIfThere(parent, name);
+    if (stats !== null && !stats.isDirectory()) await parent.unlink(name);
+    const directory = await this.#at(path, true);
+    await directory.handle.chmod(0o700);
+    const late = { path, mode: header.mode & 0o777, time: timeOf(header) };
+    this.#directories.set(path.join('/'), late);
+  }
+
+  async #file(
+    directory: Directory,
+    path: readonly RawName[],
+    name: RawName,
+    header: EntryHeader,
+    content: Content,
+  ): Promise<void> {
+    const size = header.size;
+    if (this.#bytes + size > this.#maxBytes) {
+      throw new FlashpodsError(
+        'insufficient_storage',
+        `With ${showName(path)} the upload is over its limit.`,
+      );
+    }
+    const file = await anew(directory, name, () => directory.openFile(name, CREATE, 0o600));
+    try {
+      let done = 0;
+      for await (const chunk of content) {
+        await writeFully(file, chunk, done);
+        done += chunk.length;
+      }
+      if (done !== size) throw refusal(`the body: it ended within ${showName(path)}`);
+      this.#bytes += size;
+      await file.chmod(header.mode & 0o777);
+      const time = timeOf(header);
+      if (time !== null) await file.utimes(time, time);
+    } catch (error) {
+      await directory.unlink(name).catch(() => undefined);
+      throw error;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #symlink(
+    directory: Directory,
+    parent: readonly RawName[],
+    name: RawName,
+    header: EntryHeader,
+  ): Promise<void> {
+    const target = entryText(header, 'linkname');
+    const problem = target === '' ? 'outside' : symlinkProblem(parent, target);
+    if (problem === 'outside') {
+      const shown = showName([...parent, name]);
+      throw refusal(`the entry ${shown}: a symlink to ${showName([target])}, which is out of the tree`);
+    }
+    await anew(directory, name, () => directory.makeSymlink(name, target));
+    if (problem === 'unsure') this.#unsure.push({ path: parent, name, target });
+    const time = timeOf(header);
+    if (time !== null) await directory.setTimes(name, time);
+  }
+
+  async #hardLink(
+    directory: Directory,
+    path: readonly RawName[],
+    name: RawName,
+    header: EntryHeader,
+  ): Promise<void> {
+    const existing = segmentsOfEntry(entryText(header, 'linkname'), `the link ${showName(path)}: its target`);
+    const existingName = existing.pop();
+    if (existingName === undefined) throw refusal(`the entry ${showName(path)}: a link to the tree itself`);
+    if ([...existing, existingName].join('/') === path.join('/')) return;
+    let source: Directory | null = null;
+    try {
+      source = await this.#root.descend(existing);
+      const from = source;
+      if (!(await from.stat(existingName)).isFile()) {
+        throw refusal(`the entry ${showName(path)}: a link to something that is not a regular file`);
+      }
+      await anew(directory, name, () => directory.makeLink(name, from, existingName));
+      // Somebody may have put something else there between the look and the link.
+      if (!(await directory.stat(name)).isFile()) {
+        await directory.unlink(name);
+        throw refusal(`the entry ${showName(path)}: a link to something that is not a regular file`);
+      }
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+      throw refusal(`the entry ${showName(path)}: a link to a file that is not there`, error);
+    } finally {
+      await source?.close();
+    }
+  }
+
+  /** The open directory at `path`; with `create`, made where it is missing. It belongs to this extraction. */
+  async #at(path: readonly RawName[], create: boolean): Promise<Directory> {
+    let common = 0;
+    while (common < this.#open.length && common < path.length && this.#open[common]?.name === path[common])
+      common++;
+    while (this.#open.length > common) await this.#open.pop()?.directory.close();
+    let current = this.#open.at(-1)?.directory ?? this.#root;
+    for (const name of path.slice(common)) {
+      if (create) await makeIfMissing(current, name);
+      current = await current.openDirectory(name);
+      this.#open.push({ name, directory: current });
+    }
+    return current;
+  }
+}
+
+const makeIfMissing = async (directory: Directory, name: RawName): Promise<void> => {
+  try {
+    await directory.makeDirectory(name, 0o755);
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  }
+};
+
+const statIfThere = (directory: Directory, name: RawName): Promise<Stats | null> =>
+  directory.stat(name).catch(ifMissing(null));
+
+/** Makes something under a name, in place of what has it. A second writer may get in between, not endlessly. */
+const anew = async <T>(directory: Directory, name: RawName, make: () => Promise<T>): Promise<T> => {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await make();
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST' || attempt === 10) throw error;
+    }
+    const stats = await statIfThere(directory, name);
+    if (stats?.isDirectory() === true) await directory.removeDirectory(name);
+    else if (stats !== null) await directory.unlink(name);
+  }
+};

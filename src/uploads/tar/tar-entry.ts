@@ -1,0 +1,54 @@
+/** Entries of a tar as a stream tells them: which names they have, and which of these are refused. */
+import type { Header } from 'tar-stream';
+import { FlashpodsError } from '../../errors.ts';
+import { bytesOfName, type RawName, rawName } from '../../trees/directory.ts';
+import { MAX_TREE_DEPTH, showName } from '../tree.ts';
+
+const MAX_SEGMENT_BYTES = 255;
+const MAX_PATH_BYTES = 4000;
+
+/** What tar-stream really passes on; its types hide the pax fields and the nulls. */
+export type EntryHeader = Omit<Header, 'type' | 'linkname' | 'pax'> & {
+  readonly type: Header['type'] | null;
+  readonly linkname: string | null;
+  readonly pax?: Readonly<Record<string, string>> | null;
+};
+export type Content = AsyncIterable<Buffer> & {
+  resume(): unknown;
+  on(event: 'error', listener: () => void): unknown;
+};
+
+/** A tar that is not taken, and why. */
+export const refusal = (message: string, cause?: unknown): FlashpodsError =>
+  new FlashpodsError('invalid_request', message, { details: { field: '' }, cause });
+
+export const timeOf = ({ mtime }: EntryHeader): Date | null =>
+  Number.isFinite(mtime.getTime()) ? mtime : null;
+
+/** A name of the header as bytes: pax fields are UTF-8 by definition, all others come as they are. */
+export const entryText = (header: EntryHeader, field: 'name' | 'linkname'): RawName => {
+  const pax = header.pax?.[field === 'name' ? 'path' : 'linkpath'];
+  if (pax === undefined || pax === '') return header[field] ?? '';
+  if (pax.includes('\ufffd')) throw refusal(`the entry ${JSON.stringify(pax)}: its pax header is not UTF-8`);
+  return rawName(pax);
+};
+
+/** @throws FlashpodsError invalid_request for a name that leaves the tree or that no file system takes */
+export const segmentsOfEntry = (name: RawName, what: string): RawName[] => {
+  const shown = showName([name]);
+  const bytes = bytesOfName(name);
+  if (name.startsWith('/')) throw refusal(`the entry ${shown}: ${what} is absolute`);
+  if (bytes.includes(0)) throw refusal(`the entry ${shown}: ${what} has a NUL`);
+  if (bytes.length > MAX_PATH_BYTES)
+    throw refusal(`the entry ${shown}: ${what} is longer than ${MAX_PATH_BYTES} bytes`);
+  const segments = name.split('/').filter((segment) => segment !== '' && segment !== '.');
+  if (name === '') throw refusal(`the entry ${shown}: ${what} is empty`);
+  if (segments.includes('..')) throw refusal(`the entry ${shown}: ${what} has a segment ".."`);
+  if (segments.some((segment) => segment.length > MAX_SEGMENT_BYTES)) {
+    throw refusal(`the entry ${shown}: ${what} has a segment of more than ${MAX_SEGMENT_BYTES} bytes`);
+  }
+  if (segments.length > MAX_TREE_DEPTH) {
+    throw refusal(`the entry ${shown}: ${what} lies more than ${MAX_TREE_DEPTH} directories deep`);
+  }
+  return segments;
+};
