@@ -1,6 +1,8 @@
 /** The commands that start a part of the server, or look at its settings. Each takes every setting as a flag. */
 import type { EventEmitter } from 'node:events';
+import type { DbOptions } from './db.ts';
 import type { DoctorOptions } from './doctor.ts';
+import type { DbAction } from '../../src/cli/commands/db.ts';
 import type { RoleCommand, RoleOption } from '../../src/cli/program.ts';
 import type { Output } from '../../src/cli/terminal.ts';
 import type { ClientEnvironment } from '../../src/client/environment.ts';
@@ -85,6 +87,17 @@ export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleC
       action: async (flags: DoctorOptions) => {
         const { runDoctor } = await import('./doctor.ts');
         return withConsole((console) => runDoctor(flags, { ...console, interrupts }));
+      },
+    },
+    {
+      name: 'db',
+      summary: 'look after the database of this machine: check that it is sound, or vacuum it',
+      actions: ['check', 'vacuum'] satisfies DbAction[],
+      options: async () => [...(await settingOptions()), { flags: '--json', description: 'print JSON' }],
+      examples: ['flashpods db check', 'flashpods db vacuum          # best when few jobs come'],
+      action: async (flags: DbOptions, action) => {
+        const { runDb } = await import('./db.ts');
+        return withConsole((console) => runDb(action as DbAction, flags, console));
       },
     },
     {

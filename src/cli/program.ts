@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import { ClientError } from '../client/client-error.ts';
 import { systemCode } from '../errors.ts';
 import { VERSION } from '../version.ts';
@@ -21,12 +21,14 @@ export interface RoleOption {
 export interface RoleCommand {
   readonly name: string;
   readonly summary: string;
+  /** What it must be told to do, if it can do several things. */
+  readonly actions?: readonly string[];
   /** Asked for when the role is named on the command line. */
   readonly options: () => Promise<readonly RoleOption[]>;
   /** Lines under "Examples" in its help. */
   readonly examples?: readonly string[];
-  /** Runs until the role has stopped. @returns the exit code */
-  readonly action: (options: Readonly<Record<string, unknown>>) => Promise<number>;
+  /** Runs until the role has stopped. @param action one of `actions` @returns the exit code */
+  readonly action: (options: Readonly<Record<string, unknown>>, action: string) => Promise<number>;
 }
 
 /**
@@ -138,7 +140,16 @@ function createProgram(
   program.commandsGroup('Running it:');
   for (const role of roles) {
     const command = withExamples(program.command(role.name).description(role.summary), role.examples ?? []);
-    command.action(async (options: Readonly<Record<string, unknown>>) => withRole(role.action(options)));
+    if (role.actions) {
+      command.addArgument(new Argument('<action>', 'what to do').choices(role.actions));
+      command.action(async (action: string, options: Readonly<Record<string, unknown>>) =>
+        withRole(role.action(options, action)),
+      );
+    } else {
+      command.action(async (options: Readonly<Record<string, unknown>>) =>
+        withRole(role.action(options, '')),
+      );
+    }
   }
   return program;
 }
