@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { defaultDataDirectory, defaultRunDirectory } from './data-directory.ts';
+import { defaultDataDirectory, defaultRunDirectory } from './default-directories.ts';
 import { settingsSchema } from './settings.ts';
 
 /** A wrong setting. Its message names the setting and says what to write; the process exits with 2. */

@@ -5,6 +5,7 @@ import { mkdir, open, rename } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FlashpodsError, systemCode } from '../errors.ts';
+import { writeFully } from '../files/read-fully.ts';
 import { Directory, bytesOfName } from '../trees/directory.ts';
 import type { RawName } from '../trees/directory.ts';
 import { removeTree } from '../trees/remove-tree.ts';
@@ -251,13 +252,6 @@ class Warnings {
     return [...lines, ...this.#notes];
   }
 }
-
-const writeFully = async (file: FileHandle, bytes: Buffer, position: number): Promise<void> => {
-  let done = 0;
-  while (done < bytes.length) {
-    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
-  }
-};
 
 const translate = (error: unknown): unknown => {
   if (error instanceof FlashpodsError) return error;

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { systemCode } from '../errors.ts';
+import { ifMissing } from '../files/if-missing.ts';
 
 /** No artifact can have this name, since it holds a backslash: it lies among them without a conflict. */
 const MANIFEST_NAME = '\\manifest.json';
@@ -34,8 +34,7 @@ export const readManifest = async (directory: string): Promise<Manifest | null> 
   } catch (error) {
     // A manifest that a power failure spoilt is no manifest: collect again.
     if (error instanceof SyntaxError || error instanceof z.ZodError) return null;
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return null;
-    throw error;
+    return ifMissing(null, 'ENOTDIR')(error);
   }
 };
 

@@ -1,7 +1,7 @@
 /** What of the environment the client needs. Nothing of the server's settings is checked here, and nothing is loaded for it. */
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
-import { defaultDataDirectory, defaultRunDirectory } from '../data-directory.ts';
+import { defaultDataDirectory, defaultRunDirectory } from '../default-directories.ts';
 import { systemCode } from '../errors.ts';
 
 // `import` of node:fs or node:util reads every name that they export, and so loads all that Node itself would load only

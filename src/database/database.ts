@@ -3,12 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import knex, { type Knex } from 'knex';
 import { FlashpodsError, messageOf, systemCode } from '../errors.ts';
+import { retry } from '../timing/backoff.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 import { cacheStatements } from './statement-cache.ts';
-import { WriteQueue } from './write-queue.ts';
+import { BUSY_BACKOFF, WriteQueue } from './write-queue.ts';
 
 export interface DatabaseOptions {
   readonly path: string;
@@ -155,13 +155,10 @@ export class Database {
 
   /** Tries at least once. @param deadline `performance.now()` after which it gives up */
   async #patiently<T>(work: () => Promise<T>, deadline = performance.now() + this.#busyRetryMs): Promise<T> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await work();
-      } catch (error) {
-        if (!isBusy(error) || performance.now() >= deadline) throw translated(error);
-        await delay(Math.min(5 + attempt * 5, 50) * (0.5 + Math.random()));
-      }
+    try {
+      return await retry(work, { ...BUSY_BACKOFF, again: isBusy, deadline });
+    } catch (error) {
+      throw translated(error);
     }
   }
 }

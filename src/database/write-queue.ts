@@ -6,8 +6,10 @@
  * Errors of one write do not touch the others: those before it are committed without it, then it is tried alone, and
  * what it throws there is its error. So a write may run several times; it must have no effect outside its transaction.
  */
-import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Knex } from 'knex';
+import { pauseAfter } from '../timing/backoff.ts';
+import { pause } from '../timing/bell.ts';
 
 export interface WriteQueueOptions {
   /** Runs `work` in one transaction. */
@@ -28,6 +30,9 @@ interface Write {
 
 /** A transaction holds the connection and most of the time the event loop, some 0.2 ms a write. */
 const MOST_AT_ONCE = 64;
+
+/** Between two tries while another process holds the write lock. */
+export const BUSY_BACKOFF = { firstMs: 5, longestMs: 60, jitter: 0.5 } as const;
 
 export class WriteQueue {
   readonly #o: WriteQueueOptions;
@@ -72,7 +77,7 @@ export class WriteQueue {
       } catch (error) {
         if (this.#o.isBusy(error)) {
           writes = refuseLate(writes, this.#o.translate(error));
-          if (writes.length > 0) await delay(Math.min(5 + attempt * 5, 50) * (0.5 + Math.random()));
+          if (writes.length > 0) await pause(pauseAfter(attempt + 1, BUSY_BACKOFF));
           continue;
         }
         const failed = writes[values.length];

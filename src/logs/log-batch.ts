@@ -27,9 +27,17 @@ export class Piece {
     this.stream = stream;
     this.timeMs = timeMs;
     this.spoolEnd = spoolEnd;
-    this.head = EMPTY;
     this.headLength = 0;
-    return this.withText(EMPTY, 0, 0);
+    this.start = 0;
+    this.end = 0;
+    return this;
+  }
+
+  /** Lets go of the bytes that it refers to. */
+  clear(): void {
+    this.begin(0, 0, 0);
+    this.head = EMPTY;
+    this.text = EMPTY;
   }
 
   withHead(head: Buffer, length: number): this {
@@ -39,7 +47,8 @@ export class Piece {
   }
 
   withText(text: Buffer, start: number, end: number): this {
-    this.text = text;
+    // Mostly the same chunk: a write of a reference costs more than the look.
+    if (this.text !== text) this.text = text;
     this.start = start;
     this.end = end;
     return this;

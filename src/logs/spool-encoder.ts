@@ -93,7 +93,7 @@ export class SpoolEncoder {
   /** Gives memory back while nothing is to be done. */
   rest(): void {
     this.#batch.rest();
-    this.#piece.begin(STDOUT, 0, 0);
+    this.#piece.clear();
   }
 
   /** Appends a line of Flashpods's own. Newlines make several lines. After truncation it is dropped. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemCode } from '../../errors.ts';
 
-// Neither this nor what it imports loads node:crypto (see data-directory.ts), or node:fs by `import` (environment.ts).
+// Neither this nor what it imports loads node:crypto (see default-directories.ts), or node:fs by `import` (environment.ts).
 const { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } =
   process.getBuiltinModule('node:fs');
 
