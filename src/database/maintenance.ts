@@ -20,18 +20,16 @@ export interface Check {
 const MOST_PROBLEMS = 20;
 
 /**
- * Checks a database without changing it.
+ * Checks a database without changing it. Of one whose pages are spoilt nothing else can be told.
  * @throws DatabaseUnusable when there is none at `path`, or it can't be opened
  */
 export function checkDatabase(path: string): Promise<readonly Check[]> {
   return withDatabase(path, { readonly: true }, (database) => {
-    const integrity = database.pragma(`integrity_check(${MOST_PROBLEMS})`) as { integrity_check: string }[];
+    const integrity: Check = { name: 'integrity', problems: integrityProblems(database) };
+    if (integrity.problems.length > 0) return [integrity];
     const keys = database.pragma('foreign_key_check') as { table: string; parent: string }[];
     return [
-      {
-        name: 'integrity',
-        problems: integrity.map((row) => row.integrity_check).filter((text) => text !== 'ok'),
-      },
+      integrity,
       {
         name: 'foreign keys',
         problems: keys
@@ -64,6 +62,17 @@ export async function vacuumDatabase(path: string, patienceMs: number): Promise<
     database.pragma('wal_checkpoint(TRUNCATE)');
   });
   return { bytesBefore, bytesAfter: await sizeOf(path) };
+}
+
+function integrityProblems(database: Sqlite.Database): string[] {
+  try {
+    const rows = database.pragma(`integrity_check(${MOST_PROBLEMS})`) as { integrity_check: string }[];
+    return rows.map((row) => row.integrity_check).filter((text) => text !== 'ok');
+  } catch (error) {
+    // So spoilt that the check itself breaks off.
+    if (systemCode(error)?.startsWith('SQLITE_CORRUPT') === true) return [messageOf(error)];
+    throw error;
+  }
 }
 
 function schemaProblems(database: Sqlite.Database): string[] {
