@@ -38,7 +38,8 @@ export function connect(url: string, kind: ConnectionKind, logger: Logger): Redi
 
 /**
  * All commands of one turn of the event loop go to the kernel together: a request sends six, and a system call for
- * each of them was a sixth of what it costs.
+ * each of them was a sixth of what it costs. ioredis' own `enableAutoPipelining` was measured instead (`enqueue`, on a
+ * busy machine): 970 jobs a second against 892 with 50 at once, 87 against 120 with one at once. That is no clear gain.
  */
 function gatherWrites(stream: Socket): void {
   const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
