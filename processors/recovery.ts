@@ -4,9 +4,9 @@ import type { ErrorCode } from '../src/errors.ts';
 import type { DispatchRecord } from './dispatch-records.ts';
 
 export type Action =
-  /** Nothing of it exists: provision, create, start. */
+  /** No container of it was made: provision and launch. */
   | { readonly do: 'launch' }
-  /** Created and never started. */
+  /** Bound to its sandbox and never started: the second half of its launch. */
   | { readonly do: 'start' }
   /** Its process runs: take over log, timeout and cancellation. */
   | { readonly do: 'follow' }

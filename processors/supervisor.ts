@@ -2,7 +2,8 @@
  * All the dispatches that this process supervises, each by exactly one {@link JobRun}: a second call for the same one
  * joins the first. It neither knows nor cares who asks: the host's queue, the recovery at start, or a reconciliation.
  */
-import { dispatchId, parseSandboxName, sandboxName } from '../src/ids.ts';
+import type { Sandbox } from '../src/containers/sandbox.ts';
+import { dispatchId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
 import { isHosted } from '../src/jobs/states.ts';
 import { JobRun, type RunResult } from './job-run.ts';
@@ -75,8 +76,7 @@ export class Supervisor {
   async reconcile(
     settledMs: number,
   ): Promise<{ hosted: { job: Job; found: boolean }[]; endsForeign: boolean }> {
-    const containers = await this.#r.runtime.list();
-    const leftovers = await this.#r.runtime.leftovers();
+    const found = await this.#r.runtime.sandboxes();
     const recorded = await this.#r.records.all();
     const holding = [...this.#held].filter(([, { run }]) => run.holdsCapacity);
     // Read after Podman: a dispatch that began in between is in the rows, so it can't be taken for a leftover.
@@ -92,27 +92,27 @@ export class Supervisor {
       }
       this.#superviseQuietly(row.id, row.epoch);
     }
-    const found = new Set([
-      ...containers.map((container) => container.name),
-      ...leftovers,
-      ...recorded.map(({ jobId, epoch }) => sandboxName(jobId, epoch)),
-    ]);
-    for (const name of found) {
-      const parsed = parseSandboxName(name);
-      if (!parsed) continue;
-      const id = dispatchId(parsed.jobId, parsed.epoch);
+    const isWanted = (id: string): boolean => wanted.has(id) || this.held().has(id);
+    const discarded = new Set<string>();
+    for (const { sandbox } of found) {
+      if (this.#isOwned(sandbox, isWanted)) continue;
+      if (sandbox.dispatch) discarded.add(dispatchId(sandbox.dispatch.jobId, sandbox.dispatch.epoch));
       // guard: foreign-is-ended
-      if (!wanted.has(id) && !this.held().has(id)) await this.#discard(name, parsed.jobId, parsed.epoch);
+      await this.#discard(sandbox);
+    }
+    for (const { jobId, epoch } of recorded) {
+      const id = dispatchId(jobId, epoch);
+      if (!isWanted(id) && !discarded.has(id)) await this.#forget(jobId, epoch);
     }
     const foreign = holding.filter(([id, { run }]) => !wanted.has(id) && run.holdsCapacity);
     for (const [, { run }] of foreign) void run.look();
-    const contained = new Set(containers.map((container) => container.name));
-    const hosted = rows.map((job) => ({
-      job,
-      found:
-        contained.has(sandboxName(job.id, job.epoch)) ||
-        this.#held.get(dispatchId(job.id, job.epoch))?.run.holdsCapacity === true,
-    }));
+    const contained = new Set(
+      found.flatMap(({ container }) => (container ? [dispatchId(container.jobId, container.epoch)] : [])),
+    );
+    const hosted = rows.map((job) => {
+      const id = dispatchId(job.id, job.epoch);
+      return { job, found: contained.has(id) || this.#held.get(id)?.run.holdsCapacity === true };
+    });
     return { hosted, endsForeign: foreign.length > 0 };
   }
 
@@ -180,19 +180,31 @@ export class Supervisor {
     });
   }
 
-  async #discard(name: string, jobId: string, epoch: number): Promise<void> {
-    this.#r.logger.warn({ sandbox: name }, 'removing a sandbox that no active job stands behind');
-    await this.#r.runtime.kill(name);
+  /** Whether a job that is to run stands behind it, or a run of this process that has not bound it yet. */
+  #isOwned(sandbox: Sandbox, isWanted: (dispatch: string) => boolean): boolean {
+    const { dispatch } = sandbox;
+    if (dispatch !== null) return isWanted(dispatchId(dispatch.jobId, dispatch.epoch));
+    return [...this.#held.values()].some(({ run }) => run.sandbox?.id === sandbox.id);
+  }
+
+  async #discard(sandbox: Sandbox): Promise<void> {
+    const { id, dispatch } = sandbox;
+    this.#r.logger.warn({ sandbox: id, ...dispatch }, 'removing a sandbox that no active job stands behind');
+    await sandbox.kill();
     try {
-      await this.#r.runtime.dispose(name);
+      await sandbox.dispose();
     } catch (error) {
       // It runs nothing any more, so it must not keep this host from taking work.
       this.#r.logger.error(
-        { err: error, sandbox: name },
+        { err: error, sandbox: id },
         'a sandbox could not be removed; the next reconciliation tries again',
       );
       return;
     }
+    if (dispatch !== null) await this.#forget(dispatch.jobId, dispatch.epoch);
+  }
+
+  async #forget(jobId: string, epoch: number): Promise<void> {
     await this.#r.records.remove(jobId, epoch);
     this.#r.release(jobId, epoch);
   }

@@ -10,7 +10,6 @@ import { type HostConsumer, startHostConsumer } from '../queues/host-consumer.ts
 import { isRefusal } from '../queues/semaphore/refusal.ts';
 import type { Hold } from '../queues/semaphore/semaphore.ts';
 import type { Lock } from '../src/files/lock.ts';
-import { sandboxName } from '../src/ids.ts';
 import { amountOf } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
 import { once } from '../src/lifecycle/once.ts';
@@ -266,11 +265,11 @@ export class Worker {
 
   /** Into the log of a job that never came to a host. */
   async #tell(job: Job, line: string): Promise<void> {
-    const { config, runtime, logger } = this.#r;
+    const { config, logger } = this.#r;
     try {
       const log = await this.#r.logs.capture({
         jobId: job.id,
-        spoolPath: runtime.spoolPath(sandboxName(job.id, job.epoch)),
+        spoolPath: null,
         maxBytes: config.logMaxMb * 2 ** 20,
         onTrouble: (error) => logger.warn({ err: error, job_id: job.id }, 'the log can not be written'),
       });

@@ -7,6 +7,7 @@ const random12 = (): string =>
   Array.from({ length: 12 }, () => ALPHABET[randomInt(ALPHABET.length)]).join('');
 
 export const newJobId = (): string => `job_${random12()}`;
+export const newSandboxId = (): string => `sandbox_${random12()}`;
 export const newUploadId = (): string => `upload_${random12()}`;
 
 export const isJobId = (value: string): boolean => /^job_[a-z0-9]{12}$/.test(value);
@@ -14,10 +15,7 @@ export const isUploadId = (value: string): boolean => /^upload_[a-z0-9-]{12}$/.t
 
 /** The name of one dispatch of a job: BullMQ's id in the host's queue, and part of its container's name. */
 export const dispatchId = (jobId: string, epoch: number): string => `${jobId}-${epoch}`;
-export const sandboxName = (jobId: string, epoch: number): string => `flashpods-${dispatchId(jobId, epoch)}`;
 
-/** The reverse of {@link sandboxName}; null for a name that is not one. */
-export function parseSandboxName(name: string): { jobId: string; epoch: number } | null {
-  const match = /^flashpods-(job_[a-z0-9]{12})-(\d{1,9})$/.exec(name);
-  return match?.[1] && match[2] ? { jobId: match[1], epoch: Number(match[2]) } : null;
-}
+/** Under which people find the container of a dispatch. Nothing reads it back: records and labels say what it is. */
+export const containerName = (jobId: string, epoch: number): string =>
+  `flashpods-${dispatchId(jobId, epoch)}`;

@@ -1,6 +1,6 @@
 /** The stage after the container: what the job left under `/artifacts` becomes artifacts. */
 import { FlashpodsError } from '../../src/errors.ts';
-import { sandboxName } from '../../src/ids.ts';
+import type { Sandbox } from '../../src/containers/sandbox.ts';
 import type { ArtifactRecord, Job } from '../../src/jobs/job.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { SupervisionResources } from '../resources.ts';
@@ -17,16 +17,19 @@ export interface Collected {
   readonly failure: Failure | null;
 }
 
+export const NOTHING_COLLECTED: Collected = { artifacts: [], warnings: [], failure: null };
+
 /** Again after a crash it gives the same. @throws the signal's reason once it is aborted; failures are in the result */
 export async function collect(
-  { config, runtime, artifacts: store }: Pick<SupervisionResources, 'config' | 'runtime' | 'artifacts'>,
+  { config, artifacts: store }: Pick<SupervisionResources, 'config' | 'artifacts'>,
   job: Job,
+  sandbox: Sandbox,
   signal: AbortSignal,
   logger: Logger,
 ): Promise<Collected> {
   try {
     const result = await store.collect(job.id, {
-      source: await runtime.artifactsPath(sandboxName(job.id, job.epoch)),
+      source: await sandbox.artifactsPath(),
       limits: {
         maxFileBytes: config.artifactMaxFileMb * 2 ** 20,
         maxTotalBytes: config.artifactMaxTotalMb * 2 ** 20,

@@ -1,6 +1,7 @@
 /** A container that does nothing, started as a job would be: what only shows when one really starts is found so. */
+import { STANDING_MOUNTS, workMount } from '../containers/mounts.ts';
 import type { ContainerRuntime } from '../containers/runtime.ts';
-import { newJobId, sandboxName } from '../ids.ts';
+import { newJobId } from '../ids.ts';
 
 const MIB = 2 ** 20;
 
@@ -19,30 +20,26 @@ export async function runTrial(
   { image, network }: Trial,
   signal: AbortSignal,
 ): Promise<number | null> {
-  const jobId = newJobId();
-  const name = sandboxName(jobId, 1);
-  const limits = { cpus: 1, memoryBytes: 256 * MIB, pidsLimit: 64 };
+  const sandbox = await runtime.provision({ diskBytes: 64 * MIB, mounts: STANDING_MOUNTS });
   try {
-    await runtime.provision({ name, diskBytes: 64 * MIB, ...limits });
     signal.throwIfAborted();
-    await runtime.create({
-      name,
-      jobId,
+    await sandbox.bind({
+      jobId: newJobId(),
       epoch: 1,
       jobType: 'worker',
       image,
       command: ['/bin/sh', '-c', 'true'],
       env: {},
-      ...limits,
+      cpus: 1,
+      memoryBytes: 256 * MIB,
+      pidsLimit: 64,
       network,
-      workDir: null,
-      workReadOnly: true,
-      runFiles: {},
+      mounts: [workMount(null, false)],
     });
     signal.throwIfAborted();
-    await runtime.start(name);
-    return (await runtime.waitForExit(name, signal))?.exitCode ?? null;
+    await sandbox.start();
+    return (await sandbox.waitForExit(signal))?.exitCode ?? null;
   } finally {
-    await runtime.dispose(name);
+    await sandbox.dispose();
   }
 }

@@ -1,3 +1,4 @@
+import { devNull } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
 import { logPaths } from './log-files.ts';
@@ -62,8 +63,9 @@ class Capture implements LogCapture {
     this.#options = options;
     this.#paths = paths;
     this.#release = release;
-    this.#watch = new SpoolWatch(options.spoolPath);
-    this.#spool = new Spool(options.spoolPath);
+    const spoolPath = options.spoolPath ?? devNull;
+    this.#watch = new SpoolWatch(spoolPath);
+    this.#spool = new Spool(spoolPath);
   }
 
   async start(): Promise<void> {
@@ -84,7 +86,7 @@ class Capture implements LogCapture {
   }
 
   follow(): void {
-    if (this.#following || this.#stopping) return;
+    if (this.#following || this.#stopping || this.#options.spoolPath === null) return;
     this.#following = true;
     this.#watch.start();
   }

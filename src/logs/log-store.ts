@@ -42,8 +42,11 @@ export interface LogStore {
 
 export interface CaptureOptions {
   readonly jobId: string;
-  /** The runtime's k8s-file log of the job's container. It need not exist yet; its runtime must not rotate it. */
-  readonly spoolPath: string;
+  /**
+   * The runtime's k8s-file log of the job's container. It need not exist yet; its runtime must not rotate it.
+   * Null: the job has no container, and its log has lines of Flashpods's own only.
+   */
+  readonly spoolPath: string | null;
   /** Bytes of log that are kept; the truncation line comes after them. Default {@link DEFAULT_MAX_LOG_BYTES}. */
   readonly maxBytes?: number | undefined;
   /** Called once for each row of failures of the disk, such as ENOSPC. Capture goes on trying. */

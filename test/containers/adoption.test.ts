@@ -9,23 +9,36 @@ import { after, before, describe, it } from 'mocha';
 import { cgroupMounts } from '../../src/containers/podman/cgroups/cgroup-v1.ts';
 import { loopDevices, mountsBelow } from '../../src/containers/podman/disks/mounts.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
+import { PodmanClient } from '../../src/containers/podman/service/http.ts';
 import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
 import { readProcess } from '../../src/containers/podman/container/termination.ts';
 import type { ContainerRuntime } from '../../src/containers/runtime.ts';
-import { newJobId } from '../../src/ids.ts';
+import type { Sandbox } from '../../src/containers/sandbox.ts';
+import { containerName, newJobId } from '../../src/ids.ts';
 import { eventually } from '../support/eventually.ts';
-import { type TestPodman, finished, launch, printed, startTestPodman } from '../support/podman.ts';
+import {
+  type TestPodman,
+  disposeAll,
+  finished,
+  launch,
+  leftovers,
+  printed,
+  startTestPodman,
+} from '../support/podman.ts';
 
 /** Two runs of this file on one machine must not see each other. */
 const DEPLOYMENT = `adopted-${process.pid}`;
 const LAUNCHER = fileURLToPath(new URL('fixtures/launcher.ts', import.meta.url));
 
-/** Lets another process take a job that far and kills it there. @returns sandbox and pid of the service it left */
-async function cutOff(
-  directory: string,
-  howFar: string,
-  script: string,
-): Promise<{ name: string; service: number }> {
+interface Left {
+  readonly sandbox: string;
+  readonly jobId: string;
+  /** Pid of its Podman service. */
+  readonly service: number;
+}
+
+/** Lets another process take a job that far and kills it there. @returns what it left */
+async function cutOff(directory: string, howFar: string, script: string): Promise<Left> {
   const child = spawn(process.execPath, [LAUNCHER, directory, DEPLOYMENT, newJobId(), howFar, script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -33,23 +46,26 @@ async function cutOff(
   for await (const line of createInterface({ input: child.stdout })) {
     child.kill('SIGKILL');
     await gone;
-    return JSON.parse(line) as { name: string; service: number };
+    return JSON.parse(line) as Left;
   }
   throw new Error('the launcher ended early');
 }
 
-function assertNothingLeft(directory: string, name: string): void {
+function assertNothingLeft(directory: string, { sandbox, jobId }: Left): void {
   assert.deepEqual(mountsBelow(directory), []);
   assert.deepEqual(
     [...loopDevices().keys()].filter((file) => file.startsWith(directory)),
     [],
   );
   for (const mount of cgroupMounts().all)
-    assert.ok(!existsSync(join(mount, 'flashpods', `test-host.${DEPLOYMENT}`, name)), `a cgroup in ${mount}`);
+    assert.ok(
+      !existsSync(join(mount, 'flashpods', `test-host.${DEPLOYMENT}`, sandbox)),
+      `a cgroup in ${mount}`,
+    );
   assert.deepEqual(readdirSync(join(directory, 'data', 'sandboxes')), []);
   const listed = execFileSync('podman', ['ps', '--all', '--format', '{{.Names}}'], { encoding: 'utf8' });
-  assert.ok(!listed.includes(name), listed);
-  assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes(name));
+  assert.ok(!listed.includes(jobId), listed);
+  assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes(sandbox));
 }
 
 describe('a worker that was killed', () => {
@@ -60,7 +76,7 @@ describe('a worker that was killed', () => {
     directory = mkdtempSync(join(tmpdir(), 'fp-adopt-'));
   });
   after(async () => {
-    for (const name of (await runtime?.leftovers()) ?? []) await runtime?.dispose(name);
+    if (runtime) await disposeAll(runtime);
     await runtime?.close();
     await service?.stop();
     rmSync(directory, { recursive: true, force: true });
@@ -83,6 +99,12 @@ describe('a worker that was killed', () => {
     return runtime;
   };
 
+  const found = async (adopted: ContainerRuntime, jobId: string): Promise<Sandbox> => {
+    const sandbox = await adopted.find(jobId, 1);
+    assert.ok(sandbox);
+    return sandbox;
+  };
+
   it('leaves a running container to its successor, with exit code, log and artifacts', async () => {
     const left = await cutOff(
       directory,
@@ -92,44 +114,49 @@ describe('a worker that was killed', () => {
     assert.ok(readProcess(left.service), 'its Podman service outlived it');
     const adopted = await successor();
     assert.equal(readProcess(left.service), null, 'and is ended by the successor');
-    const [seen] = await adopted.list();
-    assert.equal(seen?.name, left.name);
-    await adopted.start(left.name);
-    const { state, output } = await finished(adopted, left.name);
+    const [seen] = await adopted.sandboxes();
+    assert.equal(seen?.container?.name, containerName(left.jobId, 1));
+    const { sandbox } = seen;
+    assert.deepEqual([sandbox.id, sandbox.dispatch], [left.sandbox, { jobId: left.jobId, epoch: 1 }]);
+    await sandbox.start();
+    const { state, output } = await finished(sandbox);
     assert.equal(state.exitCode, 5);
     assert.equal(output, '1\n2\n3\n4\n5\n6\n');
-    assert.deepEqual(readdirSync(await adopted.artifactsPath(left.name)), ['a']);
-    await adopted.dispose(left.name);
-    assertNothingLeft(directory, left.name);
+    assert.deepEqual(readdirSync(await sandbox.artifactsPath()), ['a']);
+    await sandbox.dispose();
+    assertNothingLeft(directory, left);
   });
 
   it('leaves the reason of an end that nobody saw', async () => {
-    const { name } = await cutOff(directory, 'start', 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done');
-    const adopted = await successor();
-    const { state, verdict } = await finished(adopted, name);
+    const { jobId } = await cutOff(directory, 'start', 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done');
+    const sandbox = await found(await successor(), jobId);
+    const { state, verdict } = await finished(sandbox);
     assert.equal(state.exitCode, 137);
     assert.equal(verdict.oomKilled, true);
-    await adopted.dispose(name);
+    await sandbox.dispose();
   });
 
-  for (const howFar of ['provision', 'create', 'start'])
+  for (const howFar of ['provision', 'bind', 'start'])
     it(`leaves nothing that its successor does not find and remove, cut after ${howFar}`, async () => {
-      const { name } = await cutOff(directory, howFar, 'sleep 60');
+      const left = await cutOff(directory, howFar, 'sleep 60');
       const adopted = await successor();
-      assert.deepEqual(await adopted.leftovers(), [name]);
-      await adopted.dispose(name);
-      await adopted.dispose(name);
-      assert.deepEqual(await adopted.leftovers(), []);
-      assertNothingLeft(directory, name);
+      assert.deepEqual(await leftovers(adopted), [left.sandbox]);
+      const sandbox = (await adopted.sandboxes())[0]?.sandbox;
+      assert.ok(sandbox);
+      assert.equal(sandbox.dispatch?.jobId, howFar === 'provision' ? undefined : left.jobId);
+      await sandbox.dispose();
+      await sandbox.dispose();
+      assert.deepEqual(await leftovers(adopted), []);
+      assertNothingLeft(directory, left);
     });
 
   it('can have created a container that its successor starts', async () => {
-    const { name } = await cutOff(directory, 'create', 'echo started late');
-    const adopted = await successor();
-    assert.equal((await adopted.inspect(name))?.phase, 'created');
-    await adopted.start(name);
-    assert.equal((await finished(adopted, name)).output, 'started late\n');
-    await adopted.dispose(name);
+    const { jobId } = await cutOff(directory, 'bind', 'echo started late');
+    const sandbox = await found(await successor(), jobId);
+    assert.equal((await sandbox.inspect())?.phase, 'created');
+    await sandbox.start();
+    assert.equal((await finished(sandbox)).output, 'started late\n');
+    await sandbox.dispose();
   });
 });
 
@@ -140,10 +167,15 @@ describe('a Podman service that dies', () => {
   });
   after(() => podman.end());
 
+  const ping = async (socketPath: string, timeoutMs: number): Promise<void> => {
+    const client = new PodmanClient(socketPath);
+    await client.call('GET', '/_ping', { timeoutMs }).finally(() => client.close());
+  };
+
   it('is started again, and containers and those who wait for them do not notice', async () => {
     const { runtime, service } = podman;
-    const name = await launch(runtime, { script: 'echo ready; sleep 1; exit 9' });
-    const waiting = finished(runtime, name);
+    const sandbox = await launch(runtime, { script: 'echo ready; sleep 1; exit 9' });
+    const waiting = finished(sandbox);
     const first = service.pid;
     assert.ok(first !== null);
     process.kill(first, 'SIGKILL');
@@ -151,19 +183,19 @@ describe('a Podman service that dies', () => {
       'another one runs',
       () => service.restarts === 1 && service.pid !== null && service.pid !== first,
     );
-    await eventually('it answers', () => runtime.ping(500).then(() => true));
+    await eventually('it answers', () => ping(service.socketPath, 500).then(() => true));
     assert.equal((await waiting).state.exitCode, 9);
-    await runtime.dispose(name);
+    await sandbox.dispose();
   });
 
   it('makes calls fail with an error that says so, and quickly', async () => {
-    const { runtime, service } = podman;
+    const { service } = podman;
     const { pid } = service;
     assert.ok(pid !== null);
     process.kill(pid, 'SIGSTOP');
     try {
       const began = performance.now();
-      await assert.rejects(runtime.ping(200), { code: 'container_error' });
+      await assert.rejects(ping(service.socketPath, 200), { code: 'container_error' });
       assert.ok(performance.now() - began < 2_000);
     } finally {
       process.kill(pid, 'SIGCONT');
@@ -172,16 +204,16 @@ describe('a Podman service that dies', () => {
 
   it('leaves its containers running when it is stopped', async () => {
     const { runtime, service } = podman;
-    const name = await launch(runtime, { script: 'echo ready; sleep 60' });
-    await eventually('it runs', () => printed(runtime, name).includes('ready'));
+    const sandbox = await launch(runtime, { script: 'echo ready; sleep 60' });
+    await eventually('it runs', () => printed(sandbox).includes('ready'));
     await service.stop();
     await service.exited;
     assert.equal(existsSync(service.socketPath), false);
-    await assert.rejects(runtime.inspect(name), { code: 'container_error' });
+    await assert.rejects(sandbox.inspect(), { code: 'container_error' });
     const again = await startPodmanService({ runDir: join(podman.directory, 'run') });
     try {
-      assert.equal((await runtime.inspect(name))?.phase, 'running');
-      await runtime.dispose(name);
+      assert.equal((await sandbox.inspect())?.phase, 'running');
+      await sandbox.dispose();
     } finally {
       podman.service = again;
     }
@@ -207,10 +239,9 @@ describe('a Podman service that dies', () => {
   it('is not the business of another deployment on the same machine', async () => {
     const other = await startTestPodman();
     try {
-      const name = await launch(other.runtime, { script: 'sleep 60' });
-      assert.deepEqual(await podman.runtime.list(), []);
-      assert.deepEqual(await podman.runtime.leftovers(), []);
-      assert.deepEqual(await other.runtime.leftovers(), [name]);
+      const sandbox = await launch(other.runtime, { script: 'sleep 60' });
+      assert.deepEqual(await leftovers(podman.runtime), []);
+      assert.deepEqual(await leftovers(other.runtime), [sandbox.id]);
     } finally {
       await other.end();
     }

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { type ContainerHost, createBody } from '../../src/containers/podman/container/create-spec.ts';
 import { phaseOf } from '../../src/containers/podman/container/state.ts';
-import { Sandboxes, assertSandboxName } from '../../src/containers/podman/sandbox/sandbox.ts';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { STANDING_MOUNTS, mergeMounts } from '../../src/containers/mounts.ts';
+import { bindOf } from '../../src/containers/podman/sandbox/mounts.ts';
+import { sandboxPaths } from '../../src/containers/podman/sandbox/paths.ts';
+import { isSandboxId } from '../../src/containers/podman/sandbox/sandboxes.ts';
+import { newSandboxId } from '../../src/ids.ts';
 import { join } from 'node:path';
 import { testSpec } from '../support/podman.ts';
 
@@ -20,16 +22,20 @@ const HOST: ContainerHost = {
   hardLimits: { nofile: 4096, nproc: 500 },
 };
 
-function body(host: Partial<ContainerHost> = {}, spec: Parameters<typeof testSpec>[0] = {}) {
-  const directory = mkdtempSync(join(tmpdir(), 'fp-spec-'));
-  try {
-    const whole = testSpec(spec);
-    const paths = new Sandboxes(directory).paths(whole.name);
-    const context = { host: { ...HOST, ...host }, paths, cgroupParent: '/flashpods/h/x', filesOwner: 0 };
-    return { paths, made: createBody(whole, 'image', context) };
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+function body(host: Partial<ContainerHost> = {}, overrides: Parameters<typeof testSpec>[0] = {}) {
+  const spec = testSpec(overrides);
+  const paths = sandboxPaths('/sandboxes/s1');
+  const made = createBody(spec, {
+    host: { ...HOST, ...host },
+    name: 'name',
+    sandbox: 's1',
+    root: { image: 'image' },
+    binds: mergeMounts(STANDING_MOUNTS, spec.mounts).map((mount) => bindOf(paths, mount)),
+    spool: paths.spool,
+    cgroupParent: '/flashpods/h/x',
+    filesUid: 0,
+  });
+  return { paths, made };
 }
 
 describe('the request that creates a container', () => {
@@ -85,10 +91,10 @@ describe('the request that creates a container', () => {
       mounts.map(({ source, destination, options }) => [source, destination, options.includes('rw')]),
       [
         ['/snapshots/s1', '/work', false],
-        [paths.artifacts, '/artifacts', true],
-        [paths.home, '/home/job', true],
-        [paths.tmp, '/tmp', true],
-        [paths.varTmp, '/var/tmp', true],
+        [join(paths.disk, 'artifacts'), '/artifacts', true],
+        [join(paths.disk, 'home'), '/home/job', true],
+        [join(paths.disk, 'tmp'), '/tmp', true],
+        [join(paths.disk, 'var-tmp'), '/var/tmp', true],
       ],
     );
     for (const { options } of mounts) assert.ok(options.includes('nosuid') && options.includes('nodev'));
@@ -103,8 +109,11 @@ describe('the request that creates a container', () => {
     };
     for (const workDir of [null, '/snapshots/s1']) {
       const { paths, of, writable } = bound({ workDir, workReadOnly: false, runFiles: { task: '' } });
-      assert.deepEqual([of('/work')?.source, writable('/work')], [paths.work, true]);
-      assert.deepEqual([of('/run/flashpods')?.source, writable('/run/flashpods')], [paths.run, false]);
+      assert.deepEqual([of('/work')?.source, writable('/work')], [join(paths.disk, 'work'), true]);
+      assert.deepEqual(
+        [of('/run/flashpods')?.source, writable('/run/flashpods')],
+        [join(paths.directory, 'run'), false],
+      );
     }
     assert.equal(bound({}).of('/run/flashpods'), undefined);
   });
@@ -132,10 +141,22 @@ describe('Podman’s states', () => {
   });
 });
 
-describe('names of sandboxes', () => {
+describe('ids of sandboxes', () => {
   it('cannot leave their directory', () => {
-    for (const name of ['', '.', '..', 'a/b', '../a', '/a', 'a\0b', '-a', 'a'.repeat(129)])
-      assert.throws(() => assertSandboxName(name), /not a sandbox name/, name);
-    assertSandboxName('flashpods-job_abcdefghijkl-12');
+    for (const id of [
+      '',
+      '.',
+      '..',
+      'a/b',
+      '../a',
+      '/a',
+      'a\0b',
+      '-a',
+      'sandbox_../../../../a',
+      'a'.repeat(129),
+    ])
+      assert.equal(isSandboxId(id), false, id);
+    assert.equal(isSandboxId(newSandboxId()), true);
+    assert.equal(isSandboxId('flashpods-job_abcdefghijkl-12'), true, 'of the version before');
   });
 });

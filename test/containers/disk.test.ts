@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
-import { finished, startTestPodman, type TestPodman, testSpec } from '../support/podman.ts';
+import {
+  finished,
+  leftovers,
+  provision,
+  startTestPodman,
+  type TestPodman,
+  testSpec,
+} from '../support/podman.ts';
 
 describe('the disk of a job', () => {
   let podman: TestPodman;
@@ -21,13 +28,16 @@ describe('the disk of a job', () => {
     });
     for (let round = 0; round < 5; round += 1) {
       const spec = testSpec({ script: "df -k /artifacts | tail -n 1 | awk '{ print ($2 > 40000) }'" });
-      await Promise.all([podman.runtime, second].map((runtime) => runtime.provision(spec)));
-      await podman.runtime.create(spec);
-      await podman.runtime.start(spec.name);
-      const { state, output } = await finished(podman.runtime, spec.name);
+      const sandbox = await provision(podman.runtime, spec);
+      const same = (await second.sandboxes())[0]?.sandbox;
+      assert.equal(same?.id, sandbox.id);
+      await same.artifactsPath(); // which makes the disk where it is not there
+      await sandbox.bind(spec);
+      await sandbox.start();
+      const { state, output } = await finished(sandbox);
       assert.deepEqual([state.exitCode, output], [0, '1\n']);
-      await podman.runtime.dispose(spec.name);
-      assert.deepEqual(await podman.runtime.leftovers(), []);
+      await sandbox.dispose();
+      assert.deepEqual(await leftovers(podman.runtime), []);
     }
     await second.close();
   });

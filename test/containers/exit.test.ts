@@ -3,13 +3,16 @@ import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { after, before, describe, it } from 'mocha';
+import type { Sandbox } from '../../src/containers/sandbox.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { eventually } from '../support/eventually.ts';
 import {
   type TestPodman,
+  disposeAll,
   finished,
   launch,
   printed,
+  provision,
   runToEnd,
   startTestPodman,
   testSpec,
@@ -61,37 +64,37 @@ describe('the end of a container', () => {
   it('has times, and is seen by inspect and list', async () => {
     const { runtime } = podman;
     const before = Date.now();
-    const name = await launch(runtime, { script: 'exit 7' });
-    const { state } = await finished(runtime, name);
+    const sandbox = await launch(runtime, { script: 'exit 7' });
+    const { state } = await finished(sandbox);
     assert.ok(state.startedAt !== null && state.startedAt >= before && state.startedAt <= Date.now());
     assert.ok(state.finishedAt !== null && state.finishedAt >= state.startedAt);
-    assert.deepEqual(await runtime.inspect(name), state);
-    const listed = (await runtime.list()).find((each) => each.name === name);
-    assert.equal(listed?.phase, 'exited');
-    assert.equal(listed.exitCode, 7);
-    await runtime.dispose(name);
-    assert.equal(await runtime.inspect(name), null);
-    assert.equal(await runtime.waitForExit(name, AbortSignal.timeout(5_000)), null);
+    assert.deepEqual(await sandbox.inspect(), state);
+    const found = (await runtime.sandboxes()).find((each) => each.sandbox.id === sandbox.id);
+    assert.equal(found?.container?.phase, 'exited');
+    assert.equal(found.container.exitCode, 7);
+    await sandbox.dispose();
+    assert.equal(await sandbox.inspect(), null);
+    assert.equal(await sandbox.waitForExit(AbortSignal.timeout(5_000)), null);
   });
 
   it('stops being waited for when the caller wants to', async () => {
     const { runtime } = podman;
-    const name = await launch(runtime, { script: 'sleep 60' });
+    const sandbox = await launch(runtime, { script: 'sleep 60' });
     const abort = new AbortController();
-    const waiting = runtime.waitForExit(name, abort.signal);
+    const waiting = sandbox.waitForExit(abort.signal);
     abort.abort(new Error('enough'));
     await assert.rejects(waiting, /enough/);
-    await runtime.dispose(name);
+    await sandbox.dispose();
   });
 
   it('never runs a command twice, however often it is started', async () => {
     const { runtime } = podman;
-    const name = await launch(runtime, { script: 'echo ran' });
-    await runtime.start(name);
-    await finished(runtime, name);
-    await runtime.start(name);
-    assert.equal((await finished(runtime, name)).output, 'ran\n');
-    await runtime.dispose(name);
+    const sandbox = await launch(runtime, { script: 'echo ran' });
+    await sandbox.start();
+    await finished(sandbox);
+    await sandbox.start();
+    assert.equal((await finished(sandbox)).output, 'ran\n');
+    await sandbox.dispose();
   });
 
   it('refuses an image that is not here', async () => {
@@ -102,9 +105,9 @@ describe('the end of a container', () => {
       runtime.ensureImage(spec.image, () => undefined, AbortSignal.timeout(5_000)),
       failsWith('image_pull_failed', /localhost\/no\/such:image/),
     );
-    await runtime.provision(spec);
-    await assert.rejects(runtime.create(spec), failsWith('container_start_failed', /not on this host/));
-    await runtime.dispose(spec.name);
+    const sandbox = await provision(runtime, spec);
+    await assert.rejects(sandbox.bind(spec), failsWith('container_start_failed', /not on this host/));
+    await sandbox.dispose();
   });
 
   it('says what the registry, or the way to it, had against a pull', async () => {
@@ -131,12 +134,12 @@ describe('the end of a container', () => {
     writeFileSync(file, Buffer.alloc(10_240));
     execFileSync('podman', ['import', file, image], { stdio: 'ignore' });
     try {
-      const name = await launch(podman.runtime, { image, script: 'true' });
-      const { state, output } = await finished(podman.runtime, name);
+      const sandbox = await launch(podman.runtime, { image, script: 'true' });
+      const { state, output } = await finished(sandbox);
       assert.notEqual(state.exitCode, 0);
       assert.match(output, /failed to exec pid1: No such file or directory/);
     } finally {
-      for (const name of await podman.runtime.leftovers()) await podman.runtime.dispose(name);
+      await disposeAll(podman.runtime);
       execFileSync('podman', ['rmi', image], { stdio: 'ignore' });
     }
   });
@@ -149,44 +152,44 @@ describe('ending a container', () => {
   });
   after(() => podman.end());
 
-  const running = async (script: string): Promise<string> => {
-    const name = await launch(podman.runtime, { script });
-    await eventually('it runs', () => printed(podman.runtime, name).includes('ready'));
-    return name;
+  const running = async (script: string): Promise<Sandbox> => {
+    const sandbox = await launch(podman.runtime, { script });
+    await eventually('it runs', () => printed(sandbox).includes('ready'));
+    return sandbox;
   };
 
   it('lets the trap of an inner command finish, and runs nothing after it', async () => {
     const inner = `trap "sleep 0.5; echo trapped; exit 3" TERM; echo ready; sleep 60 & wait`;
-    const name = await running(`bash -c '${inner}'; echo after`);
-    await podman.runtime.terminate(name);
-    const { output, state } = await finished(podman.runtime, name);
+    const sandbox = await running(`bash -c '${inner}'; echo after`);
+    await sandbox.terminate();
+    const { output, state } = await finished(sandbox);
     assert.equal(output, 'ready\ntrapped\n');
     assert.equal(state.exitCode, 143);
   });
 
   it('lets a process in the background finish its trap', async () => {
     const daemon = `trap "sleep 0.3; echo trapped > /artifacts/d; exit" TERM; echo ready; sleep 60 & wait`;
-    const name = await running(`setsid bash -c '${daemon}' & sleep 60; echo after`);
-    await podman.runtime.terminate(name);
-    const { output } = await finished(podman.runtime, name);
+    const sandbox = await running(`setsid bash -c '${daemon}' & sleep 60; echo after`);
+    await sandbox.terminate();
+    const { output } = await finished(sandbox);
     assert.equal(output, 'ready\n');
-    assert.deepEqual(readdirSync(await podman.runtime.artifactsPath(name)), ['d']);
+    assert.deepEqual(readdirSync(await sandbox.artifactsPath()), ['d']);
   });
 
   it('ends a command without any trap at once', async () => {
-    const name = await running('echo ready; sleep 60; echo after');
+    const sandbox = await running('echo ready; sleep 60; echo after');
     const began = performance.now();
-    await podman.runtime.terminate(name);
-    const { output, state } = await finished(podman.runtime, name);
+    await sandbox.terminate();
+    const { output, state } = await finished(sandbox);
     assert.equal(output, 'ready\n');
     assert.equal(state.exitCode, 143);
     assert.ok(performance.now() - began < 3_000);
   });
 
   it('runs the command’s own trap once', async () => {
-    const name = await running('trap "echo bye; exit 0" TERM; echo ready; sleep 60 & wait');
-    await podman.runtime.terminate(name);
-    const { output, state } = await finished(podman.runtime, name);
+    const sandbox = await running('trap "echo bye; exit 0" TERM; echo ready; sleep 60 & wait');
+    await sandbox.terminate();
+    const { output, state } = await finished(sandbox);
     assert.equal(output, 'ready\nbye\n');
     assert.equal(state.exitCode, 0);
   });
@@ -194,28 +197,28 @@ describe('ending a container', () => {
   it('kills a tree of processes that ignores SIGTERM', async () => {
     const stubborn =
       'trap "" TERM; (trap "" TERM; setsid sh -c "while :; do sleep 1; done") & echo ready; while :; do sleep 1; done';
-    const name = await running(stubborn);
-    await podman.runtime.terminate(name);
-    assert.equal((await podman.runtime.inspect(name))?.phase, 'running');
-    await podman.runtime.kill(name);
-    assert.equal((await finished(podman.runtime, name)).state.exitCode, 137);
+    const sandbox = await running(stubborn);
+    await sandbox.terminate();
+    assert.equal((await sandbox.inspect())?.phase, 'running');
+    await sandbox.kill();
+    assert.equal((await finished(sandbox)).state.exitCode, 137);
   });
 
   it('kills also while Podman does not run', async () => {
-    const name = await running('trap "" TERM; echo ready; while :; do sleep 1; done');
+    const sandbox = await running('trap "" TERM; echo ready; while :; do sleep 1; done');
     const { pid } = podman.service;
     assert.ok(pid !== null);
     process.kill(pid, 'SIGKILL');
-    await podman.runtime.kill(name);
-    assert.equal((await finished(podman.runtime, name)).state.exitCode, 137);
+    await sandbox.kill();
+    assert.equal((await finished(sandbox)).state.exitCode, 137);
   });
 
   it('removes a container that still runs, and its cgroup’s processes with it', async () => {
-    const name = await running('trap "" TERM; echo ready; while :; do sleep 1; done');
-    await podman.runtime.remove(name);
-    await podman.runtime.remove(name);
-    assert.equal(await podman.runtime.inspect(name), null);
-    assert.ok(existsSync(await podman.runtime.artifactsPath(name)), 'artifacts stay until dispose');
-    await podman.runtime.dispose(name);
+    const sandbox = await running('trap "" TERM; echo ready; while :; do sleep 1; done');
+    await sandbox.remove();
+    await sandbox.remove();
+    assert.equal(await sandbox.inspect(), null);
+    assert.ok(existsSync(await sandbox.artifactsPath()), 'artifacts stay until dispose');
+    await sandbox.dispose();
   });
 });

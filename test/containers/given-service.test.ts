@@ -8,7 +8,7 @@ import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.
 import { writeServiceConfig } from '../../src/containers/podman/service/service-config.ts';
 import type { ContainerRuntime } from '../../src/containers/runtime.ts';
 import { eventually } from '../support/eventually.ts';
-import { runToEnd } from '../support/podman.ts';
+import { disposeAll, runToEnd } from '../support/podman.ts';
 
 /** One that was set up by somebody else, and runs Podman's own cleanup after every container. */
 describe('a Podman service that is given', () => {
@@ -36,7 +36,7 @@ describe('a Podman service that is given', () => {
     });
   });
   after(async () => {
-    for (const name of (await runtime?.leftovers()) ?? []) await runtime.dispose(name);
+    if (runtime) await disposeAll(runtime);
     await runtime?.close();
     const gone = new Promise((resolve) => service.once('exit', resolve));
     service.kill();

@@ -5,9 +5,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { execa } from 'execa';
 import { after, before, describe, it } from 'mocha';
 import { PodmanClient } from '../../src/containers/podman/service/http.ts';
+import type { Sandbox } from '../../src/containers/sandbox.ts';
 import { FlashpodsError } from '../../src/errors.ts';
+import { containerName } from '../../src/ids.ts';
 import { eventually } from '../support/eventually.ts';
-import { finished, startTestPodman, type TestPodman, testSpec } from '../support/podman.ts';
+import { finished, provision, startTestPodman, type TestPodman, testSpec } from '../support/podman.ts';
 
 describe('a container that Podman’s service died over while the OCI runtime made it', () => {
   let podman: TestPodman;
@@ -51,13 +53,13 @@ describe('a container that Podman’s service died over while the OCI runtime ma
     let caught = false;
     for (let attempt = 0; attempt < 10 && !caught; attempt += 1) {
       const spec = testSpec({ script: 'echo begun; exit 7' });
-      await runtime.provision(spec);
-      const id = await runtime.create(spec);
+      const sandbox = await provision(runtime, spec);
+      const id = await sandbox.bind(spec);
       let started = false;
       const interrupted = interrupt(id, () => started);
       while (!started) {
         try {
-          await runtime.start(spec.name);
+          await sandbox.start();
           started = true;
         } catch (error) {
           if (!(error instanceof FlashpodsError && error.code === 'container_error')) throw error;
@@ -65,9 +67,9 @@ describe('a container that Podman’s service died over while the OCI runtime ma
         }
       }
       caught = await interrupted;
-      const { state, output } = await finished(runtime, spec.name);
+      const { state, output } = await finished(sandbox);
       assert.deepEqual([state.exitCode, output], [7, 'begun\n']);
-      await runtime.dispose(spec.name);
+      await sandbox.dispose();
     }
     assert.ok(caught, 'the service died between the two');
   });
@@ -81,41 +83,41 @@ describe('a container that began while Podman’s service died', () => {
   after(() => podman.end());
 
   /** What the service leaves when it dies between the runtime's start and its own note of it. */
-  const beginUnseen = async (script: string): Promise<string> => {
+  const beginUnseen = async (script: string): Promise<Sandbox> => {
     const { runtime } = podman;
     const spec = testSpec({ script });
-    await runtime.provision(spec);
-    const id = await runtime.create(spec);
+    const sandbox = await provision(runtime, spec);
+    const id = await sandbox.bind(spec);
     const client = new PodmanClient(podman.service.socketPath);
-    await client.call('POST', `/containers/${spec.name}/init`);
+    await client.call('POST', `/containers/${containerName(spec.jobId, spec.epoch)}/init`);
     client.close();
     await execa(podman.service.ociRuntime, ['start', id]);
-    return spec.name;
+    return sandbox;
   };
 
   it('is followed to its end: running, then its true exit code, and no second start', async () => {
-    const { runtime } = podman;
-    const name = await beginUnseen('while [ ! -e /artifacts/go ]; do sleep 0.01; done; echo begun; exit 7');
-    assert.equal((await runtime.inspect(name))?.phase, 'running');
-    await runtime.start(name).catch(() => undefined); // the first attempt of a process knows of no other
-    await runtime.start(name);
-    writeFileSync(join(await runtime.artifactsPath(name), 'go'), '');
-    const { state, output } = await finished(runtime, name);
+    const sandbox = await beginUnseen(
+      'while [ ! -e /artifacts/go ]; do sleep 0.01; done; echo begun; exit 7',
+    );
+    assert.equal((await sandbox.inspect())?.phase, 'running');
+    await sandbox.start().catch(() => undefined); // the first attempt of a process knows of no other
+    await sandbox.start();
+    writeFileSync(join(await sandbox.artifactsPath(), 'go'), '');
+    const { state, output } = await finished(sandbox);
     assert.deepEqual([state.phase, state.exitCode, output], ['exited', 7, 'begun\n']);
     assert.ok(state.finishedAt !== null, 'so a restarted worker settles it');
-    await runtime.start(name);
-    assert.equal((await runtime.inspect(name))?.exitCode, 7, 'it was not run again');
-    await runtime.dispose(name);
+    await sandbox.start();
+    assert.equal((await sandbox.inspect())?.exitCode, 7, 'it was not run again');
+    await sandbox.dispose();
   });
 
   it('and ended before anybody looked has its exit code', async () => {
-    const { runtime } = podman;
-    const name = await beginUnseen('exit 5');
+    const sandbox = await beginUnseen('exit 5');
     const state = await eventually('it has ended', async () => {
-      const now = await runtime.inspect(name);
+      const now = await sandbox.inspect();
       return now?.phase === 'exited' ? now : null;
     });
     assert.equal(state.exitCode, 5);
-    await runtime.dispose(name);
+    await sandbox.dispose();
   });
 });

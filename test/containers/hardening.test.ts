@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { PodmanClient, isRecord } from '../../src/containers/podman/service/http.ts';
+import { containerName } from '../../src/ids.ts';
 import { type TestPodman, finished, launch, runToEnd, startTestPodman } from '../support/podman.ts';
 
 describe('a container’s hardening', () => {
@@ -79,10 +80,13 @@ describe('a container’s hardening', () => {
 
   it('carries its limits and labels, seen from outside', async () => {
     const { runtime, service } = podman;
-    const name = await launch(runtime, { script: 'sleep 60', cpus: 2, pidsLimit: 77 });
+    const sandbox = await launch(runtime, { script: 'sleep 60', cpus: 2, pidsLimit: 77 });
     const client = new PodmanClient(service.socketPath);
     try {
-      const { body } = await client.call('GET', `/containers/${name}/json`);
+      const { body } = await client.call(
+        'GET',
+        `/containers/${containerName(sandbox.dispatch?.jobId ?? '', 1)}/json`,
+      );
       assert.ok(isRecord(body) && isRecord(body['HostConfig']) && isRecord(body['Config']));
       const { HostConfig: host, Config: config } = body;
       assert.deepEqual(body['EffectiveCaps'] ?? [], []);
@@ -103,9 +107,9 @@ describe('a container’s hardening', () => {
       assert.equal(config['Labels']['flashpods-deployment'], podman.deploymentId);
     } finally {
       client.close();
-      await runtime.kill(name);
-      assert.equal((await finished(runtime, name)).state.exitCode, 137);
-      await runtime.dispose(name);
+      await sandbox.kill();
+      assert.equal((await finished(sandbox)).state.exitCode, 137);
+      await sandbox.dispose();
     }
   });
 });

@@ -122,32 +122,34 @@ if (mount !== undefined && process.getuid?.() === 0)
       memoryBytes: 64 * 1024 * 1024,
       pidsLimit: 9,
     };
-    const cgroups = new CgroupsV2({ mount, base: () => base, recorded: () => null, bases: () => [base] });
+    const cgroups = new CgroupsV2({ mount, base: () => base, bases: () => [base] });
 
     it('sees, kills and removes what runs below a parent', async () => {
-      cgroups.make(request);
-      cgroups.make(request);
-      assert.deepEqual(cgroups.names(), [request.name]);
-      assert.equal(cgroups.aliveProbe(request.name), null);
+      const cgroup = cgroups.of(request.name);
+      cgroup.make();
+      cgroup.make();
+      cgroup.limit(request);
+      assert.deepEqual([...cgroups.found().keys()], [request.name]);
+      assert.equal(cgroup.aliveProbe(), null);
       const leaf = join(mount, base, request.name, 'libpod-1');
       mkdirSync(leaf);
       mkdirSync(join(mount, base, request.name, 'conmon'));
       const child = spawn('sleep', ['60']);
       const gone = new Promise((resolve) => child.once('exit', resolve));
       writeFileSync(join(leaf, 'cgroup.procs'), String(child.pid), { flag: 'r+' });
-      assert.deepEqual(cgroups.processes(request.name), [child.pid]);
-      const probe = cgroups.aliveProbe(request.name);
+      assert.deepEqual(cgroup.processes(), [child.pid]);
+      const probe = cgroup.aliveProbe();
       assert.ok(probe);
       assert.equal(probe.alive(), true);
-      assert.equal(cgroups.remove(request.name), false);
-      assert.equal(cgroups.killAll(request.name), true);
+      assert.equal(cgroup.remove(), false);
+      assert.equal(cgroup.killAll(), true);
       await gone;
       await eventually('it is empty', () => !probe.alive());
-      assert.notEqual(cgroups.counters(request.name).cpuSeconds, null);
-      assert.equal(cgroups.remove(request.name), true);
+      assert.notEqual(cgroup.counters().cpuSeconds, null);
+      assert.equal(cgroup.remove(), true);
       assert.equal(probe.alive(), false);
       probe.close();
-      assert.deepEqual(cgroups.names(), []);
+      assert.deepEqual([...cgroups.found()], []);
       rmdirSync(join(mount, base));
       rmdirSync(join(mount, base, '..'));
     });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
-import { type TestPodman, runToEnd, startTestPodman } from '../support/podman.ts';
+import { leftovers, type TestPodman, runToEnd, startTestPodman } from '../support/podman.ts';
 
 const MB = 1024 * 1024;
 /** Doubles a string in the shell until something gives. */
@@ -99,6 +99,6 @@ describe('a job’s disk where loop mounts are not to be had', () => {
     assert.equal(state.exitCode, 137);
     assert.equal(verdict.diskFull, true);
     assert.equal(verdict.oomKilled, false);
-    assert.deepEqual(await podman.runtime.leftovers(), []);
+    assert.deepEqual(await leftovers(podman.runtime), []);
   });
 });

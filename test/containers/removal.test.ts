@@ -3,7 +3,7 @@ import { createConnection, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
-import { finished, launch, startTestPodman, type TestPodman } from '../support/podman.ts';
+import { leftovers, finished, launch, startTestPodman, type TestPodman } from '../support/podman.ts';
 
 /** As Podman 4.3 has been seen to say, once in some thousand containers; nothing brings it about at will. */
 const BUSY = JSON.stringify({
@@ -49,12 +49,12 @@ describe('a container whose files the kernel still holds when it is removed', ()
       dataDir: join(podman.directory, 'relayed'),
       runDir: join(podman.directory, 'run-relayed'),
     });
-    const name = await launch(runtime, { script: 'exit 3' });
-    assert.equal((await finished(runtime, name)).state.exitCode, 3);
+    const sandbox = await launch(runtime, { script: 'exit 3' });
+    assert.equal((await finished(sandbox)).state.exitCode, 3);
     refusalsLeft = 3;
-    await runtime.dispose(name);
+    await sandbox.dispose();
     assert.equal(refusalsLeft, 0);
-    assert.deepEqual(await runtime.leftovers(), []);
+    assert.deepEqual(await leftovers(runtime), []);
     await runtime.close();
   });
 });

@@ -55,7 +55,7 @@ describe('a clock that is set back an hour', () => {
     // Its row says `starting` with a time that will lie in the future.
     await scene.stack.worker(DIES.name).end();
     const dying = await scene.startWorker(DIES, {
-      faults: [{ at: 'HostRuntime.create', when: 'before', do: 'SIGKILL' }],
+      faults: [{ at: 'PodmanSandbox.bind', when: 'before', do: 'SIGKILL' }],
     });
     const left = await scene.submitTo(DIES.name, { exitCode: 4 });
     await dying.exited;

@@ -57,9 +57,9 @@ describe('a job that is ended', () => {
 
   for (const [title, at, when] of [
     ['before it is claimed', 'Semaphore.claim', 'before'],
-    ['before its container is created', 'HostRuntime.create', 'before'],
-    ['before its container is started', 'HostRuntime.start', 'before'],
-    ['when its container has just been started', 'HostRuntime.start', 'after'],
+    ['before its container is created', 'PodmanSandbox.bind', 'before'],
+    ['before its container is started', 'PodmanSandbox.start', 'before'],
+    ['when its container has just been started', 'PodmanSandbox.start', 'after'],
   ] as const) {
     it(`cancelled while \`starting\`, ${title}, never shows \`running\``, async () => {
       const hold = join(scene.dir, `${at}-${when}`);
@@ -87,7 +87,7 @@ describe('a job that is ended', () => {
 
   it('cancelled while its artifacts are collected, it has ended by itself already', async () => {
     const hold = join(scene.dir, 'collecting');
-    await replaceWorker({ faults: [{ at: 'HostRuntime.artifactsPath', when: 'before', do: { hold } }] });
+    await replaceWorker({ faults: [{ at: 'PodmanSandbox.artifactsPath', when: 'before', do: { hold } }] });
     const { id } = await scene.submit({ exitCode: 9 });
     await isHeld(hold);
     await cancel(id);

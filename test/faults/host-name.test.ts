@@ -21,14 +21,14 @@ describe('a worker stopped between creating a container and starting it', () => 
 
   it('never starts it when it is continued after its successor has run the job', async () => {
     const first = await scene.startWorker(HOST, {
-      faults: [{ at: 'HostRuntime.start', when: 'before', do: 'SIGSTOP' }],
+      faults: [{ at: 'PodmanSandbox.start', when: 'before', do: 'SIGSTOP' }],
     });
     const job = await scene.submit({ exitCode: 3 });
     await isStopped(first.pid);
     // The container that has ended is still there: to start it now would be to run the job again.
     const release = join(scene.dir, 'release');
     const second = scene.launchWorker(HOST, {
-      faults: [{ at: 'HostRuntime.remove', when: 'before', do: { hold: release } }],
+      faults: [{ at: 'PodmanSandbox.remove', when: 'before', do: { hold: release } }],
     });
     await isHeld(release);
     first.kill('SIGCONT');
@@ -45,7 +45,7 @@ describe('a worker stopped between creating a container and starting it', () => 
   it('and one that acts, but slowly, lets go before its successor adopts', async () => {
     const release = join(scene.dir, 'slow');
     const slow = await scene.startWorker(HOST, {
-      faults: [{ at: 'HostRuntime.start', when: 'before', do: { hold: release } }],
+      faults: [{ at: 'PodmanSandbox.start', when: 'before', do: { hold: release } }],
     });
     const job = await scene.submit({ exitCode: 4 });
     await isHeld(release);

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { stateOf } from '../../queues/semaphore/farm-view.ts';
-import { sandboxName } from '../../src/ids.ts';
+import { containerName } from '../../src/ids.ts';
 import type { HostState } from '../../src/jobs/ports.ts';
 import { eventually } from '../support/eventually.ts';
 import { removeContainer } from '../support/podman-ps.ts';
@@ -211,7 +211,9 @@ describe('hosts that fail', () => {
   it('a reservation is held until the container is gone', async () => {
     await scene.stack.worker(RIGHT.name).end();
     const hold = join(scene.dir, 'removing');
-    await scene.startWorker(RIGHT, { faults: [{ at: 'HostRuntime.remove', when: 'before', do: { hold } }] });
+    await scene.startWorker(RIGHT, {
+      faults: [{ at: 'PodmanSandbox.remove', when: 'before', do: { hold } }],
+    });
     const { id } = await scene.submitTo(RIGHT.name);
     await isHeld(hold);
     for (let look = 0; look < 20; look += 1) {
@@ -225,12 +227,12 @@ describe('hosts that fail', () => {
   it('a container that somebody removed while its worker was dead is not run a second time', async () => {
     await scene.stack.worker(RIGHT.name).end();
     const dying = await scene.startWorker(RIGHT, {
-      faults: [{ at: 'HostRuntime.start', when: 'after', do: 'SIGKILL' }],
+      faults: [{ at: 'PodmanSandbox.start', when: 'after', do: 'SIGKILL' }],
     });
     const job = await scene.submitTo(RIGHT.name, { gated: true });
     await dying.exited;
     await job.told.hasBegun();
-    assert.equal(await removeContainer(scene.podmanSocket, sandboxName(job.id, 1)), 200);
+    assert.equal(await removeContainer(scene.podmanSocket, containerName(job.id, 1)), 200);
     job.told.open();
     expected.set(job.id, { status: 'failed', error: 'container_not_found_on_recovery', exitCode: null });
     await scene.startWorker(RIGHT);
@@ -249,7 +251,7 @@ describe('hosts that fail', () => {
       bootId: '00000000-0000-4000-8000-000000000000',
       faults: [
         {
-          at: 'HostRuntime.inspect',
+          at: 'PodmanSandbox.inspect',
           when: 'after',
           nth: 0,
           containing: [torn.id],

@@ -238,7 +238,7 @@ END
     });
 
   it('leaves nothing on its host', async () => {
-    await eventually('no sandbox is left', async () => (await farm.runtime.leftovers()).length === 0);
+    await eventually('no sandbox is left', async () => (await farm.runtime.sandboxes()).length === 0);
   });
 
   it('is refused without its task or branch, and with what only workers have', async () => {

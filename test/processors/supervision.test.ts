@@ -2,14 +2,23 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { HostRuntime } from '../../src/containers/podman/host-runtime.ts';
+import { PodmanSandbox } from '../../src/containers/podman/sandbox/sandbox.ts';
 import { PodmanClient } from '../../src/containers/podman/service/http.ts';
 import { FlashpodsError } from '../../src/errors.ts';
-import { sandboxName } from '../../src/ids.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Farm, startFarm } from '../support/farm.ts';
 import { texts } from '../support/http.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { type Stack, startStack } from '../support/stack.ts';
+
+/** The steps of every sandbox, to be replaced for a while. */
+const SANDBOX = PodmanSandbox.prototype as {
+  [Step in 'bind' | 'start' | 'waitForExit']: (
+    this: PodmanSandbox,
+    ...given: Parameters<PodmanSandbox[Step]>
+  ) => ReturnType<PodmanSandbox[Step]>;
+};
 
 /** Faults between two steps of a supervision: each is made to happen at exactly that step. */
 describe('a supervision', () => {
@@ -22,9 +31,9 @@ describe('a supervision', () => {
   });
 
   it('that dies after a failed start, its reservation given back and the row not written, is finished by the next', async () => {
-    const { store, runtime } = farm;
+    const { store } = farm;
     const real = store.transition.bind(store);
-    const create = runtime.create.bind(runtime);
+    const { bind } = SANDBOX;
     let refused = 0;
     store.transition = async (id, transition) => {
       if (transition.to !== 'failed') return real(id, transition);
@@ -32,7 +41,7 @@ describe('a supervision', () => {
       throw new Error('the database is locked');
     };
     try {
-      runtime.create = () => Promise.reject(new FlashpodsError('container_start_failed', 'no'));
+      SANDBOX.bind = () => Promise.reject(new FlashpodsError('container_start_failed', 'no'));
       const { id } = await farm.submit({ command: 'true' });
       await eventually(
         'the job is about to fail, without a reservation',
@@ -44,7 +53,7 @@ describe('a supervision', () => {
       assert.deepEqual([job.status, job.error, job.host], ['failed', 'container_start_failed', 'farm']);
     } finally {
       store.transition = real;
-      runtime.create = create;
+      SANDBOX.bind = bind;
     }
   });
 
@@ -95,13 +104,20 @@ describe('a supervision', () => {
     }
   });
 
-  for (const step of ['ensureImage', 'create', 'start'] as const) {
+  type Steps = Record<string, (...given: unknown[]) => Promise<unknown>>;
+  const steps: readonly [name: string, owner: object, method: string][] = [
+    ['ensureImage', HostRuntime.prototype, 'ensureImage'],
+    ['create', SANDBOX, 'bind'],
+    ['start', SANDBOX, 'start'],
+  ];
+  for (const [step, owner, method] of steps) {
     it(`goes on when Podman did not answer though it did what was asked: ${step}`, async () => {
-      const runtime = farm.runtime as unknown as Record<string, (...given: unknown[]) => Promise<unknown>>;
-      const real = farm.runtime[step].bind(farm.runtime) as (...given: unknown[]) => Promise<unknown>;
+      const methods = owner as Steps;
+      const real = methods[method];
+      assert.ok(real);
       let asked = 0;
-      runtime[step] = async (...given) => {
-        const answer = await real(...given);
+      methods[method] = async function (...given) {
+        const answer = await real.apply(this, given);
         asked += 1;
         if (asked === 1) throw new FlashpodsError('container_error', 'Podman did not answer');
         return answer;
@@ -111,42 +127,42 @@ describe('a supervision', () => {
         assert.deepEqual([job.exitCode, asked], [5, 2]);
         assert.deepEqual(await farm.texts(job.id), ['once']);
       } finally {
-        runtime[step] = real;
+        methods[method] = real;
       }
     });
   }
 
   it('counts the timeout from the start of the container, though it died before it could write it down', async () => {
     const { runtime } = farm;
-    const [start, waitForExit] = [runtime.start.bind(runtime), runtime.waitForExit.bind(runtime)];
+    const { start, waitForExit } = SANDBOX;
     let detach: AbortSignal | undefined;
-    runtime.waitForExit = (name, signal) => {
+    SANDBOX.waitForExit = function (signal) {
       detach = signal;
-      return waitForExit(name, signal);
+      return waitForExit.call(this, signal);
     };
     const other = await farm.submit({ command: 'sleep 60' });
     await eventually('another job is followed', () => detach);
     const answered = Promise.withResolvers<void>();
-    runtime.start = async (name) => {
-      await start(name);
+    SANDBOX.start = async function () {
+      await start.call(this);
       await answered.promise;
     };
     try {
       const { id } = await farm.submit({ command: 'sleep 60', timeout_minutes: 4 });
       const startedAt = await eventually('three of its four minutes are over', async () => {
-        const state = await runtime.inspect(sandboxName(id, 1));
+        const state = await (await runtime.find(id, 1))?.inspect();
         return state?.startedAt && Date.now() - state.startedAt > 3_000 ? state.startedAt : null;
       });
       const replaced = farm.replaceWorker();
       await eventually('the worker lets go', () => detach?.aborted);
-      runtime.start = start;
+      SANDBOX.start = start;
       answered.resolve();
       await replaced;
       const job = await farm.ended(id);
       assert.equal(job.status, 'timed_out');
       assert.ok((job.endedAt ?? 0) - startedAt < 6_000, `${(job.endedAt ?? 0) - startedAt} ms`);
     } finally {
-      Object.assign(runtime, { start, waitForExit });
+      Object.assign(SANDBOX, { start, waitForExit });
       answered.resolve();
       await farm.jobs.cancel(other.id, null);
     }

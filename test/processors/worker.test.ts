@@ -188,7 +188,7 @@ describe('a worker', () => {
   });
 
   it('leaves nothing of an ended job on the host', async () => {
-    await eventually('every sandbox is gone', async () => (await farm.runtime.leftovers()).length === 0);
+    await eventually('every sandbox is gone', async () => (await farm.runtime.sandboxes()).length === 0);
     const { reservations } = await farm.queues.semaphore.view();
     assert.deepEqual(reservations, []);
     assert.deepEqual(await farm.queues.semaphore.audit(), []);

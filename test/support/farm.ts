@@ -163,7 +163,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
     },
     async stop() {
       await worker.stop();
-      for (const name of await runtime.leftovers()) await runtime.dispose(name);
+      for (const { sandbox } of await runtime.sandboxes()) await sandbox.dispose();
       await queues.close();
       await runtime.close();
       await service.stop();

@@ -5,13 +5,10 @@ import { join } from 'node:path';
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
-import type {
-  ContainerRuntime,
-  ContainerSpec,
-  ContainerState,
-  Verdict,
-} from '../../src/containers/runtime.ts';
-import { newJobId, sandboxName } from '../../src/ids.ts';
+import { STANDING_MOUNTS, runFilesMounts, workMount } from '../../src/containers/mounts.ts';
+import type { ContainerRuntime, ContainerState, Verdict } from '../../src/containers/runtime.ts';
+import type { LaunchSpec, Sandbox } from '../../src/containers/sandbox.ts';
+import { newJobId } from '../../src/ids.ts';
 
 const MB = 1024 * 1024;
 
@@ -50,7 +47,7 @@ export async function startTestPodman(options: TestPodmanOptions = {}): Promise<
     hostName,
     deploymentId,
     async end() {
-      for (const name of await runtime.leftovers()) await runtime.dispose(name);
+      await disposeAll(runtime);
       await runtime.close();
       await podman.service.stop();
       rmSync(directory, { recursive: true, force: true });
@@ -59,18 +56,21 @@ export async function startTestPodman(options: TestPodmanOptions = {}): Promise<
   return podman;
 }
 
-export type JobOverrides = Partial<ContainerSpec> & {
+export type JobOverrides = Partial<Omit<LaunchSpec, 'mounts'>> & {
   /** Run by `/bin/sh -c`. */
   readonly script?: string;
   readonly diskBytes?: number;
+  readonly workDir?: string | null;
+  readonly workReadOnly?: boolean;
+  readonly runFiles?: Readonly<Record<string, string>>;
 };
 
-export function testSpec(overrides: JobOverrides = {}): ContainerSpec & { readonly diskBytes: number } {
-  const { script, ...rest } = overrides;
-  const jobId = rest.jobId ?? newJobId();
+export type TestSpec = LaunchSpec & { readonly diskBytes: number };
+
+export function testSpec(overrides: JobOverrides = {}): TestSpec {
+  const { script, workDir = null, workReadOnly = true, runFiles = {}, ...rest } = overrides;
   return {
-    name: sandboxName(jobId, rest.epoch ?? 1),
-    jobId,
+    jobId: newJobId(),
     epoch: 1,
     jobType: 'worker',
     image: BASE_IMAGE,
@@ -80,28 +80,39 @@ export function testSpec(overrides: JobOverrides = {}): ContainerSpec & { readon
     memoryBytes: 256 * MB,
     pidsLimit: 128,
     network: 'none',
-    workDir: null,
-    workReadOnly: true,
-    runFiles: {},
+    mounts: [workMount(workDir, !workReadOnly), ...runFilesMounts(runFiles)],
     diskBytes: 64 * MB,
     ...rest,
   };
 }
 
-/** Provisions, creates and starts. @returns the sandbox's name */
-export async function launch(runtime: ContainerRuntime, overrides: JobOverrides = {}): Promise<string> {
+/** Makes the sandbox that a job of this specification is launched in. */
+export const provision = (runtime: ContainerRuntime, { diskBytes }: TestSpec): Promise<Sandbox> =>
+  runtime.provision({ diskBytes, mounts: STANDING_MOUNTS });
+
+/** Provisions and launches. */
+export async function launch(runtime: ContainerRuntime, overrides: JobOverrides = {}): Promise<Sandbox> {
   const spec = testSpec(overrides);
-  await runtime.provision(spec);
-  await runtime.create(spec);
-  await runtime.start(spec.name);
-  return spec.name;
+  const sandbox = await provision(runtime, spec);
+  await sandbox.bind(spec);
+  await sandbox.start();
+  return sandbox;
+}
+
+/** Ids of the sandboxes of which anything is left. */
+export const leftovers = async (runtime: ContainerRuntime): Promise<string[]> =>
+  (await runtime.sandboxes()).map(({ sandbox }) => sandbox.id).sort();
+
+/** Takes away all that is left. */
+export async function disposeAll(runtime: ContainerRuntime): Promise<void> {
+  for (const { sandbox } of await runtime.sandboxes()) await sandbox.dispose();
 }
 
 /** What the container has printed so far: the lines of both streams, in the order in which they ended. */
-export function printed(runtime: ContainerRuntime, name: string): string {
+export function printed({ spoolPath }: Sandbox): string {
   const begun: Record<string, string> = {};
   let output = '';
-  for (const record of readFileSync(runtime.spoolPath(name), 'utf8').split('\n').filter(Boolean)) {
+  for (const record of readFileSync(spoolPath, 'utf8').split('\n').filter(Boolean)) {
     const [, stream = '', tag, ...text] = record.split(' ');
     const line = (begun[stream] ?? '') + text.join(' ');
     if (tag === 'F') output += `${line}\n`;
@@ -111,22 +122,21 @@ export function printed(runtime: ContainerRuntime, name: string): string {
 }
 
 export interface Finished {
-  readonly name: string;
   readonly state: ContainerState;
   readonly verdict: Verdict;
   readonly output: string;
 }
 
-export async function finished(runtime: ContainerRuntime, name: string): Promise<Finished> {
-  const state = await runtime.waitForExit(name, AbortSignal.timeout(60_000));
-  if (!state) throw new Error(`${name} vanished`);
-  return { name, state, verdict: await runtime.verdict(name), output: printed(runtime, name) };
+export async function finished(sandbox: Sandbox): Promise<Finished> {
+  const state = await sandbox.waitForExit(AbortSignal.timeout(60_000));
+  if (!state) throw new Error(`${sandbox.id} vanished`);
+  return { state, verdict: await sandbox.verdict(), output: printed(sandbox) };
 }
 
 /** Runs one job from its beginning to its end and takes its sandbox away. */
 export async function runToEnd(runtime: ContainerRuntime, overrides: JobOverrides = {}): Promise<Finished> {
-  const name = await launch(runtime, overrides);
-  const result = await finished(runtime, name);
-  await runtime.dispose(name);
+  const sandbox = await launch(runtime, overrides);
+  const result = await finished(sandbox);
+  await sandbox.dispose();
   return result;
 }

@@ -6,7 +6,7 @@ import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
 import { CgroupsV2, delegateBelow } from './cgroups/cgroup-v2.ts';
 import { type Cgroups, noCgroups } from './cgroups/cgroups.ts';
 import type { ContainerHost } from './container/create-spec.ts';
-import type { DiskOwner, JobDisk } from './disks/disk.ts';
+import type { DiskOwner, MakeDisk } from './disks/disk.ts';
 import { command } from './host/command.ts';
 import {
   CGROUP_MOUNT,
@@ -23,10 +23,10 @@ import {
   tryWritable,
 } from './host/probes.ts';
 import { HostRuntime } from './host-runtime.ts';
-import { PodmanClient, isRecord } from './service/http.ts';
+import { PodmanClient } from './service/http.ts';
 import { Images } from './images/images.ts';
 import { LoopDisk } from './disks/loop-disk.ts';
-import { Sandboxes, readJson } from './sandbox/sandbox.ts';
+import { recordsBelow, sandboxRoot } from './sandbox/sandboxes.ts';
 import { readServiceRecord } from './service/service-record.ts';
 import { WatchedDisk } from './disks/watched-disk.ts';
 
@@ -75,7 +75,7 @@ async function assemble(
 ): Promise<ContainerRuntime> {
   mkdirSync(options.dataDir, { recursive: true });
   const engine = await engineInfo(podman);
-  const sandboxes = new Sandboxes(options.dataDir);
+  const root = sandboxRoot(options.dataDir);
   const idBase = engine.rootless ? null : (options.idBase ?? DEFAULT_ID_BASE);
   const owner: DiskOwner = { idBase };
 
@@ -85,7 +85,7 @@ async function assemble(
     limits,
     swapLimit,
     notes: cgroupNotes,
-  } = probeCgroups(engine, sandboxes, options.runDir, group);
+  } = probeCgroups(engine, root, options.runDir, group);
   const noLoop = options.disk === 'watch' ? 'switched off' : await tryLoopDisk(options.dataDir);
 
   const facts: RuntimeFacts = {
@@ -99,17 +99,14 @@ async function assemble(
     idBase,
     notes: [...cgroupNotes, ...diskNotes(noLoop), ...idNotes(idBase)],
   };
-  const disk = (onExceeded: (name: string) => void): JobDisk =>
+  const removeForeign = engine.rootless ? removeInUserNamespace : removeTreeAsRoot;
+  const disk: MakeDisk = (paths, onExceeded) =>
     noLoop === null
-      ? new LoopDisk(owner)
-      : new WatchedDisk({
-          owner,
-          logger,
-          removeForeign: engine.rootless ? removeInUserNamespace : removeTreeAsRoot,
-          onExceeded: ({ directory }) => onExceeded(directory.slice(sandboxes.root.length + 1)),
-        });
+      ? new LoopDisk(paths, owner)
+      : new WatchedDisk(paths, { owner, logger, removeForeign, onExceeded });
   return new HostRuntime({
     facts,
+    root,
     host: {
       hostName: options.hostName,
       deploymentId: options.deploymentId,
@@ -123,7 +120,6 @@ async function assemble(
     },
     podman,
     images: new Images(podman),
-    sandboxes,
     cgroups,
     disk,
     logger,
@@ -144,7 +140,7 @@ interface CgroupProbe {
   readonly notes: readonly string[];
 }
 
-function probeCgroups(engine: EngineInfo, sandboxes: Sandboxes, runDir: string, group: string): CgroupProbe {
+function probeCgroups(engine: EngineInfo, root: string, runDir: string, group: string): CgroupProbe {
   const version = cgroupVersion();
   const withoutOurs = (why: string): CgroupProbe => ({
     cgroups: noCgroups(version),
@@ -177,17 +173,13 @@ function probeCgroups(engine: EngineInfo, sandboxes: Sandboxes, runDir: string, 
   const problem = tryWritable(base());
   if (problem !== null) return withoutOurs(problem);
   const missing = missingControllers(base());
-  const recorded = (name: string): string | null => {
-    const request = readJson(sandboxes.paths(name).request);
-    const parent = isRecord(request) ? request['cgroupParent'] : undefined;
-    return typeof parent === 'string' ? parent : null;
-  };
+  // A service that was restarted may have been given another one.
   const bases = (): string[] => {
-    const parents = sandboxes.names().flatMap((name) => recorded(name) ?? []);
+    const parents = recordsBelow(root).flatMap(({ cgroupParent }) => cgroupParent ?? []);
     return [...new Set([base(), ...parents.map((parent) => parent.slice(0, parent.lastIndexOf('/')))])];
   };
   return {
-    cgroups: new CgroupsV2({ mount: CGROUP_MOUNT, base, recorded, bases }),
+    cgroups: new CgroupsV2({ mount: CGROUP_MOUNT, base, bases }),
     limits: {
       cpu: !missing.includes('cpu'),
       memory: !missing.includes('memory'),

@@ -62,7 +62,7 @@ export const HOST_GUARDS: readonly Guard[] = [
   {
     marker: 'foreign-is-ended',
     promise: 'not its own: a host that comes back kills first what is no longer its own',
-    without: 'void [wanted, id];',
+    without: 'void discarded;',
     spec: HOSTS,
     test: 'a worker that starts kills what is no longer its own before it takes anything new',
   },
@@ -89,7 +89,7 @@ export const HOST_GUARDS: readonly Guard[] = [
   {
     marker: 'uptime',
     promise: "uptime: a job's minutes are not counted by a clock that can be set",
-    without: 'Date.now() - (this.#job.startedAt ?? startedAt ?? Date.now());',
+    without: 'Date.now() - (job.startedAt ?? startedAt ?? Date.now());',
     spec: 'test/faults/clock.test.ts',
     test: 'changes nothing for jobs that run, wait, or were left behind by a crash',
   },

@@ -9,6 +9,7 @@ export type StepTarget =
   | 'DispatchRecords'
   | 'HostRuntime'
   | 'KnexJobQueries'
+  | 'PodmanSandbox'
   | 'KnexJobStore'
   | 'KnexHostStore'
   | 'Leadership'
@@ -25,7 +26,7 @@ export interface Fault {
   readonly when: 'before' | 'after';
   /** Counts the calls that match `containing`. Default 1. 0 means every one of them. */
   readonly nth?: number;
-  /** Only calls whose arguments, as JSON, contain all of these. */
+  /** Only calls whose arguments, as JSON, contain all of these; of a sandbox also the dispatch that is bound to it. */
   readonly containing?: readonly string[];
   /**
    * `hold`: this step waits until the file `release` is there while the rest of the process goes on; once it waits,

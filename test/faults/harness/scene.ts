@@ -115,6 +115,6 @@ async function clear(stack: Stack, hostName: string): Promise<void> {
     dataDir,
     runDir: join(stack.dir, 'run', 'podman'),
   });
-  for (const name of await runtime.leftovers()) await runtime.dispose(name);
+  for (const { sandbox } of await runtime.sandboxes()) await sandbox.dispose();
   await runtime.close();
 }

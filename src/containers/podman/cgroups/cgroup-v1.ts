@@ -2,11 +2,12 @@
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
-import type { ProvisionRequest } from '../../runtime.ts';
+import type { Limits } from '../../sandbox.ts';
 import {
   ALLOWANCE,
   type AliveProbe,
   CPU_PERIOD_US,
+  type Cgroup,
   type Cgroups,
   type Counters,
   isGone,
@@ -57,35 +58,57 @@ export class CgroupsV1 implements Cgroups {
     this.#mounts = mounts;
   }
 
-  make(request: ProvisionRequest): void {
+  of(id: string): Cgroup {
+    return this.at(`${this.#base}/${id}`);
+  }
+
+  at(path: string): Cgroup {
+    return new CgroupV1(path, this.#mounts);
+  }
+
+  found(): ReadonlyMap<string, Cgroup> {
+    const ids = this.#mounts.all.flatMap((mount) => subdirectories(join(mount, this.#base)));
+    return new Map(ids.map((id) => [id, this.of(id)]));
+  }
+
+  close(): void {
+    for (const mount of this.#mounts.all)
+      for (let path = this.#base; path !== '/'; path = dirname(path)) removeEmpty(join(mount, path));
+  }
+}
+
+class CgroupV1 implements Cgroup {
+  readonly path: string;
+  readonly #mounts: Mounts;
+
+  constructor(path: string, mounts: Mounts) {
+    this.path = path;
+    this.#mounts = mounts;
+  }
+
+  make(): void {
     for (const controller of OURS) {
-      const directory = this.#directory(controller, request.name);
+      const directory = this.#directory(controller);
       if (directory) mkdirSync(directory, { recursive: true });
     }
-    const memory = request.memoryBytes + ALLOWANCE.memoryBytes;
-    this.#write('memory', request.name, 'memory.limit_in_bytes', memory);
-    this.#write('memory', request.name, 'memory.memsw.limit_in_bytes', memory, { optional: true });
-    this.#write('cpu', request.name, 'cpu.cfs_period_us', CPU_PERIOD_US);
-    this.#write(
-      'cpu',
-      request.name,
-      'cpu.cfs_quota_us',
-      Math.round((request.cpus + ALLOWANCE.cpus) * CPU_PERIOD_US),
-    );
-    this.#write('pids', request.name, 'pids.max', request.pidsLimit + ALLOWANCE.pids);
   }
 
-  parent(name: string): string {
-    return `${this.#base}/${name}`;
+  limit(limits: Limits): void {
+    const memory = limits.memoryBytes + ALLOWANCE.memoryBytes;
+    this.#write('memory', 'memory.limit_in_bytes', memory);
+    this.#write('memory', 'memory.memsw.limit_in_bytes', memory, { optional: true });
+    this.#write('cpu', 'cpu.cfs_period_us', CPU_PERIOD_US);
+    this.#write('cpu', 'cpu.cfs_quota_us', Math.round((limits.cpus + ALLOWANCE.cpus) * CPU_PERIOD_US));
+    this.#write('pids', 'pids.max', limits.pidsLimit + ALLOWANCE.pids);
   }
 
-  processes(name: string): number[] {
-    const leaf = this.#leaf('pids', name);
+  processes(): number[] {
+    const leaf = this.#leaf('pids');
     return leaf ? processesBelow(leaf) : [];
   }
 
-  aliveProbe(name: string): AliveProbe | null {
-    const leaf = this.#leaf('pids', name);
+  aliveProbe(): AliveProbe | null {
+    const leaf = this.#leaf('pids');
     if (!leaf) return null;
     let file: number;
     try {
@@ -111,12 +134,12 @@ export class CgroupsV1 implements Cgroups {
   }
 
   /** From the leaf while it is there: it counts the job without conmon, and alone knows kills and refusals. */
-  counters(name: string): Counters {
+  counters(): Counters {
     const file = (controller: Controller, file: string): string =>
-      join(this.#leaf(controller, name) ?? this.#directory(controller, name) ?? '/nonexistent', file);
+      join(this.#leaf(controller) ?? this.#directory(controller) ?? '/nonexistent', file);
     const nanoseconds = readNumber(file('cpuacct', 'cpuacct.usage'));
-    const pidsLeaf = this.#leaf('pids', name);
-    const memoryLeaf = this.#leaf('memory', name);
+    const pidsLeaf = this.#leaf('pids');
+    const memoryLeaf = this.#leaf('memory');
     return {
       oomKills: memoryLeaf ? readKeyed('oom_kill', memoryLeaf, 'memory.oom_control') : null,
       memoryPeakBytes: readNumber(file('memory', 'memory.max_usage_in_bytes')),
@@ -124,10 +147,7 @@ export class CgroupsV1 implements Cgroups {
       pidsPeak: readNumber(file('pids', 'pids.peak')),
       pidsRefused: pidsLeaf ? readKeyed('max', pidsLeaf, 'pids.events') : null,
       bytesWritten: writtenBytes(
-        readControl(
-          this.#directory('blkio', name) ?? '/nonexistent',
-          'blkio.throttle.io_service_bytes_recursive',
-        ),
+        readControl(this.#directory('blkio') ?? '/nonexistent', 'blkio.throttle.io_service_bytes_recursive'),
       ),
     };
   }
@@ -136,34 +156,25 @@ export class CgroupsV1 implements Cgroups {
     return false;
   }
 
-  remove(name: string): boolean {
+  remove(): boolean {
     let empty = true;
-    for (const mount of this.#mounts.all) empty = removeTree(join(mount, this.#base, name)) && empty;
+    for (const mount of this.#mounts.all) empty = removeTree(join(mount, this.path)) && empty;
     return empty;
   }
 
-  names(): string[] {
-    return [...new Set(this.#mounts.all.flatMap((mount) => subdirectories(join(mount, this.#base))))];
-  }
-
-  close(): void {
-    for (const mount of this.#mounts.all)
-      for (let path = this.#base; path !== '/'; path = dirname(path)) removeEmpty(join(mount, path));
-  }
-
-  #directory(controller: Controller, name: string): string | undefined {
+  #directory(controller: Controller): string | undefined {
     const mount = this.#mounts.byController.get(controller);
-    return mount === undefined ? undefined : join(mount, this.#base, name);
+    return mount === undefined ? undefined : join(mount, this.path);
   }
 
-  #leaf(controller: Controller, name: string): string | undefined {
-    const parent = this.#directory(controller, name);
+  #leaf(controller: Controller): string | undefined {
+    const parent = this.#directory(controller);
     const leaf = parent === undefined ? undefined : leafOf(parent);
     return parent === undefined || leaf === undefined ? undefined : join(parent, leaf);
   }
 
-  #write(controller: Controller, name: string, file: string, value: number, { optional = false } = {}): void {
-    const directory = this.#directory(controller, name);
+  #write(controller: Controller, file: string, value: number, { optional = false } = {}): void {
+    const directory = this.#directory(controller);
     if (directory === undefined) throw new Error(`this host has no ${controller} cgroup`);
     try {
       // Not created: a control file that is missing means that the kernel does not have it.

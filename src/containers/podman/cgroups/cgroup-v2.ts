@@ -2,11 +2,12 @@
 import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
-import type { ProvisionRequest } from '../../runtime.ts';
+import type { Limits } from '../../sandbox.ts';
 import {
   ALLOWANCE,
   type AliveProbe,
   CPU_PERIOD_US,
+  type Cgroup,
   type Cgroups,
   type Counters,
   isGone,
@@ -30,8 +31,6 @@ export interface CgroupsV2Options {
    * Asked anew each time: a service that was restarted may have another.
    */
   readonly base: () => string;
-  /** The parent that a sandbox was given when it was made, possibly below an earlier base. */
-  readonly recorded: (name: string) => string | null;
   /** Every base that may hold sandboxes. */
   readonly bases: () => readonly string[];
 }
@@ -44,31 +43,64 @@ export class CgroupsV2 implements Cgroups {
     this.#options = options;
   }
 
-  make(request: ProvisionRequest): void {
-    const base = this.#options.base();
-    delegateBelow(this.#options.mount, base);
-    const directory = this.#directory(request.name);
-    mkdirSync(directory, { recursive: true });
-    const write = (file: string, value: string): void => writeExisting(join(directory, file), value);
-    write('memory.max', String(request.memoryBytes + ALLOWANCE.memoryBytes));
-    write('memory.swap.max', '0');
-    write('pids.max', String(request.pidsLimit + ALLOWANCE.pids));
-    write('cpu.max', `${Math.round((request.cpus + ALLOWANCE.cpus) * CPU_PERIOD_US)} ${CPU_PERIOD_US}`);
+  of(id: string): Cgroup {
+    return this.at(`${this.#options.base()}/${id}`);
+  }
+
+  at(path: string): Cgroup {
+    return new CgroupV2(path, this.#options.mount);
+  }
+
+  found(): ReadonlyMap<string, Cgroup> {
+    const { mount, bases } = this.#options;
+    return new Map(
+      bases().flatMap((base) =>
+        subdirectories(join(mount, base)).map((id) => [id, this.at(`${base}/${id}`)] as const),
+      ),
+    );
+  }
+
+  close(): void {
+    for (const base of this.#options.bases()) {
+      removeEmpty(join(this.#options.mount, base));
+      removeEmpty(join(this.#options.mount, dirname(base)));
+    }
+  }
+}
+
+class CgroupV2 implements Cgroup {
+  readonly path: string;
+  readonly #mount: string;
+  readonly #directory: string;
+
+  constructor(path: string, mount: string) {
+    this.path = path;
+    this.#mount = mount;
+    this.#directory = join(mount, path);
+  }
+
+  make(): void {
+    delegateBelow(this.#mount, dirname(this.path));
+    mkdirSync(this.#directory, { recursive: true });
     // The container's cgroup below gets its own limits from Podman, so the controllers must reach it.
-    enableControllers(directory);
+    enableControllers(this.#directory);
   }
 
-  parent(name: string): string {
-    return this.#options.recorded(name) ?? `${this.#options.base()}/${name}`;
+  limit(limits: Limits): void {
+    const write = (file: string, value: string): void => writeExisting(join(this.#directory, file), value);
+    write('memory.max', String(limits.memoryBytes + ALLOWANCE.memoryBytes));
+    write('memory.swap.max', '0');
+    write('pids.max', String(limits.pidsLimit + ALLOWANCE.pids));
+    write('cpu.max', `${Math.round((limits.cpus + ALLOWANCE.cpus) * CPU_PERIOD_US)} ${CPU_PERIOD_US}`);
   }
 
-  processes(name: string): number[] {
-    const leaf = this.#leaf(name);
+  processes(): number[] {
+    const leaf = this.#leaf();
     return leaf ? processesBelow(leaf) : [];
   }
 
-  aliveProbe(name: string): AliveProbe | null {
-    const leaf = this.#leaf(name);
+  aliveProbe(): AliveProbe | null {
+    const leaf = this.#leaf();
     if (!leaf) return null;
     let file: number;
     try {
@@ -92,8 +124,8 @@ export class CgroupsV2 implements Cgroups {
     };
   }
 
-  counters(name: string): Counters {
-    const parent = this.#directory(name);
+  counters(): Counters {
+    const parent = this.#directory;
     const microseconds = readKeyed('usage_usec', parent, 'cpu.stat');
     return {
       oomKills: readKeyed('oom_kill', parent, 'memory.events'),
@@ -106,8 +138,8 @@ export class CgroupsV2 implements Cgroups {
   }
 
   /** `cgroup.kill` (Linux 5.14) reaches also what is being forked at this moment. */
-  killAll(name: string): boolean {
-    const leaf = this.#leaf(name);
+  killAll(): boolean {
+    const leaf = this.#leaf();
     if (!leaf) return true;
     try {
       writeFileSync(join(leaf, 'cgroup.kill'), '1', { flag: 'r+' });
@@ -118,30 +150,13 @@ export class CgroupsV2 implements Cgroups {
     }
   }
 
-  remove(name: string): boolean {
-    return removeTree(this.#directory(name));
+  remove(): boolean {
+    return removeTree(this.#directory);
   }
 
-  names(): string[] {
-    const { mount, bases } = this.#options;
-    return [...new Set(bases().flatMap((base) => subdirectories(join(mount, base))))];
-  }
-
-  close(): void {
-    for (const base of this.#options.bases()) {
-      removeEmpty(join(this.#options.mount, base));
-      removeEmpty(join(this.#options.mount, dirname(base)));
-    }
-  }
-
-  #directory(name: string): string {
-    return join(this.#options.mount, this.parent(name));
-  }
-
-  #leaf(name: string): string | undefined {
-    const parent = this.#directory(name);
-    const leaf = leafOf(parent);
-    return leaf === undefined ? undefined : join(parent, leaf);
+  #leaf(): string | undefined {
+    const leaf = leafOf(this.#directory);
+    return leaf === undefined ? undefined : join(this.#directory, leaf);
   }
 }
 

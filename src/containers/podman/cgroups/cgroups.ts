@@ -5,7 +5,7 @@
 import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
-import type { ProvisionRequest } from '../../runtime.ts';
+import type { Limits } from '../../sandbox.ts';
 
 /** What the parent may use beyond the job's own limits, for conmon. */
 export const ALLOWANCE = { memoryBytes: 64 * 1024 * 1024, pids: 16, cpus: 0.2 } as const;
@@ -38,23 +38,32 @@ export interface AliveProbe {
   close(): void;
 }
 
+/** The parent cgroup of one sandbox. */
+export interface Cgroup {
+  /** What Podman is told as `cgroup_parent`: its path from the root of the hierarchy. */
+  readonly path: string;
+  /** Makes it, without limits. Idempotent. */
+  make(): void;
+  limit(limits: Limits): void;
+  /** Every process of the job, conmon not among them. Empty when there is no leaf. */
+  processes(): number[];
+  /** Null when the job has no leaf (never started, or already cleaned away). */
+  aliveProbe(): AliveProbe | null;
+  counters(): Counters;
+  /** SIGKILL to all at once, where the kernel can do that. @returns false where it can't */
+  killAll(): boolean;
+  /** Removes parent, leaf and conmon's; processes must be gone. @returns whether nothing is left */
+  remove(): boolean;
+}
+
 export interface Cgroups {
   readonly version: 1 | 2;
-  /** Makes the parent with its limits. Idempotent. */
-  make(request: ProvisionRequest): void;
-  /** What Podman is told as `cgroup_parent`; null when it has to choose. */
-  parent(name: string): string | null;
-  /** Every process of the job, conmon not among them. Empty when there is no leaf. */
-  processes(name: string): number[];
-  /** Null when the job has no leaf (never started, or already cleaned away). */
-  aliveProbe(name: string): AliveProbe | null;
-  counters(name: string): Counters;
-  /** SIGKILL to all at once, where the kernel can do that. @returns false where it can't */
-  killAll(name: string): boolean;
-  /** Removes parent, leaf and conmon's; processes must be gone. @returns whether nothing is left */
-  remove(name: string): boolean;
-  /** Names of sandboxes that have a cgroup. */
-  names(): string[];
+  /** The one for a new sandbox, not made yet; null where Podman has to choose. */
+  of(id: string): Cgroup | null;
+  /** The one that an earlier process made there. */
+  at(path: string): Cgroup;
+  /** Those that are here, by the id of their sandbox. */
+  found(): ReadonlyMap<string, Cgroup>;
   /** Removes what holds the sandboxes' cgroups, if none is left in there. */
   close(): void;
 }
@@ -62,14 +71,18 @@ export interface Cgroups {
 /** Without cgroups of our own (an unprivileged user on cgroup v1): Podman's API must do. */
 export const noCgroups = (version: 1 | 2): Cgroups => ({
   version,
-  make: () => undefined,
-  parent: () => null,
-  processes: () => [],
-  aliveProbe: () => null,
-  counters: () => NO_COUNTERS,
-  killAll: () => false,
-  remove: () => true,
-  names: () => [],
+  of: () => null,
+  at: (path) => ({
+    path,
+    make: () => undefined,
+    limit: () => undefined,
+    processes: () => [],
+    aliveProbe: () => null,
+    counters: () => NO_COUNTERS,
+    killAll: () => false,
+    remove: () => true,
+  }),
+  found: () => new Map(),
   close: () => undefined,
 });
 

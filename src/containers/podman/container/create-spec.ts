@@ -2,14 +2,13 @@
  * The body of libpod's `POST /containers/create` (its SpecGenerator) for one job. Pure: what a container may do
  * is decided here and nowhere else.
  */
-import type { ContainerSpec } from '../../runtime.ts';
+import { HOME } from '../../mounts.ts';
+import type { LaunchSpec } from '../../sandbox.ts';
 import { CPU_PERIOD_US } from '../cgroups/cgroups.ts';
 import { idMap } from './job-user.ts';
 import { LABELS } from './labels.ts';
-import type { SandboxPaths } from '../sandbox/sandbox.ts';
+import type { Bind } from '../sandbox/mounts.ts';
 
-const HOME = '/home/job';
-const RUN_DIRECTORY = '/run/flashpods';
 const SHM_BYTES = 16 * 1024 * 1024;
 /** Programs that close every possible descriptor get slow with a soft limit of a million. */
 const NOFILE = { soft: 65_536, hard: 1_048_576 };
@@ -36,24 +35,28 @@ export interface ContainerHost {
 
 export interface CreateContext {
   readonly host: ContainerHost;
-  readonly paths: SandboxPaths;
+  readonly name: string;
+  /** Id of its sandbox. */
+  readonly sandbox: string;
+  /** What is said of its root file system, see root.ts. */
+  readonly root: CreateBody;
+  readonly binds: readonly Bind[];
+  /** Where its output goes. */
+  readonly spool: string;
   /** The job's parent cgroup, or null to leave the choice to Podman. */
   readonly cgroupParent: string | null;
   /** Id inside to which the files belong that the job may change, see job-user.ts. */
-  readonly filesOwner: number;
+  readonly filesUid: number;
 }
 
 /** As much of a SpecGenerator as we send. */
 export type CreateBody = Readonly<Record<string, unknown>>;
 
-export function createBody(
-  spec: ContainerSpec,
-  image: string,
-  { host, paths, cgroupParent, filesOwner }: CreateContext,
-): CreateBody {
+export function createBody(spec: LaunchSpec, context: CreateContext): CreateBody {
+  const { host, cgroupParent } = context;
   return {
-    name: spec.name,
-    image,
+    name: context.name,
+    ...context.root,
     // As the entrypoint, a command replaces both of the image's own.
     ...(spec.command.length > 0 ? { entrypoint: spec.command, command: [] } : {}),
     env: { HOME, ...spec.env },
@@ -64,6 +67,7 @@ export function createBody(
       [LABELS.epoch]: String(spec.epoch),
       [LABELS.host]: host.hostName,
       [LABELS.deployment]: host.deploymentId,
+      [LABELS.sandbox]: context.sandbox,
     },
     work_dir: '/work',
     terminal: false,
@@ -75,62 +79,46 @@ export function createBody(
     privileged: false,
     cap_drop: ['ALL'],
     no_new_privileges: true,
-    read_only_filesystem: true,
-    // An image's VOLUME would be a writable directory outside of the job's bounded disk.
-    image_volume_mode: 'ignore',
 
-    ...userNamespace(host, filesOwner),
+    ...userNamespace(host, context.filesUid),
     netns: { nsmode: networkMode(spec.network, host) },
     pidns: { nsmode: 'private' },
     ipcns: { nsmode: 'private' },
     utsns: { nsmode: 'private' },
     cgroupns: { nsmode: 'private' },
 
-    mounts: mounts(spec, host, paths),
+    mounts: context.binds.map((bind) => mount(bind, host)),
     shm_size: SHM_BYTES,
 
     ...(cgroupParent === null ? {} : { cgroup_parent: cgroupParent }),
     resource_limits: resourceLimits(spec, host),
     r_limits: rlimits(host),
 
-    log_configuration: { driver: 'k8s-file', path: paths.spool },
+    log_configuration: { driver: 'k8s-file', path: context.spool },
     restart_policy: 'no',
   };
 }
 
-function userNamespace({ idBase }: ContainerHost, filesOwner: number): CreateBody {
+function userNamespace({ idBase }: ContainerHost, filesUid: number): CreateBody {
   if (idBase === null) return { userns: { nsmode: 'keep-id' } };
-  const [UIDMap, GIDMap] = [idMap(idBase, filesOwner), idMap(idBase, 0)];
+  const [UIDMap, GIDMap] = [idMap(idBase, filesUid), idMap(idBase, 0)];
   return {
     userns: { nsmode: 'private' },
     idmappings: { HostUIDMapping: false, HostGIDMapping: false, UIDMap, GIDMap },
   };
 }
 
-const networkMode = (network: ContainerSpec['network'], host: ContainerHost): string =>
+const networkMode = (network: LaunchSpec['network'], host: ContainerHost): string =>
   network === 'none' ? 'none' : host.rootless ? 'slirp4netns' : 'bridge';
 
-function mounts(spec: ContainerSpec, host: ContainerHost, paths: SandboxPaths): CreateBody[] {
-  // A label shared by all containers for the snapshot, which may be bound by others; private ones for the rest.
-  const bind = (source: string, destination: string, access: 'ro' | 'rw', label: 'z' | 'Z'): CreateBody => ({
-    type: 'bind',
-    source,
-    destination,
-    options: ['rbind', 'rprivate', 'nosuid', 'nodev', access, ...(host.selinux ? [label] : [])],
-  });
-  return [
-    spec.workReadOnly
-      ? bind(spec.workDir ?? paths.emptyWork, '/work', 'ro', 'z')
-      : bind(paths.work, '/work', 'rw', 'Z'),
-    ...(Object.keys(spec.runFiles).length > 0 ? [bind(paths.run, RUN_DIRECTORY, 'ro', 'Z')] : []),
-    bind(paths.artifacts, '/artifacts', 'rw', 'Z'),
-    bind(paths.home, HOME, 'rw', 'Z'),
-    bind(paths.tmp, '/tmp', 'rw', 'Z'),
-    bind(paths.varTmp, '/var/tmp', 'rw', 'Z'),
-  ];
+function mount({ source, target, writable, shared }: Bind, host: ContainerHost): CreateBody {
+  const access = ['rbind', 'rprivate', 'nosuid', 'nodev', writable ? 'rw' : 'ro'];
+  // SELinux: a label shared by all containers for what may be bound by others, private ones for the rest.
+  const label = host.selinux ? [shared ? 'z' : 'Z'] : [];
+  return { type: 'bind', source, destination: target, options: [...access, ...label] };
 }
 
-function resourceLimits(spec: ContainerSpec, host: ContainerHost): CreateBody {
+function resourceLimits(spec: LaunchSpec, host: ContainerHost): CreateBody {
   const { cpu, memory, pids } = host.limits;
   return {
     ...(cpu ? { cpu: { period: CPU_PERIOD_US, quota: Math.round(spec.cpus * CPU_PERIOD_US) } } : {}),

@@ -6,4 +6,6 @@ export const LABELS = {
   epoch: 'flashpods-epoch',
   host: 'flashpods-host',
   deployment: 'flashpods-deployment',
+  /** Id of its sandbox; containers of earlier versions have none, and their sandbox has their name for its id. */
+  sandbox: 'flashpods-sandbox',
 } as const;

@@ -21,7 +21,7 @@ interface Parts {
 
 function stateOf(parts: Parts): ContainerState | null {
   const labels = isRecord(parts.labels) ? parts.labels : {};
-  const jobId = labels[LABELS.jobId];
+  const { [LABELS.jobId]: jobId, [LABELS.sandbox]: sandbox } = labels;
   const { name, id, status } = parts;
   if (typeof jobId !== 'string' || typeof name !== 'string' || typeof id !== 'string') return null;
   const phase = phaseOf(String(status));
@@ -30,6 +30,7 @@ function stateOf(parts: Parts): ContainerState | null {
   return {
     name,
     id,
+    sandboxId: typeof sandbox === 'string' ? sandbox : name,
     jobId,
     epoch: Number(labels[LABELS.epoch]),
     phase,

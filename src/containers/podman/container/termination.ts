@@ -8,11 +8,12 @@
  * they run another instruction.
  */
 import { readFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../../errors.ts';
+import { pause } from '../../../timing/bell.ts';
 
 /** A process in the kernel stops when it comes out; one that does not is told with the others. */
 const STOP_DEADLINE_MS = 300;
+const LOOK_EVERY_MS = 20;
 const SIGTERM_BIT = 1n << 14n; // signal 15
 
 export interface Process {
@@ -76,28 +77,46 @@ export function planTermination(processes: readonly Process[]): TerminationPlan 
   return { hold, signal: signal.length > 0 ? signal : processes, handlers };
 }
 
-/**
- * Carries out a plan.
- * @param list process ids of the job, now
- * @returns a function that says whether it is done, and finishes it when it can be
- */
-export async function beginTermination(list: () => readonly number[]): Promise<() => boolean> {
-  const look = (): Process[] => list().flatMap((pid) => readProcess(pid) ?? []);
-  const { hold } = planTermination(look());
-  for (const process of hold) send(process, 'SIGSTOP');
-  // Of two signals that wait, SIGTERM is delivered first: it may only be sent to what has really stopped.
-  const deadline = performance.now() + STOP_DEADLINE_MS;
-  while (hold.some(isRunning) && performance.now() < deadline) await delay(1);
-  // Those on hold may have started something while they were being stopped.
-  const { signal, handlers } = planTermination(look());
-  for (const process of signal) send(process, 'SIGTERM');
-  // Also those that an earlier termination, cut by a crash, left on hold.
-  const held = signal.filter(({ stopped }) => stopped);
-  return () => {
-    if (held.length > 0 && handlers.some(isStill)) return false;
-    for (const process of held) send(process, 'SIGCONT');
+/** A plan that is carried out: what was stopped is continued when the last handler is gone. */
+export class Termination {
+  readonly #held: readonly Process[];
+  readonly #handlers: readonly Process[];
+  #timer: NodeJS.Timeout | undefined;
+
+  private constructor(held: readonly Process[], handlers: readonly Process[]) {
+    this.#held = held;
+    this.#handlers = handlers;
+    if (!this.#finish()) this.#timer = setInterval(() => this.#finish() && this.cancel(), LOOK_EVERY_MS);
+  }
+
+  /** Resolves when every process has its signal. @param list process ids of the job, now */
+  static async begin(list: () => readonly number[]): Promise<Termination> {
+    const look = (): Process[] => list().flatMap((pid) => readProcess(pid) ?? []);
+    const { hold } = planTermination(look());
+    for (const process of hold) send(process, 'SIGSTOP');
+    // Of two signals that wait, SIGTERM is delivered first: it may only be sent to what has really stopped.
+    const deadline = performance.now() + STOP_DEADLINE_MS;
+    while (hold.some(isRunning) && performance.now() < deadline) await pause(1);
+    // Those on hold may have started something while they were being stopped.
+    const { signal, handlers } = planTermination(look());
+    for (const process of signal) send(process, 'SIGTERM');
+    // Also those that an earlier termination, cut by a crash, left on hold.
+    return new Termination(
+      signal.filter(({ stopped }) => stopped),
+      handlers,
+    );
+  }
+
+  /** Looks no more; what is on hold stays so. */
+  cancel(): void {
+    clearInterval(this.#timer);
+  }
+
+  #finish(): boolean {
+    if (this.#held.length > 0 && this.#handlers.some(isStill)) return false;
+    for (const process of this.#held) send(process, 'SIGCONT');
     return true;
-  };
+  }
 }
 
 function isRunning(process: Process): boolean {

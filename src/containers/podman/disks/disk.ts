@@ -1,6 +1,7 @@
 /** The bounded disk of a job: everything that it may write lies on it. */
 import { chmodSync, chownSync, mkdirSync } from 'node:fs';
-import type { SandboxPaths } from '../sandbox/sandbox.ts';
+import { join } from 'node:path';
+import type { SandboxPaths } from '../sandbox/paths.ts';
 
 export interface DiskUse {
   readonly usedBytes: number;
@@ -9,39 +10,45 @@ export interface DiskUse {
   readonly writtenBytes: number | null;
 }
 
-export interface JobDisk {
-  readonly kind: 'loop' | 'watch';
+/** A directory at the root of a disk. */
+export interface DiskDirectory {
+  readonly name: string;
+  readonly mode: number;
+}
+
+/** The disk of one sandbox. */
+export interface Disk {
   /** Makes the disk and its directories, or finds them as an earlier call left them. Idempotent. */
-  make(paths: SandboxPaths, bytes: number): Promise<void>;
+  make(bytes: number, directories: readonly DiskDirectory[]): Promise<void>;
   /** Bounds a disk that an earlier process made, from here on. */
-  watch(paths: SandboxPaths, bytes: number): void;
+  watch(bytes: number): void;
   /** The last that is known; null when there is no disk. Cheap and synchronous. */
-  use(paths: SandboxPaths): DiskUse | null;
+  use(): DiskUse | null;
   /** Takes the disk away with all that is on it. Idempotent. */
-  remove(paths: SandboxPaths): Promise<void>;
-  /** Ends what this process does for its disks; the disks stay. */
+  remove(): Promise<void>;
+  /** Ends what this process does for it; the disk stays. */
   close(): void;
 }
+
+/** How this host bounds disks. @param onExceeded called once, if a job has more on its disk than it may and still runs */
+export type MakeDisk = (paths: SandboxPaths, onExceeded: () => void) => Disk;
 
 /** Who owns the job's directories on the host: root in the container, where ids are mapped by us. */
 export interface DiskOwner {
   readonly idBase: number | null;
 }
 
-/** Directories that the job sees; open to every user of its image, since no other job ever sees them. */
-export function makeJobDirectories(paths: SandboxPaths, { idBase }: DiskOwner): void {
-  for (const [directory, mode] of [
-    [paths.artifacts, 0o777],
-    [paths.home, 0o777],
-    [paths.tmp, 0o1777],
-    [paths.varTmp, 0o1777],
-    [paths.work, 0o755],
-    [paths.workChanges, 0o755],
-    [paths.workOverlay, 0o700],
-    [paths.emptyWork, 0o755],
-  ] as const) {
-    mkdirSync(directory, { recursive: true });
-    if (idBase !== null) chownSync(directory, idBase, idBase);
-    chmodSync(directory, mode);
+/** Open to every user of the job's image, since no other job ever sees them. */
+export function makeJobDirectories(
+  { disk }: SandboxPaths,
+  directories: readonly DiskDirectory[],
+  { idBase }: DiskOwner,
+): void {
+  mkdirSync(disk, { recursive: true });
+  for (const { name, mode } of directories) {
+    const path = join(disk, name);
+    mkdirSync(path, { recursive: true });
+    if (idBase !== null) chownSync(path, idBase, idBase);
+    chmodSync(path, mode);
   }
 }

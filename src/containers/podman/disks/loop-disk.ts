@@ -1,9 +1,10 @@
 /** A sparse ext4 image on a loop device for each job: 5 ms to make, and it ends writes with ENOSPC by itself. */
 import { rmSync, statfsSync } from 'node:fs';
+import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { command } from '../host/command.ts';
-import { type DiskOwner, type DiskUse, type JobDisk, makeJobDirectories } from './disk.ts';
-import { bytesWrittenTo, loopDevices, mountsBelow } from './mounts.ts';
-import { type SandboxPaths, readJson, writeJson } from '../sandbox/sandbox.ts';
+import type { SandboxPaths } from '../sandbox/paths.ts';
+import { type Disk, type DiskDirectory, type DiskOwner, type DiskUse, makeJobDirectories } from './disk.ts';
+import { bytesWrittenTo, loopDevices, mountsBelow, unmountAll } from './mounts.ts';
 
 /** Under this much of free space a write of any size fails. */
 const FULL_BELOW_BYTES = 64 * 1024;
@@ -26,24 +27,25 @@ if [ ! -e "$1" ]; then
 fi
 mount -n -t ext4 -o loop,nosuid,nodev,noatime,noinit_itable "$1" "$2"`;
 
-export class LoopDisk implements JobDisk {
-  readonly kind = 'loop';
+export class LoopDisk implements Disk {
+  readonly #paths: SandboxPaths;
   readonly #owner: DiskOwner;
 
-  constructor(owner: DiskOwner) {
+  constructor(paths: SandboxPaths, owner: DiskOwner) {
+    this.#paths = paths;
     this.#owner = owner;
   }
 
-  async make(paths: SandboxPaths, bytes: number): Promise<void> {
-    if (mountsBelow(paths.disk).length > 0) return;
+  async make(bytes: number, directories: readonly DiskDirectory[]): Promise<void> {
+    const { disk, image, diskBaseline } = this.#paths;
+    if (mountsBelow(disk).length > 0) return;
     // The image is made with a copy of these, and Podman wants to see them when it creates the container, which
     // may be before the mount.
-    makeJobDirectories(paths, this.#owner);
-    const kibibytes = String(Math.floor(bytes / 1024));
-    await command('/bin/sh', '-c', MAKE, 'sh', paths.image, paths.disk, kibibytes);
+    makeJobDirectories(this.#paths, directories, this.#owner);
+    await command('/bin/sh', '-c', MAKE, 'sh', image, disk, String(Math.floor(bytes / 1024)));
     // A loop device that was used before goes on counting where its last user stopped.
-    const device = mountsBelow(paths.disk)[0]?.source;
-    if (device !== undefined) writeJson(paths.diskBaseline, bytesWrittenTo(device) ?? 0);
+    const device = mountsBelow(disk)[0]?.source;
+    if (device !== undefined) writeJsonFile(diskBaseline, bytesWrittenTo(device) ?? 0);
   }
 
   watch(): void {
@@ -54,45 +56,35 @@ export class LoopDisk implements JobDisk {
     // Mounts outlive the process that made them.
   }
 
-  use(paths: SandboxPaths): DiskUse | null {
-    const device = mountsBelow(paths.disk)[0]?.source;
+  use(): DiskUse | null {
+    const { disk } = this.#paths;
+    const device = mountsBelow(disk)[0]?.source;
     if (device === undefined) return null;
-    const { blocks, bfree, bavail, bsize, ffree } = statfsSync(paths.disk);
+    const { blocks, bfree, bavail, bsize, ffree } = statfsSync(disk);
     const usedBytes = (blocks - bfree) * bsize;
     return {
       usedBytes,
       full: bavail * bsize < FULL_BELOW_BYTES || ffree === 0,
       // What the page cache still holds has not reached the device, but counts as used.
-      writtenBytes: Math.max((bytesWrittenTo(device) ?? 0) - this.#baseline(paths), usedBytes),
+      writtenBytes: Math.max((bytesWrittenTo(device) ?? 0) - this.#baseline(), usedBytes),
     };
   }
 
-  #baseline(paths: SandboxPaths): number {
-    const baseline = readJson(paths.diskBaseline);
+  #baseline(): number {
+    const baseline = readJsonFile(this.#paths.diskBaseline);
     return typeof baseline === 'number' ? baseline : Infinity;
   }
 
-  async remove(paths: SandboxPaths): Promise<void> {
-    while (mountsBelow(paths.disk).length > 0) await unmount(paths.disk);
+  async remove(): Promise<void> {
+    const { disk, image } = this.#paths;
+    await unmountAll(disk);
     // An attach that was cut before its mount has no mount to go away with.
-    const device = loopDevices().get(paths.image);
+    const device = loopDevices().get(image);
     if (device !== undefined)
       await command('losetup', '-d', device).catch((error: unknown) => {
-        if (loopDevices().get(paths.image) === device) throw error;
+        if (loopDevices().get(image) === device) throw error;
       });
-    rmSync(paths.image, { force: true });
-    rmSync(`${paths.image}.new`, { force: true });
-  }
-}
-
-async function unmount(directory: string): Promise<void> {
-  try {
-    await command('umount', '-n', directory);
-  } catch {
-    if (mountsBelow(directory).length === 0) return;
-    // Somebody still reads in there: out of sight now, gone when they are done.
-    await command('umount', '-n', '-l', directory).catch((lazy: unknown) => {
-      if (mountsBelow(directory).length > 0) throw lazy;
-    });
+    rmSync(image, { force: true });
+    rmSync(`${image}.new`, { force: true });
   }
 }

@@ -1,6 +1,7 @@
 /** What is mounted, and which files are behind loop devices, as the kernel tells it. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { systemCode } from '../../../errors.ts';
+import { command } from '../host/command.ts';
 
 export interface Mount {
   readonly source: string;
@@ -50,5 +51,20 @@ export function bytesWrittenTo(device: string): number | null {
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return null;
     throw error;
+  }
+}
+
+/** Unmounts everything at `directory` and below it, the last mounted first. Idempotent. */
+export async function unmountAll(directory: string): Promise<void> {
+  for (;;) {
+    const target = mountsBelow(directory).at(-1)?.target;
+    if (target === undefined) return;
+    await command('umount', '-n', target).catch(async () => {
+      if (mountsBelow(target).length === 0) return;
+      // Somebody still reads in there: out of sight now, gone when they are done.
+      await command('umount', '-n', '-l', target).catch((error: unknown) => {
+        if (mountsBelow(target).length > 0) throw error;
+      });
+    });
   }
 }

@@ -1,5 +1,5 @@
 /** What this host can do, found out by trying. */
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, systemCode } from '../../../errors.ts';
 import { CgroupsV1, cgroupMounts } from '../cgroups/cgroup-v1.ts';
@@ -7,7 +7,8 @@ import { type Cgroups, noCgroups } from '../cgroups/cgroups.ts';
 import { type PodmanClient, isRecord } from '../service/http.ts';
 import { ID_RANGE_SIZE } from '../container/job-user.ts';
 import { LoopDisk } from '../disks/loop-disk.ts';
-import { Sandboxes } from '../sandbox/sandbox.ts';
+import { sandboxPaths } from '../sandbox/paths.ts';
+import { sandboxRoot } from '../sandbox/sandboxes.ts';
 
 export const CGROUP_MOUNT = '/sys/fs/cgroup';
 
@@ -72,26 +73,27 @@ export function readIfThere(path: string): string {
 
 /** @returns why a loop-mounted disk cannot be had here; null when it can */
 export async function tryLoopDisk(dataDir: string): Promise<string | null> {
-  const probes = new Sandboxes(join(dataDir, 'probe'));
-  const name = `disk-${process.pid}-${Date.now()}`;
-  const paths = probes.paths(name);
-  const disk = new LoopDisk({ idBase: null });
+  const root = sandboxRoot(join(dataDir, 'probe'));
   // What probes of dead processes left.
-  for (const old of probes.names()) if (!isAlive(Number(old.split('-')[1]))) await discard(probes, disk, old);
-  mkdirSync(paths.directory, { mode: 0o700 });
+  for (const old of readdirSync(root))
+    if (!isAlive(Number(old.split('-')[1]))) await discard(join(root, old));
+  const directory = join(root, `disk-${process.pid}-${Date.now()}`);
+  mkdirSync(directory, { mode: 0o700 });
   try {
-    await disk.make(paths, 8 * 1024 * 1024);
+    await new LoopDisk(sandboxPaths(directory), { idBase: null }).make(8 * 1024 * 1024, []);
     return null;
   } catch (error) {
     return messageOf(error);
   } finally {
-    await discard(probes, disk, name);
+    await discard(directory);
   }
 }
 
-async function discard(probes: Sandboxes, disk: LoopDisk, name: string): Promise<void> {
-  const paths = probes.paths(name);
-  await disk.remove(paths);
+async function discard(probe: string): Promise<void> {
+  const paths = sandboxPaths(probe);
+  await new LoopDisk(paths, { idBase: null }).remove();
+  rmSync(`${paths.image}.lock`, { force: true });
+  rmSync(paths.diskBaseline, { force: true });
   for (const directory of [paths.disk, paths.directory])
     if (existsSync(directory) && readdirSync(directory).length === 0) rmdirSync(directory);
 }
@@ -112,19 +114,20 @@ export function isAlive(pid: number): boolean {
 export function tryCgroupsV1(base: string): { cgroups: Cgroups; swapLimit: boolean; problem: string | null } {
   const mounts = cgroupMounts();
   const cgroups = new CgroupsV1(base, mounts);
-  const name = `probe-${process.pid}`;
+  const probe = cgroups.of(`probe-${process.pid}`);
   try {
-    cgroups.make({ name, diskBytes: 0, cpus: 1, memoryBytes: 64 * 1024 * 1024, pidsLimit: 16 });
+    probe.make();
+    probe.limit({ cpus: 1, memoryBytes: 64 * 1024 * 1024, pidsLimit: 16 });
     const memory = mounts.byController.get('memory') ?? CGROUP_MOUNT;
     return {
       cgroups,
-      swapLimit: existsSync(join(memory, base, name, 'memory.memsw.limit_in_bytes')),
+      swapLimit: existsSync(join(memory, probe.path, 'memory.memsw.limit_in_bytes')),
       problem: null,
     };
   } catch (error) {
     return { cgroups: noCgroups(1), swapLimit: false, problem: messageOf(error) };
   } finally {
-    if (cgroups.names().includes(name)) cgroups.remove(name);
+    probe.remove();
   }
 }
 

@@ -33,6 +33,8 @@ export class Images {
   readonly #podman: PodmanClient;
   readonly #names = new Map<string, string>();
   readonly #users = new Map<string, ImageUser>();
+  /** Ids of the users that images name, by digest. */
+  readonly #namedUsers = new Map<string, number>();
   readonly #pulls = new Map<string, Pull>();
 
   constructor(podman: PodmanClient) {
@@ -56,6 +58,15 @@ export class Images {
   /** As whom an image that was found runs, by the name under which it is here. */
   userOf(name: string): ImageUser {
     return this.#users.get(name) ?? { user: '', digest: '' };
+  }
+
+  /** Id of the user that an image names, once somebody has found it out. */
+  namedUser(digest: string): number | null {
+    return this.#namedUsers.get(digest) ?? null;
+  }
+
+  rememberUser(digest: string, id: number): void {
+    this.#namedUsers.set(digest, id);
   }
 
   async ensure(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {

@@ -1,5 +1,6 @@
 /** What is known of how a job ended and what it used; kept in its sandbox, so that it survives container and worker. */
-import type { ProvisionRequest, Usage, Verdict } from '../../runtime.ts';
+import type { Usage, Verdict } from '../../runtime.ts';
+import type { Limits } from '../../sandbox.ts';
 import { type Counters, NO_COUNTERS } from '../cgroups/cgroups.ts';
 import type { DiskUse } from '../disks/disk.ts';
 import { isRecord } from '../service/http.ts';
@@ -52,15 +53,15 @@ export function parseEvidence(value: unknown): Evidence {
   return { ...NO_EVIDENCE, ...stored, counters: { ...NO_COUNTERS, ...stored.counters } };
 }
 
-export function verdictOf(evidence: Evidence, request: ProvisionRequest | null): Verdict {
+export function verdictOf(evidence: Evidence, limits: Limits | null): Verdict {
   const { counters } = evidence;
   return {
     usage: usageOf(evidence),
-    oomKilled: counters.oomKills === null ? looksOomKilled(evidence, request) : counters.oomKills > 0,
+    oomKilled: counters.oomKills === null ? looksOomKilled(evidence, limits) : counters.oomKills > 0,
     diskFull: evidence.diskFull,
     pidsExhausted:
       counters.pidsRefused === null
-        ? (counters.pidsPeak ?? 0) >= (request?.pidsLimit ?? Infinity)
+        ? (counters.pidsPeak ?? 0) >= (limits?.pidsLimit ?? Infinity)
         : counters.pidsRefused > 0,
   };
 }
@@ -69,11 +70,8 @@ export function verdictOf(evidence: Evidence, request: ProvisionRequest | null):
  * On cgroup v1 only the container's own cgroup counts kills, and nobody looked before Podman removed it: a
  * container that was at its limit and was killed, not by us, was killed for memory.
  */
-function looksOomKilled(
-  { counters, exitCode, killedByUs }: Evidence,
-  request: ProvisionRequest | null,
-): boolean {
-  const atLimit = request !== null && (counters.memoryPeakBytes ?? 0) >= request.memoryBytes * 0.99;
+function looksOomKilled({ counters, exitCode, killedByUs }: Evidence, limits: Limits | null): boolean {
+  const atLimit = limits !== null && (counters.memoryPeakBytes ?? 0) >= limits.memoryBytes * 0.99;
   return exitCode === 137 && !killedByUs && atLimit;
 }
 

@@ -1,103 +1,289 @@
-/** Where the parts of a sandbox are on this host, and the small record that outlives a crash. */
-import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+/** {@link Sandbox} on this host: one object holds all that one dispatch owns here. */
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemCode } from '../../../errors.ts';
-import type { ProvisionRequest } from '../../runtime.ts';
+import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
+import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
+import { containerName } from '../../../ids.ts';
+import { once } from '../../../lifecycle/once.ts';
+import type { Logger } from '../../../observability/logger.ts';
+import { pause } from '../../../timing/bell.ts';
+import { ARTIFACTS, mergeMounts } from '../../mounts.ts';
+import type { ContainerState, Verdict } from '../../runtime.ts';
+import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
+import { type Cgroup, type Cgroups, NO_COUNTERS } from '../cgroups/cgroups.ts';
+import { Container } from '../container/container.ts';
+import { type ContainerHost, createBody } from '../container/create-spec.ts';
+import type { ExitWatch } from '../container/exit-watch.ts';
+import { followToExit } from '../container/exit.ts';
+import { killAll } from '../container/killing.ts';
+import { type Root, rootOf } from '../container/root.ts';
+import { createProblem } from '../container/start-problem.ts';
+import { Termination } from '../container/termination.ts';
+import type { Disk, MakeDisk } from '../disks/disk.ts';
+import type { Images } from '../images/images.ts';
+import { PodmanApiError, type PodmanClient } from '../service/http.ts';
+import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
+import { bindOf, directoriesOf, layMount, prepareMount } from './mounts.ts';
+import type { SandboxPaths } from './paths.ts';
+import { type SandboxRecord, writeRecord } from './record.ts';
 
-/** Names become paths, cgroups and container names: nothing but these characters. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+const CGROUP_REMOVE_TRIES = 100;
+const CGROUP_REMOVE_EVERY_MS = 5;
 
-/** What a job wrote stays in here; `request.json` is complete or absent. */
-export interface SandboxPaths {
-  readonly directory: string;
-  readonly request: string;
-  readonly evidence: string;
-  readonly spool: string;
-  readonly image: string;
-  /** What the disk's device had counted before the job. */
-  readonly diskBaseline: string;
-  /** The root of the job's disk. */
-  readonly disk: string;
-  readonly artifacts: string;
-  readonly home: string;
-  readonly tmp: string;
-  readonly varTmp: string;
-  /** A `/work` that the job may change, what it changed there, the overlay's own directory, and its plan. */
-  readonly work: string;
-  readonly workPlan: string;
-  readonly workChanges: string;
-  readonly workOverlay: string;
-  /** Bound to `/work` when the job has no files and may not write there. */
-  readonly emptyWork: string;
-  /** Bound to `/run/flashpods`, to read: what this job alone is told, and the place of sockets of its own. */
-  readonly run: string;
+/** What all sandboxes of a host share. */
+export interface SandboxParts {
+  readonly host: ContainerHost;
+  readonly podman: PodmanClient;
+  readonly images: Images;
+  readonly cgroups: Cgroups;
+  readonly disk: MakeDisk;
+  readonly exits: ExitWatch;
+  readonly logger: Pick<Logger, 'info' | 'warn'>;
 }
 
-export function assertSandboxName(name: string): void {
-  if (!NAME.test(name)) throw new Error(`not a sandbox name: ${JSON.stringify(name)}`);
+export class PodmanSandbox implements Sandbox {
+  readonly id: string;
+  readonly #parts: SandboxParts;
+  readonly #paths: SandboxPaths;
+  readonly #disk: Disk;
+  readonly #onDisposed: () => void;
+  #record: SandboxRecord;
+  /** Null where Podman chooses one. */
+  #cgroup: Cgroup | null;
+  /** Null until a job is bound to it. */
+  #container: Container | null;
+  /** Goes on beside the container's creation; null when it is to be made, again after a failure. */
+  #diskMade: Promise<void> | null = null;
+  #evidence: Evidence | null = null;
+  #termination: Termination | null = null;
+
+  constructor(parts: SandboxParts, paths: SandboxPaths, record: SandboxRecord, onDisposed: () => void) {
+    this.id = record.id;
+    this.#parts = parts;
+    this.#paths = paths;
+    this.#record = record;
+    this.#onDisposed = onDisposed;
+    this.#cgroup = record.cgroupParent === null ? null : parts.cgroups.at(record.cgroupParent);
+    this.#container = record.bound === null ? null : this.#containerOf(record.bound.container);
+    this.#disk = parts.disk(paths, () => void this.#endOverfull());
+  }
+
+  get dispatch(): BoundDispatch | null {
+    const { bound } = this.#record;
+    return bound && { jobId: bound.jobId, epoch: bound.epoch };
+  }
+
+  get spoolPath(): string {
+    return this.#paths.spool;
+  }
+
+  /** Makes all that a launch needs. @throws what the file system or the kernel has against it */
+  provision(): void {
+    mkdirSync(this.#paths.directory, { recursive: true, mode: 0o700 });
+    writeRecord(this.#paths, this.#record);
+    this.#cgroup?.make();
+    void this.#diskReady().catch(() => undefined); // `start` awaits it
+  }
+
+  async bind(spec: LaunchSpec): Promise<string> {
+    const root = await rootOf(this.#parts.images, spec.image);
+    const container = this.#take(spec);
+    const hasOwnFiles = this.#record.mounts.some(({ kind }) => kind === 'layered');
+    const filesUid = hasOwnFiles ? root.userId : 0;
+    try {
+      let id = await container.create(this.#createBody(spec, root, filesUid ?? 0));
+      if (filesUid === null) {
+        // Only a container of the image shows its /etc/passwd; the second has the right owner from the beginning.
+        const named = await container.userIdByName(root.user);
+        if (named !== 0) {
+          await container.discard();
+          id = await container.create(this.#createBody(spec, root, named));
+        }
+        this.#parts.images.rememberUser(root.digest, named);
+      }
+      return id;
+    } catch (error) {
+      if (!(error instanceof PodmanApiError)) throw error;
+      this.#parts.images.forget(spec.image); // it may have been removed behind our back
+      // Made by an earlier call whose answer was lost.
+      const existing = await container.inspect();
+      if (existing?.jobId === spec.jobId && existing.epoch === spec.epoch) {
+        if (filesUid !== null || existing.phase !== 'created') return existing.id;
+        // Which of the two it is nobody knows: once more from the beginning.
+        await container.discard();
+        return await this.bind(spec);
+      }
+      throw startFailed(createProblem(error.message, spec.image), error);
+    }
+  }
+
+  /** Writes down for whom it is, and sets what holds for that job. */
+  #take(spec: LaunchSpec): Container {
+    const { jobId, epoch, cpus, memoryBytes, pidsLimit } = spec;
+    const limits = { cpus, memoryBytes, pidsLimit };
+    const name = containerName(jobId, epoch);
+    const mounts = mergeMounts(this.#record.mounts, spec.mounts);
+    try {
+      this.#record = {
+        ...this.#record,
+        mounts: mounts.filter(({ kind }) => kind !== 'files'),
+        bound: { jobId, epoch, container: name, ...limits },
+      };
+      writeRecord(this.#paths, this.#record);
+      this.#cgroup?.limit(limits);
+      for (const mount of mounts) prepareMount(this.#paths, mount, this.#parts.host);
+    } catch (error) {
+      throw startFailed(`could not make the job's sandbox: ${messageOf(error)}`, error);
+    }
+    return (this.#container ??= this.#containerOf(name));
+  }
+
+  #createBody(spec: LaunchSpec, root: Root, filesUid: number): ReturnType<typeof createBody> {
+    const mounts = mergeMounts(this.#record.mounts, spec.mounts);
+    return createBody(spec, {
+      host: this.#parts.host,
+      name: containerName(spec.jobId, spec.epoch),
+      sandbox: this.id,
+      root: root.body,
+      binds: mounts.map((mount) => bindOf(this.#paths, mount)),
+      spool: this.#paths.spool,
+      cgroupParent: this.#cgroup?.path ?? null,
+      filesUid,
+    });
+  }
+
+  async start(): Promise<void> {
+    const ready = this.#diskReady().then(async () => {
+      for (const mount of this.#record.mounts) await layMount(this.#paths, mount);
+    });
+    await ready.catch((error: unknown) => {
+      throw startFailed(`could not make the job's disk: ${messageOf(error)}`, error);
+    });
+    await this.#bound().start();
+  }
+
+  async inspect(): Promise<ContainerState | null> {
+    return (await this.#container?.inspect()) ?? null;
+  }
+
+  async waitForExit(signal: AbortSignal): Promise<ContainerState | null> {
+    const container = this.#container;
+    if (container === null) return null;
+    this.#disk.watch(this.#record.diskBytes);
+    const { exits } = this.#parts;
+    const look = (): void => this.#look();
+    const state = await followToExit({ container, cgroup: this.#cgroup, exits, look, signal });
+    // One whose monitor is lost has no code to be kept.
+    if (state === null || state.exitCode !== null) this.#note({ exitCode: state?.exitCode ?? null });
+    return state;
+  }
+
+  async terminate(): Promise<void> {
+    const cgroup = this.#cgroup;
+    if (cgroup === null) return await this.#container?.signal('TERM');
+    this.#termination?.cancel();
+    this.#termination = await Termination.begin(() => cgroup.processes());
+  }
+
+  async kill(): Promise<void> {
+    this.#note({ killedByUs: true });
+    if (this.#cgroup === null) await this.#container?.signal('KILL');
+    else await killAll(this.#cgroup, this.id);
+  }
+
+  verdict(): Promise<Verdict> {
+    this.#look();
+    return Promise.resolve(verdictOf(this.#known, this.#record.bound));
+  }
+
+  async artifactsPath(): Promise<string> {
+    if (this.#record.diskBytes > 0) await this.#diskReady();
+    return join(this.#paths.disk, ARTIFACTS.directory);
+  }
+
+  async remove(): Promise<void> {
+    // Podman takes the container's cgroup with it, and on v1 nothing else counted kills for memory.
+    this.#look();
+    this.#keepEvidence();
+    await this.#container?.remove();
+    if ((this.#cgroup?.processes().length ?? 0) > 0) await this.kill();
+  }
+
+  async dispose(): Promise<void> {
+    await this.#diskMade?.catch(() => undefined); // a disk is not taken away under the program that makes it
+    if (this.#container?.isGone !== true) await this.remove();
+    this.#termination?.cancel();
+    await this.#disk.remove();
+    for (let tries = 0; this.#cgroup?.remove() === false; tries += 1) {
+      if (tries === CGROUP_REMOVE_TRIES) throw new Error(`${this.id}: its cgroup is still busy`);
+      await pause(CGROUP_REMOVE_EVERY_MS);
+    }
+    // Last: as long as the directory is there, the sandbox is found.
+    rmSync(this.#paths.directory, { recursive: true, force: true });
+    this.#diskMade = null;
+    this.#onDisposed();
+  }
+
+  /** Ends what this process does for it; the sandbox stays. */
+  readonly close = once(async () => {
+    this.#termination?.cancel();
+    this.#disk.close();
+    await this.#diskMade?.catch(() => undefined);
+  });
+
+  #containerOf(name: string): Container {
+    return new Container(name, this.#parts.podman, this.#parts.logger);
+  }
+
+  #bound(): Container {
+    if (this.#container === null) throw startFailed(`no job is bound to ${this.id}`);
+    return this.#container;
+  }
+
+  /** The disk, made now if a crash left it unmade. */
+  #diskReady(): Promise<void> {
+    if (this.#diskMade) return this.#diskMade;
+    const { diskBytes, mounts } = this.#record;
+    if (diskBytes === 0) return Promise.reject(new Error(`${this.id} was never provisioned`));
+    const made = this.#disk.make(diskBytes, directoriesOf(mounts));
+    this.#diskMade = made;
+    made.catch(() => (this.#diskMade = null)); // the next call tries again
+    return made;
+  }
+
+  async #endOverfull(): Promise<void> {
+    try {
+      this.#look();
+      await this.kill();
+    } catch (error) {
+      this.#parts.logger.warn(
+        { sandbox: this.id, reason: messageOf(error) },
+        'could not end a job with a full disk',
+      );
+    }
+  }
+
+  get #known(): Evidence {
+    return (this.#evidence ??= parseEvidence(readJsonFile(this.#paths.evidence)));
+  }
+
+  #look(): void {
+    this.#evidence = withLook(this.#known, this.#cgroup?.counters() ?? NO_COUNTERS, this.#disk.use());
+  }
+
+  #note(facts: Partial<Pick<Evidence, 'exitCode' | 'killedByUs'>>): void {
+    this.#evidence = { ...this.#known, ...facts };
+    this.#keepEvidence();
+  }
+
+  #keepEvidence(): void {
+    try {
+      writeJsonFile(this.#paths.evidence, this.#known);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error; // disposed already
+    }
+  }
 }
 
-/** The directory of one installation's sandboxes; all its subdirectories are sandboxes. */
-export class Sandboxes {
-  readonly #root: string;
-
-  constructor(dataDir: string) {
-    this.#root = join(dataDir, 'sandboxes');
-    mkdirSync(this.#root, { recursive: true, mode: 0o700 });
-  }
-
-  get root(): string {
-    return this.#root;
-  }
-
-  paths(name: string): SandboxPaths {
-    assertSandboxName(name);
-    const directory = join(this.#root, name);
-    const disk = join(directory, 'disk');
-    return {
-      directory,
-      request: join(directory, 'request.json'),
-      evidence: join(directory, 'evidence.json'),
-      spool: join(directory, 'spool.log'),
-      image: join(directory, 'disk.img'),
-      diskBaseline: join(directory, 'disk.json'),
-      disk,
-      artifacts: join(disk, 'artifacts'),
-      home: join(disk, 'home'),
-      tmp: join(disk, 'tmp'),
-      varTmp: join(disk, 'var-tmp'),
-      work: join(disk, 'work'),
-      workPlan: join(directory, 'work.json'),
-      workChanges: join(disk, 'work-changes'),
-      workOverlay: join(disk, 'work-overlay'),
-      emptyWork: join(directory, 'work'),
-      run: join(directory, 'run'),
-    };
-  }
-
-  names(): string[] {
-    return readdirSync(this.#root, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory() && NAME.test(entry.name))
-      .map((entry) => entry.name);
-  }
-
-  readRequest(name: string): ProvisionRequest | null {
-    return readJson(this.paths(name).request) as ProvisionRequest | null;
-  }
-}
-
-/** @returns null when there is no such file. */
-export function readJson(path: string): unknown {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as unknown;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-/** The file is the old or the new one, whole, whenever the process dies. */
-export function writeJson(path: string, value: unknown): void {
-  writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o600 });
-  renameSync(`${path}.new`, path);
-}
+const startFailed = (message: string, cause?: unknown): FlashpodsError =>
+  new FlashpodsError('container_start_failed', message, { cause });

@@ -1,0 +1,70 @@
+/** Why a job ends: decided once, by the first reason that is written down, in whichever process. */
+import type { Job } from '../src/jobs/job.ts';
+import type { JobQueries } from '../src/jobs/queries.ts';
+import { type EndingReason, isHosted } from '../src/jobs/states.ts';
+import type { JobPatch, JobStore } from '../src/jobs/store.ts';
+
+export interface EndingOptions {
+  readonly store: Pick<JobStore, 'decideEnding'>;
+  readonly queries: Pick<JobQueries, 'get'>;
+  readonly job: Job;
+  /** Who decides, for the event. */
+  readonly actor: string;
+  /** Tries until the database answers. */
+  readonly ask: <T>(what: string, work: () => Promise<T>) => Promise<T>;
+}
+
+export class Ending {
+  readonly #o: EndingOptions;
+  readonly #decided = new AbortController();
+  #reason: EndingReason | null = null;
+
+  constructor(options: EndingOptions) {
+    this.#o = options;
+    if (options.job.endingReason !== null) this.#note(options.job.endingReason);
+  }
+
+  /** The one in force; null while the job is to run. */
+  get reason(): EndingReason | null {
+    return this.#reason;
+  }
+
+  /** Aborted as soon as there is a reason. */
+  get decided(): AbortSignal {
+    return this.#decided.signal;
+  }
+
+  /**
+   * Somebody may have changed the row: looks whether the job is to end. Never throws.
+   * @param known the row of this dispatch as it was read just now; without it the row is read
+   */
+  async look(known?: Job): Promise<void> {
+    if (this.#reason !== null) return;
+    const { queries, job } = this.#o;
+    const row = known ?? (await queries.get(job.id).catch(() => 'unknown' as const));
+    if (row === 'unknown') return;
+    // The row has moved on without this host: what runs here belongs to nobody any more.
+    if (row?.epoch !== job.epoch || !isHosted(row.status)) this.#note('lost');
+    else if (row.endingReason !== null) this.#note(row.endingReason);
+  }
+
+  /** Writes the reason down, if it is the first. @returns the one in force */
+  async decide(
+    reason: EndingReason,
+    patch: Pick<JobPatch, 'endedAt' | 'error' | 'errorMessage'> = {},
+  ): Promise<EndingReason> {
+    if (this.#reason !== null) return this.#reason;
+    const { store, queries, job, actor, ask } = this.#o;
+    const inForce = await ask('deciding the ending', async () => {
+      const first = await store.decideEnding(job.id, reason, actor, { epoch: job.epoch, patch });
+      return first ? reason : ((await queries.get(job.id))?.endingReason ?? reason);
+    });
+    this.#note(inForce);
+    return inForce;
+  }
+
+  #note(reason: EndingReason): void {
+    this.#reason ??= reason;
+    this.#decided.abort();
+  }
+}
