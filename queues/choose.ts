@@ -22,6 +22,7 @@
  * what other jobs' ends can't bring. A host that could not get an image is none for its jobs where another one has it.
  */
 import { add, type Amount, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
+import { has, type OpenHost, type Room, type RunningJob, tightest, toRoom, whenItFits } from './room.ts';
 import { type Held, type Share, type Terms, Turns } from './turns.ts';
 
 export type { Held, Terms };
@@ -37,23 +38,6 @@ export interface WaitingJob extends Amount {
   readonly since: number;
   /** Longest time that it may hold its resources, ms. */
   readonly runMs: number;
-}
-
-export interface RunningJob extends Amount {
-  readonly owner: string;
-  /** Latest end, ms since the Unix epoch; null when unknown. */
-  readonly endsBy: number | null;
-}
-
-/** A host that takes work now. Others are left out. */
-export interface OpenHost {
-  readonly name: string;
-  readonly capacity: Amount;
-  readonly running: readonly RunningJob[];
-  /** Images that it is known not to have. Whatever is not in here is taken to be there. */
-  readonly lacks: ReadonlySet<string>;
-  /** Of those, the ones that it has tried to get, in vain. Left out: none. */
-  readonly cannotGet?: ReadonlySet<string>;
 }
 
 export interface Fairness {
@@ -132,16 +116,6 @@ const WAITS_FOR_OTHERS = ['no_room', 'held_back', 'limit'] as const satisfies re
 const WORTH = 16;
 
 const NOTHING_HELD: Held = { ...NOTHING, jobs: 0 };
-const NO_IMAGES: ReadonlySet<string> = new Set();
-
-interface Room {
-  readonly name: string;
-  readonly capacity: Amount;
-  readonly lacks: ReadonlySet<string>;
-  readonly cannotGet: ReadonlySet<string>;
-  free: Amount;
-  running: (Amount & { readonly endsBy: number | null })[];
-}
 
 interface Shadow extends Promised {
   readonly job: WaitingJob;
@@ -246,11 +220,6 @@ function judge(
   return { why: able.some(has(job.image)) ? 'no_room' : 'image' };
 }
 
-const has =
-  (image: string) =>
-  (room: Room): boolean =>
-    !room.lacks.has(image);
-
 /** Without the hosts that could not get its image, if another one that is large enough has it. */
 function usableFor(job: WaitingJob, rooms: readonly Room[]): readonly Room[] {
   if (!rooms.some(({ cannotGet }) => cannotGet.has(job.image))) return rooms;
@@ -273,32 +242,6 @@ export function heldOn(hosts: readonly { readonly running: readonly RunningJob[]
 export function addHeld(held: Map<string, Held>, running: Amount & { readonly owner: string }): void {
   const before = held.get(running.owner);
   held.set(running.owner, { ...add(before ?? NOTHING, running), jobs: (before?.jobs ?? 0) + 1 });
-}
-
-function toRoom(host: OpenHost): Room {
-  const used = host.running.reduce<Amount>(add, NOTHING);
-  return {
-    name: host.name,
-    capacity: host.capacity,
-    lacks: host.lacks,
-    cannotGet: host.cannotGet ?? NO_IMAGES,
-    free: subtract(host.capacity, used),
-    running: [...host.running],
-  };
-}
-
-/** The room that is fullest with the job in it, so that gaps stay large; of equals the first. */
-function tightest(rooms: readonly Room[], job: Amount): Room | undefined {
-  let best: Room | undefined;
-  let least = Infinity;
-  for (const room of rooms) {
-    const left = subtract(room.free, job);
-    const idle = left.cpusMilli / room.capacity.cpusMilli + left.memoryMib / room.capacity.memoryMib;
-    if (best && idle >= least) continue;
-    best = room;
-    least = idle;
-  }
-  return best;
 }
 
 const endsInTime = (promised: Shadow, endsBy: number): boolean =>
@@ -331,33 +274,4 @@ function soonest(now: number, job: WaitingJob, rooms: readonly Room[], firm: boo
       firm: firm ?? (best.at === null || now - job.since >= WORTH * best.idleMs),
     }
   );
-}
-
-/**
- * Lets the running jobs end at their latest ends until the job fits. What has no known end goes last, at no time.
- * `idleMs`: how long the job's room stands idle until then, parts of it in proportion.
- */
-function whenItFits(
-  now: number,
-  job: Amount,
-  room: Room,
-): { at: number | null; free: Amount; idleMs: number } {
-  let { free } = room;
-  let [at, idleMs] = [now, 0];
-  const ends = [...room.running].sort((a, b) => (a.endsBy ?? Infinity) - (b.endsBy ?? Infinity));
-  for (let index = 0; index < ends.length; index += 1) {
-    const running = ends[index];
-    if (!running) break;
-    // Overdue: it is being ended, and that is not now yet.
-    const end = Math.max(running.endsBy ?? Infinity, now + 1);
-    const part = Math.min(free.cpusMilli / job.cpusMilli, free.memoryMib / job.memoryMib);
-    idleMs += part > 0 ? part * (end - at) : 0;
-    at = end;
-    free = add(free, running);
-    // All that end at the same moment count for what will be to spare.
-    const next = ends[index + 1];
-    if (next && next.endsBy === running.endsBy) continue;
-    if (fits(free, job)) return { at: running.endsBy === null ? null : at, free, idleMs };
-  }
-  return { at: null, free, idleMs };
 }

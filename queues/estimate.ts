@@ -10,7 +10,8 @@
  * while its image is fetched.
  */
 import { add, NOTHING, subtract } from '../src/jobs/amount.ts';
-import { choose, type Fairness, heldOn, type Held, type OpenHost, type WaitingJob } from './choose.ts';
+import { choose, type Fairness, heldOn, type Held, type WaitingJob } from './choose.ts';
+import type { OpenHost } from './room.ts';
 
 export interface Plan {
   /** When it was made, ms since the Unix epoch. */
