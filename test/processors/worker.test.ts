@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { isTerminal } from '../../src/jobs/states.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Farm, startFarm } from '../support/farm.ts';
+import { giveTo } from '../support/repository.ts';
 
 /** The ways a job can end, on a real worker with a real Redis, Podman and SQLite. A minute of timeout is a second here. */
 describe('a worker', () => {
@@ -175,9 +176,10 @@ describe('a worker', () => {
     const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_writable0001');
     await mkdir(snapshot, { recursive: true });
     await writeFile(join(snapshot, 'file'), 'content\n');
-    const filesId = await farm.adoptSnapshot(snapshot);
+    giveTo(farm.runtime.facts.idBase, snapshot);
     const command = 'cat file; echo more >> file && touch made && ls; cat file';
     for (let run = 1; run <= 2; run++) {
+      const filesId = await farm.adoptSnapshot(snapshot);
       const job = await farm.run({ command, files_id: filesId, writable: true });
       assert.deepEqual(
         await farm.texts(job.id),
@@ -185,6 +187,8 @@ describe('a worker', () => {
         `run ${run}`,
       );
     }
+    assert.deepEqual(await readdir(snapshot), ['file']);
+    assert.equal(await readFile(join(snapshot, 'file'), 'utf8'), 'content\n');
   });
 
   it('leaves nothing of an ended job on the host', async () => {
