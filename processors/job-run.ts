@@ -8,10 +8,9 @@ import type { Sandbox } from '../src/containers/sandbox.ts';
 import type { Job } from '../src/jobs/job.ts';
 import { type EndingReason, isHosted } from '../src/jobs/states.ts';
 import type { Logger } from '../src/observability/logger.ts';
-import { Attendants, type Started } from './attendants/attendant.ts';
-import { Enforcement } from './attendants/enforcement.ts';
-import { LogAttendant } from './attendants/log.ts';
-import { Timeout } from './attendants/timeout.ts';
+import type { Attendants, Started } from './attendants/attendant.ts';
+import { attendantsOf } from './attendants/job-attendants.ts';
+import type { LogAttendant } from './attendants/log.ts';
 import type { DispatchRecord } from './dispatch-records.ts';
 import { Ending } from './ending.ts';
 import { readUptimeMs } from './host-facts.ts';
@@ -47,7 +46,6 @@ export class JobRun {
   #holdsCapacity = false;
 
   constructor(resources: SupervisionResources, job: Job, detach: AbortSignal) {
-    const { config, logs, minuteMs, bootId } = resources;
     this.#r = resources;
     this.#job = job;
     const logger = resources.logger.child({ job_id: job.id, epoch: job.epoch });
@@ -55,31 +53,13 @@ export class JobRun {
     this.#actor = `host:${resources.host}`;
     this.#detach = detach;
     this.#imageDigest = job.imageDigest;
-    const ending = new Ending({
-      store: resources.store,
-      queries: resources.queries,
-      job,
-      actor: this.#actor,
-      ask: (what, work) => this.#ask(what, work),
-    });
+    const ask = <T>(what: string, work: () => Promise<T>): Promise<T> => this.#ask(what, work);
+    const { store, queries } = resources;
+    const ending = new Ending({ store, queries, job, actor: this.#actor, ask });
     this.#ending = ending;
-    this.#log = new LogAttendant({
-      capture: (spoolPath) =>
-        this.#ask('opening the log', () =>
-          logs.capture({
-            jobId: job.id,
-            spoolPath,
-            maxBytes: config.logMaxMb * 2 ** 20,
-            onTrouble: (error) => logger.warn({ err: error }, 'the log can not be written at the moment'),
-          }),
-        ),
-      finish: (capture) => this.#ask('finishing the log', () => capture.finish()),
-    });
-    this.#attendants = new Attendants([
-      this.#log,
-      new Timeout({ job, ending, minuteMs, bootId }),
-      new Enforcement({ ending, graceMs: config.graceSeconds * 1000, detach, logger }),
-    ]);
+    const { log, all } = attendantsOf(resources, { job, ending, detach, logger, ask });
+    this.#log = log;
+    this.#attendants = all;
   }
 
   /** See {@link Ending.look}. */
