@@ -5,7 +5,6 @@
 import { cp, glob, mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { execa } from 'execa';
-import { bundleCompletion } from './bundle-completion.ts';
 
 const DIST = 'dist';
 
@@ -17,5 +16,3 @@ for await (const file of glob('{api,queues,processors,src}/**/*.{lua,sh}')) {
   await cp(file, join(DIST, file));
 }
 await cp('package.json', join(DIST, 'package.json'));
-const completion = join(DIST, 'bin/complete.js');
-await bundleCompletion(completion, completion);

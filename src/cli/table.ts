@@ -1,4 +1,4 @@
-import stringWidth from 'string-width';
+import { widthOf } from './width.ts';
 
 export interface Column {
   readonly title: string;
@@ -12,11 +12,11 @@ export function table(
   paint: (cell: string, column: number, row: number) => string = (cell) => cell,
 ): string[] {
   const widths = columns.map(({ title }, at) =>
-    Math.max(stringWidth(title), ...rows.map((row) => stringWidth(row[at] ?? ''))),
+    Math.max(widthOf(title), ...rows.map((row) => widthOf(row[at] ?? ''))),
   );
   const last = columns.length - 1;
   const pad = (cell: string, at: number): string => {
-    const space = ' '.repeat((widths[at] ?? 0) - stringWidth(cell));
+    const space = ' '.repeat((widths[at] ?? 0) - widthOf(cell));
     if (columns[at]?.right) return space + cell;
     return at === last ? cell : cell + space;
   };

@@ -1,6 +1,6 @@
-import stringWidth from 'string-width';
 import { systemCode } from '../errors.ts';
 import type { CliStream } from './io.ts';
+import { widthOf } from './width.ts';
 
 // Not by `import`: see environment.ts.
 const { stripVTControlCharacters } = process.getBuiltinModule('node:util');
@@ -118,11 +118,11 @@ export const sanitize = (text: string): string =>
 /** As {@link sanitize}, and no wider than `width` columns of a terminal. */
 export function shorten(text: string, width: number): string {
   const line = sanitize(text);
-  if (stringWidth(line) <= width) return line;
+  if (widthOf(line) <= width) return line;
   let short = '';
   let taken = 1; // the ellipsis
   for (const character of line) {
-    taken += stringWidth(character);
+    taken += widthOf(character);
     if (taken > width) break;
     short += character;
   }
