@@ -21,6 +21,7 @@ import { healthOperations } from './routes/health/routes.ts';
 import { artifactOperations } from './routes/jobs/artifacts.ts';
 import { outputOperations } from './routes/jobs/output.ts';
 import { jobOperations } from './routes/jobs/routes.ts';
+import { DomainBackend } from './routes/mcp/domain-backend.ts';
 import { mcp } from './routes/mcp/routes.ts';
 import { sessionOperations } from './routes/session/routes.ts';
 import { tenantOperations } from './routes/tenants/routes.ts';
@@ -33,7 +34,7 @@ export const STOPPING = 'stopping';
 
 /** The whole HTTP API as a Koa application. Opens and starts nothing by itself. */
 export function createApp(resources: ApiResources): Koa<RequestState, object> {
-  const { logger, tokens } = resources;
+  const { jobs, logger, tokens } = resources;
   const app = new Koa<RequestState, object>();
   const stopping = new AbortController();
   app.once(STOPPING, () => stopping.abort());
@@ -71,7 +72,10 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
       hosts: (resources.config.mcpHosts ?? '').toLowerCase().split(' '),
       authenticate,
       stopping: stopping.signal,
-      define: async (caller) => (await import('../src/mcp/product.ts')).overHttp(caller),
+      define: async (caller) => {
+        const { flashpodsServer } = await import('../src/mcp/product.ts');
+        return flashpodsServer(new DomainBackend({ jobs, results, logger }, caller), null);
+      },
     }),
   );
   app.use(router.routes());

@@ -16,31 +16,39 @@ const ARRIVAL_MS = 30_000;
  *   what the body's own `parse` throws
  */
 export async function inputOf(ctx: RouteContext, { params, query, body }: Operation): Promise<Input> {
-  const given = { params: { ...ctx.params }, query: { ...ctx.query } };
-  const parsed = { params: params?.safeParse(given.params), query: query?.safeParse(given.query) };
-  refuse([...(parsed.params?.error?.issues ?? []), ...(parsed.query?.error?.issues ?? [])]);
+  const given = { params: { ...ctx.params }, query: { ...ctx.query }, body: await bodyOf(ctx, body) };
+  const json = body && 'json' in body ? body : undefined;
+  const parsed = {
+    params: params?.safeParse(given.params),
+    query: query?.safeParse(given.query),
+    body: json?.parse ? undefined : json?.json.safeParse(given.body),
+  };
+  const issues = [parsed.params, parsed.query, parsed.body].flatMap((each) => each?.error?.issues ?? []);
+  if (issues.length > 0) refuse(issues);
   return {
     params: parsed.params?.data ?? given.params,
     query: parsed.query?.data ?? given.query,
-    body: body && (await bodyOf(ctx, body)),
+    body: json?.parse ? json.parse(given.body) : parsed.body?.data,
   };
 }
 
-async function bodyOf(ctx: RouteContext, body: NonNullable<Operation['body']>): Promise<unknown> {
-  if ('bytes' in body) {
-    if (contentTypeOf(ctx).type === body.bytes) return undefined;
-    throw new FlashpodsError('unsupported_media_type', `Send the body as \`Content-Type: ${body.bytes}\`.`);
-  }
-  const value = await readJson(ctx, { optional: !body.required });
-  if (body.parse) return body.parse(value);
-  const parsed = body.json.safeParse(value);
-  refuse(parsed.error?.issues ?? []);
-  return parsed.data;
+/** The body as it came, unchecked. */
+async function bodyOf(ctx: RouteContext, body: Operation['body']): Promise<unknown> {
+  if (!body) return undefined;
+  if ('json' in body) return readJson(ctx, { optional: !body.required });
+  if (contentTypeOf(ctx).type === body.bytes) return undefined;
+  throw new FlashpodsError('unsupported_media_type', `Send the body as \`Content-Type: ${body.bytes}\`.`);
 }
 
-/** @throws FlashpodsError invalid_request for any issue: its message names all of them, and `details.fields` too */
-function refuse(issues: readonly z.core.$ZodIssue[]): void {
-  if (issues.length === 0) return;
+/** @throws FlashpodsError invalid_request that names every wrong field */
+export function check<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  return refuse(parsed.error.issues);
+}
+
+/** The message names all of them, and so does `details.fields`. */
+function refuse(issues: readonly z.core.$ZodIssue[]): never {
   const fields = wrongFields(issues);
   throw new FlashpodsError('invalid_request', sentenceOf(fields), {
     details: { field: fields[0]?.field, fields },

@@ -2,7 +2,7 @@
 import type { EventEmitter } from 'node:events';
 import type { ConnectionFlags } from '../../src/client/connection.ts';
 import { loadClientEnvironment } from '../../src/client/environment.ts';
-import { DiscoveredBackend } from '../../src/mcp/backend.ts';
+import { HttpBackend } from '../../src/mcp/http-backend.ts';
 import { flashpodsServer } from '../../src/mcp/product.ts';
 import { serveStdio } from '../../src/mcp/stdio.ts';
 
@@ -13,8 +13,8 @@ export async function runMcp(
 ): Promise<number> {
   const stop = new AbortController();
   interrupts.once('interrupt', () => stop.abort());
-  const backend = new DiscoveredBackend(flags, loadClientEnvironment(process.env));
-  const definition = flashpodsServer(backend, { local: true });
+  const backend = new HttpBackend(flags, loadClientEnvironment(process.env));
+  const definition = flashpodsServer(backend, backend);
   await serveStdio(definition, { input: process.stdin, output: process.stdout, stop: stop.signal });
   return 0;
 }

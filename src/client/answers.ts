@@ -6,9 +6,11 @@ import type { SnakeKeys } from '../jobs/description/names.ts';
 import type { FieldsAnswer } from '../jobs/description/types.ts';
 import type { JobState } from '../jobs/states.ts';
 
+type Optional<Fields> = { readonly [Name in keyof Fields]?: Fields[Name] | undefined };
+
 /** Of the job's own fields an older server may lack some. */
 export interface JobAnswer
-  extends Partial<Omit<FieldsAnswer, RangedField | 'type'>>, Pick<FieldsAnswer, RangedField> {
+  extends Optional<Omit<FieldsAnswer, RangedField | 'type'>>, Pick<FieldsAnswer, RangedField> {
   readonly id: string;
   readonly type: JobType;
   readonly status: JobState;
@@ -26,8 +28,8 @@ export interface JobAnswer
   readonly queued_at?: string | null;
   readonly started_at?: string | null;
   readonly completed_at?: string | null;
-  readonly elapsed_seconds?: number | null;
-  readonly duration_seconds?: number | null;
+  readonly elapsed_seconds?: number | null | undefined;
+  readonly duration_seconds?: number | null | undefined;
   /** Time spent waiting. */
   readonly queue_seconds?: number;
   readonly log_truncated?: boolean;
@@ -35,7 +37,7 @@ export interface JobAnswer
   readonly artifact_warnings?: readonly string[];
 }
 
-export type UsageAnswer = Partial<SnakeKeys<Usage>>;
+export type UsageAnswer = Optional<SnakeKeys<Usage>>;
 
 export interface CreatedJob {
   readonly job_id: string;
@@ -47,7 +49,7 @@ export interface CreatedJob {
   readonly queue_position: number | null;
   readonly waiting_reason?: string | null;
   readonly estimated_start?: string | null;
-  readonly notes?: readonly string[];
+  readonly notes?: readonly string[] | undefined;
 }
 
 export interface JobList {

@@ -1,4 +1,4 @@
-import { adviceOn, isErrorCode } from '../errors.ts';
+import { adviceOn, FlashpodsError, isErrorCode } from '../errors.ts';
 
 /**
  * Codes that no server sends: what can go wrong on this side, with advice for the command line and, where that is no
@@ -82,8 +82,9 @@ export class ClientError extends Error {
   }
 }
 
+/** Whether it is an error with one of the codes, of this side or of the domain itself. */
 export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
-  error instanceof ClientError && codes.includes(error.code);
+  (error instanceof ClientError || error instanceof FlashpodsError) && codes.includes(error.code);
 
 const isClientCode = (code: string): code is ClientCode => Object.hasOwn(CLIENT_CODES, code);
 

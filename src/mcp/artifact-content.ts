@@ -1,7 +1,7 @@
 /** An artifact's bytes on their way to a model: small, and text where they are text. */
 import type { ArtifactAnswer } from '../client/answers.ts';
-import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError } from '../client/client-error.ts';
+import type { Backend } from './backend.ts';
 
 const IMAGES: Readonly<Record<string, string>> = {
   png: 'image/png',
@@ -25,12 +25,12 @@ export const isImage = (name: string): boolean => mimeTypeOf(name).startsWith('i
 
 /** @throws ClientError download_failed when it is not as long as promised, or what the API answered */
 export async function readArtifact(
-  client: FlashpodsClient,
+  backend: Pick<Backend, 'openArtifact'>,
   jobId: string,
   artifact: ArtifactAnswer,
   signal?: AbortSignal,
 ): Promise<ArtifactKind> {
-  const response = await client.openArtifact(jobId, artifact.name, signal);
+  const response = await backend.openArtifact(jobId, artifact.name, signal);
   const chunks: Buffer[] = [];
   let bytes = 0;
   try {

@@ -1,59 +1,49 @@
-/** How tools reach the API. */
-import type { Connection, ConnectionFlags } from '../client/connection.ts';
-import { discoverConnection } from '../client/connection.ts';
-import { FlashpodsClient } from '../client/client.ts';
-import type { ClientEnvironment } from '../client/environment.ts';
+/** What tools need of Flashpods, however they reach it. */
+import type { Readable } from 'node:stream';
+import type {
+  ArtifactAnswer,
+  ArtifactList,
+  CreatedJob,
+  JobAnswer,
+  JobList,
+  LogPage,
+} from '../client/answers.ts';
+import type { JobRequest } from '../jobs/description/types.ts';
+import type { ListFilter, LogStart } from '../client/client.ts';
+import type { DirectoryOptions } from '../client/upload/directory.ts';
 
+/**
+ * Calls on behalf of one caller. Each throws what the API would answer (a {@link FlashpodsError}, or a
+ * {@link ClientError} with the same code), or the reason of its signal.
+ */
 export interface Backend {
-  /** The client to use now. @throws ClientError when nothing says where a server is */
-  client(): Promise<FlashpodsClient>;
+  /** One job comes of the same `client_job_id`, however often it is asked for. */
+  createJob(request: JobRequest): Promise<CreatedJob>;
+  /** With `waitSeconds` (1–60) the answer comes when the job's state changes, or after that time. */
+  getJob(
+    id: string,
+    options?: { readonly waitSeconds?: number; readonly signal?: AbortSignal | undefined },
+  ): Promise<JobAnswer>;
+  listJobs(filter: ListFilter, signal?: AbortSignal): Promise<JobList>;
+  cancelJob(id: string, signal?: AbortSignal): Promise<void>;
+  rerunJob(id: string, signal?: AbortSignal): Promise<CreatedJob>;
+  /** @returns null as long as nothing has been captured for the job */
+  log(id: string, start: LogStart, signal?: AbortSignal): Promise<LogPage | null>;
+  artifacts(id: string, signal?: AbortSignal): Promise<ArtifactList>;
+  /** The artifact's bytes, unread; destroy it. */
+  openArtifact(id: string, name: string, signal?: AbortSignal): Promise<Readable>;
   close(): void;
 }
 
-/**
- * Looks again at every call where the server is: one that `flashpods up` started later, or started anew at another
- * port, is found without a restart of the agent.
- */
-export class DiscoveredBackend implements Backend {
-  readonly #flags: ConnectionFlags;
-  readonly #env: ClientEnvironment;
-  #current: FlashpodsClient | undefined;
-
-  constructor(flags: ConnectionFlags, env: ClientEnvironment) {
-    this.#flags = flags;
-    this.#env = env;
-  }
-
-  async client(): Promise<FlashpodsClient> {
-    const connection = await discoverConnection(this.#flags, this.#env);
-    if (!this.#current || !sameServer(this.#current.connection, connection)) {
-      // Calls under way go on with the old one; its idle connections end by themselves.
-      this.#current = new FlashpodsClient(connection);
-    }
-    return this.#current;
-  }
-
-  close(): void {
-    this.#current?.close();
-  }
-}
-
-const sameServer = (a: Connection, b: Connection): boolean =>
-  a.url.href === b.url.href && a.token === b.token;
-
-/** One server, known beforehand. */
-export class FixedBackend implements Backend {
-  readonly #client: FlashpodsClient;
-
-  constructor(connection: Connection) {
-    this.#client = new FlashpodsClient(connection);
-  }
-
-  async client(): Promise<FlashpodsClient> {
-    return this.#client;
-  }
-
-  close(): void {
-    this.#client.close();
-  }
+/** The disk of the person whose agent this is. There is none over HTTP. */
+export interface LocalFiles {
+  /** @returns the id of a finalized upload */
+  send(directory: string, options: DirectoryOptions): Promise<string>;
+  /** Writes an artifact to a file, whole and checked. */
+  save(
+    jobId: string,
+    artifact: ArtifactAnswer,
+    target: string,
+    options: { readonly force: boolean; readonly signal: AbortSignal },
+  ): Promise<void>;
 }

@@ -1,38 +1,9 @@
-import type { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js';
-import {
-  type CreateMessageRequestParams,
-  CreateMessageResultSchema,
-  type ElicitRequestFormParams,
-  type ElicitResult,
-  ElicitResultSchema,
-  type LoggingLevel,
-  type ServerNotification,
-  type ServerRequest,
-} from '@modelcontextprotocol/sdk/types.js';
+import type { ServerNotification, ServerRequest } from '@modelcontextprotocol/sdk/types.js';
+import type { McpConnectionState } from './capabilities/capability.ts';
 import type { CallContext } from './definition.ts';
 
 export type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>;
-
-/** What requests of one connection share. */
-export interface ConnectionState {
-  readonly server: Server;
-  /** The other end is gone. */
-  over: boolean;
-  minimumLevel: LoggingLevel;
-}
-
-/** RFC 5424, the least severe first. */
-const LEVELS: readonly LoggingLevel[] = [
-  'debug',
-  'info',
-  'notice',
-  'warning',
-  'error',
-  'critical',
-  'alert',
-  'emergency',
-];
 
 /** Clients of the SDKs send `notifications/cancelled` when their own patience ends, and say so in the reason. */
 const LOST_PATIENCE = /tim(?:ed?[\s_-]?)out/i;
@@ -40,12 +11,13 @@ const LOST_PATIENCE = /tim(?:ed?[\s_-]?)out/i;
 /** The SDK's bag of one request behind the interface that tools see. */
 export class RequestContext implements CallContext {
   readonly signal: AbortSignal;
-  readonly #extra: Extra;
-  readonly #connection: ConnectionState;
+  /** All that the protocol could do in this request; what tools need of it is in {@link CallContext}. */
+  readonly extra: Extra;
+  readonly #connection: McpConnectionState;
 
-  constructor(extra: Extra, connection: ConnectionState) {
+  constructor(extra: Extra, connection: McpConnectionState) {
     this.signal = extra.signal;
-    this.#extra = extra;
+    this.extra = extra;
     this.#connection = connection;
   }
 
@@ -56,11 +28,11 @@ export class RequestContext implements CallContext {
   }
 
   get wantsProgress(): boolean {
-    return this.#extra._meta?.progressToken !== undefined;
+    return this.extra._meta?.progressToken !== undefined;
   }
 
   async progress(done: number, message?: string, total?: number): Promise<void> {
-    const progressToken = this.#extra._meta?.progressToken;
+    const progressToken = this.extra._meta?.progressToken;
     if (progressToken === undefined || this.signal.aborted) return;
     const params = {
       progressToken,
@@ -68,32 +40,6 @@ export class RequestContext implements CallContext {
       ...(total === undefined ? {} : { total }),
       ...(message === undefined ? {} : { message }),
     };
-    await this.#extra.sendNotification({ method: 'notifications/progress', params });
-  }
-
-  async log(level: LoggingLevel, data: unknown): Promise<void> {
-    if (LEVELS.indexOf(level) < LEVELS.indexOf(this.#connection.minimumLevel) || this.signal.aborted) return;
-    await this.#extra.sendNotification({
-      method: 'notifications/message',
-      params: { level, logger: 'flashpods', data },
-    });
-  }
-
-  async sample(params: CreateMessageRequestParams): Promise<{ readonly content: unknown }> {
-    if (!this.#connection.server.getClientCapabilities()?.sampling) {
-      throw new Error('The client does not support sampling.');
-    }
-    return this.#extra.sendRequest({ method: 'sampling/createMessage', params }, CreateMessageResultSchema);
-  }
-
-  async elicit(params: ElicitRequestFormParams): Promise<ElicitResult> {
-    if (!this.#connection.server.getClientCapabilities()?.elicitation) {
-      throw new Error('The client does not support elicitation.');
-    }
-    return this.#extra.sendRequest({ method: 'elicitation/create', params }, ElicitResultSchema);
-  }
-
-  closeStream(): void {
-    this.#extra.closeSSEStream?.();
+    await this.extra.sendNotification({ method: 'notifications/progress', params });
   }
 }

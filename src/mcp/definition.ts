@@ -1,21 +1,11 @@
 /**
- * What an MCP server offers, as values: tools, resources, templates and prompts. The plumbing (`server.ts`) speaks the
- * protocol for any of them and knows nothing of jobs.
+ * What an MCP server offers, as values: tools, tasks, resources and templates. The plumbing (`server.ts`,
+ * `capabilities/`) speaks the protocol for any of them and knows nothing of jobs.
  */
-import type {
-  CallToolResult,
-  CreateMessageRequestParams,
-  ElicitRequestFormParams,
-  ElicitResult,
-  GetPromptResult,
-  LoggingLevel,
-  Resource,
-  Task,
-  ToolAnnotations,
-} from '@modelcontextprotocol/sdk/types.js';
+import type { CallToolResult, Resource, Task, ToolAnnotations } from '@modelcontextprotocol/sdk/types.js';
 import type { z } from 'zod';
 
-export type { CallToolResult, GetPromptResult, Resource, Task, ToolAnnotations };
+export type { CallToolResult, Resource, Task, ToolAnnotations };
 
 export type ResourceContents =
   | { readonly uri: string; readonly mimeType: string; readonly text: string }
@@ -34,14 +24,6 @@ export interface CallContext {
   readonly wantsProgress: boolean;
   /** Nothing happens unless the client asked for it. `done` has to grow from call to call. */
   progress(done: number, message?: string, total?: number): Promise<void>;
-  /** Nothing happens below the level that the client set. */
-  log(level: LoggingLevel, data: unknown): Promise<void>;
-  /** The model's answer. @throws Error when the client can't do that */
-  sample(params: CreateMessageRequestParams): Promise<{ readonly content: unknown }>;
-  /** The person's answer. @throws Error when the client can't do that */
-  elicit(params: ElicitRequestFormParams): Promise<ElicitResult>;
-  /** Over HTTP: ends the stream of this request; the client comes back for the answer. Nothing elsewhere. */
-  closeStream(): void;
 }
 
 export interface Tool {
@@ -105,31 +87,4 @@ export interface Resources {
   /** @returns null when it is none of those that are listed: a template may know it */
   read(uri: string, signal: AbortSignal): Promise<ResourceContents | null>;
   readonly templates: readonly ResourceTemplate[];
-  /** Offers subscriptions. @returns how to end this one */
-  subscribe?(uri: string, changed: () => void): () => void;
-}
-
-export interface Prompt {
-  readonly name: string;
-  readonly title?: string;
-  readonly description: string;
-  readonly arguments: readonly {
-    readonly name: string;
-    readonly description: string;
-    readonly required: boolean;
-    readonly complete?: Complete;
-  }[];
-  get(args: Readonly<Record<string, string>>): Promise<GetPromptResult> | GetPromptResult;
-}
-
-export interface ServerDefinition {
-  readonly instructions?: string;
-  readonly tools: readonly Tool[];
-  readonly resources?: Resources;
-  readonly prompts?: readonly Prompt[];
-  readonly tasks?: TaskKeeper;
-  /** Turns what a tool threw into its result. */
-  readonly toolError: (error: unknown) => CallToolResult;
-  /** Releases what the definition holds, when its connection is over. */
-  close?(): void;
 }

@@ -3,9 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js';
 import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js';
 import { EventBudget, RecentEvents } from './event-store.ts';
-import type { ServerDefinition } from './definition.ts';
 import { z } from 'zod';
-import { type McpConnection, serveMcp } from './server.ts';
+import { type McpConnection, type ServerDefinition, serveMcp } from './server.ts';
 
 export interface HttpSessionLimits {
   /** Beyond it the session that was used least recently ends. */

@@ -2,10 +2,10 @@
 import { z } from 'zod';
 import { count, showBytes, showDuration } from '../cli/quantity.ts';
 import type { ArtifactAnswer, JobAnswer } from '../client/answers.ts';
-import type { FlashpodsClient } from '../client/client.ts';
 import { hasCode } from '../client/client-error.ts';
 import { adviceOn, isErrorCode } from '../errors.ts';
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
+import type { Backend } from './backend.ts';
 import type { CallToolResult } from './definition.ts';
 import { errorLines } from './error-lines.ts';
 import { type Excerpt, excerpt, linesOf, type TextLine } from './log-text.ts';
@@ -94,16 +94,12 @@ export function statusReport(job: JobAnswer): JobReport {
 }
 
 /** The status with the end of the log and, once it has ended, what it left and what went wrong. */
-export async function fullReport(
-  client: FlashpodsClient,
-  job: JobAnswer,
-  signal?: AbortSignal,
-): Promise<JobReport> {
+export async function fullReport(backend: Backend, job: JobAnswer, signal?: AbortSignal): Promise<JobReport> {
   const report = statusReport(job);
   if (isWaiting(job.status)) return report;
   const [log, artifacts] = await Promise.all([
-    readLog(client, job, signal),
-    isTerminal(job.status) ? listArtifacts(client, job.id, signal) : null,
+    readLog(backend, job, signal),
+    isTerminal(job.status) ? listArtifacts(backend, job.id, signal) : null,
   ]);
   return {
     ...report,
@@ -128,20 +124,20 @@ interface ReadLog {
 }
 
 async function readLog(
-  client: FlashpodsClient,
+  backend: Backend,
   job: JobAnswer,
   signal: AbortSignal | undefined,
 ): Promise<ReadLog | null> {
   const failed = job.status === 'failed' || job.status === 'timed_out';
   try {
-    const page = await client.log(job.id, { tail: failed ? SEARCHED_LINES : TAIL_LINES }, signal);
+    const page = await backend.log(job.id, { tail: failed ? SEARCHED_LINES : TAIL_LINES }, signal);
     if (!page) return null;
     const lines = linesOf(page.lines);
     const tail = excerpt(lines.slice(-TAIL_LINES), TAIL_BYTES);
     const more = tail.lines < lines.length || (lines[0]?.seq ?? 1) > 1;
     if (!failed) return { tail, errors: [], bytes: page.totalBytes, more };
     const searched =
-      (lines[0]?.seq ?? 1) > 1 ? [...(await beginning(client, job.id, lines, signal)), ...lines] : lines;
+      (lines[0]?.seq ?? 1) > 1 ? [...(await beginning(backend, job.id, lines, signal)), ...lines] : lines;
     const found = errorLines(searched, MAX_ERROR_LINES);
     const errors = found.lines.map(({ seq, text }) => `${seq}: ${clip(text, MAX_MESSAGE)}`);
     if (found.more > 0) errors.push(`… and ${found.more} more like these`);
@@ -154,23 +150,23 @@ async function readLog(
 
 /** The first lines, as far as the last ones don't hold them. */
 async function beginning(
-  client: FlashpodsClient,
+  backend: Backend,
   id: string,
   last: readonly TextLine[],
   signal: AbortSignal | undefined,
 ): Promise<TextLine[]> {
-  const page = await client.log(id, { offset: 0 }, signal);
+  const page = await backend.log(id, { offset: 0 }, signal);
   const until = last[0]?.seq ?? 0;
   return linesOf(page?.lines.slice(0, SEARCHED_LINES) ?? []).filter(({ seq }) => seq < until);
 }
 
 async function listArtifacts(
-  client: FlashpodsClient,
+  backend: Backend,
   id: string,
   signal: AbortSignal | undefined,
 ): Promise<readonly ArtifactAnswer[] | null> {
   try {
-    return (await client.artifacts(id, signal)).artifacts;
+    return (await backend.artifacts(id, signal)).artifacts;
   } catch (error) {
     if (hasCode(error, 'artifacts_not_available', 'copy_in_progress', 'artifacts_deleted')) return null;
     throw error;

@@ -1,7 +1,10 @@
 /** What Flashpods offers over MCP, on the person's machine and over HTTP. */
-import { DEFAULT_RETRY } from '../client/connection.ts';
-import { type Backend, FixedBackend } from './backend.ts';
-import type { ServerDefinition } from './definition.ts';
+import type { Backend, LocalFiles } from './backend.ts';
+import { completionCapability } from './capabilities/completion.ts';
+import { completerOf, resourcesCapability } from './capabilities/resources.ts';
+import { tasksCapability } from './capabilities/tasks.ts';
+import { toolsCapability } from './capabilities/tools.ts';
+import type { ServerDefinition } from './server.ts';
 import { jobResources } from './resources.ts';
 import { Submissions } from './submissions.ts';
 import { jobTasks } from './tasks.ts';
@@ -16,32 +19,20 @@ const INSTRUCTIONS = `Flashpods runs shell commands in fresh containers on a bui
 - The command runs in /work, which holds the files sent and is read-only for workers: copy it to /tmp to build. Files to keep go under /artifacts.
 - Nothing is kept from one job to the next, and no job is retried by itself. A failed job shows its exit code, the last lines and the lines that look like the error.`;
 
-/** @param local whether files of the client can be read and written here */
-export function flashpodsServer(backend: Backend, { local }: { local: boolean }): ServerDefinition {
-  const shop = { backend, submissions: new Submissions(backend), local };
+/** @param files null where the client's disk is not this machine's: nothing can be sent from there or saved to it */
+export function flashpodsServer(backend: Backend, files: LocalFiles | null): ServerDefinition {
+  const shop = { backend, submissions: new Submissions(backend, files), files };
+  const resources = jobResources(backend);
   return {
-    instructions: local
+    instructions: files
       ? INSTRUCTIONS
       : `${INSTRUCTIONS}\n- Over this connection no local files can be sent or saved.`,
-    tools: [...spawnTools(shop), ...jobTools(shop), ...artifactTools(shop)],
-    resources: jobResources(backend),
-    tasks: jobTasks(backend),
-    toolError,
+    capabilities: [
+      toolsCapability([...spawnTools(shop), ...jobTools(shop), ...artifactTools(shop)], toolError),
+      resourcesCapability(resources, toolError),
+      completionCapability(completerOf(resources)),
+      tasksCapability(jobTasks(backend)),
+    ],
     close: () => backend.close(),
   };
-}
-
-/** For one session of a caller of the API: its requests come back to the same API, with the caller's token. */
-export function overHttp({ url, token }: { readonly url: URL; readonly token: string }): ServerDefinition {
-  const backend = new FixedBackend({
-    url,
-    token,
-    origin: 'this server',
-    retry: DEFAULT_RETRY,
-    defaultExclude: null,
-    rsyncHost: null,
-    // Nothing is sent from here, so nothing is remembered.
-    cacheDir: '/nonexistent',
-  });
-  return flashpodsServer(backend, { local: false });
 }

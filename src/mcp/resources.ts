@@ -1,6 +1,5 @@
 /** Logs and artifacts as resources: `flashpods://jobs/ID/log`, `flashpods://jobs/ID/artifacts/NAME`. */
 import type { JobAnswer } from '../client/answers.ts';
-import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError } from '../client/client-error.ts';
 import { isWaiting } from '../jobs/states.ts';
 import { mimeTypeOf, readArtifact } from './artifact-content.ts';
@@ -23,9 +22,8 @@ export const artifactUri = (id: string, name: string): string =>
   `${JOBS_URI}/${id}/artifacts/${name.split('/').map(encodeURIComponent).join('/')}`;
 
 export function jobResources(backend: Backend): Resources {
-  const client = (): Promise<FlashpodsClient> => backend.client();
   const recent = async (limit: number, signal?: AbortSignal): Promise<readonly JobAnswer[]> =>
-    (await (await client()).listJobs({ status: 'all', limit }, signal)).jobs;
+    (await backend.listJobs({ status: 'all', limit }, signal)).jobs;
   const completeJob = async (value: string): Promise<string[]> =>
     (await recent(100)).map(({ id }) => id).filter((id) => id.startsWith(value));
 
@@ -71,9 +69,7 @@ export function jobResources(backend: Backend): Resources {
         mimeType: 'text/plain',
         complete: { job_id: completeJob },
         async read(uri, { job_id: id = '' }, signal) {
-          const page = await inTime(signal, async (limited) =>
-            (await client()).log(id, { tail: MAX_LOG_LINES }, limited),
-          );
+          const page = await inTime(signal, (limited) => backend.log(id, { tail: MAX_LOG_LINES }, limited));
           if (!page)
             throw new ClientError('logs_not_available', 'Nothing has been captured for this job yet.', {
               status: 404,
@@ -97,14 +93,15 @@ export function jobResources(backend: Backend): Resources {
           job_id: completeJob,
           name: async (value, { job_id: id = '' }) => {
             if (id === '') return [];
-            const { artifacts } = await (await client()).artifacts(id);
+            const { artifacts } = await backend.artifacts(id);
             return artifacts.map(({ name }) => name).filter((name) => name.startsWith(value));
           },
         },
         async read(uri, { job_id: id = '', name = '' }, signal) {
           return inTime(signal, async (limited) => {
-            const api = await client();
-            const artifact = (await api.artifacts(id, limited)).artifacts.find((each) => each.name === name);
+            const artifact = (await backend.artifacts(id, limited)).artifacts.find(
+              (each) => each.name === name,
+            );
             if (!artifact) {
               throw new ClientError(
                 'artifact_not_found',
@@ -121,7 +118,7 @@ export function jobResources(backend: Backend): Resources {
                 },
               );
             }
-            const content = await readArtifact(api, id, artifact, limited);
+            const content = await readArtifact(backend, id, artifact, limited);
             if (content.kind === 'text') return { uri, mimeType: content.mimeType, text: content.text };
             return { uri, mimeType: mimeTypeOf(name), blob: content.base64 };
           });

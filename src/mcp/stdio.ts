@@ -2,8 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
 import { ClientError } from '../client/client-error.ts';
 import { systemCode } from '../errors.ts';
-import type { ServerDefinition } from './definition.ts';
-import { serveMcp } from './server.ts';
+import { type ServerDefinition, serveMcp } from './server.ts';
 
 /** One message; a job's request is 1 MB at most. */
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;

@@ -5,11 +5,9 @@ import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import type { CreatedJob } from '../client/answers.ts';
 import type { JobRequest } from '../jobs/description/types.ts';
-import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError } from '../client/client-error.ts';
 import { FlashpodsError, systemCode } from '../errors.ts';
-import { uploadDirectory } from '../client/upload/directory.ts';
-import type { Backend } from './backend.ts';
+import type { Backend, LocalFiles } from './backend.ts';
 
 export interface FilesToSend {
   /** Absolute, or `~/…`. */
@@ -41,10 +39,13 @@ const REMEMBERED = 500;
  */
 export class Submissions {
   readonly #backend: Backend;
+  readonly #files: LocalFiles | null;
   readonly #known = new Map<string, RunningSubmission>();
 
-  constructor(backend: Backend) {
+  /** @param files null where nothing can be sent */
+  constructor(backend: Backend, files: LocalFiles | null) {
     this.#backend = backend;
+    this.#files = files;
   }
 
   /**
@@ -61,7 +62,7 @@ export class Submissions {
       if (known.digest !== digest) throw reused(known);
       return known.jobId !== null ? known.again() : known;
     }
-    const submission = new RunningSubmission(this.#backend, id, digest, request, files);
+    const submission = new RunningSubmission(this.#backend, this.#files, id, digest, request, files);
     this.#known.set(id, submission);
     // One that failed may be tried again with the same id.
     submission.created.catch(() => this.#known.delete(id));
@@ -80,16 +81,19 @@ class RunningSubmission implements Submission {
   jobId: string | null = null;
   readonly created: Promise<CreatedJob>;
   readonly #backend: Backend;
+  readonly #files: LocalFiles | null;
   readonly #withdrawn = new AbortController();
 
   constructor(
     backend: Backend,
+    local: LocalFiles | null,
     clientJobId: string,
     digest: string,
     request: JobRequest,
     files: FilesToSend | null,
   ) {
     this.#backend = backend;
+    this.#files = local;
     this.clientJobId = clientJobId;
     this.digest = digest;
     this.created = this.#run(request, files);
@@ -98,8 +102,7 @@ class RunningSubmission implements Submission {
   withdraw(): void {
     if (this.#withdrawn.signal.aborted) return;
     this.#withdrawn.abort(new ClientError('interrupted', 'The call was cancelled.'));
-    const end = async ({ job_id: id }: CreatedJob): Promise<void> =>
-      (await this.#backend.client()).cancelJob(id);
+    const end = ({ job_id: id }: CreatedJob): Promise<void> => this.#backend.cancelJob(id);
     // It was not created, has ended meanwhile, or the server is away: nobody is left to be told.
     this.created.then(end).catch(() => undefined);
   }
@@ -111,21 +114,21 @@ class RunningSubmission implements Submission {
   }
 
   async #run(request: JobRequest, files: FilesToSend | null): Promise<CreatedJob> {
-    const client = await this.#backend.client();
-    const sent = files ? { files_id: await this.#send(client, files) } : {};
+    const sent = files ? { files_id: await this.#send(files) } : {};
     this.phase = { name: 'creating' };
     this.#withdrawn.signal.throwIfAborted();
     // Not aborted any more: a job that came to be has to be known, so that it can be ended.
-    const created = await client.createJob({ ...request, ...sent, client_job_id: this.clientJobId });
+    const created = await this.#backend.createJob({ ...request, ...sent, client_job_id: this.clientJobId });
     this.jobId = created.job_id;
     return created;
   }
 
-  async #send(client: FlashpodsClient, { localPath, exclude, keepGit }: FilesToSend): Promise<string> {
+  async #send({ localPath, exclude, keepGit }: FilesToSend): Promise<string> {
+    if (!this.#files) throw new Error('files can’t be sent over this connection');
     this.phase = { name: 'reading' };
     const directory = absolute(localPath);
     if (keepGit) await requireRepository(directory);
-    const { upload } = await uploadDirectory(client, directory, {
+    return this.#files.send(directory, {
       excludes: exclude,
       keepGit,
       signal: this.#withdrawn.signal,
@@ -136,7 +139,6 @@ class RunningSubmission implements Submission {
         this.phase = { name: 'uploading', bytes, total };
       },
     });
-    return upload.upload_id;
   }
 }
 

@@ -37,7 +37,7 @@ export function jobTasks(backend: Backend): TaskKeeper {
   const find = async (id: string): Promise<JobAnswer | null> => {
     if (!isJobId(id)) return null;
     try {
-      return await (await backend.client()).getJob(id);
+      return await backend.getJob(id);
     } catch (error) {
       if (hasCode(error, 'job_not_found')) return null;
       throw error;
@@ -50,17 +50,16 @@ export function jobTasks(backend: Backend): TaskKeeper {
     },
     async result(id, context) {
       if (!(await find(id))) return null;
-      const client = await backend.client();
       const { signal } = context;
       const waiting = { beganMs: performance.now(), untilMs: Number.POSITIVE_INFINITY, context, signal };
-      return reportResult(await fullReport(client, await waitForEnd(client, id, waiting), signal));
+      return reportResult(await fullReport(backend, await waitForEnd(backend, id, waiting), signal));
     },
     async cancel(id) {
       const job = await find(id);
       if (!job) return null;
       if (isTerminal(job.status)) return { task: taskOf(job), hadEnded: true };
       try {
-        await (await backend.client()).cancelJob(id);
+        await backend.cancelJob(id);
       } catch (error) {
         if (!hasCode(error, 'job_already_terminal')) throw error;
         return { task: taskOf((await find(id)) ?? job), hadEnded: true };
@@ -68,7 +67,7 @@ export function jobTasks(backend: Backend): TaskKeeper {
       return { task: taskOf({ ...job, cancel_requested: true }), hadEnded: false };
     },
     async list(cursor) {
-      const page = await (await backend.client()).listJobs({ status: 'all', limit: PAGE, cursor });
+      const page = await backend.listJobs({ status: 'all', limit: PAGE, cursor });
       const tasks = page.jobs.filter(({ status }) => JOB_STATES.includes(status)).map(taskOf);
       return { tasks, ...(page.next_cursor === null ? {} : { nextCursor: page.next_cursor }) };
     },

@@ -1,7 +1,8 @@
 import { showBytes, showDuration } from '../cli/quantity.ts';
 import type { CreatedJob, JobAnswer } from '../client/answers.ts';
-import type { FlashpodsClient } from '../client/client.ts';
 import { isTerminal, isWaiting } from '../jobs/states.ts';
+import { within } from '../timing/within.ts';
+import type { Backend } from './backend.ts';
 import type { CallContext } from './definition.ts';
 import { linesOf } from './log-text.ts';
 import { clip } from './printable.ts';
@@ -30,25 +31,25 @@ const secondsSince = (ms: number): number => (performance.now() - ms) / 1_000;
  * @returns the job as it is then, ended or not. @throws ClientError, or the signal's reason
  */
 export async function waitForEnd(
-  client: FlashpodsClient,
+  backend: Backend,
   id: string,
   { beganMs, untilMs, context, signal }: Waiting,
 ): Promise<JobAnswer> {
-  let job = await client.getJob(id, { signal });
+  let job = await backend.getJob(id, { signal });
   while (!isTerminal(job.status)) {
     const leftMs = untilMs - performance.now();
     if (leftMs < LAST_MS) return job;
     if (context.wantsProgress) {
-      await context.progress(secondsSince(beganMs), await notice(client, job, signal));
+      await context.progress(secondsSince(beganMs), await notice(backend, job, signal));
     }
     const waitSeconds = Math.min(Math.ceil(leftMs / 1_000), context.wantsProgress ? NOTICE_S : POLL_S);
-    job = await client.getJob(id, { waitSeconds, signal });
+    job = await backend.getJob(id, { waitSeconds, signal });
   }
   return job;
 }
 
 /** `running for 12 s · last line: …` */
-async function notice(client: FlashpodsClient, job: JobAnswer, signal: AbortSignal): Promise<string> {
+async function notice(backend: Backend, job: JobAnswer, signal: AbortSignal): Promise<string> {
   const place = job.queue_position ?? null;
   const seconds = job.elapsed_seconds ?? null;
   const parts = [
@@ -57,7 +58,7 @@ async function notice(client: FlashpodsClient, job: JobAnswer, signal: AbortSign
     job.waiting_reason ?? null,
   ];
   if (!isWaiting(job.status)) {
-    const last = linesOf((await client.log(job.id, { tail: 1 }, signal))?.lines ?? []).at(-1)?.text ?? '';
+    const last = linesOf((await backend.log(job.id, { tail: 1 }, signal))?.lines ?? []).at(-1)?.text ?? '';
     if (last !== '') parts.push(`last line: ${last}`);
   }
   return clip(parts.filter((part) => part !== null).join(' · '), MAX_NOTICE);
@@ -75,7 +76,7 @@ export async function waitForCreation(
     signal.throwIfAborted();
     const leftMs = untilMs - performance.now();
     if (leftMs <= 0) return null;
-    const created = await settledWithin(submission.created, Math.min(SUBMISSION_NOTICE_MS, leftMs), signal);
+    const created = await within(submission.created, Math.min(SUBMISSION_NOTICE_MS, leftMs), null, signal);
     if (created) return created;
     await context.progress(secondsSince(beganMs), describePhase(submission.phase));
   }
@@ -85,18 +86,4 @@ export function describePhase(phase: SubmissionPhase): string {
   if (phase.name === 'reading') return 'reading the files';
   if (phase.name === 'creating') return 'creating the job';
   return `sending files: ${showBytes(phase.bytes)} of ${showBytes(phase.total)}`;
-}
-
-/** What the promise came to, or null after the time or the signal. */
-async function settledWithin<T>(promise: Promise<T>, ms: number, signal: AbortSignal): Promise<T | null> {
-  const { promise: ended, resolve } = Promise.withResolvers<null>();
-  const end = (): void => resolve(null);
-  const timer = setTimeout(end, ms);
-  signal.addEventListener('abort', end, { once: true });
-  try {
-    return await Promise.race([promise, ended]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', end);
-  }
 }

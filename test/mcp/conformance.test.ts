@@ -19,7 +19,6 @@ const SUITE = new URL('../../node_modules/@modelcontextprotocol/conformance/dist
 const FOR_ANY_SERVER = [
   'server-initialize',
   'ping',
-  'logging-set-level',
   'tools-list',
   'resources-list',
   'server-sse-multiple-streams',

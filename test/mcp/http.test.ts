@@ -4,7 +4,8 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { after, before, describe, it } from 'mocha';
 import { z } from 'zod';
 import { requireKnownHost } from '../../api/routes/mcp/hosts.ts';
-import type { ServerDefinition } from '../../src/mcp/definition.ts';
+import { toolsCapability } from '../../src/mcp/capabilities/tools.ts';
+import type { ServerDefinition } from '../../src/mcp/server.ts';
 import { EventBudget, RecentEvents } from '../../src/mcp/event-store.ts';
 import { HttpSessions, SESSION_LIMITS } from '../../src/mcp/http-sessions.ts';
 import { raw } from '../api/raw-http.ts';
@@ -133,6 +134,21 @@ describe('MCP over HTTP', () => {
     assert.deepEqual(taken, absent);
     assert.equal(taken?.[0], 404);
     assert.equal((await post(LIST, { 'mcp-session-id': id })).status, 200);
+  });
+
+  it('costs one request of the rate for each request, whatever its tool asks for', async () => {
+    const slow = await startApi({ rate: { perSecond: 0.001, burst: 50 } });
+    const id = await begin(slow.caller);
+    const left = async (): Promise<number> => {
+      const call = { name: 'run_command', arguments: { command: 'true', wait_seconds: 1 } };
+      const request = { jsonrpc: '2.0', id: 7, method: 'tools/call', params: call };
+      const answer = await post(request, { 'mcp-session-id': id }, slow.caller);
+      assert.match(await answer.text(), /poll_timeout/);
+      return Number(answer.headers.get('x-ratelimit-remaining'));
+    };
+    const first = await left();
+    assert.equal(await left(), first - 1);
+    await slow.stop();
   });
 
   it('ends a session on DELETE', async () => {
@@ -280,15 +296,19 @@ describe('sessions of MCP over HTTP', () => {
   const INFINITE = { ...SESSION_LIMITS, idleMs: 1e9, lifetimeMs: 1e9 };
   let ended = 0;
   const definition = (): ServerDefinition => ({
-    tools: [
-      {
-        name: 'nothing',
-        description: 'does nothing',
-        input: z.object({}),
-        call: async () => ({ content: [] }),
-      },
+    capabilities: [
+      toolsCapability(
+        [
+          {
+            name: 'nothing',
+            description: 'does nothing',
+            input: z.object({}),
+            call: async () => ({ content: [] }),
+          },
+        ],
+        () => ({ content: [], isError: true }),
+      ),
     ],
-    toolError: () => ({ content: [], isError: true }),
     close: () => {
       ended += 1;
     },

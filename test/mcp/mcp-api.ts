@@ -8,7 +8,7 @@ import { errorAnswers } from '../../api/middleware/errors.ts';
 import { requestId } from '../../api/middleware/request-id.ts';
 import { mcp } from '../../api/routes/mcp/routes.ts';
 import { type ApiServer, startApiServer } from '../../api/server.ts';
-import type { ServerDefinition } from '../../src/mcp/definition.ts';
+import type { ServerDefinition } from '../../src/mcp/server.ts';
 import { silent } from '../support/redis.ts';
 
 export async function startMcpApi(define: () => ServerDefinition): Promise<ApiServer> {

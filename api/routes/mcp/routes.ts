@@ -1,10 +1,10 @@
 /** MCP over streamable HTTP at `/mcp`: sessions of the caller's token. The protocol is `src/mcp`'s, loaded at the first call. */
-import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { FlashpodsError } from '../../../src/errors.ts';
-import type { ServerDefinition } from '../../../src/mcp/definition.ts';
 import type { HttpSessions } from '../../../src/mcp/http-sessions.ts';
-import { abandonedOf, type ApiContext, type ApiMiddleware, principalOf } from '../../context.ts';
+import type { ServerDefinition } from '../../../src/mcp/server.ts';
+import type { Caller } from '../../caller.ts';
+import { abandonedOf, type ApiContext, type ApiMiddleware, callerOf } from '../../context.ts';
 import type { Authenticate } from '../../middleware/authentication.ts';
 import { readJson } from '../../middleware/input.ts';
 import { ANY_TOKEN } from '../../router.ts';
@@ -13,13 +13,6 @@ import { requireKnownHost } from './hosts.ts';
 const PATH = '/mcp';
 const METHODS = ['GET', 'POST', 'DELETE'];
 
-/** Who calls, for a server that calls this API on the caller's behalf. */
-export interface McpCaller {
-  /** This very API, by the address at which the request came in. */
-  readonly url: URL;
-  readonly token: string;
-}
-
 export interface McpOptions {
   /** Names by which this server may be called, beside addresses and `localhost`; lower case. */
   readonly hosts: readonly string[];
@@ -27,7 +20,7 @@ export interface McpOptions {
   /** Ends every session. */
   readonly stopping: AbortSignal;
   /** What a new session offers. */
-  readonly define: (caller: McpCaller) => Promise<ServerDefinition>;
+  readonly define: (caller: Caller) => Promise<ServerDefinition>;
 }
 
 export function mcp({ hosts, authenticate, stopping, define }: McpOptions): ApiMiddleware {
@@ -54,22 +47,17 @@ export function mcp({ hosts, authenticate, stopping, define }: McpOptions): ApiM
       throw new FlashpodsError('method_not_allowed');
     }
     const body = ctx.method === 'POST' ? await readJson(ctx) : undefined;
+    const caller = callerOf(ctx);
     const response = await (
       await (sessions ??= load())
     ).handle(requestOf(ctx), {
-      holder: principalOf(ctx).tokenId,
+      holder: caller.principal.tokenId,
       body,
-      define: () => define({ url: ownUrl(ctx.req.socket), token: bearerOf(ctx) }),
+      define: () => define(caller),
     });
     answer(ctx, response);
   };
 }
-
-function ownUrl({ localAddress = '127.0.0.1', localPort = 0 }: Socket): URL {
-  return new URL(`http://${localAddress.includes(':') ? `[${localAddress}]` : localAddress}:${localPort}`);
-}
-
-const bearerOf = (ctx: ApiContext): string => ctx.get('Authorization').replace(/^bearer +| *$/gi, '');
 
 /** Without the body, which is parsed already. */
 function requestOf(ctx: ApiContext): Request {

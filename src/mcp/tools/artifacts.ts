@@ -4,10 +4,10 @@ import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { showBytes } from '../../cli/quantity.ts';
 import type { ArtifactAnswer } from '../../client/answers.ts';
-import type { FlashpodsClient } from '../../client/client.ts';
 import { ClientError } from '../../client/client-error.ts';
-import { downloadTo, segmentsOf } from '../../client/download.ts';
+import { segmentsOf } from '../../client/download.ts';
 import { systemCode } from '../../errors.ts';
+import type { Backend } from '../backend.ts';
 import { isImage, readArtifact } from '../artifact-content.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';
 import { callOf } from '../job-report.ts';
@@ -68,8 +68,8 @@ function downloadInput(local: boolean) {
 const LOCAL_DOWNLOAD = downloadInput(true);
 const REMOTE_DOWNLOAD = downloadInput(false);
 
-export function artifactTools({ backend, local }: Shop): Tool[] {
-  const client = (): Promise<FlashpodsClient> => backend.client();
+export function artifactTools({ backend, files }: Shop): Tool[] {
+  const local = files !== null;
   return [
     tool({
       name: 'get_job_artifacts',
@@ -87,7 +87,7 @@ export function artifactTools({ backend, local }: Shop): Tool[] {
       },
       call: async ({ job_id: id }, context) =>
         inTime(context.signal, async (signal) => {
-          const list = await (await client()).artifacts(id, signal);
+          const list = await backend.artifacts(id, signal);
           const artifacts = list.artifacts
             .slice(0, MAX_LISTED)
             .map(({ name, size_bytes, sha256, created_at }) => ({
@@ -133,8 +133,7 @@ export function artifactTools({ backend, local }: Shop): Tool[] {
       async call(args, context) {
         const { job_id: id, artifact_name: name } = args;
         const { save_to: saveTo, overwrite = false } = args as { save_to?: string; overwrite?: boolean };
-        const api = await client();
-        const artifact = (await api.artifacts(id, context.signal)).artifacts.find(
+        const artifact = (await backend.artifacts(id, context.signal)).artifacts.find(
           (each) => each.name === name,
         );
         if (!artifact) {
@@ -143,21 +142,21 @@ export function artifactTools({ backend, local }: Shop): Tool[] {
             `The job ${id} left no artifact ${JSON.stringify(name)}.`,
           );
         }
-        if (saveTo !== undefined) {
+        if (files && saveTo !== undefined) {
           // As long as it takes: a gigabyte over a slow line is nothing that a model could fetch in pieces.
           const target = await targetOf(absolute(saveTo), artifact);
-          await downloadTo(api, id, artifact, target, { force: overwrite, signal: context.signal });
+          await files.save(id, artifact, target, { force: overwrite, signal: context.signal });
           const text = `${printable(name)} (${showBytes(artifact.size_bytes)}) saved to ${target}.`;
           return answer(id, artifact, text, { saved_to: target });
         }
-        return inTime(context.signal, (signal) => inline(api, id, artifact, local, signal));
+        return inTime(context.signal, (signal) => inline(backend, id, artifact, local, signal));
       },
     }),
   ];
 }
 
 async function inline(
-  client: FlashpodsClient,
+  backend: Backend,
   id: string,
   artifact: ArtifactAnswer,
   local: boolean,
@@ -172,7 +171,7 @@ async function inline(
     return answer(id, artifact, `${printable(name)} is ${showBytes(size)}: too large to show.`, {
       next: elsewhere,
     });
-  const content = await readArtifact(client, id, artifact, signal);
+  const content = await readArtifact(backend, id, artifact, signal);
   if (content.kind === 'text') return answer(id, artifact, content.text, { text: content.text });
   if (content.kind === 'binary') {
     return answer(id, artifact, `${printable(name)} is ${showBytes(size)} and not text.`, {

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { showBytes } from '../../cli/quantity.ts';
 import type { JobAnswer } from '../../client/answers.ts';
-import type { FlashpodsClient } from '../../client/client.ts';
+import type { Backend } from '../backend.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { isErrorCode } from '../../errors.ts';
 import { JOB_STATES } from '../../jobs/states.ts';
@@ -72,8 +72,7 @@ const listSchema = z.object({
   next: z.string(),
 });
 
-export function jobTools({ backend, local }: Shop): Tool[] {
-  const client = (): Promise<FlashpodsClient> => backend.client();
+export function jobTools({ backend, files }: Shop): Tool[] {
   return [
     tool({
       name: 'wait_for_job',
@@ -87,7 +86,7 @@ export function jobTools({ backend, local }: Shop): Tool[] {
         const work = async (signal: AbortSignal) => {
           const beganMs = performance.now();
           const waiting = { beganMs, untilMs: beganMs + seconds * 1_000, context, signal };
-          return reportAfterWait(await client(), id, waiting);
+          return reportAfterWait(backend, id, waiting);
         };
         return reportResult(await inTime(context.signal, work, seconds));
       },
@@ -102,9 +101,7 @@ export function jobTools({ backend, local }: Shop): Tool[] {
       annotations: { ...READS, title: 'Status of a job' },
       call: async ({ job_id: id }, context) =>
         reportResult(
-          await inTime(context.signal, async (signal) =>
-            statusReport(await (await client()).getJob(id, { signal })),
-          ),
+          await inTime(context.signal, async (signal) => statusReport(await backend.getJob(id, { signal }))),
         ),
     }),
     tool({
@@ -116,10 +113,9 @@ export function jobTools({ backend, local }: Shop): Tool[] {
       annotations: { ...READS, title: 'Log of a job' },
       call: async ({ job_id: id, tail, from_start: fromStart = false, max_bytes: maxBytes }, context) =>
         inTime(context.signal, async (signal) => {
-          const api = await client();
           const [job, page] = await Promise.all([
-            api.getJob(id, { signal }),
-            api.log(id, fromStart ? { offset: 0 } : { tail }, signal),
+            backend.getJob(id, { signal }),
+            backend.log(id, fromStart ? { offset: 0 } : { tail }, signal),
           ]);
           if (!page)
             throw new ClientError('logs_not_available', 'Nothing has been captured for this job yet.');
@@ -138,7 +134,7 @@ export function jobTools({ backend, local }: Shop): Tool[] {
           };
           const isMost = shown.omitted > 0 ? maxBytes === MAX_OUTPUT_BYTES : tail === MAX_OUTPUT_LINES;
           const otherEnd = { job_id: id, from_start: !fromStart };
-          const wholeLog = local ? `\`flashpods logs ${id}\`` : `GET /jobs/${id}/output of the HTTP API`;
+          const wholeLog = files ? `\`flashpods logs ${id}\`` : `GET /jobs/${id}/output of the HTTP API`;
           const next = isAll
             ? 'This is the whole log.'
             : isMost
@@ -170,14 +166,14 @@ export function jobTools({ backend, local }: Shop): Tool[] {
       annotations: { ...READS, title: 'List jobs' },
       call: async ({ status, limit }, context) =>
         inTime(context.signal, async (signal) => {
-          const { jobs, total } = await listOf(await client(), status, limit, signal);
+          const { jobs, total } = await listOf(backend, status, limit, signal);
           const entries = jobs.map(entryOf);
           const older = total - entries.length;
           const next =
             older > 0
               ? limit < MAX_LISTED
                 ? `${older} more. ${callOf('list_jobs', { status, limit: MAX_LISTED })} shows up to ${MAX_LISTED}.`
-                : `${older} older ones are not listed here.${local ? ' `flashpods ps --all --limit N` lists them.' : ''}`
+                : `${older} older ones are not listed here.${files ? ' `flashpods ps --all --limit N` lists them.' : ''}`
               : entries.length === 0
                 ? 'There are none.'
                 : 'These are all.';
@@ -208,9 +204,8 @@ export function jobTools({ backend, local }: Shop): Tool[] {
       },
       call: async ({ job_id: id }, context) =>
         inTime(context.signal, async (signal) => {
-          const api = await client();
-          await api.cancelJob(id, signal);
-          const report = statusReport(await api.getJob(id, { signal }));
+          await backend.cancelJob(id, signal);
+          const report = statusReport(await backend.getJob(id, { signal }));
           const next = report.ended
             ? report.next
             : `It is being ended. ${callOf('wait_for_job', { job_id: id })} waits until it is gone.`;
@@ -233,10 +228,9 @@ export function jobTools({ backend, local }: Shop): Tool[] {
       },
       call: async ({ job_id: id }, context) =>
         inTime(context.signal, async (signal) => {
-          const api = await client();
-          const created = await api.rerunJob(id, signal);
+          const created = await backend.rerunJob(id, signal);
           return reportResult({
-            ...statusReport(await api.getJob(created.job_id, { signal })),
+            ...statusReport(await backend.getJob(created.job_id, { signal })),
             created: true,
           });
         }),
@@ -245,7 +239,7 @@ export function jobTools({ backend, local }: Shop): Tool[] {
 }
 
 async function listOf(
-  client: FlashpodsClient,
+  backend: Backend,
   status: 'all' | 'running' | 'completed' | 'failed',
   limit: number,
   signal: AbortSignal,
@@ -256,7 +250,7 @@ async function listOf(
     completed: ['completed'],
     failed: ['failed', 'timed_out'],
   }[status];
-  const pages = await Promise.all(states.map((state) => client.listJobs({ status: state, limit }, signal)));
+  const pages = await Promise.all(states.map((state) => backend.listJobs({ status: state, limit }, signal)));
   const jobs = pages
     .flatMap((page) => page.jobs)
     .toSorted((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at));

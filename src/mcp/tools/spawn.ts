@@ -1,11 +1,10 @@
 /** Tools that make jobs. */
 import { z } from 'zod';
 import type { CreatedJob } from '../../client/answers.ts';
-import type { FlashpodsClient } from '../../client/client.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { FlashpodsError } from '../../errors.ts';
 import type { AgentRequest, JobRequest, WorkerRequest } from '../../jobs/description/types.ts';
-import type { Backend } from '../backend.ts';
+import type { Backend, LocalFiles } from '../backend.ts';
 import { type CallContext, tool, type Tool } from '../definition.ts';
 import {
   callOf,
@@ -25,8 +24,8 @@ import { jobArguments } from './job-arguments.ts';
 export interface Shop {
   readonly backend: Backend;
   readonly submissions: Submissions;
-  /** Whether the client's disk is this machine's: over HTTP there is none. */
-  readonly local: boolean;
+  /** The client's disk; null over HTTP. */
+  readonly files: LocalFiles | null;
 }
 
 const CREATES = { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: true };
@@ -76,7 +75,7 @@ const LOCAL_INPUTS = inputsOf(true);
 const REMOTE_INPUTS = inputsOf(false);
 
 export function spawnTools(shop: Shop): Tool[] {
-  const { workerInput, runInput, agentInput } = shop.local ? LOCAL_INPUTS : REMOTE_INPUTS;
+  const { workerInput, runInput, agentInput } = shop.files ? LOCAL_INPUTS : REMOTE_INPUTS;
   const worker = (name: string, args: z.output<typeof workerInput>): Making => {
     const { files: _files, client_job_id: _id, ...rest } = args as Given & WorkerArguments;
     return { shop, name, args: args as Given, request: { ...rest, type: 'worker' }, keepGit: false };
@@ -86,7 +85,7 @@ export function spawnTools(shop: Shop): Tool[] {
     if (_files === undefined && rest.git_url === undefined) {
       throw new FlashpodsError(
         'invalid_request',
-        shop.local
+        shop.files
           ? 'spawn_sub_agent needs something to work on: `git_url`, or `files` with a .git.'
           : 'spawn_sub_agent needs something to work on: `git_url`.',
       );
@@ -101,7 +100,7 @@ export function spawnTools(shop: Shop): Tool[] {
       title: 'Run a command and wait',
       description:
         'Runs a shell command in a fresh container on the build farm and waits for its end: status, exit code, last lines of the log, lines that look like the error, artifacts. For builds, tests and anything that is too heavy or too risky for this machine. If it has not ended after wait_seconds it goes on, and the answer says how to wait on. Cancelling this call ends the job.' +
-        (shop.local ? '' : NO_DISK),
+        (shop.files ? '' : NO_DISK),
       input: runInput,
       output: reportSchema,
       annotations: { ...CREATES, title: 'Run a command and wait' },
@@ -119,7 +118,7 @@ export function spawnTools(shop: Shop): Tool[] {
       title: 'Start a command',
       description:
         'Starts a shell command in a fresh container on the build farm and answers at once with its job_id. For several jobs side by side, or one that takes long; wait_for_job waits for its end. To run one command and see its result, run_command needs a single call.' +
-        (shop.local ? '' : NO_DISK),
+        (shop.files ? '' : NO_DISK),
       input: workerInput,
       output: reportSchema,
       annotations: { ...CREATES, title: 'Start a command' },
@@ -130,7 +129,7 @@ export function spawnTools(shop: Shop): Tool[] {
       title: 'Start a sub-agent',
       description:
         'Starts an autonomous coding agent in a container of its own and answers at once with its job_id. It gets the repository read-write in /work and gives its result as artifacts (a patch, for instance). For a task that can be described completely and done without questions. wait_for_job waits for its end.' +
-        (shop.local ? '' : ' Over this connection no local files can be sent: give git_url.'),
+        (shop.files ? '' : ' Over this connection no local files can be sent: give git_url.'),
       input: agentInput,
       output: reportSchema,
       annotations: { ...CREATES, title: 'Start a sub-agent' },
@@ -172,8 +171,8 @@ async function spawn(making: Making, context: CallContext): Promise<JobReport> {
       const waiting = waitingOf(context, signal, DEFAULT_WAIT_SECONDS);
       const created = await waitForCreation(submission, waiting);
       if (!created) return stillSending(making, submission);
-      const client = await making.shop.backend.client();
-      const job = await known(created, () => client.getJob(created.job_id, { signal }));
+      const { backend } = making.shop;
+      const job = await known(created, () => backend.getJob(created.job_id, { signal }));
       return { ...statusReport(job), ...identity(created, making.args) };
     }),
   );
@@ -188,9 +187,9 @@ async function runAndWait(making: Making, seconds: number, context: CallContext)
         const waiting = waitingOf(context, signal, seconds);
         const created = await waitForCreation(submission, waiting);
         if (!created) return stillSending(making, submission);
-        const client = await making.shop.backend.client();
+        const { backend } = making.shop;
         return known(created, async () => ({
-          ...(await reportAfterWait(client, created.job_id, waiting)),
+          ...(await reportAfterWait(backend, created.job_id, waiting)),
           ...identity(created, making.args),
         }));
       },
@@ -200,13 +199,9 @@ async function runAndWait(making: Making, seconds: number, context: CallContext)
 }
 
 /** Waits, and reports the job as it is then. */
-export async function reportAfterWait(
-  client: FlashpodsClient,
-  id: string,
-  waiting: Waiting,
-): Promise<JobReport> {
-  const job = await waitForEnd(client, id, waiting);
-  const report = await fullReport(client, job, waiting.signal);
+export async function reportAfterWait(backend: Backend, id: string, waiting: Waiting): Promise<JobReport> {
+  const job = await waitForEnd(backend, id, waiting);
+  const report = await fullReport(backend, job, waiting.signal);
   if (report.ended) return report;
   const again = callOf('wait_for_job', { job_id: id });
   const kill = callOf('kill_job', { job_id: id });
@@ -226,8 +221,8 @@ async function startTask(making: Making, context: CallContext): ReturnType<NonNu
         const advice = `Call again with client_job_id ${submission.clientJobId}: the files are sent meanwhile.`;
         throw new ClientError('poll_timeout', 'The files are not sent yet.', { advice });
       }
-      const client = await making.shop.backend.client();
-      return taskOf(await known(created, () => client.getJob(created.job_id, { signal })));
+      const { backend } = making.shop;
+      return taskOf(await known(created, () => backend.getJob(created.job_id, { signal })));
     }),
   );
 }
@@ -242,18 +237,16 @@ async function known<T>({ job_id: id }: CreatedJob, work: () => Promise<T>): Pro
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof ClientError)) throw error;
-    const { code, message, details, status, requestId } = error;
-    throw new ClientError(
-      code,
-      `${message} The job ${id} was created all the same and goes on: wait_for_job waits for it.`,
-      {
-        details: { ...details, job_id: id },
-        status: status ?? undefined,
-        requestId: requestId ?? undefined,
-        cause: error,
-      },
-    );
+    if (!(error instanceof ClientError || error instanceof FlashpodsError)) throw error;
+    const message = `${error.message} The job ${id} was created all the same and goes on: wait_for_job waits for it.`;
+    const options = { details: { ...error.details, job_id: id }, cause: error };
+    if (error instanceof FlashpodsError) throw new FlashpodsError(error.code, message, options);
+    const { code, status, requestId } = error;
+    throw new ClientError(code, message, {
+      ...options,
+      status: status ?? undefined,
+      requestId: requestId ?? undefined,
+    });
   }
 }
 

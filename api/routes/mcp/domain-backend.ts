@@ -1,0 +1,154 @@
+/** The tools of MCP over HTTP, on the domain in this very process. */
+import type { Readable } from 'node:stream';
+import type { ArtifactList, CreatedJob, JobAnswer, JobList, LogPage } from '../../../src/client/answers.ts';
+import type { JobRequest } from '../../../src/jobs/description/types.ts';
+import { FlashpodsError } from '../../../src/errors.ts';
+import { type Principal, requireScope, type Scope, viewOf } from '../../../src/identity/principal.ts';
+import { parseCreateJob } from '../../../src/jobs/request.ts';
+import type { JobResults, LogStart } from '../../../src/jobs/results.ts';
+import type { JobService } from '../../../src/jobs/service.ts';
+import type { Backend } from '../../../src/mcp/backend.ts';
+import type { Logger } from '../../../src/observability/logger.ts';
+import type { Caller } from '../../caller.ts';
+import { check } from '../../middleware/input.ts';
+import { presentArtifacts, presentCreated, presentJob, presentJobList } from '../jobs/present.ts';
+import { listFilter, listJobsQuery } from '../jobs/schema.ts';
+
+export interface DomainResources {
+  readonly jobs: JobService;
+  readonly results: JobResults;
+  readonly logger: Logger;
+}
+
+/**
+ * Answers as the HTTP API does, for the caller whose request began the session. The request of each call was
+ * authenticated and counted when it came in. What a call still does later, it does only while the token is good.
+ */
+export class DomainBackend implements Backend {
+  readonly #r: DomainResources;
+  readonly #caller: Caller;
+
+  constructor(resources: DomainResources, caller: Caller) {
+    this.#r = resources;
+    this.#caller = caller;
+  }
+
+  createJob(request: JobRequest): Promise<CreatedJob> {
+    return this.#call('jobs:write', undefined, async ({ owner }) => {
+      const outcome = await this.#r.jobs.create(owner, parseCreateJob(request));
+      return presentCreated(outcome, await this.#r.jobs.wait(outcome.job));
+    });
+  }
+
+  getJob(
+    id: string,
+    options: { readonly waitSeconds?: number; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<JobAnswer> {
+    const { jobs } = this.#r;
+    const { waitSeconds, signal } = options;
+    return this.#call('jobs:read', signal, async (principal) => {
+      const owner = viewOf(principal);
+      const job =
+        waitSeconds === undefined
+          ? await jobs.get(id, owner)
+          : await this.#whileGood(signal, (good) => jobs.waitForChange(id, owner, waitSeconds * 1_000, good));
+      return presentJob(job, await jobs.wait(job));
+    });
+  }
+
+  listJobs(
+    { status, limit, cursor }: Parameters<Backend['listJobs']>[0],
+    signal?: AbortSignal,
+  ): Promise<JobList> {
+    return this.#call('jobs:read', signal, async (principal) => {
+      const query = check(listJobsQuery, { status, limit: limit?.toString(), cursor });
+      return presentJobList(await this.#r.jobs.list(listFilter(query, viewOf(principal))));
+    });
+  }
+
+  cancelJob(id: string, signal?: AbortSignal): Promise<void> {
+    return this.#call('jobs:write', signal, async (principal) => {
+      await this.#r.jobs.cancel(id, viewOf(principal));
+    });
+  }
+
+  rerunJob(id: string, signal?: AbortSignal): Promise<CreatedJob> {
+    return this.#call('jobs:write', signal, async (principal) => {
+      const job = await this.#r.jobs.rerun(id, viewOf(principal));
+      return presentCreated({ job, created: true }, await this.#r.jobs.wait(job));
+    });
+  }
+
+  log(id: string, start: LogStart, signal?: AbortSignal): Promise<LogPage | null> {
+    return this.#call('jobs:read', signal, async (principal) => {
+      try {
+        const { records, ...page } = await this.#r.results.records(id, viewOf(principal), start);
+        return { ...page, lines: records };
+      } catch (error) {
+        if (error instanceof FlashpodsError && error.code === 'logs_not_available') return null;
+        throw error;
+      }
+    });
+  }
+
+  artifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
+    return this.#call('jobs:read', signal, async (principal) => {
+      const { artifacts, expiresAt } = await this.#r.results.collected(id, viewOf(principal));
+      return presentArtifacts(artifacts, expiresAt);
+    });
+  }
+
+  openArtifact(id: string, name: string, signal?: AbortSignal): Promise<Readable> {
+    return this.#call('jobs:read', signal, async (principal) => {
+      const { job, artifact } = await this.#r.results.artifact(id, viewOf(principal), name);
+      return (await this.#r.results.open(job, artifact)).read();
+    });
+  }
+
+  close(): void {
+    // Nothing is held.
+  }
+
+  /** @throws FlashpodsError internal_error for what nobody expected, which the log tells; the reason of the signal */
+  async #call<T>(
+    scope: Scope,
+    signal: AbortSignal | undefined,
+    work: (principal: Principal) => Promise<T>,
+  ): Promise<T> {
+    try {
+      await this.#caller.requireToken();
+      requireScope(this.#caller.principal, scope);
+      return await unlessAborted(work(this.#caller.principal), signal);
+    } catch (error) {
+      if (error instanceof FlashpodsError) throw error;
+      signal?.throwIfAborted();
+      this.#r.logger.error({ err: error }, 'a tool of MCP failed');
+      throw new FlashpodsError('internal_error', undefined, { cause: error });
+    }
+  }
+
+  /** Waits with a signal that also tells of a token that was revoked. */
+  async #whileGood<T>(signal: AbortSignal | undefined, wait: (good: AbortSignal) => Promise<T>): Promise<T> {
+    const revoked = new AbortController();
+    const stop = this.#caller.whenRevoked(() => revoked.abort());
+    try {
+      return await wait(signal ? AbortSignal.any([signal, revoked.signal]) : revoked.signal);
+    } finally {
+      stop();
+    }
+  }
+}
+
+/** The work goes on; nobody waits for it. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  const over = Promise.withResolvers<never>();
+  const end = (): void => over.reject(signal.reason as Error);
+  signal.addEventListener('abort', end, { once: true });
+  if (signal.aborted) end();
+  try {
+    return await Promise.race([work, over.promise]);
+  } finally {
+    signal.removeEventListener('abort', end);
+  }
+}
