@@ -5,6 +5,7 @@
 import { constants } from 'node:fs';
 import { access, statfs } from 'node:fs/promises';
 import type { Logger } from '../src/observability/logger.ts';
+import { within } from '../src/timing/within.ts';
 
 export interface HealthCheck {
   readonly name: 'database' | 'redis' | 'podman' | 'disk';
@@ -57,13 +58,7 @@ class CachedProbe {
   async result(): Promise<boolean> {
     if (this.#last && performance.now() - this.#last.at < FRESH_MS) return this.#last.ok;
     this.#running ??= this.#probe();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<'late'>((resolve) => {
-      // A process that was busy itself first looks at what has been answered meanwhile: immediates come after that.
-      timer = setTimeout(() => setImmediate(() => resolve('late')), PROBE_DEADLINE_MS);
-    });
-    const outcome = await Promise.race([this.#running, late]);
-    clearTimeout(timer);
+    const outcome = await within(this.#running, PROBE_DEADLINE_MS, 'late' as const);
     if (outcome !== 'late') return outcome;
     this.#note(false, new Error(`no answer within ${PROBE_DEADLINE_MS} ms`));
     return false;

@@ -1,5 +1,6 @@
 /** The buckets of this process, and how they stand in for those in Redis while that is away. */
 import { FlashpodsError } from '../src/errors.ts';
+import { within } from '../src/timing/within.ts';
 import type { Rate, RateDecision, RateLimiter } from '../queues/rate-limit/rate-limiter.ts';
 
 export type { Rate, RateDecision, RateLimiter };
@@ -112,13 +113,7 @@ export class SharedRateLimiter implements RateLimiter {
       if (error instanceof FlashpodsError) return null;
       throw error;
     });
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<'late'>((resolve) => {
-      // A loop that was busy itself looks at its sockets before it calls Redis late: immediates come after those.
-      timer = setTimeout(() => setImmediate(() => resolve('late')), this.#patienceMs);
-    });
-    const answer = await Promise.race([asked, late]);
-    clearTimeout(timer);
+    const answer = await within(asked, this.#patienceMs, 'late' as const);
     if (answer === 'late') {
       this.#late += 1;
       void asked.catch(() => undefined).then(() => (this.#late -= 1));

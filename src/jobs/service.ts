@@ -16,6 +16,7 @@ import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from '.
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import type { JobStore } from './store.ts';
 import { refuseBeyond } from '../tenants/tenant.ts';
+import { Bell } from '../timing/bell.ts';
 import type { TenantRegistry } from '../tenants/tenants.ts';
 import { type Wait, waitUnknown } from './wait.ts';
 
@@ -182,31 +183,14 @@ export class JobService {
     const first = await this.get(id, owner);
     if (isTerminal(first.status)) return first;
     const deadline = performance.now() + timeoutMs;
-    let wake: () => void = () => undefined;
-    let looked = true;
-    const unsubscribe = this.#r.announcements.subscribe(id, () => {
-      looked = false;
-      wake();
-    });
+    const bell = new Bell(signal);
+    const unsubscribe = this.#r.announcements.subscribe(id, bell.ring);
     try {
       for (;;) {
         const job = await this.get(id, owner);
-        if (job.status !== first.status || signal.aborted) return job;
         const remaining = deadline - performance.now();
-        if (remaining <= 0) return job;
-        if (looked) {
-          await new Promise<void>((resolve) => {
-            const timer = setTimeout(done, Math.min(remaining, LOOK_EVERY_MS));
-            function done(): void {
-              clearTimeout(timer);
-              signal.removeEventListener('abort', done);
-              resolve();
-            }
-            wake = done;
-            signal.addEventListener('abort', done, { once: true });
-          });
-        }
-        looked = true;
+        if (job.status !== first.status || signal.aborted || remaining <= 0) return job;
+        await bell.wait(Math.min(remaining, LOOK_EVERY_MS));
       }
     } finally {
       unsubscribe();

@@ -9,7 +9,7 @@ import type { EventEntry } from '../../../src/jobs/events-entry.ts';
 import type { Job } from '../../../src/jobs/job.ts';
 import { isHosted, isTerminal } from '../../../src/jobs/states.ts';
 import type { LogRecords, LogStore } from '../../../src/logs/log-store.ts';
-import { Bell } from './bell.ts';
+import { Bell, pause } from '../../../src/timing/bell.ts';
 import { entryEvents, KEEP_ALIVE, logEvent, opening, withId } from './present.ts';
 
 export interface StreamResources {
@@ -143,7 +143,7 @@ async function* patiently<T>(
       return await read();
     } catch (error) {
       logger.debug({ err: error }, 'a listener of events could not be served; trying again');
-      await new Bell(abandoned).wait(RETRY_MS);
+      await pause(RETRY_MS, abandoned);
       yield KEEP_ALIVE;
     }
   }
