@@ -33,6 +33,13 @@ export default tseslint.config(
         'error',
         { object: 'process', property: 'env', message: 'Read settings through src/config.ts.' },
       ],
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'CallExpression[callee.property.name=/^(transition|decideEnding|noteWaiting)$/]',
+          message: 'Change a job by a step of src/jobs/lifecycle.ts.',
+        },
+      ],
       'no-control-regex': 'off',
       eqeqeq: 'error',
     },
@@ -40,6 +47,10 @@ export default tseslint.config(
   {
     files: ['src/config.ts', 'bin/**', 'test/**', 'bench/**', 'scripts/**'],
     rules: { 'no-restricted-properties': 'off' },
+  },
+  {
+    files: ['src/jobs/lifecycle.ts', 'test/**'],
+    rules: { 'no-restricted-syntax': 'off' },
   },
   {
     files: ['test/**'],

@@ -102,23 +102,23 @@ export class Cleaner {
   }
 
   async #clean(job: Job, go: { readonly log: boolean; readonly artifacts: boolean }): Promise<void> {
-    const { store } = this.#r;
+    const { lifecycle } = this.#r;
     const logGoes = go.log && job.logsDeletedAt === null;
     const artifactsGo = go.artifacts && job.artifactsDeletedAt === null;
     const nothingStays =
       (logGoes || job.logsDeletedAt !== null) && (artifactsGo || job.artifactsDeletedAt !== null);
     if (nothingStays && job.status !== 'cleaning') {
-      await store.transition(job.id, { from: [job.status], to: 'cleaning', actor: ACTOR });
+      await lifecycle.cleaning(job, ACTOR);
     }
     if (artifactsGo) {
       await this.#r.artifacts.delete(job.id);
-      await store.patch(job.id, job.epoch, { artifactsDeletedAt: Date.now() });
+      await lifecycle.filesDeleted(job, 'artifacts');
     }
     if (logGoes) {
       await this.#r.logs.delete(job.id);
-      await store.patch(job.id, job.epoch, { logsDeletedAt: Date.now() });
+      await lifecycle.filesDeleted(job, 'logs');
     }
-    if (nothingStays) await store.transition(job.id, { from: ['cleaning'], to: 'cleaned', actor: ACTOR });
+    if (nothingStays) await lifecycle.cleaned(job.id, ACTOR);
   }
 
   async #deleteOrphans(

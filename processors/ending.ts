@@ -1,11 +1,12 @@
 /** Why a job ends: decided once, by the first reason that is written down, in whichever process. */
 import type { Job } from '../src/jobs/job.ts';
+import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
 import { type EndingReason, isHosted } from '../src/jobs/states.ts';
-import type { JobPatch, JobStore } from '../src/jobs/store.ts';
+import type { JobPatch } from '../src/jobs/store.ts';
 
 export interface EndingOptions {
-  readonly store: Pick<JobStore, 'decideEnding'>;
+  readonly lifecycle: Pick<JobLifecycle, 'endingDecided'>;
   readonly queries: Pick<JobQueries, 'get'>;
   readonly job: Job;
   /** Who decides, for the event. */
@@ -54,9 +55,9 @@ export class Ending {
     patch: Pick<JobPatch, 'endedAt' | 'error' | 'errorMessage'> = {},
   ): Promise<EndingReason> {
     if (this.#reason !== null) return this.#reason;
-    const { store, queries, job, actor, ask } = this.#o;
+    const { lifecycle, queries, job, actor, ask } = this.#o;
     const inForce = await ask('deciding the ending', async () => {
-      const first = await store.decideEnding(job.id, reason, actor, { epoch: job.epoch, patch });
+      const first = await lifecycle.endingDecided(job.id, reason, actor, { epoch: job.epoch, patch });
       return first ? reason : ((await queries.get(job.id))?.endingReason ?? reason);
     });
     this.#note(inForce);

@@ -54,8 +54,8 @@ export class JobRun {
     this.#detach = detach;
     this.#imageDigest = job.imageDigest;
     const ask = <T>(what: string, work: () => Promise<T>): Promise<T> => this.#ask(what, work);
-    const { store, queries } = resources;
-    const ending = new Ending({ store, queries, job, actor: this.#actor, ask });
+    const { lifecycle, queries } = resources;
+    const ending = new Ending({ lifecycle, queries, job, actor: this.#actor, ask });
     this.#ending = ending;
     const { log, all } = attendantsOf(resources, { job, ending, detach, logger, ask });
     this.#log = log;
@@ -196,15 +196,7 @@ export class JobRun {
   async #markRunning(startedAt: number): Promise<void> {
     if (this.#job.status === 'running') return;
     const row = await this.#ask('writing the state', () =>
-      this.#r.store.transition(this.#job.id, {
-        from: ['starting'],
-        to: 'running',
-        epoch: this.#job.epoch,
-        // guard: cancelled-first
-        endingReason: null,
-        patch: { startedAt, imageDigest: this.#imageDigest },
-        actor: this.#actor,
-      }),
+      this.#r.lifecycle.started(this.#job, { startedAt, imageDigest: this.#imageDigest }, this.#actor),
     );
     this.#announce();
     if (row) this.#r.started(row);

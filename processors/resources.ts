@@ -6,9 +6,9 @@ import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import type { KnexHostStore } from '../src/database/host-store.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { EventJournal } from '../src/jobs/journal.ts';
+import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { Announcements } from '../src/jobs/ports.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
-import type { JobStore } from '../src/jobs/store.ts';
 import type { LogStore } from '../src/logs/log-store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { TenantRegistry } from '../src/tenants/tenants.ts';
@@ -22,7 +22,7 @@ import type { Releases } from './releases.ts';
 export interface WorkerResources {
   readonly config: Config;
   readonly logger: Logger;
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
   readonly journal: EventJournal;
   readonly hosts: KnexHostStore;
@@ -40,7 +40,7 @@ export interface WorkerResources {
 /** What deleting what is past its retention needs. */
 export interface CleanerResources extends Pick<WorkerResources, 'logger' | 'uploads'> {
   readonly config: Pick<Config, 'logRetentionHours' | 'artifactRetentionHours' | 'logsTotalMb'>;
-  readonly store: Pick<JobStore, 'transition' | 'patch'>;
+  readonly lifecycle: Pick<JobLifecycle, 'cleaning' | 'filesDeleted' | 'cleaned'>;
   readonly queries: Pick<JobQueries, 'expired' | 'finishedWithLogs' | 'remains'>;
   readonly logs: Pick<LogStore, 'list' | 'delete'>;
   readonly artifacts: Pick<ArtifactStore, 'list' | 'delete'>;
@@ -49,7 +49,7 @@ export interface CleanerResources extends Pick<WorkerResources, 'logger' | 'uplo
 /** What supervising the jobs of one host needs, the parts of its worker among them. */
 export interface SupervisionResources
   extends
-    Pick<WorkerResources, 'config' | 'logger' | 'store' | 'queries' | 'runtime' | 'logs' | 'artifacts'>,
+    Pick<WorkerResources, 'config' | 'logger' | 'lifecycle' | 'queries' | 'runtime' | 'logs' | 'artifacts'>,
     Pick<HostMembership, 'claim' | 'owns'>,
     Pick<Releases, 'release'>,
     Pick<ImagePulls, 'pulled'>,

@@ -150,34 +150,16 @@ export class Supervisor {
   async #giveBack(job: Job): Promise<void> {
     const { logger } = this.#r;
     const { signal } = this.#detach;
+    const actor = `host:${this.#r.host}`;
     const row = await persist('giving the job back', logger, signal, async () => {
-      const queued = await this.#r.store.transition(job.id, {
-        from: ['starting'],
-        to: 'queued',
-        epoch: job.epoch,
-        endingReason: null,
-        patch: { host: null, startingAt: null },
-        actor: `host:${this.#r.host}`,
-        payload: { reason: 'no_reservation' },
-      });
-      if (!queued) await this.#endUnstarted(job);
+      const queued = await this.#r.lifecycle.givenBack(job, 'no_reservation', actor);
+      // Cancelled between dispatch and claim, with the reservation gone: nothing exists, so it can end at once.
+      if (!queued) await this.#r.lifecycle.cancelledUnrun(job, actor, ['starting']);
       return queued;
     });
     // A step of its own: tried together again, the row would wait already, and nobody would put it into the queue.
     if (row) await persist('putting the job back into the queue', logger, signal, () => this.#r.requeue(row));
     this.#r.announce(job.id, null);
-  }
-
-  /** Cancelled between dispatch and claim, with the reservation gone: nothing exists, so it can end at once. */
-  async #endUnstarted(job: Job): Promise<void> {
-    await this.#r.store.transition(job.id, {
-      from: ['starting'],
-      to: 'cancelled',
-      epoch: job.epoch,
-      endingReason: ['cancel'],
-      patch: { completedAt: Date.now() },
-      actor: `host:${this.#r.host}`,
-    });
   }
 
   /** Whether a job that is to run stands behind it, or a run of this process that has not bound it yet. */

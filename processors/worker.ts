@@ -51,7 +51,7 @@ export class Worker {
   #consumer: HostConsumer | undefined;
 
   constructor(resources: WorkerResources) {
-    const { config, logger, store, queries, queues, runtime } = resources;
+    const { config, logger, lifecycle, queries, queues, runtime } = resources;
     this.#r = resources;
     this.#host = config.hostName;
     this.#capacity = hostCapacity(config);
@@ -61,7 +61,7 @@ export class Worker {
     this.#cleaner = new Cleaner(resources);
     this.#dispatcher = new Dispatcher({
       resources: queues,
-      store,
+      lifecycle,
       queries,
       journal: resources.journal,
       hosts: resources.hosts,
@@ -98,7 +98,7 @@ export class Worker {
     this.#supervisor = new Supervisor({
       config,
       logger,
-      store,
+      lifecycle,
       queries,
       runtime,
       records: this.#records,

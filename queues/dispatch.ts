@@ -14,9 +14,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { dispatchId } from '../src/ids.ts';
+import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
 import { isWaiting } from '../src/jobs/states.ts';
-import type { JobStore } from '../src/jobs/store.ts';
 import type { Start } from './choose.ts';
 import type { QueueResources } from './resources.ts';
 import { isRefusal } from './semaphore/refusal.ts';
@@ -25,7 +25,7 @@ import type { Candidate } from './waiting/waiting-index.ts';
 
 export interface DispatchOptions {
   readonly resources: QueueResources;
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
 }
 
@@ -41,12 +41,12 @@ const GONE: ReadonlySet<string> = new Set(['completed', 'failed', 'unknown']);
 
 export class DispatchSteps {
   readonly #resources: QueueResources;
-  readonly #store: JobStore;
+  readonly #lifecycle: JobLifecycle;
   readonly #queries: JobQueries;
 
-  constructor({ resources, store, queries }: DispatchOptions) {
+  constructor({ resources, lifecycle, queries }: DispatchOptions) {
     this.#resources = resources;
-    this.#store = store;
+    this.#lifecycle = lifecycle;
     this.#queries = queries;
   }
 
@@ -71,7 +71,7 @@ export class DispatchSteps {
       if (isRefusal(error)) return null;
       throw error;
     }
-    if (!(await this.#take(candidate, dispatch))) {
+    if (!(await this.#take(candidate, host))) {
       // Claimed by its host: then the row is the host's, and the answer to the compare-and-set was lost.
       await this.takeBack({ ...dispatch, ticket });
       await this.#correct(candidate);
@@ -102,27 +102,11 @@ export class DispatchSteps {
     }
   }
 
-  async #take(candidate: Candidate, { jobId, epoch, host }: TakenDispatch): Promise<boolean> {
-    const take = () =>
-      this.#store.transition(jobId, {
-        from: ['queued'],
-        to: 'starting',
-        // guard: taken-under-epoch
-        epoch: candidate.epoch,
-        endingReason: null,
-        patch: { host, epoch, startingAt: Date.now(), waitingReason: null },
-        actor: ACTOR,
-        payload: { host },
-      });
+  async #take({ jobId, epoch }: Candidate, host: string): Promise<boolean> {
+    const take = () => this.#lifecycle.taken({ id: jobId, epoch }, host, ACTOR);
     if (await take()) return true;
     // The queue holds it, so `queued` is true: the API was only slower to say so.
-    const queued = await this.#store.transition(jobId, {
-      from: ['pending'],
-      to: 'queued',
-      endingReason: null,
-      patch: { queuedAt: Date.now() },
-      actor: ACTOR,
-    });
+    const queued = await this.#lifecycle.queued(jobId, ACTOR);
     return queued !== null && (await take()) !== null;
   }
 

@@ -1,8 +1,8 @@
 /** Brings waiting jobs to hosts. Runs in every worker process; one of them leads at a time. */
 import type { EventJournal } from '../src/jobs/journal.ts';
+import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
 import type { HostRegistry } from '../src/jobs/ports.ts';
-import type { JobStore } from '../src/jobs/store.ts';
 import type { Entitlements, TenantRegistry } from '../src/tenants/tenants.ts';
 import { renewAppendOnlyLog } from './append-only-log.ts';
 import { once } from '../src/lifecycle/once.ts';
@@ -23,7 +23,7 @@ import type { Candidate } from './waiting/waiting-index.ts';
 
 export interface DispatcherOptions {
   readonly resources: QueueResources;
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
   readonly journal: Pick<EventJournal, 'bounds'>;
   readonly hosts: HostRegistry;

@@ -3,14 +3,13 @@
  * it happens also while no worker is up: the compare-and-set lets one of them through. While Redis is away nobody knows
  * whose time is over; they end when it is back, before anything starts.
  */
+import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
-import { WAITING_STATES } from '../src/jobs/states.ts';
-import type { JobStore } from '../src/jobs/store.ts';
 import type { QueueResources } from './resources.ts';
 
 export interface QueueTimeoutsOptions {
   readonly resources: Pick<QueueResources, 'announcements' | 'connection' | 'queue' | 'waiting'>;
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
 }
 
@@ -41,24 +40,21 @@ export class QueueTimeouts {
   }
 
   async #end(jobId: string): Promise<void> {
-    const { resources, store, queries } = this.#o;
+    const { resources, lifecycle, queries } = this.#o;
     const row = await queries.get(jobId);
     if (!row) return;
     const [wait] = await resources.queue.waits([row]);
     const last = wait === undefined || wait.position === null ? '' : ` Last reason: ${wait.reason}`;
-    const failed = await store.transition(jobId, {
-      from: WAITING_STATES,
-      to: 'failed',
-      endingReason: null,
-      patch: {
-        error: 'queue_timeout',
+    const failed = await lifecycle.failedToStart(
+      jobId,
+      null,
+      {
+        reason: 'queue_timeout',
         errorMessage: `The job did not start within ${row.maxQueueSeconds} seconds.${last}`,
-        completedAt: Date.now(),
-        waitingReason: null,
+        waitingReason: last === '' ? undefined : wait?.reason,
       },
-      actor: ACTOR,
-      payload: { reason: 'queue_timeout', ...(last === '' ? {} : { waiting_reason: wait?.reason }) },
-    });
+      ACTOR,
+    );
     if (failed) resources.announcements.announce(jobId, null);
   }
 

@@ -5,16 +5,16 @@
 import { randomUUID } from 'node:crypto';
 import type { Job } from '../src/jobs/job.ts';
 import type { EventJournal } from '../src/jobs/journal.ts';
+import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { HostRegistry } from '../src/jobs/ports.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
 import { isWaiting } from '../src/jobs/states.ts';
-import type { JobStore } from '../src/jobs/store.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { QueueResources } from './resources.ts';
 
 export interface ReconcilerOptions {
   readonly resources: QueueResources;
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
   readonly journal: Pick<EventJournal, 'bounds'>;
   readonly hosts: HostRegistry;
@@ -144,12 +144,7 @@ export class Reconciler {
   async #enqueue(row: Job): Promise<void> {
     await this.#o.resources.queue.enqueue(row);
     if (row.status !== 'pending') return;
-    const queued = await this.#o.store.transition(row.id, {
-      from: ['pending'],
-      to: 'queued',
-      patch: { queuedAt: Date.now() },
-      actor: 'reconciler',
-    });
+    const queued = await this.#o.lifecycle.queued(row.id, 'reconciler');
     if (queued) this.#o.resources.announcements.announce(row.id, null);
   }
 

@@ -3,9 +3,9 @@
  * waited too long. Costs as much as there are reservations that nobody has claimed, not waiting jobs.
  */
 import type { Job } from '../src/jobs/job.ts';
+import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
-import { HOSTED_STATES, isHosted, isTerminal } from '../src/jobs/states.ts';
-import type { JobStore } from '../src/jobs/store.ts';
+import { isHosted, isTerminal } from '../src/jobs/states.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import { DispatchSteps } from './dispatch.ts';
 import type { QueueResources } from './resources.ts';
@@ -14,7 +14,7 @@ import type { FarmView, HostEntry, Reservation } from './semaphore/farm-view.ts'
 
 export interface SweeperOptions {
   readonly resources: QueueResources;
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
   readonly logger: Logger;
   readonly hostLostMs: number;
@@ -93,15 +93,8 @@ export class Sweeper {
 
   /** The host went away before it claimed the job: another may have it, unless the job was cancelled meanwhile. */
   async #giveBack(row: Job): Promise<void> {
-    const { resources, store } = this.#o;
-    const queued = await store.transition(row.id, {
-      from: ['starting'],
-      to: 'queued',
-      epoch: row.epoch,
-      endingReason: null,
-      patch: { host: null, startingAt: null },
-      actor: ACTOR,
-    });
+    const { resources, lifecycle } = this.#o;
+    const queued = await lifecycle.givenBack(row, 'unclaimed', ACTOR);
     if (queued) await resources.queue.enqueue(queued);
     else await this.#endLost(row);
     resources.announcements.announce(row.id, null);
@@ -119,23 +112,11 @@ export class Sweeper {
   }
 
   async #endLost(row: Job): Promise<void> {
-    const { store } = this.#o;
+    const { lifecycle } = this.#o;
     const failure = { error: 'host_lost', errorMessage: `The host ${row.host} did not come back.` };
     // Whoever finishes this after a crash must know what was lost.
-    await store.decideEnding(row.id, 'lost', ACTOR, { epoch: row.epoch, patch: failure });
-    const completedAt = Date.now();
-    const common = { from: HOSTED_STATES, epoch: row.epoch, actor: ACTOR } as const;
-    const cancelled = await store.transition(row.id, {
-      ...common,
-      to: 'cancelled',
-      endingReason: ['cancel'],
-      patch: { completedAt },
-    });
-    if (cancelled) return;
-    await store.transition(row.id, {
-      ...common,
-      to: 'failed',
-      patch: { ...failure, completedAt },
-    });
+    await lifecycle.endingDecided(row.id, 'lost', ACTOR, { epoch: row.epoch, patch: failure });
+    if (await lifecycle.cancelledUnrun(row, ACTOR)) return;
+    await lifecycle.lost(row, failure, ACTOR);
   }
 }

@@ -33,17 +33,19 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
   const stop = once(() => stopInOrder(steps, logger));
   try {
     const shared = await openShared(config, logger, steps);
-    const { database, store, queries, journal, hosts, uploads, queues, tenants } = shared;
+    const { database, lifecycle, queries, journal, hosts, uploads, queues, tenants } = shared;
     await startRsync(config, logger, steps);
     const transfers = uploads.watchTransfers();
     steps.unshift(['transfers', () => transfers.stop()]);
-    const stopTimeouts = new QueueTimeouts({ resources: queues, store, queries }).every(QUEUE_TIMEOUTS_MS);
+    const stopTimeouts = new QueueTimeouts({ resources: queues, lifecycle, queries }).every(
+      QUEUE_TIMEOUTS_MS,
+    );
     steps.unshift(['queue timeouts', stopTimeouts]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const app = createApp({
       jobs: new JobService({
-        store,
+        lifecycle,
         queries,
         queue: queues.queue,
         announcements: queues.announcements,

@@ -28,7 +28,7 @@ export interface Ended {
 
 /** Writes the terminal state, unless the row has moved on. @throws what the database has against it: call again */
 export async function writeEnd(
-  { queries, store, host }: Pick<SupervisionResources, 'queries' | 'store' | 'host'>,
+  { queries, lifecycle, host }: Pick<SupervisionResources, 'queries' | 'lifecycle' | 'host'>,
   job: Job,
   { reason, end, failure, collected, logTruncated }: Ended,
 ): Promise<void> {
@@ -37,29 +37,24 @@ export async function writeEnd(
   if (!row || row.epoch !== job.epoch || !isHosted(row.status)) return;
   const exitCode = end?.exitCode ?? null;
   const failed = failure ?? (end === null ? null : collected.failure);
-  const outcome = outcomeOf(reason, exitCode, end?.verdict ?? NO_VERDICT, failed);
-  const { to, error, errorMessage, warnings } = outcome;
+  const { to, error, errorMessage, warnings } = outcomeOf(
+    reason,
+    exitCode,
+    end?.verdict ?? NO_VERDICT,
+    failed,
+  );
   const incomplete = end?.logIncomplete
     ? ['The disk of the host was full: the end of the log is missing.']
     : [];
-  await store.transition(job.id, {
-    // A job that ended while it was starting never shows `running`, whatever became of its process.
-    from: [row.status],
-    to: row.status === 'starting' && to !== 'cancelled' ? 'failed' : to,
-    epoch: job.epoch,
-    patch: {
-      exitCode,
-      usage: end?.verdict.usage ?? null,
-      logTruncated,
-      artifactWarnings: collected.warnings,
-      endedAt: end?.endedAt ?? Date.now(),
-      error,
-      errorMessage,
-      warnings: [...warnings, ...incomplete],
-      completedAt: Date.now(),
-    },
-    artifacts: collected.artifacts,
-    actor: `host:${host}`,
-    payload: { exit_code: exitCode, error },
-  });
+  const facts = {
+    exitCode,
+    usage: end?.verdict.usage ?? null,
+    logTruncated,
+    artifactWarnings: collected.warnings,
+    endedAt: end?.endedAt ?? Date.now(),
+    error,
+    errorMessage,
+    warnings: [...warnings, ...incomplete],
+  };
+  await lifecycle.ended(row, { to, facts, artifacts: collected.artifacts }, `host:${host}`);
 }

@@ -4,7 +4,7 @@
  * An image that vanished since is pulled while its job is `starting`, as before.
  */
 import type { Job } from '../../src/jobs/job.ts';
-import type { JobStore } from '../../src/jobs/store.ts';
+import type { JobLifecycle } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { Choice, Pull } from '../choose.ts';
 import type { QueueResources } from '../resources.ts';
@@ -14,7 +14,7 @@ import type { ImageWord } from './image-board.ts';
 
 export interface PullsOptions {
   readonly resources: Pick<QueueResources, 'announcements' | 'images' | 'queue'>;
-  readonly store: Pick<JobStore, 'transition'>;
+  readonly lifecycle: Pick<JobLifecycle, 'failedToStart'>;
   readonly logger: Logger;
   /** Puts a line into the log of a job that never came to a host. Never throws. */
   readonly tell?: ((job: Job, line: string) => Promise<void>) | undefined;
@@ -160,17 +160,14 @@ export class Pulls {
   }
 
   async #fail({ jobId, epoch, image }: Candidate, { error }: ImageWord): Promise<void> {
-    const { store, resources, logger, tell } = this.#o;
+    const { lifecycle, resources, logger, tell } = this.#o;
     const errorMessage = error ?? `${image} could not be pulled.`;
-    const row = await store.transition(jobId, {
-      from: ['queued'],
-      to: 'failed',
+    const row = await lifecycle.failedToStart(
+      jobId,
       epoch,
-      endingReason: null,
-      patch: { error: 'image_pull_failed', errorMessage, completedAt: Date.now(), waitingReason: null },
-      actor: ACTOR,
-      payload: { error: 'image_pull_failed' },
-    });
+      { reason: 'image_pull_failed', errorMessage },
+      ACTOR,
+    );
     if (row) {
       logger.info({ job_id: jobId, image }, 'the image of a job is not to be had');
       await tell?.(row, errorMessage);

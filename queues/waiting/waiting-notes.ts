@@ -4,8 +4,8 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { leftOf } from '../../src/jobs/amount.ts';
+import type { JobLifecycle } from '../../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../../src/jobs/queries.ts';
-import type { JobStore } from '../../src/jobs/store.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { type Choice, type Fairness, type Pull, STUCK } from '../choose.ts';
 import type { OpenHost } from '../room.ts';
@@ -19,7 +19,7 @@ import { waitOf } from './waiting-reasons.ts';
 
 export interface WaitingNotesOptions {
   readonly resources: Pick<QueueResources, 'outlook' | 'waiting'>;
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: Pick<JobQueries, 'get'>;
   readonly logger: Logger;
 }
@@ -111,7 +111,7 @@ export class WaitingNotes {
       if (row?.epoch !== candidate.epoch) continue;
       const { reason } = waitOf(row, places[index] ?? null, outlook);
       if (reason === before.sentence) continue;
-      await this.#o.store.noteWaiting(jobId, candidate.epoch, reason, why === before.why ? null : why);
+      await this.#o.lifecycle.waits(jobId, candidate.epoch, reason, why === before.why ? null : why);
       noted.set(jobId, { since: before.since, why, sentence: reason, at: now });
     }
     this.#noted = noted;

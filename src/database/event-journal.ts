@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
-import type { Job, JobEvent } from '../jobs/job.ts';
+import type { EventBase, EventType, JobEvent, NewEvent } from '../jobs/events.ts';
+import type { Job } from '../jobs/job.ts';
 import type { EventFilter, EventJournal } from '../jobs/journal.ts';
 import type { Database } from './database.ts';
 import { type JobRow, toJob } from './job-row.ts';
@@ -44,7 +45,7 @@ interface EventRow {
   position: number;
   job_id: string;
   seq: number;
-  type: string;
+  type: EventType;
   payload: string;
   actor: string;
   at: number;
@@ -57,25 +58,27 @@ async function selectEvents(db: Knex, filter: EventFilter): Promise<EventRow[]> 
   return await query;
 }
 
-const toEvent = (row: EventRow): JobEvent => ({
-  position: row.position,
-  jobId: row.job_id,
-  seq: row.seq,
-  type: row.type,
-  payload: JSON.parse(row.payload) as Record<string, unknown>,
-  actor: row.actor,
-  at: Number(row.at),
-});
+const toEvent = (row: EventRow): JobEvent =>
+  ({
+    position: row.position,
+    jobId: row.job_id,
+    seq: row.seq,
+    type: row.type,
+    payload: JSON.parse(row.payload) as unknown,
+    actor: row.actor,
+    at: Number(row.at),
+  }) as JobEvent;
 
-/** In the transaction of the change that it tells of. */
+/** In the transaction of the change that it tells of. @param job the row after the change */
 export async function appendEvent(
   trx: Knex.Transaction,
   jobId: string,
   seq: number,
-  type: string,
-  payload: Readonly<Record<string, unknown>>,
+  { status, epoch }: EventBase,
+  { type, payload }: NewEvent,
   actor: string,
   at: number,
 ): Promise<void> {
-  await trx('events').insert({ job_id: jobId, seq, type, payload: JSON.stringify(payload), actor, at });
+  const whole = JSON.stringify({ ...payload, status, epoch });
+  await trx('events').insert({ job_id: jobId, seq, type, payload: whole, actor, at });
 }

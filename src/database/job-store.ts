@@ -30,7 +30,9 @@ export class KnexJobStore implements JobStore {
         if (maxWaiting !== null) await refuseMore(trx, job.owner, maxWaiting);
         const labels = Object.entries(job.labels).map(([key, value]) => ({ job_id: job.id, key, value }));
         if (labels.length > 0) await trx('job_labels').insert(labels);
-        await appendEvent(trx, job.id, 1, 'created', { status: 'pending', type: job.type }, 'api', createdAt);
+        const base = { status: row.status, epoch: row.epoch };
+        const event = { type: 'accepted', payload: { type: job.type } } as const;
+        await appendEvent(trx, job.id, 1, base, event, 'api', createdAt);
         return { job: toJob(row), created: true };
       });
     } catch (error) {
@@ -71,8 +73,7 @@ export class KnexJobStore implements JobStore {
       const [row] = updated as JobRow[];
       if (!row) return null;
       if (transition.artifacts) await replaceArtifacts(trx, id, transition.artifacts);
-      const payload = { ...transition.payload, status: transition.to, epoch: row.epoch };
-      await appendEvent(trx, id, row.events, 'state', payload, transition.actor, Date.now());
+      await appendEvent(trx, id, row.events, row, transition.event, transition.actor, Date.now());
       if (transition.to === 'running' && row.files_id !== null) await consumeUpload(trx, row.files_id, id);
       return toJob(row);
     });
@@ -100,10 +101,11 @@ export class KnexJobStore implements JobStore {
           events: trx.raw('events + 1'),
           ...(reason === 'cancel' ? { cancel_requested_at: at } : {}),
         })
-        .returning(['events', 'epoch']);
-      const [row] = updated as Pick<JobRow, 'events' | 'epoch'>[];
+        .returning(['events', 'status', 'epoch']);
+      const [row] = updated as Pick<JobRow, 'events' | 'status' | 'epoch'>[];
       if (!row) return false;
-      await appendEvent(trx, id, row.events, 'ending', { reason, epoch: row.epoch }, actor, at);
+      const event = { type: 'ending_decided', payload: { reason } } as const;
+      await appendEvent(trx, id, row.events, row, event, actor, at);
       return true;
     });
   }
@@ -124,11 +126,11 @@ export class KnexJobStore implements JobStore {
           waiting_reason: reason,
           ...(why === null ? {} : { events: trx.raw('events + 1') as unknown as number }),
         })
-        .returning(['events', 'status']);
+        .returning(['events', 'status', 'epoch']);
       if (!row) return false;
       if (why === null) return true;
-      const payload = { status: row.status, epoch, why, reason };
-      await appendEvent(trx, id, row.events, 'waiting', payload, 'dispatcher', Date.now());
+      const event = { type: 'waiting', payload: { why, reason } } as const;
+      await appendEvent(trx, id, row.events, row, event, 'dispatcher', Date.now());
       return true;
     });
   }

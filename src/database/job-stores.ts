@@ -1,4 +1,5 @@
 import type { EventJournal } from '../jobs/journal.ts';
+import { JobLifecycle } from '../jobs/lifecycle.ts';
 import type { JobQueries } from '../jobs/queries.ts';
 import type { JobStore } from '../jobs/store.ts';
 import type { Database } from './database.ts';
@@ -8,13 +9,19 @@ import { KnexJobStore } from './job-store.ts';
 
 /** All that the database knows of jobs. */
 export interface JobStores {
+  /** For {@link JobLifecycle} alone. */
   readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
   readonly journal: EventJournal;
 }
 
-export const jobStores = (database: Database): JobStores => ({
-  store: new KnexJobStore(database),
-  queries: new KnexJobQueries(database),
-  journal: new KnexEventJournal(database),
-});
+export function jobStores(database: Database): JobStores {
+  const store = new KnexJobStore(database);
+  return {
+    store,
+    lifecycle: new JobLifecycle(store),
+    queries: new KnexJobQueries(database),
+    journal: new KnexEventJournal(database),
+  };
+}

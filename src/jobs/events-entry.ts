@@ -1,6 +1,7 @@
 /** A journal entry together with the job as it was when the entry was written. */
-import type { ArtifactRecord, Job, JobEvent } from './job.ts';
-import { isHosted, isResult, isTerminal, isWaiting, type EndingReason, type JobState } from './states.ts';
+import type { JobEvent } from './events.ts';
+import type { ArtifactRecord, Job } from './job.ts';
+import { isHosted, isResult, isTerminal, isWaiting } from './states.ts';
 import type { Wait } from './wait.ts';
 
 export interface EventEntry {
@@ -17,21 +18,19 @@ export interface EventEntry {
 }
 
 /** Whether this is the entry that gave the job its result, artifacts included. */
-export const bringsResult = ({ type }: JobEvent, { status }: Job): boolean =>
-  type === 'state' && isResult(status);
+export const bringsResult = ({ payload }: JobEvent): boolean => isResult(payload.status);
 
 /**
  * The journal keeps what happened, not a copy of the row; so what came later than the entry is taken out of the row
  * again. Exact in everything but what a later dispatch has overwritten (host and times of an earlier one: null).
  */
 export function jobAt(row: Job, event: JobEvent): Job {
-  const status = statusAt(row, event);
-  const reason = event.type === 'ending' ? (event.payload['reason'] as EndingReason) : null;
+  const { status, epoch } = event.payload;
+  const reason = event.type === 'ending_decided' ? event.payload.reason : null;
   // Only the cleaner works on a job that has its result, and it changes nothing that is shown.
   if (isTerminal(status)) return row.status === status ? row : { ...row, status };
   if (row.status === status && row.endingReason === reason) return row;
-  const epoch = event.payload['epoch'];
-  const sameDispatch = isHosted(status) && (epoch === undefined || epoch === row.epoch);
+  const sameDispatch = isHosted(status) && epoch === row.epoch;
   const running = sameDispatch && status === 'running';
   return {
     ...row,
@@ -55,12 +54,3 @@ export function jobAt(row: Job, event: JobEvent): Job {
     logTruncated: false,
   };
 }
-
-function statusAt(row: Job, { payload }: JobEvent): JobState {
-  const { status } = payload;
-  if (status !== undefined) return status as JobState;
-  // An ending is decided while a host holds the job, and a job that was ending never began to run afterwards.
-  return isHosted(row.status) || row.startedAt === null ? hosted(row.status) : 'running';
-}
-
-const hosted = (status: JobState): JobState => (isHosted(status) ? status : 'starting');

@@ -6,7 +6,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../observability/logger.ts';
 import { bringsResult, type EventEntry, jobAt } from './events-entry.ts';
-import type { Job, JobEvent } from './job.ts';
+import type { JobEvent } from './events.ts';
+import type { Job } from './job.ts';
 import type { EventJournal } from './journal.ts';
 import type { JobQueries } from './queries.ts';
 import { isWaiting } from './states.ts';
@@ -154,7 +155,7 @@ export class EventsFeed {
       found.map(async ({ event, job: row }) => {
         const job = jobAt(row, event);
         const current = job === row && newest.get(event.jobId) === event.seq;
-        const left = bringsResult(event, job) && row.artifactsDeletedAt === null;
+        const left = bringsResult(event) && row.artifactsDeletedAt === null;
         return {
           event,
           job,

@@ -43,18 +43,6 @@ export interface JobFacts {
   readonly artifactsDeletedAt: number | null;
 }
 
-/** An entry of the append-only journal. */
-export interface JobEvent {
-  readonly position: number;
-  readonly jobId: string;
-  /** Counts a job's entries from 1 without gaps. */
-  readonly seq: number;
-  readonly type: string;
-  readonly payload: Readonly<Record<string, unknown>>;
-  readonly actor: string;
-  readonly at: number;
-}
-
 export interface ArtifactRecord {
   readonly name: string;
   readonly sizeBytes: number;

@@ -1,5 +1,6 @@
 /** The append-only table of events. One implementation: `src/database/event-journal.ts`. */
-import type { Job, JobEvent } from './job.ts';
+import type { JobEvent } from './events.ts';
+import type { Job } from './job.ts';
 
 export interface EventFilter {
   readonly jobId?: string;

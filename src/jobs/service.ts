@@ -10,18 +10,18 @@ import type { JobLimits } from './description/limits.ts';
 import type { JobRequest, JobSpec } from './description/types.ts';
 import type { Job } from './job.ts';
 import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
+import type { JobLifecycle } from './lifecycle.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
 import { hashSpec, specOf, toJobSpec } from './request.ts';
 import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './room.ts';
-import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
-import type { JobStore } from './store.ts';
+import { ACTIVE_STATES, isTerminal, isWaiting } from './states.ts';
 import { refuseBeyond } from '../tenants/tenant.ts';
 import { Bell } from '../timing/bell.ts';
 import type { TenantRegistry } from '../tenants/tenants.ts';
 import { type Wait, waitUnknown } from './wait.ts';
 
 export interface JobServiceResources {
-  readonly store: JobStore;
+  readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
   readonly queue: JobQueue;
   readonly announcements: Announcements;
@@ -125,7 +125,7 @@ export class JobService {
       await refuseBusy(this.#r.queue, wanted);
     }
     const row = { ...spec, ...key, id: newJobId(), owner };
-    const { job, created } = await this.#r.store.create(row, limits.queuedJobs);
+    const { job, created } = await this.#r.lifecycle.accepted(row, limits.queuedJobs);
     return { job: created ? await this.#enqueue(job) : job, created };
   }
 
@@ -140,12 +140,7 @@ export class JobService {
       );
       return job;
     }
-    const queued = await this.#r.store.transition(job.id, {
-      from: ['pending'],
-      to: 'queued',
-      patch: { queuedAt: Date.now() },
-      actor: ACTOR,
-    });
+    const queued = await this.#r.lifecycle.queued(job.id, ACTOR);
     this.#r.announcements.announce(job.id, null);
     // A dispatcher may have been faster: then the row says more than `queued` already.
     return queued ?? (await this.#r.queries.get(job.id)) ?? job;
@@ -208,14 +203,7 @@ export class JobService {
       if (isTerminal(job.status))
         throw new FlashpodsError('job_already_terminal', `The job is ${job.status} already.`);
       if (isWaiting(job.status)) {
-        const cancelled = await this.#r.store.transition(id, {
-          from: WAITING_STATES,
-          to: 'cancelled',
-          endingReason: null,
-          patch: { completedAt: Date.now() },
-          actor: ACTOR,
-          payload: { reason: 'cancel' },
-        });
+        const cancelled = await this.#r.lifecycle.cancelled(id, ACTOR);
         if (!cancelled) continue; // dispatched in between: ask again
         await this.#r.queue.withdraw(id).catch((error: unknown) => {
           // Harmless: the dispatcher's compare-and-set refuses a row that is not queued, and withdraws it then.
@@ -227,7 +215,7 @@ export class JobService {
         this.#r.announcements.announce(id, null);
         return cancelled;
       }
-      const first = await this.#r.store.decideEnding(id, 'cancel', ACTOR);
+      const first = await this.#r.lifecycle.endingDecided(id, 'cancel', ACTOR);
       this.#r.announcements.announce(id, job.host);
       const now = await this.get(id, owner);
       if (!first && isTerminal(now.status))

@@ -1,5 +1,9 @@
-/** Changes of jobs in the database. One implementation: `src/database/job-store.ts`. */
+/**
+ * Changes of jobs in the database, each with its event in one transaction; made by {@link JobLifecycle} alone. One
+ * implementation: `src/database/job-store.ts`.
+ */
 import type { JobSpec } from './description/types.ts';
+import type { NewEvent } from './events.ts';
 import type { ArtifactRecord, Job } from './job.ts';
 import type { EndingReason, JobState } from './states.ts';
 
@@ -46,8 +50,7 @@ export interface Transition {
   /** Replaces what is recorded of the job's artifacts, in the same transaction. */
   readonly artifacts?: readonly ArtifactRecord[];
   readonly actor: string;
-  /** Goes into the journal entry; no secrets, no user content. */
-  readonly payload?: Readonly<Record<string, unknown>>;
+  readonly event: NewEvent;
 }
 
 export interface JobStore {

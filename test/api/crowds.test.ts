@@ -5,6 +5,7 @@ import { after, before, describe, it } from 'mocha';
 import type { Announcements } from '../../src/jobs/ports.ts';
 import { eventually } from '../support/eventually.ts';
 import type { Answer, JobAnswer } from '../support/http.ts';
+import { into } from '../support/jobs.ts';
 import { makeRunning } from './job-states.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -103,9 +104,9 @@ describe('the contract for crowds', () => {
       const id = String((await create('a')).body['job_id']);
       await api.caller.json('DELETE', `/jobs/${id}`);
       assert.equal((await create('b')).status, 409);
-      await api.store.transition(id, { from: ['cancelled'], to: 'cleaning', actor: 'test' });
+      await api.store.transition(id, { from: ['cancelled'], ...into('cleaning'), actor: 'test' });
       assert.equal((await create('b')).status, 409);
-      await api.store.transition(id, { from: ['cleaning'], to: 'cleaned', actor: 'test' });
+      await api.store.transition(id, { from: ['cleaning'], ...into('cleaned'), actor: 'test' });
       assert.equal((await create('b')).status, 201);
     });
   });

@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { digestOf } from '../../src/identity/token.ts';
 import { type ErrorCode, ERRORS } from '../../src/errors.ts';
 import type { Logger } from '../../src/observability/logger.ts';
+import { into } from '../support/jobs.ts';
 import { raw } from './raw-http.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -82,7 +83,7 @@ describe('errors of the API', () => {
     const id = await api.caller.submit('true');
     await api.database.knex.schema.renameTable('artifacts', 'artifacts_gone');
     try {
-      await api.store.transition(id, { from: ['queued'], to: 'cancelled', actor: 'test' });
+      await api.store.transition(id, { from: ['queued'], ...into('cancelled'), actor: 'test' });
       const { status, body } = await api.caller.json('GET', `/jobs/${id}/artifacts`);
       assert.equal(status, 500);
       assert.ok(['internal_error', 'database_error'].includes(String(body['error'])));

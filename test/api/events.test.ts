@@ -10,6 +10,7 @@ import { allEvents, jobEvents } from '../../api/routes/events/stream.ts';
 import { entry, spoolOf } from '../logs/spool.ts';
 import { EventStream } from '../support/event-stream.ts';
 import { eventually } from '../support/eventually.ts';
+import { into } from '../support/jobs.ts';
 import { silent } from '../support/redis.ts';
 import { makeCompleted, makeRunning, makeStarting } from './job-states.ts';
 import { type ApiOptions, type RunningApi, startApi } from './running-api.ts';
@@ -72,7 +73,7 @@ describe('the events of the API', () => {
     await log.finish();
     const running = {
       from: ['starting'],
-      to: 'running',
+      ...into('running'),
       patch: { startedAt: Date.now() },
       actor: 'test',
     } as const;
@@ -84,7 +85,7 @@ describe('the events of the API', () => {
     await api.store.decideEnding(id, 'exit', 'test', { patch: { endedAt: Date.now() } });
     await api.store.transition(id, {
       from: ['running'],
-      to: 'completed',
+      ...into('completed'),
       patch: { exitCode: 0, endedAt: Date.now(), completedAt: Date.now() },
       artifacts: ARTIFACTS,
       actor: 'test',
@@ -144,7 +145,7 @@ describe('the events of the API', () => {
         else
           await api.store.transition(id, {
             from: ['starting'],
-            to: 'running',
+            ...into('running'),
             patch: { startedAt: Date.now() },
             actor: 'test',
           });
@@ -157,7 +158,7 @@ describe('the events of the API', () => {
       await live.until('it is being cancelled', () => live.of('state').at(-1)?.['cancel_requested']);
       await api.store.transition(id, {
         from: ['running'],
-        to: 'cancelled',
+        ...into('cancelled'),
         patch: { exitCode: 137, endedAt: Date.now(), completedAt: Date.now(), warnings: ['w'], error: 'e' },
         actor: 'test',
       });
@@ -248,7 +249,7 @@ describe('the events of the API', () => {
       await all.until('the journal is being read', () => all.lastEventId !== '');
       const last = await newest();
       await api.store.decideEnding(id, 'exit', 'test');
-      await api.store.transition(id, { from: ['running'], to: 'failed', actor: 'test' });
+      await api.store.transition(id, { from: ['running'], ...into('failed'), actor: 'test' });
       const rest = await listen(`/jobs/${id}/events`, { lastEventId: String(last) });
       await rest.until('it ends', () => rest.ended);
       assert.deepEqual(rest.statuses, ['running', 'failed']);
@@ -275,9 +276,9 @@ describe('the events of the API', () => {
 
     it('of a job that is cleaned are its states only', async () => {
       const id = await wholeJob();
-      await api.store.transition(id, { from: ['completed'], to: 'cleaning', actor: 'test' });
+      await api.store.transition(id, { from: ['completed'], ...into('cleaning'), actor: 'test' });
       await api.store.patch(id, 1, { artifactsDeletedAt: Date.now(), logsDeletedAt: Date.now() });
-      await api.store.transition(id, { from: ['cleaning'], to: 'cleaned', actor: 'test' });
+      await api.store.transition(id, { from: ['cleaning'], ...into('cleaned'), actor: 'test' });
       const stream = await (await listen(`/jobs/${id}/events`)).until('it ends', ({ ended }) => ended);
       assert.deepEqual(stream.statuses, [...WHOLE_LIFE, 'cleaning', 'cleaned']);
       assert.deepEqual(stream.of('artifact'), []);

@@ -1,14 +1,15 @@
 /** Moves rows through their states as a worker would, without one. */
 import type { ArtifactRecord, Job } from '../../src/jobs/job.ts';
 import type { JobStore } from '../../src/jobs/store.ts';
+import { into } from '../support/jobs.ts';
 
 const ACTOR = 'test';
 
 export async function makeStarting(store: JobStore, id: string): Promise<Job> {
-  await store.transition(id, { from: ['pending'], to: 'queued', actor: ACTOR });
+  await store.transition(id, { from: ['pending'], ...into('queued'), actor: ACTOR });
   const job = await store.transition(id, {
     from: ['queued'],
-    to: 'starting',
+    ...into('starting'),
     patch: { host: 'h1', epoch: 1, startingAt: Date.now() },
     actor: ACTOR,
   });
@@ -20,7 +21,7 @@ export async function makeRunning(store: JobStore, id: string): Promise<Job> {
   await makeStarting(store, id);
   const job = await store.transition(id, {
     from: ['starting'],
-    to: 'running',
+    ...into('running'),
     patch: { startedAt: Date.now() },
     actor: ACTOR,
   });
@@ -43,7 +44,7 @@ export async function makeCompleted(
   await store.decideEnding(id, 'exit', ACTOR, { epoch });
   const job = await store.transition(id, {
     from: ['running'],
-    to: 'completed',
+    ...into('completed'),
     patch: { exitCode: 0, endedAt: Date.now(), completedAt: Date.now() },
     artifacts,
     actor: ACTOR,

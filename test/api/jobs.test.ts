@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
 import type { JobAnswer } from '../support/http.ts';
-import { countIn } from '../support/jobs.ts';
+import { countIn, into } from '../support/jobs.ts';
 import { makeCompleted, makeRunning } from './job-states.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -162,7 +162,7 @@ describe('the jobs of the API', () => {
       await api.store.decideEnding(id, 'exit', 'test');
       await api.store.transition(id, {
         from: ['running'],
-        to: 'failed',
+        ...into('failed'),
         patch: { exitCode: 3 },
         actor: 'test',
       });

@@ -7,7 +7,7 @@ import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { newUploadId } from '../../src/ids.ts';
-import { newJob } from '../support/jobs.ts';
+import { into, newJob } from '../support/jobs.ts';
 import { scratch } from '../support/scratch.ts';
 
 describe('the job store', () => {
@@ -87,9 +87,9 @@ describe('the job store', () => {
     // One starts: there is room for one.
     const [first] = made;
     assert.ok(first);
-    await store.transition(first.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    await store.transition(first.id, { from: ['pending'], ...into('queued'), actor: 'test' });
     await assert.rejects(create(0), FlashpodsError);
-    await store.transition(first.id, { from: ['queued'], to: 'starting', actor: 'test' });
+    await store.transition(first.id, { from: ['queued'], ...into('starting'), actor: 'test' });
     await create(0);
     await assert.rejects(create(1), FlashpodsError);
     // Others have limits of their own.
@@ -115,12 +115,12 @@ describe('the job store', () => {
 
   it('lets exactly one of two rivals make a transition, and journals it without gaps', async () => {
     const { job } = await store.create(newJob());
-    await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    await store.transition(job.id, { from: ['pending'], ...into('queued'), actor: 'test' });
     const results = await Promise.all(
       [store, rival, store, rival].map((each, index) =>
         each.transition(job.id, {
           from: ['queued'],
-          to: 'starting',
+          ...into('starting'),
           patch: { host: `h${index}`, epoch: 1 },
           actor: 'test',
         }),
@@ -140,15 +140,15 @@ describe('the job store', () => {
 
   it('refuses a transition of an older dispatch', async () => {
     const { job } = await store.create(newJob());
-    await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    await store.transition(job.id, { from: ['pending'], ...into('queued'), actor: 'test' });
     await store.transition(job.id, {
       from: ['queued'],
-      to: 'starting',
+      ...into('starting'),
       patch: { host: 'h', epoch: 2 },
       actor: 'test',
     });
     assert.equal(
-      await store.transition(job.id, { from: ['starting'], to: 'running', epoch: 1, actor: 'test' }),
+      await store.transition(job.id, { from: ['starting'], ...into('running'), epoch: 1, actor: 'test' }),
       null,
     );
     assert.equal(await store.patch(job.id, 1, { exitCode: 7 }), false);
@@ -157,17 +157,17 @@ describe('the job store', () => {
   it('throws for a transition that the table does not hold', async () => {
     const { job } = await store.create(newJob());
     await assert.rejects(
-      store.transition(job.id, { from: ['pending'], to: 'completed', actor: 'test' }),
+      store.transition(job.id, { from: ['pending'], ...into('completed'), actor: 'test' }),
       /pending → completed/,
     );
   });
 
   it('keeps the first reason why a job ends', async () => {
     const { job } = await store.create(newJob());
-    await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    await store.transition(job.id, { from: ['pending'], ...into('queued'), actor: 'test' });
     await store.transition(job.id, {
       from: ['queued'],
-      to: 'starting',
+      ...into('starting'),
       patch: { host: 'h', epoch: 1 },
       actor: 'test',
     });
@@ -179,7 +179,7 @@ describe('the job store', () => {
     assert.equal(
       await store.transition(job.id, {
         from: ['starting'],
-        to: 'running',
+        ...into('running'),
         endingReason: null,
         actor: 'test',
       }),
@@ -190,10 +190,10 @@ describe('the job store', () => {
   it('frees the key only when the job is cleaned', async () => {
     const clientJobId = randomUUID();
     const { job } = await store.create(newJob({}, { clientJobId }));
-    await store.transition(job.id, { from: ['pending'], to: 'cancelled', actor: 'test' });
-    await store.transition(job.id, { from: ['cancelled'], to: 'cleaning', actor: 'test' });
+    await store.transition(job.id, { from: ['pending'], ...into('cancelled'), actor: 'test' });
+    await store.transition(job.id, { from: ['cancelled'], ...into('cleaning'), actor: 'test' });
     assert.equal((await store.create(newJob({}, { clientJobId }))).created, false);
-    await store.transition(job.id, { from: ['cleaning'], to: 'cleaned', actor: 'test' });
+    await store.transition(job.id, { from: ['cleaning'], ...into('cleaned'), actor: 'test' });
     assert.equal((await store.create(newJob({}, { clientJobId }))).created, true);
   });
 
@@ -216,7 +216,7 @@ describe('the job store', () => {
     locker.exec('BEGIN IMMEDIATE');
     let ticks = 0;
     const ticker = setInterval(() => (ticks += 1), 5);
-    const write = store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+    const write = store.transition(job.id, { from: ['pending'], ...into('queued'), actor: 'test' });
     while (ticks < 30) await new Promise((wake) => setImmediate(wake));
     locker.exec('COMMIT');
     assert.equal((await write)?.status, 'queued');

@@ -5,7 +5,7 @@ import { Database } from '../../src/database/database.ts';
 import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import type { JobFilter } from '../../src/jobs/queries.ts';
 import { ACTIVE_STATES } from '../../src/jobs/states.ts';
-import { newJob } from '../support/jobs.ts';
+import { into, newJob } from '../support/jobs.ts';
 import { scratch } from '../support/scratch.ts';
 
 const ALL: JobFilter = { owner: null, states: null, type: null, label: null, limit: 4, beforePosition: null };
@@ -24,9 +24,10 @@ describe('lists of jobs', () => {
     for (let index = 0; index < 30; index += 1) {
       const { job } = await store.create(newJob({}, { owner: index % 2 === 0 ? 'even' : 'odd' }));
       ids.push(job.id);
-      if (index % 3 === 0) await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+      if (index % 3 === 0)
+        await store.transition(job.id, { from: ['pending'], ...into('queued'), actor: 'test' });
       if (index % 5 === 0)
-        await store.transition(job.id, { from: ['pending', 'queued'], to: 'cancelled', actor: 'test' });
+        await store.transition(job.id, { from: ['pending', 'queued'], ...into('cancelled'), actor: 'test' });
     }
   });
   after(() => database.close());

@@ -11,7 +11,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import type { Job } from '../../src/jobs/job.ts';
 import { Installation, LEASE_MS } from '../queues/installation.ts';
 import { eventually } from '../support/eventually.ts';
-import { countIn } from '../support/jobs.ts';
+import { countIn, into } from '../support/jobs.ts';
 import { seeded } from '../support/random.ts';
 import { TestRedis } from '../support/redis.ts';
 import { SEED } from '../support/seed.ts';
@@ -121,7 +121,7 @@ describe('dispatchers that fail', function () {
     const amount = { owner: job.owner, cpusMilli: job.cpus * 1_000, memoryMib: job.memoryGb * 1_024 };
     await semaphore.reserve({ jobId: job.id, epoch: 1, host, ...amount, endsBy: null, ticket: 't' });
     const patch = { host, epoch: 1, startingAt: Date.now() };
-    await here.store.transition(job.id, { from: ['queued'], to: 'starting', patch, actor: 'test' });
+    await here.store.transition(job.id, { from: ['queued'], ...into('starting'), patch, actor: 'test' });
     await queue.withdraw(job.id);
     await ageReservation(here.resources, job.id);
   };
@@ -149,7 +149,7 @@ describe('dispatchers that fail', function () {
     );
     assert.equal(runs.length, jobs.length);
     const ends = (await here.journal.read({ limit: 1_000_000 })).filter(
-      (event) => event.type === 'state' && event.payload['status'] === 'completed',
+      (event) => event.payload['status'] === 'completed',
     );
     assert.equal(ends.length, jobs.length, 'each job became terminal once');
     for (const name of HOSTS) assert.ok(peakOf(runs, name) <= CPUS, `${name} ran ${peakOf(runs, name)} cpus`);

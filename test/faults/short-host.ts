@@ -13,6 +13,7 @@ import type { JobStores } from '../../src/database/job-stores.ts';
 import { type Amount, amountOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { isHosted } from '../../src/jobs/states.ts';
+import { into } from '../support/jobs.ts';
 import { silent } from '../support/redis.ts';
 
 export interface Run {
@@ -128,7 +129,7 @@ export class ShortHost {
     await store.transition(jobId, {
       ...ours,
       from: ['starting'],
-      to: 'running',
+      ...into('running'),
       patch: { startedAt: Date.now() },
     });
     await delay(jobMs);
@@ -137,7 +138,7 @@ export class ShortHost {
     this.#holding.delete(id);
     await semaphore.release(jobId, epoch);
     const end = { exitCode: 0, completedAt: Date.now() };
-    await store.transition(jobId, { ...ours, from: ['running'], to: 'completed', patch: end });
+    await store.transition(jobId, { ...ours, from: ['running'], ...into('completed'), patch: end });
     announcements.announce(jobId, name);
     return { status: 'done', exitCode: 0 };
   }
@@ -145,7 +146,7 @@ export class ShortHost {
   async #giveBack(row: Job): Promise<void> {
     const queued = await this.#o.store.transition(row.id, {
       from: ['starting'],
-      to: 'queued',
+      ...into('queued'),
       epoch: row.epoch,
       endingReason: null,
       patch: { host: null, startingAt: null },

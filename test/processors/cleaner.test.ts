@@ -9,7 +9,7 @@ import type { CleanerResources } from '../../processors/resources.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { makeCompleted, makeRunning } from '../api/job-states.ts';
 import { eventually } from '../support/eventually.ts';
-import { newJob } from '../support/jobs.ts';
+import { into, newJob } from '../support/jobs.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { openCleaner, type OpenCleaner } from './cleaning.ts';
 
@@ -62,7 +62,7 @@ describe('the cleaner', () => {
   };
   const statesOf = async (id: string): Promise<unknown[]> =>
     (await open.journal.read({ jobId: id, limit: 100 }))
-      .filter(({ type }) => type === 'state')
+      .filter(({ type }) => type !== 'accepted' && type !== 'waiting' && type !== 'ending_decided')
       .map(({ payload }) => payload['status'])
       .slice(-2);
 
@@ -194,7 +194,7 @@ describe('the cleaner', () => {
       const { job: never } = await open.store.create(newJob());
       await open.store.transition(never.id, {
         from: ['pending'],
-        to: 'cancelled',
+        ...into('cancelled'),
         patch: { completedAt: Date.now() },
         actor: 'test',
       });
@@ -311,13 +311,14 @@ function dieAt(step: number, own: CleanerResources): { resources: CleanerResourc
     if (changes++ >= step) throw new Error('dead');
     return change();
   };
-  const { store } = own;
+  const { lifecycle } = own;
   return {
     resources: {
       ...own,
-      store: {
-        transition: (...args) => living(() => store.transition(...args)),
-        patch: (...args) => living(() => store.patch(...args)),
+      lifecycle: {
+        cleaning: (...args) => living(() => lifecycle.cleaning(...args)),
+        filesDeleted: (...args) => living(() => lifecycle.filesDeleted(...args)),
+        cleaned: (...args) => living(() => lifecycle.cleaned(...args)),
       },
       logs: { list: () => own.logs.list(), delete: (id) => living(() => own.logs.delete(id)) },
       artifacts: {

@@ -79,7 +79,10 @@ describe('a supervision', () => {
       assert.deepEqual([job.exitCode, job.epoch], [6, 2]);
       assert.ok(refused >= 2, `${refused}`);
       const events = await journal.read({ jobId: job.id, limit: 50 });
-      assert.equal(events.filter(({ payload }) => payload['reason'] === 'no_reservation').length, 1);
+      assert.equal(
+        events.filter((e) => e.type === 'given_back' && e.payload.reason === 'no_reservation').length,
+        1,
+      );
     } finally {
       Object.assign(queue, { withdraw, enqueue });
     }

@@ -125,9 +125,9 @@ describe('a worker', () => {
       await farm.jobs.cancel(id, null);
       assert.equal((await farm.ended(id)).status, 'cancelled');
       const states = (await farm.journal.read({ jobId: id, limit: 50 })).map((event) =>
-        event.type === 'state' ? String(event.payload['status']) : event.type,
+        event.type === 'ending_decided' ? event.type : event.payload.status,
       );
-      const ending = states.indexOf('ending');
+      const ending = states.indexOf('ending_decided');
       assert.ok(ending === -1 || !states.slice(ending).includes('running'), states.join());
       if (before?.status === 'starting') seen += 1;
     }

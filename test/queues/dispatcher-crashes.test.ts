@@ -5,6 +5,7 @@ import { eventually } from '../support/eventually.ts';
 import { describeQueues } from './describe-queues.ts';
 import { LEASE_MS } from './installation.ts';
 import { ageReservation, silenceHost } from '../support/redis-state.ts';
+import { into } from '../support/jobs.ts';
 
 describeQueues('the dispatcher finishes what a crash left', (here) => {
   it('after the reservation', async () => {
@@ -73,7 +74,7 @@ describeQueues('the dispatcher finishes what a crash left', (here) => {
     await here.declareWhole();
     const job = await here.submit();
     await here.reserve(job, 'a');
-    await here.store.transition(job.id, { from: ['queued'], to: 'cancelled', actor: 'test' });
+    await here.store.transition(job.id, { from: ['queued'], ...into('cancelled'), actor: 'test' });
     await ageReservation(here.resources, job.id);
     here.dispatcher('a');
     await eventually('nothing is held', async () => (await here.held()).length === 0);
@@ -105,11 +106,11 @@ describeQueues('the dispatcher finishes what a crash left', (here) => {
     await here.declareWhole(); // or the restoration after a loss of data would find them all
     const ahead = await Promise.all(Array.from({ length: 600 }, () => here.submit({ enqueue: false })));
     for (const job of ahead)
-      await store.transition(job.id, { from: ['pending'], to: 'queued', actor: 'test' });
+      await store.transition(job.id, { from: ['pending'], ...into('queued'), actor: 'test' });
     const back = await here.submit();
     await here.setStarting(back, 'a');
     await resources.queue.withdraw(back.id);
-    await store.transition(back.id, { from: ['starting'], to: 'queued', actor: 'test' });
+    await store.transition(back.id, { from: ['starting'], ...into('queued'), actor: 'test' });
     const last = ahead
       .map(({ id, position }) => ({ id, position }))
       .sort((x, y) => y.position - x.position)[0];
@@ -122,7 +123,7 @@ describeQueues('the dispatcher finishes what a crash left', (here) => {
   });
   it('in the intake: entries of jobs that wait no more', async () => {
     const job = await here.submit();
-    await here.store.transition(job.id, { from: ['queued'], to: 'cancelled', actor: 'test' });
+    await here.store.transition(job.id, { from: ['queued'], ...into('cancelled'), actor: 'test' });
     await here.resources.waiting.leave(job.id);
     here.dispatcher('a');
     await eventually(

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { it } from 'mocha';
 import type { Job } from '../../src/jobs/job.ts';
 import { eventually } from '../support/eventually.ts';
-import { countIn } from '../support/jobs.ts';
+import { countIn, into } from '../support/jobs.ts';
 import { describeQueues } from './describe-queues.ts';
 import { HOST_LOST_MS, LEASE_MS } from './installation.ts';
 import { dropLead, leader, silenceHost } from '../support/redis-state.ts';
@@ -174,7 +174,7 @@ describeQueues('the dispatcher', (here) => {
   it('never starts a job that was cancelled while it waited', async () => {
     await here.openHost('a', 4);
     const job = await here.submit();
-    await here.store.transition(job.id, { from: ['queued'], to: 'cancelled', actor: 'test' });
+    await here.store.transition(job.id, { from: ['queued'], ...into('cancelled'), actor: 'test' });
     here.dispatcher('a');
     await eventually(
       'the queue has given it up',
@@ -191,7 +191,7 @@ describeQueues('the dispatcher', (here) => {
     await here.setStarting(job, 'a', 3);
     await here.store.transition(job.id, {
       from: ['starting'],
-      to: 'queued',
+      ...into('queued'),
       patch: { host: null },
       actor: 'test',
     });
@@ -213,7 +213,7 @@ describeQueues('the dispatcher', (here) => {
       await here.resources.queue.withdraw(job.id);
       await here.resources.semaphore.claim(job.id, 1, 'a', host.generation);
     }
-    await here.store.transition(running.id, { from: ['starting'], to: 'running', actor: 'test' });
+    await here.store.transition(running.id, { from: ['starting'], ...into('running'), actor: 'test' });
     await here.store.decideEnding(cancelled.id, 'cancel', 'test');
     await silenceHost(here.resources, 'a', HOST_LOST_MS - 5_000);
     here.dispatcher('b', { leaseMs: 1_000 });

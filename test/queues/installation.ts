@@ -17,7 +17,7 @@ import type { Job } from '../../src/jobs/job.ts';
 import type { NewJob } from '../../src/jobs/store.ts';
 import { NO_LIMITS, Tenants } from '../../src/tenants/tenants.ts';
 import { eventually } from '../support/eventually.ts';
-import { newJob } from '../support/jobs.ts';
+import { into, newJob } from '../support/jobs.ts';
 import { ownPrefix, silent, type TestRedis } from '../support/redis.ts';
 
 export const HOST_LOST_MS = 60_000;
@@ -32,6 +32,7 @@ export class Installation implements JobStores {
   readonly prefix = ownPrefix();
   readonly database: Database;
   readonly store: JobStores['store'];
+  readonly lifecycle: JobStores['lifecycle'];
   readonly queries: JobStores['queries'];
   readonly journal: JobStores['journal'];
   readonly hosts: KnexHostStore;
@@ -45,7 +46,11 @@ export class Installation implements JobStores {
     this.#dir = dir;
     this.redis = redis;
     this.database = database;
-    ({ store: this.store, queries: this.queries, journal: this.journal } = jobStores(database));
+    const { store, lifecycle, queries, journal } = jobStores(database);
+    this.store = store;
+    this.lifecycle = lifecycle;
+    this.queries = queries;
+    this.journal = journal;
     this.hosts = new KnexHostStore(database, 0);
     this.tenants = new Tenants({
       store: new KnexTenantStore(database),
@@ -87,7 +92,7 @@ export class Installation implements JobStores {
   ): Dispatcher {
     const dispatcher = new Dispatcher({
       resources: options.resources ?? this.resources,
-      store: this.store,
+      lifecycle: this.lifecycle,
       queries: this.queries,
       journal: this.journal,
       hosts: this.hosts,
@@ -147,7 +152,7 @@ export class Installation implements JobStores {
     await this.resources.queue.enqueue(job);
     const queued = await this.store.transition(job.id, {
       from: ['pending'],
-      to: 'queued',
+      ...into('queued'),
       patch: { queuedAt: Date.now() },
       actor: 'test',
     });
@@ -202,7 +207,7 @@ export class Installation implements JobStores {
   setStarting(job: Job, host: string, epoch = 1): Promise<Job | null> {
     return this.store.transition(job.id, {
       from: ['queued'],
-      to: 'starting',
+      ...into('starting'),
       patch: { host, epoch, startingAt: Date.now() },
       actor: 'test',
     });
@@ -215,7 +220,7 @@ export class Installation implements JobStores {
       await semaphore.claim(jobId, epoch, host.name, host.generation);
       const row = await this.store.transition(jobId, {
         from: ['starting'],
-        to: 'running',
+        ...into('running'),
         epoch,
         patch: { startedAt: Date.now() },
         actor: host.name,
@@ -225,7 +230,7 @@ export class Installation implements JobStores {
         await this.store.decideEnding(jobId, 'exit', host.name, { epoch });
         await this.store.transition(jobId, {
           from: ['running'],
-          to: 'completed',
+          ...into('completed'),
           epoch,
           patch: { exitCode: 0, completedAt: Date.now() },
           actor: host.name,

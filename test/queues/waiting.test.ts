@@ -17,7 +17,7 @@ describeQueues('what a waiting job is told', (here) => {
       return now && reason.test(now.reason) ? now : null;
     });
   const entries = async (job: Job) =>
-    (await here.journal.read({ jobId: job.id, limit: 100 })).filter(({ type }) => type === 'waiting');
+    (await here.journal.read({ jobId: job.id, limit: 100 })).filter((event) => event.type === 'waiting');
   const large = { cpus: 2, memoryGb: 2 } as const;
   /** A job that holds all of host `a`. */
   const occupy = async (): Promise<Job> => {
@@ -124,8 +124,9 @@ describeQueues('what a waiting job is told', (here) => {
       /^The job did not start within 2 seconds\. Last reason: Waiting for 2 cpus/,
     );
     const last = (await here.journal.read({ jobId: job.id, limit: 100 })).at(-1);
-    assert.equal(last?.payload['reason'], 'queue_timeout');
-    assert.match(String(last.payload['waiting_reason']), NO_ROOM);
+    assert.ok(last?.type === 'failed_to_start');
+    assert.equal(last.payload.reason, 'queue_timeout');
+    assert.match(String(last.payload.waiting_reason), NO_ROOM);
     await eventually(
       'the queue has given it up',
       async () => (await here.resources.waiting.place(job.id)) === null,

@@ -5,7 +5,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ProcessRateLimiter, type RateLimiter } from '../../../api/rate-limiter.ts';
 import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
-import { newJob } from '../../support/jobs.ts';
+import { into, newJob } from '../../support/jobs.ts';
 import { makeCollecting, makeCompleted, makeRunning } from '../job-states.ts';
 import { type RunningApi, startApi } from '../running-api.ts';
 import { tarOf } from '../tar.ts';
@@ -153,8 +153,8 @@ async function deleted(api: RunningApi, names: readonly string[]): Promise<strin
 
 async function cleaned(api: RunningApi): Promise<string> {
   const id = await completed(api, []);
-  await api.store.transition(id, { from: ['completed'], to: 'cleaning', actor: 'test' });
-  await api.store.transition(id, { from: ['cleaning'], to: 'cleaned', actor: 'test' });
+  await api.store.transition(id, { from: ['completed'], ...into('cleaning'), actor: 'test' });
+  await api.store.transition(id, { from: ['cleaning'], ...into('cleaned'), actor: 'test' });
   return id;
 }
 

@@ -238,7 +238,7 @@ async function readDatabase(dir: string): Promise<{ jobs: Job[]; requeued: numbe
     const events = await journal.read({ limit: 1_000_000 });
     const requeued = events.filter(
       ({ type, payload }) =>
-        type === 'state' && payload['status'] === 'queued' && Number(payload['epoch']) > 0,
+        type !== 'waiting' && payload['status'] === 'queued' && Number(payload['epoch']) > 0,
     ).length;
     return { jobs, requeued };
   } finally {

@@ -1,0 +1,253 @@
+/**
+ * The life of a job: each step is one function with the states that it leads out of, what it writes into the row, and
+ * the one event that it writes into the journal (see `events.ts`). Row and event are one transaction. A step that does
+ * not apply any more changes nothing and says so: of rivals, exactly one makes it.
+ */
+import type { EventPayloads, EventType } from './events.ts';
+import type { ArtifactRecord, Job } from './job.ts';
+import { type EndingReason, HOSTED_STATES, type JobState, WAITING_STATES } from './states.ts';
+import type { JobPatch, JobStore, NewJob, Transition } from './store.ts';
+
+/** Called after a step is committed; must not throw. `job`: its row then, where the step has read it. */
+export type StepObserver = (step: EventType, jobId: string, job: Job | null) => void;
+
+/** One dispatch of a job. */
+export type Dispatch = Pick<Job, 'id' | 'epoch'>;
+
+/** What a host writes of a job that it has ended. */
+export interface JobResult {
+  readonly to: 'completed' | 'failed' | 'timed_out' | 'cancelled';
+  readonly facts: Required<
+    Pick<
+      JobPatch,
+      | 'error'
+      | 'errorMessage'
+      | 'exitCode'
+      | 'usage'
+      | 'warnings'
+      | 'artifactWarnings'
+      | 'logTruncated'
+      | 'endedAt'
+    >
+  >;
+  readonly artifacts: readonly ArtifactRecord[];
+}
+
+export interface StartFailure {
+  readonly reason: EventPayloads['failed_to_start']['reason'];
+  readonly errorMessage: string;
+  /** The last reason for which it waited. */
+  readonly waitingReason?: string | undefined;
+}
+
+export class JobLifecycle {
+  readonly #store: JobStore;
+  readonly #observe: StepObserver;
+
+  constructor(store: JobStore, observe: StepObserver = () => undefined) {
+    this.#store = store;
+    this.#observe = observe;
+  }
+
+  /** A new job, pending; see {@link JobStore.create}. */
+  async accepted(job: NewJob, maxWaiting: number | null): Promise<{ job: Job; created: boolean }> {
+    const result = await this.#store.create(job, maxWaiting);
+    if (result.created) this.#observe('accepted', result.job.id, result.job);
+    return result;
+  }
+
+  /** pending → queued. */
+  queued(id: string, actor: string): Promise<Job | null> {
+    return this.#step(id, {
+      from: ['pending'],
+      to: 'queued',
+      endingReason: null,
+      patch: { queuedAt: Date.now() },
+      actor,
+      event: { type: 'queued', payload: {} },
+    });
+  }
+
+  /** Writes why a job waits; see {@link JobStore.noteWaiting}. */
+  async waits(id: string, epoch: number, reason: string, why: string | null): Promise<boolean> {
+    const noted = await this.#store.noteWaiting(id, epoch, reason, why);
+    if (noted && why !== null) this.#observe('waiting', id, null);
+    return noted;
+  }
+
+  /** queued → starting, on a host and under the next epoch. @param waiting the epoch with which it waited */
+  taken(waiting: Dispatch, host: string, actor: string): Promise<Job | null> {
+    return this.#step(waiting.id, {
+      from: ['queued'],
+      to: 'starting',
+      // guard: taken-under-epoch
+      epoch: waiting.epoch,
+      endingReason: null,
+      patch: { host, epoch: waiting.epoch + 1, startingAt: Date.now(), waitingReason: null },
+      actor,
+      event: { type: 'taken', payload: { host } },
+    });
+  }
+
+  /** starting → queued, unless its end was decided: nothing of the dispatch exists, and another host may have the job. */
+  givenBack(
+    dispatch: Dispatch,
+    reason: EventPayloads['given_back']['reason'],
+    actor: string,
+  ): Promise<Job | null> {
+    return this.#step(dispatch.id, {
+      from: ['starting'],
+      to: 'queued',
+      epoch: dispatch.epoch,
+      endingReason: null,
+      patch: { host: null, startingAt: null },
+      actor,
+      event: { type: 'given_back', payload: { reason } },
+    });
+  }
+
+  /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
+  started(
+    dispatch: Dispatch,
+    facts: Pick<Job, 'startedAt' | 'imageDigest'>,
+    actor: string,
+  ): Promise<Job | null> {
+    return this.#step(dispatch.id, {
+      from: ['starting'],
+      to: 'running',
+      epoch: dispatch.epoch,
+      // guard: cancelled-first
+      endingReason: null,
+      patch: facts,
+      actor,
+      event: { type: 'started', payload: {} },
+    });
+  }
+
+  /** Writes why a job that a host holds ends. @returns whether this call was the first */
+  async endingDecided(
+    id: string,
+    reason: EndingReason,
+    actor: string,
+    options: { epoch?: number; patch?: Pick<JobPatch, 'endedAt' | 'error' | 'errorMessage'> } = {},
+  ): Promise<boolean> {
+    const first = await this.#store.decideEnding(id, reason, actor, options);
+    if (first) this.#observe('ending_decided', id, null);
+    return first;
+  }
+
+  /**
+   * Its host is done with it. A job that ended while it was starting never shows `running`, and fails whatever became
+   * of its process. @param row as it is now
+   */
+  ended(row: Dispatch & Pick<Job, 'status'>, result: JobResult, actor: string): Promise<Job | null> {
+    const { to, facts, artifacts } = result;
+    return this.#step(row.id, {
+      from: [row.status],
+      to: row.status === 'starting' && to !== 'cancelled' ? 'failed' : to,
+      epoch: row.epoch,
+      patch: { ...facts, completedAt: Date.now() },
+      artifacts,
+      actor,
+      event: { type: 'ended', payload: { exit_code: facts.exitCode, error: facts.error } },
+    });
+  }
+
+  /** A job that waits is cancelled. */
+  cancelled(id: string, actor: string): Promise<Job | null> {
+    return this.#step(id, {
+      from: WAITING_STATES,
+      to: 'cancelled',
+      endingReason: null,
+      patch: { completedAt: Date.now() },
+      actor,
+      event: { type: 'cancelled', payload: { reason: 'cancel' } },
+    });
+  }
+
+  /** A cancelled job of which nothing is left on its host, or whose host is gone. */
+  cancelledUnrun(
+    dispatch: Dispatch,
+    actor: string,
+    from: readonly JobState[] = HOSTED_STATES,
+  ): Promise<Job | null> {
+    return this.#step(dispatch.id, {
+      from,
+      to: 'cancelled',
+      epoch: dispatch.epoch,
+      endingReason: ['cancel'],
+      patch: { completedAt: Date.now() },
+      actor,
+      event: { type: 'cancelled', payload: { reason: 'cancel' } },
+    });
+  }
+
+  /** A job that waits fails. @param epoch only while it waits with this one in the queue; null: in any case */
+  failedToStart(
+    id: string,
+    epoch: number | null,
+    { reason, errorMessage, waitingReason }: StartFailure,
+    actor: string,
+  ): Promise<Job | null> {
+    return this.#step(id, {
+      from: epoch === null ? WAITING_STATES : ['queued'],
+      to: 'failed',
+      ...(epoch === null ? {} : { epoch }),
+      endingReason: null,
+      patch: { error: reason, errorMessage, completedAt: Date.now(), waitingReason: null },
+      actor,
+      event: {
+        type: 'failed_to_start',
+        payload: { reason, ...(waitingReason === undefined ? {} : { waiting_reason: waitingReason }) },
+      },
+    });
+  }
+
+  /** A job that its host takes along. */
+  lost(
+    dispatch: Dispatch,
+    failure: { error: string; errorMessage: string },
+    actor: string,
+  ): Promise<Job | null> {
+    return this.#step(dispatch.id, {
+      from: HOSTED_STATES,
+      to: 'failed',
+      epoch: dispatch.epoch,
+      patch: { ...failure, completedAt: Date.now() },
+      actor,
+      event: { type: 'lost', payload: { error: failure.error } },
+    });
+  }
+
+  /** The last files of an ended job are about to be deleted. */
+  cleaning({ id, status }: Job, actor: string): Promise<Job | null> {
+    return this.#step(id, {
+      from: [status],
+      to: 'cleaning',
+      actor,
+      event: { type: 'cleaning', payload: {} },
+    });
+  }
+
+  /** Records that files of the job are deleted, after they are. */
+  filesDeleted({ id, epoch }: Dispatch, what: 'logs' | 'artifacts'): Promise<boolean> {
+    const at = Date.now();
+    return this.#store.patch(id, epoch, what === 'logs' ? { logsDeletedAt: at } : { artifactsDeletedAt: at });
+  }
+
+  /** Everything of the job is deleted. */
+  cleaned(id: string, actor: string): Promise<Job | null> {
+    return this.#step(id, {
+      from: ['cleaning'],
+      to: 'cleaned',
+      actor,
+      event: { type: 'cleaned', payload: {} },
+    });
+  }
+
+  async #step(id: string, transition: Transition): Promise<Job | null> {
+    const job = await this.#store.transition(id, transition);
+    if (job) this.#observe(transition.event.type, id, job);
+    return job;
+  }
+}

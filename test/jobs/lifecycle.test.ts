@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'mocha';
+import { Database } from '../../src/database/database.ts';
+import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import { JobLifecycle } from '../../src/jobs/lifecycle.ts';
+import { JOB_STATES } from '../../src/jobs/states.ts';
+import { newJob } from '../support/jobs.ts';
+import { scratch } from '../support/scratch.ts';
+
+const FAILURE = { error: 'host_lost', errorMessage: 'The host h did not come back.' };
+const ENDING = {
+  to: 'completed',
+  facts: {
+    error: null,
+    errorMessage: null,
+    exitCode: 0,
+    usage: null,
+    warnings: [],
+    artifactWarnings: [],
+    logTruncated: false,
+    endedAt: 1,
+  },
+  artifacts: [],
+} as const;
+
+type Step = (lifecycle: JobLifecycle, job: Job) => Promise<unknown>;
+/** The states that each step leads out of, and where to. */
+const STEPS: Readonly<Record<string, { step: Step; from: readonly string[]; to: string }>> = {
+  queued: { step: (life, { id }) => life.queued(id, 'test'), from: ['pending'], to: 'queued' },
+  taken: { step: (life, job) => life.taken(job, 'h', 'test'), from: ['queued'], to: 'starting' },
+  given_back: {
+    step: (life, job) => life.givenBack(job, 'unclaimed', 'test'),
+    from: ['starting'],
+    to: 'queued',
+  },
+  started: {
+    step: (life, job) => life.started(job, { startedAt: 1, imageDigest: null }, 'test'),
+    from: ['starting'],
+    to: 'running',
+  },
+  cancelled: {
+    step: (life, { id }) => life.cancelled(id, 'test'),
+    from: ['pending', 'queued'],
+    to: 'cancelled',
+  },
+  failed_to_start: {
+    step: (life, { id }) =>
+      life.failedToStart(id, null, { reason: 'queue_timeout', errorMessage: 'late' }, 'test'),
+    from: ['pending', 'queued'],
+    to: 'failed',
+  },
+  lost: { step: (life, job) => life.lost(job, FAILURE, 'test'), from: ['starting', 'running'], to: 'failed' },
+  cleaned: { step: (life, { id }) => life.cleaned(id, 'test'), from: ['cleaning'], to: 'cleaned' },
+};
+
+describe('the life of a job', () => {
+  const directory = scratch();
+  let database: Database;
+  let stores: JobStores;
+  before(async () => {
+    database = await Database.open({ path: join(await directory.make(), 'db') });
+    stores = jobStores(database);
+  });
+  after(() => database.close());
+
+  const make = async (status: string): Promise<Job> => {
+    const { job } = await stores.lifecycle.accepted(newJob(), null);
+    await database.knex('jobs').where({ id: job.id }).update({ status, epoch: 3 });
+    return { ...job, status: status as Job['status'], epoch: 3 };
+  };
+  const lastOf = async ({ id }: Job) => (await stores.journal.read({ jobId: id, limit: 100 })).at(-1);
+
+  for (const [type, { step, from, to }] of Object.entries(STEPS)) {
+    it(`has the step ${type}, out of its states alone, with one event`, async () => {
+      for (const status of JOB_STATES) {
+        const job = await make(status);
+        const applied = await step(stores.lifecycle, job);
+        const now = await stores.queries.get(job.id);
+        const event = await lastOf(job);
+        assert.deepEqual(
+          [applied !== null, now?.status, event?.type, event?.seq, event?.payload.status],
+          from.includes(status) ? [true, to, type, 2, to] : [false, status, 'accepted', 1, 'pending'],
+          status,
+        );
+      }
+    });
+  }
+
+  it('ends with what its host writes, and never shows a result of a process while it was starting', async () => {
+    const running = await make('running');
+    assert.equal((await stores.lifecycle.ended(running, ENDING, 'test'))?.status, 'completed');
+    const starting = await make('starting');
+    assert.equal((await stores.lifecycle.ended(starting, ENDING, 'test'))?.status, 'failed');
+    assert.equal((await lastOf(starting))?.type, 'ended');
+  });
+
+  it('tells an observer of each step that was made, once it is in the database', async () => {
+    const seen: unknown[] = [];
+    const looks: Promise<unknown>[] = [];
+    const watched = new JobLifecycle(stores.store, (step, id, job) => {
+      seen.push([step, job?.status ?? null]);
+      looks.push(stores.queries.get(id));
+    });
+    const { job } = await watched.accepted(newJob(), null);
+    await watched.queued(job.id, 'test');
+    await watched.queued(job.id, 'test');
+    await watched.waits(job.id, 0, 'Waiting.', 'no_room');
+    const taken = await watched.taken(job, 'h', 'test');
+    assert.ok(taken);
+    await watched.endingDecided(job.id, 'cancel', 'test');
+    await watched.cancelledUnrun(taken, 'test');
+    assert.deepEqual(seen, [
+      ['accepted', 'pending'],
+      ['queued', 'queued'],
+      ['waiting', null],
+      ['taken', 'starting'],
+      ['ending_decided', null],
+      ['cancelled', 'cancelled'],
+    ]);
+    assert.ok((await Promise.all(looks)).every((row) => row !== null));
+  });
+});
