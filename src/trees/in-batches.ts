@@ -9,14 +9,13 @@ export async function inBatches<T>(
   items: AsyncIterable<T>,
   work: (item: T) => Promise<unknown>,
 ): Promise<void> {
-  let batch: Promise<unknown>[] = [];
+  let batch: T[] = [];
+  // Begun together with the wait for them: a failure while the next item is awaited would be nobody's, and end the process.
   const settle = async (): Promise<void> => {
-    for (const result of await Promise.allSettled(batch))
-      if (result.status === 'rejected') throw result.reason;
+    const results = await Promise.allSettled(batch.map(work));
     batch = [];
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
   };
-  for await (const item of items) {
-    if (batch.push(work(item)) === AT_ONCE) await settle();
-  }
+  for await (const item of items) if (batch.push(item) === AT_ONCE) await settle();
   await settle();
 }
