@@ -11,6 +11,8 @@ export interface Root {
   readonly digest: string;
   /** `USER` of the image. */
   readonly user: string;
+  /** It has an ENTRYPOINT or a CMD. */
+  readonly hasCommand: boolean;
   /** Id of that user; null when only the image's `/etc/passwd` can tell. */
   readonly userId: number | null;
 }
@@ -20,7 +22,7 @@ export async function rootOf(images: Images, image: string): Promise<Root> {
   const name = images.remembered(image) ?? (await localName(images, image));
   if (name === null)
     throw new FlashpodsError('container_start_failed', `the image ${image} is not on this host`);
-  const { user, digest } = images.userOf(name);
+  const { user, digest, hasCommand } = images.userOf(name);
   return {
     body: {
       image: name,
@@ -30,6 +32,7 @@ export async function rootOf(images: Images, image: string): Promise<Root> {
     },
     digest,
     user,
+    hasCommand,
     userId: userId(user) ?? images.namedUser(digest),
   };
 }

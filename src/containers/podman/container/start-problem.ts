@@ -4,11 +4,11 @@ const NOT_FOUND = /exec: \\?"([^"\\]+)\\?":? .*(?:executable file not found|no s
 const NOT_EXECUTABLE = /exec: \\?"([^"\\]+)\\?":? .*permission denied/;
 
 /** @param image as the job names it */
-export function createProblem(message: string, image: string): string {
-  if (/no command or entrypoint provided/.test(message))
-    return `the image ${image} has neither ENTRYPOINT nor CMD, so there is nothing in it to run: give it one, or choose another image`;
-  return `could not create the container: ${innermost(message)}`;
-}
+export const nothingToRun = (image: string): string =>
+  `the image ${image} has neither ENTRYPOINT nor CMD, so there is nothing in it to run: give it one, or choose another image`;
+
+export const createProblem = (message: string): string =>
+  `could not create the container: ${innermost(message)}`;
 
 export function startProblem(message: string): string {
   const missing = NOT_FOUND.exec(message)?.[1];

@@ -27,6 +27,8 @@ export interface ImageUser {
   /** `USER` of the image; empty when it says none. */
   readonly user: string;
   readonly digest: string;
+  /** It has an ENTRYPOINT or a CMD. */
+  readonly hasCommand: boolean;
 }
 
 export class Images {
@@ -57,7 +59,7 @@ export class Images {
 
   /** As whom an image that was found runs, by the name under which it is here. */
   userOf(name: string): ImageUser {
-    return this.#users.get(name) ?? { user: '', digest: '' };
+    return this.#users.get(name) ?? { user: '', digest: '', hasCommand: true };
   }
 
   /** Id of the user that an image names, once somebody has found it out. */
@@ -164,8 +166,10 @@ export class Images {
       const { body } = await this.#podman.call('GET', `/images/${pathOf(image)}/json`);
       const digest = isRecord(body) ? body['Digest'] : undefined;
       const user = isRecord(body) ? body['User'] : undefined;
+      const config = isRecord(body) && isRecord(body['Config']) ? body['Config'] : {};
       if (typeof digest === 'string' && digest) {
-        this.#users.set(image, { user: typeof user === 'string' ? user : '', digest });
+        const hasCommand = isFilled(config['Entrypoint']) || isFilled(config['Cmd']);
+        this.#users.set(image, { user: typeof user === 'string' ? user : '', digest, hasCommand });
         return digest;
       }
     } catch (error) {
@@ -175,6 +179,8 @@ export class Images {
     throw new FlashpodsError('image_pull_failed', `Podman gave no digest of ${image}`);
   }
 }
+
+const isFilled = (list: unknown): boolean => Array.isArray(list) && list.length > 0;
 
 const pathOf = (image: string): string => image.split('/').map(encodeURIComponent).join('/');
 

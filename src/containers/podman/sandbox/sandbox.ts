@@ -17,7 +17,7 @@ import type { ExitWatch } from '../container/exit-watch.ts';
 import { followToExit } from '../container/exit.ts';
 import { killAll } from '../container/killing.ts';
 import { type Root, rootOf } from '../container/root.ts';
-import { createProblem } from '../container/start-problem.ts';
+import { createProblem, nothingToRun } from '../container/start-problem.ts';
 import { Termination } from '../container/termination.ts';
 import type { Disk, MakeDisk } from '../disks/disk.ts';
 import type { Images } from '../images/images.ts';
@@ -87,6 +87,8 @@ export class PodmanSandbox implements Sandbox {
 
   async bind(spec: LaunchSpec): Promise<string> {
     const root = await rootOf(this.#parts.images, spec.image);
+    // Podman from 5 on leaves this to the OCI runtime, which only says that something is empty.
+    if (spec.command.length === 0 && !root.hasCommand) throw startFailed(nothingToRun(spec.image));
     const container = this.#take(spec);
     const hasOwnFiles = this.#record.mounts.some(({ kind }) => kind === 'layered');
     const filesUid = hasOwnFiles ? root.userId : 0;
@@ -113,7 +115,7 @@ export class PodmanSandbox implements Sandbox {
         await container.discard();
         return await this.bind(spec);
       }
-      throw startFailed(createProblem(error.message, spec.image), error);
+      throw startFailed(createProblem(error.message), error);
     }
   }
 
