@@ -2,8 +2,9 @@ import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, copyFile, link, lstat, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
+import { ifMissing } from '../files/if-missing.ts';
+import { pause } from '../timing/bell.ts';
 import type { ArtifactAnswer } from './answers.ts';
 import type { FlashpodsClient } from './client.ts';
 import { ClientError } from './client-error.ts';
@@ -134,7 +135,7 @@ async function fetchTo(
         // What came is kept, and the rest is asked for; opening the stream is retried where it is opened.
         const delayMs = error instanceof Broken ? retries.delayAfter(error.cause) : null;
         if (delayMs === null) throw error instanceof Broken ? error.asClientError(artifact.name) : error;
-        await sleep(delayMs, undefined, signal ? { signal } : {}).catch(() => undefined);
+        await pause(delayMs, signal);
         signal?.throwIfAborted();
       }
     }
@@ -232,13 +233,6 @@ export function segmentsOf(name: string): readonly string[] {
   );
 }
 
-const exists = (path: string): Promise<boolean> =>
-  lstat(path).then(
-    () => true,
-    (error: unknown) => {
-      if (systemCode(error) === 'ENOENT') return false;
-      throw error;
-    },
-  );
+const exists = (path: string): Promise<boolean> => lstat(path).then(() => true, ifMissing(false));
 
 const fileExists = (path: string): ClientError => new ClientError('file_exists', `${path} exists already.`);

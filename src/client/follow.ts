@@ -1,5 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isTerminal, isWaiting } from '../jobs/states.ts';
+import { pauseAfter } from '../timing/backoff.ts';
+import { pause } from '../timing/bell.ts';
 import type { JobAnswer, LogLine } from './answers.ts';
 import type { FlashpodsClient, LogStart } from './client.ts';
 import { ClientError, hasCode } from './client-error.ts';
@@ -14,8 +15,7 @@ const PLACE_EVERY_S = 2;
 /** A server that is away (it is restarted, say) is waited for so long after it was last heard. */
 const PATIENCE_MS = 60_000;
 /** A stream that ends before its time is opened again after this pause, which doubles as long as nothing comes. */
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5_000;
+const BACKOFF = { firstMs: 100, longestMs: 5_000 };
 
 /**
  * Follows state and log of a job to its end, over the stream of its events. One that breaks is taken up where it broke:
@@ -70,12 +70,12 @@ class Follower {
   async run(signal: AbortSignal): Promise<JobAnswer | null> {
     await this.#begin(signal);
     let heardAt = performance.now();
-    let pauseMs = FIRST_PAUSE_MS;
+    let failures = 0;
     for (;;) {
       try {
         for await (const event of this.#client.events(this.#id, this.#lastEventId, signal)) {
           heardAt = performance.now();
-          pauseMs = FIRST_PAUSE_MS;
+          failures = 0;
           await this.#take(event);
         }
         heardAt = performance.now();
@@ -88,9 +88,9 @@ class Follower {
           return null;
         if (failureKind(error) === null || performance.now() - heardAt > PATIENCE_MS) throw error;
       }
-      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      failures += 1;
+      await pause(pauseAfter(failures, BACKOFF), signal);
       signal.throwIfAborted();
-      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
     }
   }
 
@@ -109,7 +109,7 @@ class Follower {
         });
         if (job && isWaiting(job.status) && isWaiting(this.#job.status)) onJob(job);
       }
-      await sleep(this.#job ? 0 : 50, undefined, { signal }).catch(() => undefined);
+      await pause(this.#job ? 0 : 50, signal);
     }
   }
 

@@ -1,4 +1,5 @@
 import { isTerminal, isWaiting } from '../jobs/states.ts';
+import { Bell } from '../timing/bell.ts';
 import type { JobAnswer, LogLine } from './answers.ts';
 import type { FlashpodsClient, LogStart } from './client.ts';
 import { ClientError, hasCode } from './client-error.ts';
@@ -67,6 +68,7 @@ export async function pollJob(
         pause = Math.min(pause * 1.25, isWaiting(job.status) ? WAITING_MS : QUIET_MS);
       }
       await bell.wait(pause);
+      signal.throwIfAborted();
     }
   }
 
@@ -79,39 +81,4 @@ export async function pollJob(
     throw error;
   }
   return job;
-}
-
-/** A pause that ends early when the bell rings, also when it rang just before. */
-class Bell {
-  readonly #signal: AbortSignal;
-  #rung = false;
-  #wake: () => void = () => undefined;
-
-  constructor(signal: AbortSignal) {
-    this.#signal = signal;
-  }
-
-  ring(): void {
-    this.#rung = true;
-    this.#wake();
-  }
-
-  /** @throws the signal's reason */
-  async wait(ms: number): Promise<void> {
-    if (!this.#rung) {
-      await new Promise<void>((resolve) => {
-        const done = (): void => {
-          clearTimeout(timer);
-          this.#signal.removeEventListener('abort', done);
-          resolve();
-        };
-        const timer = setTimeout(done, ms);
-        this.#wake = done;
-        this.#signal.addEventListener('abort', done);
-        if (this.#signal.aborted) done();
-      });
-    }
-    this.#rung = false;
-    this.#signal.throwIfAborted();
-  }
 }

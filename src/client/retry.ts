@@ -1,3 +1,4 @@
+import { pauseAfter } from '../timing/backoff.ts';
 import { ClientError } from './client-error.ts';
 
 /** How often and how patiently a failed request is sent again. */
@@ -48,10 +49,10 @@ export class Retries {
     const { retryAfterMs } = error;
     if (retryAfterMs !== null && retryAfterMs > LONGEST_RETRY_AFTER_MS) return null;
     const failures = this.#seen.busy + this.#seen.network + this.#seen.server;
-    const backoff = Math.min(this.#policy.baseDelayMs * 2 ** (failures - 1), this.#policy.maxDelayMs);
+    const { baseDelayMs, maxDelayMs } = this.#policy;
+    if (retryAfterMs !== null) return retryAfterMs + (baseDelayMs / 10) * this.#random();
     // Half of it is chance: clients that were turned away together don't come back together.
-    const jittered = backoff / 2 + (backoff / 2) * this.#random();
-    return retryAfterMs === null ? jittered : retryAfterMs + (this.#policy.baseDelayMs / 10) * this.#random();
+    return pauseAfter(failures, { firstMs: baseDelayMs, longestMs: maxDelayMs, jitter: 0.5 }, this.#random);
   }
 }
 

@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { pause } from '../../timing/bell.ts';
 import type { HostAnswer } from '../../client/answers.ts';
 import { ClientError } from '../../client/client-error.ts';
 import type { CliContext } from '../context.ts';
@@ -32,7 +32,7 @@ export async function drain(name: string, options: DrainOptions, context: CliCon
     told = still;
     if (performance.now() > deadline)
       throw new ClientError('poll_timeout', `${name} still runs ${still}; it goes on draining.`);
-    await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    await pause(LOOK_EVERY_MS, signal);
     host = await client.getHost(name, signal);
     if (!host.draining) throw new ClientError('not_draining', `Somebody undrained ${name} meanwhile.`);
   }

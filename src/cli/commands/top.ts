@@ -1,3 +1,5 @@
+import { NO_RETRY } from '../../client/connection.ts';
+import { Bell } from '../../timing/bell.ts';
 import { FlashpodsClient } from '../../client/client.ts';
 import { ClientError } from '../../client/client-error.ts';
 import type { CliContext } from '../context.ts';
@@ -60,15 +62,14 @@ class Top {
   readonly #intervalMs: number;
   readonly #screen: FullScreen;
   readonly #leaving = new AbortController();
+  readonly #bell = new Bell(this.#leaving.signal);
   #view: TopView;
   /** The job whose cancellation waits for a yes. */
   #doomed: string | null = null;
-  #wake: () => void = () => undefined;
 
   constructor(client: FlashpodsClient, context: CliContext, intervalMs: number) {
     // One that waits and complains by itself would write into the screen; here the next look is the next try.
-    const retry = { maxAttempts: 1, baseDelayMs: 0, maxDelayMs: 0 };
-    this.#client = new FlashpodsClient({ ...client.connection, retry });
+    this.#client = new FlashpodsClient({ ...client.connection, retry: NO_RETRY });
     this.#context = context;
     this.#intervalMs = intervalMs;
     this.#view = { ...EMPTY, server: serverOf(client), nowMs: Date.now() };
@@ -92,7 +93,7 @@ class Top {
       while (!signal.aborted && !this.#context.out.closed) {
         await this.#look();
         this.#draw();
-        await this.#pause();
+        await this.#bell.wait(this.#intervalMs);
       }
       return exitCode;
     } finally {
@@ -126,20 +127,8 @@ class Top {
     this.#screen.draw(screen(view, paint, this.#screen.size));
   }
 
-  #pause(): Promise<void> {
-    if (this.#leaving.signal.aborted) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, this.#intervalMs);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
   #leave(): void {
     this.#leaving.abort(new ClientError('interrupted', 'Interrupted.'));
-    this.#wake();
   }
 
   #pressed(key: string): void {
@@ -169,13 +158,10 @@ class Top {
     this.#doomed = null;
     this.#view = { ...this.#view, prompt: isSure ? `cancelling ${sanitize(id)}` : null };
     if (!isSure) return;
-    this.#client.cancelJob(id, this.#leaving.signal).then(
-      () => this.#wake(),
-      (error: unknown) => {
-        if (!(error instanceof ClientError)) throw error;
-        this.#view = { ...this.#view, prompt: `${error.code}: ${sanitize(error.message)}` };
-        this.#draw();
-      },
-    );
+    this.#client.cancelJob(id, this.#leaving.signal).then(this.#bell.ring, (error: unknown) => {
+      if (!(error instanceof ClientError)) throw error;
+      this.#view = { ...this.#view, prompt: `${error.code}: ${sanitize(error.message)}` };
+      this.#draw();
+    });
   }
 }

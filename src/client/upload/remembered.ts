@@ -3,10 +3,10 @@
  * changed since. Losing it costs time and nothing else.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { randomUUID } from 'node:crypto';
 import { systemCode } from '../../errors.ts';
+import { writeWhole } from '../../files/write-whole.ts';
 import type { Connection } from '../connection.ts';
 import type { Tree } from './tree.ts';
 
@@ -56,14 +56,11 @@ export async function remember(
     superseded,
   };
   const file = fileOf(connection, tree.root);
-  const draft = `${file}.${randomUUID()}`;
   try {
     await mkdir(join(connection.cacheDir, 'uploads'), { recursive: true, mode: 0o700 });
-    await writeFile(draft, JSON.stringify(stored), { mode: 0o600 });
-    await rename(draft, file);
+    await writeWhole(file, JSON.stringify(stored));
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
-    await rm(draft, { force: true }).catch(() => undefined);
   }
 }
 

@@ -2,6 +2,7 @@ import type { Dirent, Stats } from 'node:fs';
 import { lstat, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../../errors.ts';
+import { ifMissing } from '../../files/if-missing.ts';
 import { ClientError } from '../client-error.ts';
 import { IgnoreUnknown, ignoredByGit } from './ignored.ts';
 
@@ -138,11 +139,7 @@ export async function listTree(directory: string, { excludes, signal }: TreeOpti
   return { root, entries, files, bytes, leftOut, notices };
 }
 
-const lstatIfThere = (path: string): Promise<Stats | null> =>
-  lstat(path).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return null;
-    throw error;
-  });
+const lstatIfThere = (path: string): Promise<Stats | null> => lstat(path).catch(ifMissing(null));
 
 const typeOf = (found: Stats): TreeEntry['type'] | null =>
   found.isFile() ? 'file' : found.isDirectory() ? 'directory' : found.isSymbolicLink() ? 'symlink' : null;

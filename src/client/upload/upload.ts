@@ -1,5 +1,5 @@
+import { pause } from '../../timing/bell.ts';
 import { pipeline } from 'node:stream/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createZstdCompress } from 'node:zlib';
 import type { CreatedUpload, UploadAnswer } from '../answers.ts';
 import type { FlashpodsClient } from '../client.ts';
@@ -125,7 +125,7 @@ async function untilSent(
       signal?.throwIfAborted();
       if (failure === null || delayMs === null) throw failure ?? error;
       options.onRetry?.(failure, delayMs);
-      await sleep(delayMs, undefined, signal ? { signal } : {}).catch(() => undefined);
+      await pause(delayMs, signal);
       signal?.throwIfAborted();
     }
   }
