@@ -1,4 +1,4 @@
-/** Deletes what is past its retention or beyond its share of the disk: logs, artifacts, and the files of uploads. */
+/** Deletes what is past its retention or beyond its share of the disk: logs, artifacts, files of uploads, events. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { isJobId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
@@ -49,6 +49,7 @@ export class Cleaner {
   async sweep(now = Date.now()): Promise<void> {
     await this.#attempt('what has expired', () => this.#sweepExpired(now));
     await this.#attempt('the oldest logs', () => this.#sweepOldestLogs());
+    await this.#attempt('events', () => this.#sweepEvents(now));
     await this.#attempt('uploads', async () => void (await this.#r.uploads.sweep()));
   }
 
@@ -99,6 +100,11 @@ export class Cleaner {
       }
       if (jobs.length < BATCH) return;
     }
+  }
+
+  async #sweepEvents(now: number): Promise<void> {
+    const before = now - this.#r.config.eventsRetentionHours * HOUR_MS;
+    while (!this.#stop.signal.aborted && (await this.#r.journal.deleteExpired(before, BATCH)) === BATCH);
   }
 
   async #clean(job: Job, go: { readonly log: boolean; readonly artifacts: boolean }): Promise<void> {

@@ -39,9 +39,13 @@ export interface WorkerResources {
 
 /** What deleting what is past its retention needs. */
 export interface CleanerResources extends Pick<WorkerResources, 'logger' | 'uploads'> {
-  readonly config: Pick<Config, 'logRetentionHours' | 'artifactRetentionHours' | 'logsTotalMb'>;
+  readonly config: Pick<
+    Config,
+    'logRetentionHours' | 'artifactRetentionHours' | 'eventsRetentionHours' | 'logsTotalMb'
+  >;
   readonly lifecycle: Pick<JobLifecycle, 'cleaning' | 'filesDeleted' | 'cleaned'>;
   readonly queries: Pick<JobQueries, 'expired' | 'finishedWithLogs' | 'remains'>;
+  readonly journal: Pick<EventJournal, 'deleteExpired'>;
   readonly logs: Pick<LogStore, 'list' | 'delete'>;
   readonly artifacts: Pick<ArtifactStore, 'list' | 'delete'>;
 }

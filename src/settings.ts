@@ -96,6 +96,9 @@ export const settingsSchema = z.strictObject({
     .describe('all logs together, MB; beyond it the jobs that ended first lose theirs'),
   logRetentionHours: integer(0, 876_000).default(24).describe('logs are deleted after so long'),
   artifactRetentionHours: integer(0, 876_000).default(1).describe('artifacts are deleted after so long'),
+  eventsRetentionHours: integer(1, 876_000)
+    .default(720)
+    .describe('events of a job are deleted so long after its logs and artifacts'),
   artifactMaxFileMb: integer(1).default(1024).describe('largest artifact, MB'),
   artifactMaxTotalMb: integer(1).default(2048).describe('all artifacts of one job, MB'),
   artifactMaxFiles: integer(1).default(200).describe('artifacts of one job'),

@@ -5,6 +5,9 @@ import type { EventFilter, EventJournal } from '../jobs/journal.ts';
 import type { Database } from './database.ts';
 import { type JobRow, toJob } from './job-row.ts';
 
+/** In `meta`: the highest position that was ever deleted. */
+const DELETED_THROUGH = 'events_deleted_through';
+
 /** {@link EventJournal} on knex. */
 export class KnexEventJournal implements EventJournal {
   readonly #db: Database;
@@ -36,7 +39,28 @@ export class KnexEventJournal implements EventJournal {
     return this.#db.read(async (db) => {
       const lowest = (await db('events').min({ position: 'position' }).first()) as Row;
       const highest = (await db('events').max({ position: 'position' }).first()) as Row;
-      return { oldest: lowest?.position ?? 0, newest: highest?.position ?? 0 };
+      const [deleted] = await db<{ key: string; value: string }>('meta').where({ key: DELETED_THROUGH });
+      const through = Number(deleted?.value ?? 0);
+      const oldest = Math.max(lowest?.position ?? 0, through === 0 ? 0 : through + 1);
+      return { oldest, newest: Math.max(highest?.position ?? 0, through) };
+    });
+  }
+
+  async deleteExpired(cleanedBefore: number, most: number): Promise<number> {
+    return this.#db.write(async (trx) => {
+      // The condition is written out as in the partial index of 0008-events, so that it is used.
+      const deleted = await trx.raw<Pick<EventRow, 'position' | 'job_id'>[]>(
+        `delete from events where job_id in
+           (select job_id from events where type = 'cleaned' and at <= ? order by at limit ?)
+         returning position, job_id`,
+        [cleanedBefore, most],
+      );
+      if (deleted.length === 0) return 0;
+      const highest = Math.max(...deleted.map(({ position }) => position));
+      const [before] = await trx<{ key: string; value: string }>('meta').where({ key: DELETED_THROUGH });
+      const value = String(Math.max(highest, Number(before?.value ?? 0)));
+      await trx('meta').insert({ key: DELETED_THROUGH, value }).onConflict('key').merge();
+      return new Set(deleted.map(({ job_id: id }) => id)).size;
     });
   }
 }

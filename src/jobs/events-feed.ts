@@ -4,6 +4,7 @@
  * its own pace. So a slow one holds up nobody, and nothing is kept for it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { FlashpodsError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { bringsResult, type EventEntry, jobAt } from './events-entry.ts';
 import type { JobEvent } from './events.ts';
@@ -68,7 +69,7 @@ export class EventsFeed {
   /**
    * Some of the entries after a position, in their order. Go on after `seen`; when it is no further than `after`,
    * there is nothing more at the moment. Misses nothing, whatever is written meanwhile.
-   * @throws FlashpodsError database_error
+   * @throws FlashpodsError database_error, events_expired when some of those after the position are deleted
    */
   async read(after: number, jobId: string | null): Promise<{ entries: readonly EventEntry[]; seen: number }> {
     const head = this.#head;
@@ -83,6 +84,9 @@ export class EventsFeed {
       limit: BATCH,
       ...(jobId === null ? {} : { jobId }),
     });
+    // What a listener that is behind has not seen yet may have been deleted under it.
+    if (jobId === null && after + 1 < (await this.#r.journal.bounds()).oldest)
+      throw new FlashpodsError('events_expired');
     const last = found.at(-1)?.event.position ?? after;
     const entries = await this.#complete(found);
     // A full page may not be the last one; after any other, all that the loop knew of before was seen.

@@ -18,6 +18,15 @@ export interface EventJournal {
   read(filter: EventFilter): Promise<JobEvent[]>;
   /** The same, each entry with its job's row as it is now: it may have moved on since. */
   readWithJobs(filter: EventFilter): Promise<{ event: JobEvent; job: Job }[]>;
-  /** The lowest and the highest position that the journal holds; 0 for an empty one. */
+  /**
+   * `newest`: the highest position that there ever was; 0 before the first. `oldest`: none from here on was deleted, so
+   * a reader may go on after `oldest - 1` or any later one.
+   */
   bounds(): Promise<{ oldest: number; newest: number }>;
+
+  /**
+   * Deletes all events of jobs that were cleaned at `cleanedBefore` (milliseconds since the Unix epoch) or earlier.
+   * @param most jobs at once @returns how many jobs lost theirs; as many as `most`: there may be more
+   */
+  deleteExpired(cleanedBefore: number, most: number): Promise<number>;
 }

@@ -671,6 +671,40 @@ describe('the events of the API', () => {
         stalled.close();
       }));
 
+    it('answer 410 when events after the position were deleted with a cleaned job', () =>
+      withApi({}, async (own) => {
+        const [lasting, cleaned] = [await own.caller.submit('make'), await own.caller.submit('make')];
+        const job = await makeCompleted(own.store, cleaned);
+        await own.lifecycle.cleaning(job, 'test');
+        await own.lifecycle.cleaned(cleaned, 'test');
+        const told = (await own.journal.bounds()).newest;
+        const all = await EventStream.open(own.caller, '/events');
+        assert.equal(await own.journal.deleteExpired(Date.now(), 10), 1);
+        for (const path of [
+          '/events?last_event_id=1',
+          `/jobs/${cleaned}/events`,
+          `/jobs/${cleaned}/events?last_event_id=1`,
+        ]) {
+          const { status, body } = await own.caller.json('GET', path);
+          assert.deepEqual([status, body['error']], [410, 'events_expired'], path);
+        }
+        // Those of other jobs are all there, and a listener that was up to date goes on.
+        const kept = await own.journal.read({ jobId: lasting, limit: 10 });
+        assert.deepEqual(
+          kept.map(({ seq }) => seq),
+          [1, 2],
+        );
+        const one = await EventStream.open(own.caller, `/jobs/${lasting}/events`);
+        await one.until('it is told whole', () => one.statuses.at(-1) === 'queued');
+        const on = await EventStream.open(own.caller, `/events?last_event_id=${told}`);
+        const next = await own.caller.submit('make');
+        for (const stream of [all, on]) {
+          await stream.until('it hears of the next job', () => stream.of('state').at(-1)?.['id'] === next);
+          stream.close();
+        }
+        one.close();
+      }));
+
     it('answer 410 when the position is no longer kept', () =>
       withApi({}, async (own) => {
         const id = await own.caller.submit('make');

@@ -292,6 +292,20 @@ describe('the cleaner', () => {
     });
   });
 
+  it('deletes the events of a job long after the job itself was cleaned, and never those of others', async () => {
+    const { id } = await completed();
+    const { job: other } = await open.lifecycle.accepted(newJob(), null);
+    const events = async (job: string) => (await open.journal.read({ jobId: job, limit: 50 })).length;
+    const cleaned = await open.queries.get(id);
+    assert.ok(cleaned);
+    await open.lifecycle.cleaning(cleaned, 'test');
+    await open.lifecycle.cleaned(id, 'test');
+    await open.cleaner.sweep(Date.now() + 719 * HOUR);
+    assert.ok((await events(id)) > 0);
+    await open.cleaner.sweep(Date.now() + 721 * HOUR);
+    assert.deepEqual([await events(id), await events(other.id)], [0, 1]);
+  });
+
   it('begins at once, and stops', async () => {
     const { id, epoch } = await completed();
     await open.store.patch(id, epoch, { completedAt: Date.now() - 24 * HOUR });

@@ -18,7 +18,12 @@ export async function openCleaner(dir: string): Promise<OpenCleaner> {
   const database = await Database.open({ path: join(dir, 'flashpods.db') });
   const stores = jobStores(database);
   const resources: CleanerResources = {
-    config: { logRetentionHours: 24, artifactRetentionHours: 1, logsTotalMb: 10_240 },
+    config: {
+      logRetentionHours: 24,
+      artifactRetentionHours: 1,
+      eventsRetentionHours: 720,
+      logsTotalMb: 10_240,
+    },
     ...stores,
     logger: createLogger({ level: 'silent', role: 'test' }),
     logs: new LocalLogStore(join(dir, 'logs')),

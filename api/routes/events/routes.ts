@@ -95,6 +95,8 @@ export const eventOperations = ({
         if (isTerminal(job.status)) {
           const rest = await journal.read({ jobId: job.id, afterPosition: cursor.after, limit: 1 });
           if (rest.length === 0) {
+            if ((await journal.read({ jobId: job.id, limit: 1 })).length === 0)
+              throw new FlashpodsError('events_expired');
             ctx.status = 204;
             return;
           }

@@ -2,6 +2,7 @@
  * The two streams of events, as generators: what is asked of them next is made when the socket has taken what came
  * before, so a slow reader keeps no more than one piece of it here.
  */
+import { FlashpodsError } from '../../../src/errors.ts';
 import type { Logger } from '../../../src/observability/logger.ts';
 import type { EventsFeed } from '../../../src/jobs/events-feed.ts';
 import { artifactId, entryId, type EventsCursor } from '../../../src/jobs/events-cursor.ts';
@@ -132,7 +133,10 @@ function* tell(entry: EventEntry, logOffset: number | null, cursor: EventsCursor
   yield withId(entryId(position, logOffset), state);
 }
 
-/** Reads until it succeeds, with a comment after every failure: the listener stays, and misses nothing. */
+/**
+ * Reads until it succeeds, with a comment after every failure: the listener stays, and misses nothing.
+ * @returns null when the stream is to end: nobody listens, or what comes next is deleted
+ */
 async function* patiently<T>(
   logger: Logger,
   abandoned: AbortSignal,
@@ -142,6 +146,7 @@ async function* patiently<T>(
     try {
       return await read();
     } catch (error) {
+      if (error instanceof FlashpodsError && error.code === 'events_expired') return null;
       logger.debug({ err: error }, 'a listener of events could not be served; trying again');
       await pause(RETRY_MS, abandoned);
       yield KEEP_ALIVE;
