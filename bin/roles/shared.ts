@@ -2,8 +2,7 @@
 import { join } from 'node:path';
 import type { ArtifactStore } from '../../src/artifacts/artifact-store.ts';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
-import type { Config } from '../../src/config.ts';
-import { ConfigError } from '../../src/config.ts';
+import { type Config, ConfigError } from '../../src/config.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
 import { type JobStores, jobStores } from '../../src/database/job-stores.ts';

@@ -1,19 +1,16 @@
 import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, open, rename } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { mkdir, open, rename, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { writeFully } from '../files/read-fully.ts';
-import { Directory, bytesOfName } from '../trees/directory.ts';
-import type { RawName } from '../trees/directory.ts';
+import { Directory, bytesOfName, type RawName } from '../trees/directory.ts';
 import { removeTree } from '../trees/remove-tree.ts';
 import { resolveSymlink } from '../trees/symlink.ts';
 import { artifactNameProblem } from './artifact-name.ts';
 import type { ArtifactLimits, CollectRequest } from './artifact-store.ts';
-import { readManifest, writeManifest } from './manifest.ts';
-import type { Artifact, Manifest } from './manifest.ts';
+import { readManifest, writeManifest, type Artifact, type Manifest } from './manifest.ts';
 
 /** Where the job sees the source: absolute links below it lead to artifacts. */
 const MOUNT = 'artifacts';

@@ -1,8 +1,7 @@
 import { devNull } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
-import { logPaths } from './log-files.ts';
-import type { LogPaths } from './log-files.ts';
+import { logPaths, type LogPaths } from './log-files.ts';
 import { type CaptureOptions, DEFAULT_MAX_LOG_BYTES, type LogCapture, type LogResult } from './log-store.ts';
 import { LogWriter } from './log-writer.ts';
 import { CHUNK_BYTES, Spool } from './spool.ts';

@@ -1,5 +1,4 @@
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { systemCode } from '../errors.ts';
 import { readFully } from '../files/read-fully.ts';
 import { backedRecords, logPaths } from './log-files.ts';

@@ -1,7 +1,6 @@
 import { lstat, rmdir, unlink } from 'node:fs/promises';
 import { systemCode } from '../errors.ts';
-import { Directory } from './directory.ts';
-import type { RawName } from './directory.ts';
+import { Directory, type RawName } from './directory.ts';
 
 const PARALLEL = 16;
 /** Deeper directories are moved up first: neither handles nor the length of a path run out. */

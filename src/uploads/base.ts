@@ -4,8 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import { readFully } from '../files/read-fully.ts';
-import { rawName } from '../trees/directory.ts';
-import type { Directory, RawName } from '../trees/directory.ts';
+import { rawName, type Directory, type RawName } from '../trees/directory.ts';
 import { inBatches } from '../trees/in-batches.ts';
 import { MAX_TREE_DEPTH } from './tree.ts';
 

@@ -1,22 +1,11 @@
-import type { Logger } from '../observability/logger.ts';
-import type { IncomingTrees } from './incoming-trees.ts';
-import type { SnapshotStore } from './snapshot-store.ts';
-import type { UploadFiles } from './upload-files.ts';
-import type { UploadStates } from './upload-states.ts';
-import type { UploadStore } from './upload-store.ts';
-import type { Writers } from './writers.ts';
+import type { UploadParts } from './parts.ts';
 
 const BATCH = 100;
 
-interface Parts {
-  readonly store: UploadStore;
-  readonly states: UploadStates;
-  readonly writers: Writers;
-  readonly files: UploadFiles;
-  readonly incoming: IncomingTrees;
-  readonly snapshots: SnapshotStore;
-  readonly logger: Logger;
-}
+type Parts = Pick<
+  UploadParts,
+  'store' | 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'logger'
+>;
 
 /**
  * Deletes the files of every upload that is over, and all that lies beside uploads and belongs to none; a directory

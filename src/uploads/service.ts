@@ -1,33 +1,30 @@
 import type { Readable } from 'node:stream';
 import { FlashpodsError } from '../errors.ts';
 import { newUploadId } from '../ids.ts';
-import type { Logger } from '../observability/logger.ts';
 import { deletionsOf } from './base.ts';
 import { UploadExpiry } from './expiry.ts';
 import { IncomingTrees } from './incoming-trees.ts';
-import { MAX_FILES, type UploadLimits } from './limits.ts';
-import { Room } from './room.ts';
-import { type Rsync, type RsyncTarget } from './rsync/rsync.ts';
+import { MAX_FILES } from './limits.ts';
+import type { UploadParts } from './parts.ts';
+import type { RsyncTarget } from './rsync/rsync.ts';
 import { UploadRules } from './rsync/rules.ts';
-import type { Base, SnapshotStore } from './snapshot-store.ts';
+import type { Base } from './snapshot-store.ts';
 import type { Extracted } from './tar/extraction.ts';
 import type { Encoding } from './tar/tar-intake.ts';
 import { TarReceiver } from './tar/tar-receiver.ts';
+import { TotalRoom } from './total-room.ts';
 import type { TreeFacts } from './tree.ts';
 import type { Upload } from './upload.ts';
 import { UploadFiles } from './upload-files.ts';
 import { UploadStates } from './upload-states.ts';
-import type { UploadStore } from './upload-store.ts';
 import { Writers } from './writers.ts';
 
-export interface UploadServiceResources {
-  readonly store: UploadStore;
-  readonly snapshots: SnapshotStore;
+export interface UploadServiceResources extends Pick<
+  UploadParts,
+  'store' | 'snapshots' | 'limits' | 'rsync' | 'logger'
+> {
   /** Directory of this machine in which files come; on the file system of the snapshots if these are local. */
   readonly incomingPath: string;
-  readonly limits: UploadLimits;
-  readonly rsync: Rsync;
-  readonly logger: Logger;
 }
 
 /**
@@ -39,7 +36,7 @@ export class UploadService {
   readonly #incoming: IncomingTrees;
   readonly #writers: Writers;
   readonly #states: UploadStates;
-  readonly #room: Room;
+  readonly #room: TotalRoom;
   readonly #files: UploadFiles;
   readonly #receiver: TarReceiver;
   readonly #rules: UploadRules;
@@ -48,11 +45,10 @@ export class UploadService {
   constructor(resources: UploadServiceResources) {
     this.#r = resources;
     this.#incoming = new IncomingTrees(resources.incomingPath);
-    const { totalBytes } = resources.limits;
     const parts = { ...resources, incoming: this.#incoming };
     const writers = (this.#writers = new Writers(parts));
     const states = (this.#states = new UploadStates({ ...parts, writers }));
-    const room = (this.#room = new Room({ ...parts, writers, totalBytes }));
+    const room = (this.#room = new TotalRoom({ ...parts, writers }));
     const files = (this.#files = new UploadFiles({ ...parts, writers, room }));
     const all = { ...parts, writers, states, room, files };
     this.#receiver = new TarReceiver(all);

@@ -1,8 +1,7 @@
 import type { Stats } from 'node:fs';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
-import { Directory, bytesOfName } from '../trees/directory.ts';
-import type { RawName } from '../trees/directory.ts';
+import { Directory, bytesOfName, type RawName } from '../trees/directory.ts';
 import { inBatches } from '../trees/in-batches.ts';
 import { resolveSymlink, segmentsOf } from '../trees/symlink.ts';
 

@@ -1,19 +1,8 @@
 import { FlashpodsError } from '../errors.ts';
-import type { IncomingTrees, Mark } from './incoming-trees.ts';
-import type { Room } from './room.ts';
-import type { Rsync } from './rsync/rsync.ts';
-import type { SnapshotStore } from './snapshot-store.ts';
-import type { UploadStore } from './upload-store.ts';
-import type { Writers } from './writers.ts';
+import type { Mark } from './incoming-trees.ts';
+import type { UploadParts } from './parts.ts';
 
-interface Parts {
-  readonly store: UploadStore;
-  readonly incoming: IncomingTrees;
-  readonly snapshots: SnapshotStore;
-  readonly room: Room;
-  readonly rsync: Rsync;
-  readonly writers: Writers;
-}
+type Parts = Pick<UploadParts, 'store' | 'incoming' | 'snapshots' | 'room' | 'rsync' | 'writers'>;
 
 /** How the files of an upload go: with it, or after a stream that broke off. Every step can be done again. */
 export class UploadFiles {

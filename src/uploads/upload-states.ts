@@ -1,20 +1,12 @@
 import { FlashpodsError } from '../errors.ts';
 import { isUploadId } from '../ids.ts';
-import type { IncomingTrees } from './incoming-trees.ts';
-import type { UploadLimits } from './limits.ts';
+import type { UploadParts } from './parts.ts';
 import { isPast, type Upload } from './upload.ts';
-import type { UploadStore } from './upload-store.ts';
-import type { Writers } from './writers.ts';
 
 /** Owner of an upload that somebody began by putting a directory where uploads lie. */
 const OWNER_OF_STRANGERS = 'default';
 
-interface Parts {
-  readonly store: UploadStore;
-  readonly incoming: IncomingTrees;
-  readonly writers: Writers;
-  readonly limits: UploadLimits;
-}
+type Parts = Pick<UploadParts, 'store' | 'incoming' | 'writers' | 'limits'>;
 
 /** Which uploads there are, and what may be done with one. The row's state is the truth. */
 export class UploadStates {

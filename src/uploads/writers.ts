@@ -1,22 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { FlashpodsError } from '../errors.ts';
-import type { IncomingTrees } from './incoming-trees.ts';
-import type { Rsync } from './rsync/rsync.ts';
-import type { SnapshotStore } from './snapshot-store.ts';
+import type { UploadParts } from './parts.ts';
 import type { TarIntake } from './tar/tar-intake.ts';
 import { isPast, type Upload } from './upload.ts';
-import type { UploadStore } from './upload-store.ts';
 
 /** A connection of rsync whose client has all it wants ends by itself. */
 const RSYNC_ENDS_MS = 1_000;
 const LOOK_MS = 20;
 
-interface Parts {
-  readonly store: UploadStore;
-  readonly incoming: IncomingTrees;
-  readonly snapshots: SnapshotStore;
-  readonly rsync: Rsync;
-}
+type Parts = Pick<UploadParts, 'store' | 'incoming' | 'snapshots' | 'rsync'>;
 
 /**
  * Who writes into uploads: one at a time each, a tar stream, a connection of rsync, or what finalizes or deletes it.

@@ -1,5 +1,4 @@
-import { bytesOfName } from '../../trees/directory.ts';
-import type { Directory, RawName } from '../../trees/directory.ts';
+import { bytesOfName, type Directory, type RawName } from '../../trees/directory.ts';
 import type { Scratch } from '../base.ts';
 
 /** What rsync puts before the target of every symlink where it can't lock a writer into the tree (rsyncd.conf(5)). */

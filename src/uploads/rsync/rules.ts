@@ -1,26 +1,11 @@
 import { FlashpodsError } from '../../errors.ts';
-import type { Logger } from '../../observability/logger.ts';
-import type { IncomingTrees } from '../incoming-trees.ts';
-import type { UploadLimits } from '../limits.ts';
-import type { Room } from '../room.ts';
-import type { SnapshotStore } from '../snapshot-store.ts';
-import type { UploadFiles } from '../upload-files.ts';
-import type { UploadStates } from '../upload-states.ts';
-import type { UploadStore } from '../upload-store.ts';
-import type { Writers } from '../writers.ts';
+import type { UploadParts } from '../parts.ts';
 import type { TransferRules } from './rsync.ts';
 
-interface Parts {
-  readonly store: UploadStore;
-  readonly states: UploadStates;
-  readonly writers: Writers;
-  readonly files: UploadFiles;
-  readonly incoming: IncomingTrees;
-  readonly snapshots: SnapshotStore;
-  readonly room: Room;
-  readonly limits: UploadLimits;
-  readonly logger: Logger;
-}
+type Parts = Pick<
+  UploadParts,
+  'store' | 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'room' | 'limits' | 'logger'
+>;
 
 /** The limits of uploads, for transfers by rsync. */
 export class UploadRules implements TransferRules {

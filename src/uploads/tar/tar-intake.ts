@@ -1,6 +1,7 @@
 import { type Readable, Transform } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { FlashpodsError } from '../../errors.ts';
+import { refusal } from './tar-entry.ts';
 
 export const ENCODINGS = ['identity', 'gzip', 'zstd'] as const;
 export type Encoding = (typeof ENCODINGS)[number];
@@ -76,22 +77,14 @@ export class TarIntake {
   readonly #onSourceError = (error: Error): void => this.#fail(error);
 
   readonly #onSourceClose = (): void => {
-    if (!this.#source.readableEnded) {
-      this.#fail(
-        new FlashpodsError('invalid_request', 'the body: it ended early', { details: { field: '' } }),
-      );
-    }
+    if (!this.#source.readableEnded) this.#fail(refusal('the body: it ended early'));
   };
 
   readonly #onData = (): void => {
     if (this.#idle) clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
       const seconds = this.#idleMs / 1_000;
-      this.#fail(
-        new FlashpodsError('invalid_request', `the body: nothing came for ${seconds} seconds`, {
-          details: { field: '' },
-        }),
-      );
+      this.#fail(refusal(`the body: nothing came for ${seconds} seconds`));
     }, this.#idleMs);
   };
 

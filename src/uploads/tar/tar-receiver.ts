@@ -1,26 +1,13 @@
 import type { Readable } from 'node:stream';
 import { FlashpodsError, systemCode } from '../../errors.ts';
-import type { IncomingTrees } from '../incoming-trees.ts';
-import type { UploadLimits } from '../limits.ts';
-import type { Room } from '../room.ts';
-import type { SnapshotStore } from '../snapshot-store.ts';
+import type { UploadParts } from '../parts.ts';
 import type { Upload } from '../upload.ts';
-import type { UploadFiles } from '../upload-files.ts';
-import type { UploadStates } from '../upload-states.ts';
-import type { Writers } from '../writers.ts';
 import { extractTar } from './extract-tar.ts';
 import type { Extracted } from './extraction.ts';
+import { refusal } from './tar-entry.ts';
 import { type Encoding, TarIntake } from './tar-intake.ts';
 
-interface Parts {
-  readonly states: UploadStates;
-  readonly writers: Writers;
-  readonly files: UploadFiles;
-  readonly incoming: IncomingTrees;
-  readonly snapshots: SnapshotStore;
-  readonly room: Room;
-  readonly limits: UploadLimits;
-}
+type Parts = Pick<UploadParts, 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'room' | 'limits'>;
 
 /** Takes the files of uploads as tar streams. */
 export class TarReceiver {
@@ -91,8 +78,5 @@ function translate(error: unknown): unknown {
   }
   // zlib's names: `Z_DATA_ERROR` and the like of gzip, `ZSTD_error_…` of zstd.
   if (!/^Z(STD)?_/.test(code)) return error;
-  return new FlashpodsError('invalid_request', 'the body: not valid gzip or zstd', {
-    cause: error,
-    details: { field: '' },
-  });
+  return refusal('the body: not valid gzip or zstd', error);
 }

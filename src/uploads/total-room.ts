@@ -1,17 +1,9 @@
-import type { IncomingTrees } from './incoming-trees.ts';
-import type { UploadStore } from './upload-store.ts';
-import type { Writers } from './writers.ts';
+import type { UploadParts } from './parts.ts';
 
-interface Parts {
-  readonly store: UploadStore;
-  readonly incoming: IncomingTrees;
-  readonly writers: Writers;
-  /** All uploads together, bytes. */
-  readonly totalBytes: number;
-}
+type Parts = Pick<UploadParts, 'store' | 'incoming' | 'writers' | 'limits'>;
 
 /** The room that all uploads together still have: limit − snapshots − trees that came in − streams under way. */
-export class Room {
+export class TotalRoom {
   readonly #p: Parts;
   /** Bytes of the trees that are not snapshots yet, by upload. */
   #sizes: Promise<Map<string, number>> | null = null;
@@ -43,7 +35,7 @@ export class Room {
     return () => {
       let used = storedBytes + this.#p.writers.streamedBytes;
       for (const size of sizes.values()) used += size;
-      return this.#p.totalBytes - used;
+      return this.#p.limits.totalBytes - used;
     };
   }
 
