@@ -52,7 +52,7 @@ export class Ending {
   /** Writes the reason down, if it is the first. @returns the one in force */
   async decide(
     reason: EndingReason,
-    patch: Pick<JobPatch, 'endedAt' | 'error' | 'errorMessage'> = {},
+    patch: Pick<JobPatch, 'endedAt' | 'error' | 'errorCode' | 'errorMessage'> = {},
   ): Promise<EndingReason> {
     if (this.#reason !== null) return this.#reason;
     const { lifecycle, queries, job, actor, ask } = this.#o;

@@ -6,6 +6,7 @@
 import type { ContainerState } from '../src/containers/runtime.ts';
 import type { Sandbox } from '../src/containers/sandbox.ts';
 import type { Job } from '../src/jobs/job.ts';
+import { type Failure, failurePatch } from '../src/jobs/lifecycle.ts';
 import { type EndingReason, isHosted } from '../src/jobs/states.ts';
 import type { Logger } from '../src/observability/logger.ts';
 import type { Attendants, Started } from './attendants/attendant.ts';
@@ -17,7 +18,7 @@ import { readUptimeMs } from './host-facts.ts';
 import { persist, settleAll } from './persist.ts';
 import { decide } from './recovery.ts';
 import type { SupervisionResources } from './resources.ts';
-import { collect, type Failure, NOTHING_COLLECTED } from './stages/collect.ts';
+import { collect, NOTHING_COLLECTED } from './stages/collect.ts';
 import { writeEnd } from './stages/finish.ts';
 import { bind, Fenced, type Launching, provision, pullLines, start, startFailure } from './stages/launch.ts';
 
@@ -254,18 +255,15 @@ export class JobRun {
 
   /** Ends a job that has no exit code to show: not started, or lost. */
   async #fail(reason: EndingReason, found: Failure | null): Promise<RunResult> {
-    const { error, errorMessage } = this.#job;
+    const { errorCode, errorMessage } = this.#job;
     // What a process wrote down that died of it, or after it, was first.
-    const failure = error === null ? found : { code: error, message: errorMessage ?? '' };
+    const failure = errorCode === null ? found : { code: errorCode, message: errorMessage ?? '' };
     // With what failed, so that a process that goes on from here can still tell it.
-    await this.#ending.decide(
-      reason,
-      failure === null ? {} : { error: failure.code, errorMessage: failure.message },
-    );
+    await this.#ending.decide(reason, failure === null ? {} : failurePatch(failure));
     if (this.#sandbox === null) await this.#find();
     await this.#log.open(this.#sandbox);
     this.#log.follow();
-    if (failure !== null && error === null) this.#log.system(failure.message);
+    if (failure !== null && errorCode === null) this.#log.system(failure.message);
     await this.#ask('killing what is left', async () => this.#sandbox?.kill());
     // What a lost job had left already is still on its disk.
     return this.#finish(null, failure, reason === 'lost');

@@ -1,11 +1,15 @@
 /** How a job's end is told: state, error and message, from why it ended and what its container left. */
 import { constants } from 'node:os';
 import type { Verdict } from '../src/containers/runtime.ts';
+import type { ErrorCode } from '../src/errors.ts';
+import { endStateOf } from '../src/jobs/end-states.ts';
+import type { Failure } from '../src/jobs/lifecycle.ts';
 import type { EndingReason } from '../src/jobs/states.ts';
 
 export interface Outcome {
   readonly to: 'completed' | 'failed' | 'timed_out' | 'cancelled';
   readonly error: string | null;
+  readonly errorCode: ErrorCode | null;
   readonly errorMessage: string | null;
   readonly warnings: readonly string[];
 }
@@ -27,24 +31,22 @@ export function outcomeOf(
   reason: EndingReason,
   exitCode: number | null,
   verdict: Pick<Verdict, 'oomKilled' | 'diskFull' | 'pidsExhausted'>,
-  failure: { code: string; message: string } | null = null,
+  failure: Failure | null = null,
 ): Outcome {
-  const failed = (error: string, errorMessage: string | null): Outcome => ({
-    to: 'failed',
+  const also = failure ? [failure.message] : [];
+  const failed = (errorCode: ErrorCode, errorMessage: string | null, error: string = errorCode): Outcome => ({
+    to: endStateOf(errorCode),
     error,
+    errorCode,
     errorMessage,
     warnings: [],
   });
+  const unfailed = { error: null, errorCode: null, errorMessage: null } as const;
   switch (reason) {
     case 'cancel':
-      return { to: 'cancelled', error: null, errorMessage: null, warnings: failure ? [failure.message] : [] };
+      return { to: 'cancelled', ...unfailed, warnings: also };
     case 'timeout':
-      return {
-        to: 'timed_out',
-        error: 'Job exceeded timeout limit',
-        errorMessage: null,
-        warnings: failure ? [failure.message] : [],
-      };
+      return { ...failed('job_timed_out', null, 'Job exceeded timeout limit'), warnings: also };
     case 'lost':
     case 'start_failed':
       return failed(failure?.code ?? 'container_start_failed', failure?.message ?? null);
@@ -58,7 +60,7 @@ export function outcomeOf(
               'A process of the job was killed for using too much memory, though the command itself ended with 0.',
             ]
           : [];
-        return { to: 'completed', error: null, errorMessage: null, warnings };
+        return { to: 'completed', ...unfailed, warnings };
       }
       const sentence = exitCode === null ? 'The exit code is not known' : describeExit(exitCode);
       if (verdict.oomKilled)
@@ -67,7 +69,7 @@ export function outcomeOf(
         return failed('disk_limit', `The job filled the disk space that it may use. ${sentence}.`);
       if (verdict.pidsExhausted)
         return failed('pids_limit', `The job reached its limit of processes. ${sentence}.`);
-      return failed(sentence, null);
+      return failed('command_failed', null, sentence);
     }
   }
 }

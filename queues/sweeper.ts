@@ -3,7 +3,7 @@
  * waited too long. Costs as much as there are reservations that nobody has claimed, not waiting jobs.
  */
 import type { Job } from '../src/jobs/job.ts';
-import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
+import { failurePatch, type JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
 import { isHosted, isTerminal } from '../src/jobs/states.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -113,9 +113,9 @@ export class Sweeper {
 
   async #endLost(row: Job): Promise<void> {
     const { lifecycle } = this.#o;
-    const failure = { error: 'host_lost', errorMessage: `The host ${row.host} did not come back.` };
+    const failure = { code: 'host_lost', message: `The host ${row.host} did not come back.` } as const;
     // Whoever finishes this after a crash must know what was lost.
-    await lifecycle.endingDecided(row.id, 'lost', ACTOR, { epoch: row.epoch, patch: failure });
+    await lifecycle.endingDecided(row.id, 'lost', ACTOR, { epoch: row.epoch, patch: failurePatch(failure) });
     if (await lifecycle.cancelledUnrun(row, ACTOR)) return;
     await lifecycle.lost(row, failure, ACTOR);
   }

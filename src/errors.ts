@@ -10,7 +10,7 @@ export type Face = 'api' | 'cli' | 'mcp';
 type Elsewhere = Partial<Record<Exclude<Face, 'api'>, string>>;
 
 interface CatalogueEntry {
-  /** HTTP status; 0 for codes that only ever stand in a job's `error`. */
+  /** HTTP status; 0 for codes that only ever stand in a job's `error_code`. */
   readonly status: number;
   readonly retryable: boolean;
   /** What it means, one sentence. */
@@ -32,7 +32,10 @@ const refusal = entry(false);
 /** The same request may succeed later. */
 const passing = entry(true);
 /** Why a job ended; never answers a request. */
-const ending = (meaning: string, advice: string): CatalogueEntry => refusal(0, meaning, advice);
+const ending = (meaning: string, advice: string): CatalogueEntry & { readonly status: 0 } => ({
+  ...refusal(0, meaning, advice),
+  status: 0,
+});
 
 export const ERRORS = {
   missing_authorization: refusal(
@@ -275,6 +278,14 @@ export const ERRORS = {
     { mcp: 'The artifacts are being collected: call again in a few seconds.' },
   ),
 
+  command_failed: ending(
+    'The command of the job ended with an exit code other than 0, or with one that is not known.',
+    'The log says why.',
+  ),
+  job_timed_out: ending(
+    'The job ran longer than its `timeout_minutes`.',
+    'Allow it more time; the log shows how far it came.',
+  ),
   oom_killed: ending(
     'The job used more memory than it asked for and was killed by the kernel.',
     'Run it again with a higher `memory_gb`.',
@@ -315,6 +326,10 @@ export const ERRORS = {
 } satisfies Record<string, CatalogueEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;
+/** Codes that say why a job ended. */
+export type EndingCode = {
+  [Code in ErrorCode]: (typeof ERRORS)[Code]['status'] extends 0 ? Code : never;
+}[ErrorCode];
 
 export const isErrorCode = (value: unknown): value is ErrorCode =>
   typeof value === 'string' && Object.hasOwn(ERRORS, value);

@@ -2,14 +2,9 @@
 import { FlashpodsError } from '../../src/errors.ts';
 import type { Sandbox } from '../../src/containers/sandbox.ts';
 import type { ArtifactRecord, Job } from '../../src/jobs/job.ts';
+import type { Failure } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { SupervisionResources } from '../resources.ts';
-
-/** What a stage of ours could not do: a catalogue code and a sentence. */
-export interface Failure {
-  readonly code: string;
-  readonly message: string;
-}
 
 export interface Collected {
   readonly artifacts: readonly ArtifactRecord[];
@@ -48,7 +43,7 @@ export async function collect(
   } catch (error) {
     signal.throwIfAborted();
     logger.error({ err: error }, 'the artifacts could not be collected');
-    const failure =
+    const failure: Failure =
       error instanceof FlashpodsError
         ? { code: error.code, message: error.message }
         : { code: 'artifact_copy_failed', message: 'The artifacts could not be collected.' };

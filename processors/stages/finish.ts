@@ -1,11 +1,12 @@
 /** The last stage: how the job ended, as its row, its events and its artifacts tell it. */
 import type { Verdict } from '../../src/containers/runtime.ts';
 import type { Job } from '../../src/jobs/job.ts';
+import type { Failure } from '../../src/jobs/lifecycle.ts';
 import { type EndingReason, isHosted } from '../../src/jobs/states.ts';
 import type { DispatchRecord } from '../dispatch-records.ts';
 import { outcomeOf } from '../outcome.ts';
 import type { SupervisionResources } from '../resources.ts';
-import type { Collected, Failure } from './collect.ts';
+import type { Collected } from './collect.ts';
 
 const NO_VERDICT: Verdict = {
   usage: { peakMemoryBytes: null, cpuSeconds: null, bytesWritten: null, maxProcesses: null },
@@ -37,12 +38,7 @@ export async function writeEnd(
   if (!row || row.epoch !== job.epoch || !isHosted(row.status)) return;
   const exitCode = end?.exitCode ?? null;
   const failed = failure ?? (end === null ? null : collected.failure);
-  const { to, error, errorMessage, warnings } = outcomeOf(
-    reason,
-    exitCode,
-    end?.verdict ?? NO_VERDICT,
-    failed,
-  );
+  const { to, ...told } = outcomeOf(reason, exitCode, end?.verdict ?? NO_VERDICT, failed);
   const incomplete = end?.logIncomplete
     ? ['The disk of the host was full: the end of the log is missing.']
     : [];
@@ -52,9 +48,8 @@ export async function writeEnd(
     logTruncated,
     artifactWarnings: collected.warnings,
     endedAt: end?.endedAt ?? Date.now(),
-    error,
-    errorMessage,
-    warnings: [...warnings, ...incomplete],
+    ...told,
+    warnings: [...told.warnings, ...incomplete],
   };
   await lifecycle.ended(row, { to, facts, artifacts: collected.artifacts }, `host:${host}`);
 }

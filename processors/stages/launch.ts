@@ -7,9 +7,9 @@ import type { LaunchSpec, Sandbox } from '../../src/containers/sandbox.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { amountOf, memoryBytesOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
+import type { Failure } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { untilAnswered } from '../persist.ts';
-import type { Failure } from './collect.ts';
 import { jobEnvironment, jobFiles, type SupervisionResources } from '../resources.ts';
 
 export interface Launching {

@@ -22,6 +22,8 @@ export interface JobAnswer
   readonly exit_code?: number | null;
   /** A code of the catalogue, or a sentence. */
   readonly error?: string | null;
+  /** Always a code of the catalogue. */
+  readonly error_code?: string | null;
   readonly error_message?: string | null;
   readonly usage?: UsageAnswer | null;
   readonly created_at: string;

@@ -18,6 +18,7 @@ const FACTS: { readonly [Fact in keyof JobFacts]: Form } = {
   endingReason: 'plain',
   cancelRequestedAt: 'plain',
   error: 'plain',
+  errorCode: 'plain',
   errorMessage: 'plain',
   host: 'plain',
   epoch: 'plain',
@@ -91,6 +92,6 @@ function encode(value: unknown, form: Form): unknown {
 function decode(value: unknown, form: Form): unknown {
   if (value === null || form === 'plain') return value;
   if (form === 'flag') return value !== 0;
-  const read: unknown = JSON.parse(String(value));
+  const read: unknown = JSON.parse(value as string);
   return form === 'names' ? camelKeys(read) : read;
 }

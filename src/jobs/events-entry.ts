@@ -38,6 +38,7 @@ export function jobAt(row: Job, event: JobEvent): Job {
     endingReason: reason,
     cancelRequestedAt: reason === 'cancel' ? row.cancelRequestedAt : null,
     error: null,
+    errorCode: null,
     errorMessage: null,
     host: sameDispatch ? row.host : null,
     startingAt: sameDispatch ? row.startingAt : null,

@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../errors.ts';
 import type { Usage } from '../containers/runtime.ts';
 import type { JobSpec } from './description/types.ts';
 import type { EndingReason, JobState } from './states.ts';
@@ -19,8 +20,10 @@ export interface JobFacts {
   readonly status: JobState;
   readonly endingReason: EndingReason | null;
   readonly cancelRequestedAt: number | null;
-  /** A catalogue code, or a sentence where the spec gives one. */
+  /** {@link errorCode}, or a sentence: how the command ended, or that the job ran too long. */
   readonly error: string | null;
+  /** Always of the catalogue; null: the job has not ended, completed, or was cancelled. */
+  readonly errorCode: ErrorCode | null;
   readonly errorMessage: string | null;
   readonly host: string | null;
   /** Number of the dispatch; every dispatch has its own, and only the newest may act. 0: never dispatched. */

@@ -3,6 +3,7 @@
  * the one event that it writes into the journal (see `events.ts`). Row and event are one transaction. A step that does
  * not apply any more changes nothing and says so: of rivals, exactly one makes it.
  */
+import type { ErrorCode } from '../errors.ts';
 import type { EventPayloads, EventType } from './events.ts';
 import type { ArtifactRecord, Job } from './job.ts';
 import { type EndingReason, HOSTED_STATES, type JobState, WAITING_STATES } from './states.ts';
@@ -21,6 +22,7 @@ export interface JobResult {
     Pick<
       JobPatch,
       | 'error'
+      | 'errorCode'
       | 'errorMessage'
       | 'exitCode'
       | 'usage'
@@ -32,6 +34,19 @@ export interface JobResult {
   >;
   readonly artifacts: readonly ArtifactRecord[];
 }
+
+/** What could not be done for a job, for its caller. */
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** How a failure stands in a job's row. */
+export const failurePatch = ({ code, message }: Failure) => ({
+  error: code,
+  errorCode: code,
+  errorMessage: message,
+});
 
 export interface StartFailure {
   readonly reason: EventPayloads['failed_to_start']['reason'];
@@ -129,7 +144,10 @@ export class JobLifecycle {
     id: string,
     reason: EndingReason,
     actor: string,
-    options: { epoch?: number; patch?: Pick<JobPatch, 'endedAt' | 'error' | 'errorMessage'> } = {},
+    options: {
+      epoch?: number;
+      patch?: Pick<JobPatch, 'endedAt' | 'error' | 'errorCode' | 'errorMessage'>;
+    } = {},
   ): Promise<boolean> {
     const first = await this.#store.decideEnding(id, reason, actor, options);
     if (first) this.#observe('ending_decided', id, null);
@@ -194,7 +212,7 @@ export class JobLifecycle {
       to: 'failed',
       ...(epoch === null ? {} : { epoch }),
       endingReason: null,
-      patch: { error: reason, errorMessage, completedAt: Date.now(), waitingReason: null },
+      patch: { error: reason, errorCode: reason, errorMessage, completedAt: Date.now(), waitingReason: null },
       actor,
       event: {
         type: 'failed_to_start',
@@ -204,18 +222,14 @@ export class JobLifecycle {
   }
 
   /** A job that its host takes along. */
-  lost(
-    dispatch: Dispatch,
-    failure: { error: string; errorMessage: string },
-    actor: string,
-  ): Promise<Job | null> {
+  lost(dispatch: Dispatch, failure: Failure, actor: string): Promise<Job | null> {
     return this.#step(dispatch.id, {
       from: HOSTED_STATES,
       to: 'failed',
       epoch: dispatch.epoch,
-      patch: { ...failure, completedAt: Date.now() },
+      patch: { ...failurePatch(failure), completedAt: Date.now() },
       actor,
-      event: { type: 'lost', payload: { error: failure.error } },
+      event: { type: 'lost', payload: { error: failure.code } },
     });
   }
 

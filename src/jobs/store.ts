@@ -19,6 +19,7 @@ export type JobPatch = Partial<
   Pick<
     Job,
     | 'error'
+    | 'errorCode'
     | 'errorMessage'
     | 'host'
     | 'epoch'

@@ -9,11 +9,12 @@ import { JOB_STATES } from '../../src/jobs/states.ts';
 import { newJob } from '../support/jobs.ts';
 import { scratch } from '../support/scratch.ts';
 
-const FAILURE = { error: 'host_lost', errorMessage: 'The host h did not come back.' };
+const FAILURE = { code: 'host_lost', message: 'The host h did not come back.' } as const;
 const ENDING = {
   to: 'completed',
   facts: {
     error: null,
+    errorCode: null,
     errorMessage: null,
     exitCode: 0,
     usage: null,

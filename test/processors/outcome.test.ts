@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { describeExit, outcomeOf } from '../../processors/outcome.ts';
+import { isErrorCode } from '../../src/errors.ts';
+import { endStateOf } from '../../src/jobs/end-states.ts';
 import { ENDING_REASONS } from '../../src/jobs/states.ts';
 
 const clean = { oomKilled: false, diskFull: false, pidsExhausted: false };
@@ -42,6 +44,25 @@ describe('the outcome of a job', () => {
   it('is failed when the artifacts of a successful command could not be collected', () => {
     const outcome = outcomeOf('exit', 0, clean, { code: 'artifact_copy_disk_full', message: 'full' });
     assert.deepEqual([outcome.to, outcome.error], ['failed', 'artifact_copy_disk_full']);
+  });
+
+  it('has a code of the catalogue whenever it is no success and no cancellation, also beside a sentence', () => {
+    const verdicts = [clean, { ...clean, oomKilled: true }, { ...clean, diskFull: true }];
+    const failure = { code: 'container_error', message: 'Podman did not answer.' } as const;
+    for (const reason of ENDING_REASONS)
+      for (const exitCode of [null, 0, 1, 137])
+        for (const verdict of verdicts)
+          for (const found of [null, failure]) {
+            const { to, errorCode } = outcomeOf(reason, exitCode, verdict, found);
+            assert.equal(
+              isErrorCode(errorCode),
+              to === 'failed' || to === 'timed_out',
+              `${reason} ${exitCode}`,
+            );
+            if (errorCode !== null) assert.equal(to, endStateOf(errorCode));
+          }
+    assert.equal(outcomeOf('exit', 3, clean).errorCode, 'command_failed');
+    assert.equal(outcomeOf('timeout', 143, clean).errorCode, 'job_timed_out');
   });
 
   it('of a timeout carries the sentence that the contract fixes', () => {

@@ -36,6 +36,7 @@ function present(job: Job, wait: Wait | null, now: number, alone: boolean): z.in
     ending_reason: job.endingReason,
     exit_code: job.exitCode,
     error: job.error,
+    error_code: job.errorCode,
     error_message: job.errorMessage,
     usage: job.usage && snakeKeys(job.usage),
     created_at: isoTime(job.createdAt),
