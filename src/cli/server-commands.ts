@@ -2,6 +2,7 @@
 import { Argument, type Command } from 'commander';
 import { addConnectionOptions, clientCommand, type Settling, withExamples } from './command-builder.ts';
 import type { DrainOptions } from './commands/drain.ts';
+import type { BuildOptions } from './commands/image.ts';
 import type { CreateTokenOptions } from './commands/token.ts';
 import type { TopOptions } from './commands/top.ts';
 import { listed, moment, named, seconds } from './option-values.ts';
@@ -30,6 +31,7 @@ export function addServerCommands(program: Command, settling: Settling): void {
       ),
     );
 
+  addImageCommands(program, settling);
   addHostCommands(program, settling);
   addTokenCommands(program, settling);
   addTenantCommands(program, settling);
@@ -43,6 +45,22 @@ export function addServerCommands(program: Command, settling: Settling): void {
     .action(
       settling(async ([shell = ''], _options, context) =>
         (await import('./commands/completion.ts')).completion(shell as Shell, context),
+      ),
+    );
+}
+
+function addImageCommands(program: Command, settling: Settling): void {
+  const image = clientCommand(program, 'image', 'make and list the images that jobs run in', [
+    'flashpods image build base node',
+    'flashpods image build python --force       # with the newest packages',
+  ]);
+  addConnectionOptions(image.command('build').description('make images of ours on this machine'))
+    .argument('<names...>', 'base, node, python, rust, go, java')
+    .option('--force', 'make it anew, also where it is there')
+    .option('--from <image>', 'put it on this image of Debian instead of the base image')
+    .action(
+      settling<BuildOptions>(async (names, options, context) =>
+        (await import('./commands/image.ts')).buildImages(names, options, context),
       ),
     );
 }

@@ -2,15 +2,9 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { FlashpodsError } from '../errors.ts';
+import { referenceOf } from '../images/description.ts';
 import { sentenceOf, wrongFields } from '../wrong-fields.ts';
-import {
-  belongsTo,
-  FIELD_NAMES,
-  type FieldName,
-  fieldOf,
-  type JobType,
-  JOB_TYPES,
-} from './description/fields.ts';
+import { belongsTo, FIELD_NAMES, type FieldName, fieldOf, JOB_TYPES } from './description/fields.ts';
 import type { JobLimits, TypeLimits } from './description/limits.ts';
 import { camel } from './description/names.ts';
 import { schemas } from './description/schemas.ts';
@@ -97,7 +91,8 @@ export function toJobSpec(request: JobRequest, limits: JobLimits): JobSpec {
 
 function valueInForce(name: FieldName, given: unknown, limits: TypeLimits): unknown {
   const field = fieldOf(name);
-  if (field.setting) return given ?? limits[field.setting];
+  // The only such setting is the image.
+  if (field.setting) return referenceOf((given as string | undefined) ?? limits[field.setting]);
   if (!field.range) return given ?? field.default;
   const range = limits[camel(name) as Exclude<keyof TypeLimits, 'image'>];
   return Math.min(typeof given === 'number' ? given : range.default, range.max);

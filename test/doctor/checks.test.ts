@@ -7,7 +7,6 @@ import { after, afterEach, before, describe, it } from 'mocha';
 import { Redis } from 'ioredis';
 import { loadClientEnvironment } from '../../src/client/environment.ts';
 import { type Config, type Flags, explainConfig } from '../../src/config.ts';
-import { baseImageInputs } from '../../src/containers/base-image.ts';
 import { Database } from '../../src/database/database.ts';
 import { type Check, ok, type Result, runChecks } from '../../src/doctor/check.ts';
 import { installationChecks } from '../../src/doctor/checks/installation.ts';
@@ -285,15 +284,6 @@ describe('doctor’s checks', () => {
       } finally {
         silent.close();
       }
-    });
-
-    it('know what the base image is made of as its script does', async () => {
-      const script = readFileSync(new URL('../../images/base/build', import.meta.url), 'utf8');
-      assert.match(
-        script,
-        /\{ cat "\$here\/build" "\$here\/packages" && echo "\$architecture"; \} \| sha256sum/,
-      );
-      assert.match((await baseImageInputs('amd64')) ?? '', /^[0-9a-f]{64}$/);
     });
   });
 });

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { userInfo } from 'node:os';
-import { BASE_IMAGE, INPUTS_LABEL, baseImageInputs } from '../../containers/base-image.ts';
+import { BASE_IMAGE } from '../../containers/base-image.ts';
 import {
   cgroupVersion,
   hardLimits,
@@ -15,6 +15,7 @@ import { isRecord, PodmanApiError } from '../../containers/podman/service/http.t
 import { ID_RANGE_SIZE } from '../../containers/podman/container/job-user.ts';
 import { writeServiceConfig } from '../../containers/podman/service/service-config.ts';
 import { messageOf } from '../../errors.ts';
+import { inputsOf, LABELS } from '../../images/description.ts';
 import { type Check, failure, type Finding, ok, oneLine, skipped, warning } from '../check.ts';
 import type { Podman } from '../podman-probe.ts';
 import { missingPrograms, printed } from '../program.ts';
@@ -231,33 +232,38 @@ async function workerImage(resources: DoctorResources, { client, runtime }: Podm
     return image.startsWith('localhost/')
       ? failure(
           `${image} is not on this host, and no registry has it: jobs that name no image will fail`,
-          image === BASE_IMAGE ? 'images/base/build makes it.' : 'Build it, or set FLASHPODS_WORKER_IMAGE.',
+          image === BASE_IMAGE
+            ? '`flashpods image build base` makes it.'
+            : 'Build it, or set FLASHPODS_WORKER_IMAGE.',
         )
       : warning(
           `${image} is not on this host; the first job that names no image waits for it`,
           `podman pull ${image}`,
         );
   if (image !== BASE_IMAGE) return ok(image);
+  const labels = await labelsOf(client, image);
+  if (labels[LABELS.name] === 'small')
+    return ok(
+      `${image}, for now the small one: \`flashpods image build base\` makes the one for real builds`,
+    );
   const architecture =
     (await printed('dpkg', '--print-architecture')) ?? (await printed('uname', '-m')) ?? '';
-  const wanted = await baseImageInputs(architecture);
-  const has = await labelOf(client, image);
-  return wanted === null || has === wanted
+  const wanted = inputsOf('base', architecture);
+  return wanted === null || labels[LABELS.inputs] === wanted
     ? ok(image)
     : warning(
         `${image} was made of other packages than this version names`,
-        'images/base/build makes it anew.',
+        '`flashpods image build base` makes it anew.',
       );
 }
 
-async function labelOf(client: Podman['client'], image: string): Promise<string | null> {
+async function labelsOf(client: Podman['client'], image: string): Promise<Readonly<Record<string, unknown>>> {
   try {
     const { body } = await client.call('GET', join('/images', encodeURIComponent(image), 'json'));
     const labels = isRecord(body) ? body['Labels'] : undefined;
-    const label = isRecord(labels) ? labels[INPUTS_LABEL] : undefined;
-    return typeof label === 'string' ? label : null;
+    return isRecord(labels) ? labels : {};
   } catch (error) {
-    if (error instanceof PodmanApiError && error.status === 404) return null;
+    if (error instanceof PodmanApiError && error.status === 404) return {};
     throw error;
   }
 }
