@@ -6,7 +6,7 @@ import { mergeMounts, STANDING_MOUNTS } from '../../src/containers/mounts.ts';
 import { CgroupsV1 } from '../../src/containers/podman/cgroups/cgroup-v1.ts';
 import { createBody } from '../../src/containers/podman/container/create-spec.ts';
 import { LABELS } from '../../src/containers/podman/container/labels.ts';
-import { bindOf, directoriesOf } from '../../src/containers/podman/sandbox/mounts.ts';
+import { bindOf, directoriesOf, prepareMount } from '../../src/containers/podman/sandbox/mounts.ts';
 import { sandboxPaths } from '../../src/containers/podman/sandbox/paths.ts';
 import { PodmanClient } from '../../src/containers/podman/service/http.ts';
 import { containerName } from '../../src/ids.ts';
@@ -27,7 +27,8 @@ describe('a sandbox of the version before', () => {
     const name = containerName(jobId, epoch);
     const paths = sandboxPaths(join(directory, 'data', 'sandboxes', name));
     const mounts = mergeMounts(STANDING_MOUNTS, spec.mounts);
-    mkdirSync(join(paths.directory, 'work'), { recursive: true, mode: 0o700 });
+    mkdirSync(paths.directory, { recursive: true, mode: 0o700 });
+    for (const mount of mounts) prepareMount(paths, mount, runtime.facts);
     for (const { name: each } of directoriesOf(mounts))
       mkdirSync(join(paths.disk, each), { recursive: true });
     const v1 = runtime.facts.cgroupVersion === 1 && runtime.facts.limits;
