@@ -9,7 +9,7 @@
  * whole host, the others 1, 2 or 4 of its 8 cpus. Run times are exponential with a mean of three minutes. The timeout
  * that a caller gives is 1 to 5 times the true run time, and all that a policy knows of it.
  */
-import type { OpenHost } from '../queues/room.ts';
+import type { OpenHost } from '../queues/host-room.ts';
 import { type Amount, fits, subtract } from '../src/jobs/amount.ts';
 import { seeded } from '../test/support/random.ts';
 import { fairPolicy, type Policy, simulate, type SimulatedJob } from '../test/support/simulated-farm.ts';

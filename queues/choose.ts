@@ -22,7 +22,7 @@
  * what other jobs' ends can't bring. A host that could not get an image is none for its jobs where another one has it.
  */
 import { add, type Amount, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
-import { has, type OpenHost, type Room, type RunningJob, tightest, toRoom, whenItFits } from './room.ts';
+import { has, type OpenHost, type Room, type RunningJob, tightest, toRoom, whenItFits } from './host-room.ts';
 import { type Held, type Share, type Terms, Turns } from './turns.ts';
 
 export type { Held, Terms };

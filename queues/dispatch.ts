@@ -23,6 +23,7 @@ import { isRefusal } from './semaphore/refusal.ts';
 import type { HoldLimits } from './semaphore/semaphore.ts';
 import type { Candidate } from './waiting/waiting-index.ts';
 
+/** What all parts of the dispatcher stand on. */
 export interface DispatchOptions {
   readonly resources: QueueResources;
   readonly lifecycle: JobLifecycle;
@@ -40,14 +41,10 @@ const ACTOR = 'dispatcher';
 const GONE: ReadonlySet<string> = new Set(['completed', 'failed', 'unknown']);
 
 export class DispatchSteps {
-  readonly #resources: QueueResources;
-  readonly #lifecycle: JobLifecycle;
-  readonly #queries: JobQueries;
+  readonly #o: DispatchOptions;
 
-  constructor({ resources, lifecycle, queries }: DispatchOptions) {
-    this.#resources = resources;
-    this.#lifecycle = lifecycle;
-    this.#queries = queries;
+  constructor(options: DispatchOptions) {
+    this.#o = options;
   }
 
   /**
@@ -59,7 +56,7 @@ export class DispatchSteps {
     { host, endsBy }: Start,
     limits: HoldLimits,
   ): Promise<TakenDispatch | null> {
-    const { semaphore, announcements } = this.#resources;
+    const { semaphore, announcements } = this.#o.resources;
     const { jobId, owner, cpusMilli, memoryMib } = candidate;
     const dispatch: TakenDispatch = { jobId, epoch: candidate.epoch + 1, host };
     const ticket = randomUUID();
@@ -88,14 +85,18 @@ export class DispatchSteps {
    */
   async finish(dispatch: TakenDispatch, again = false): Promise<void> {
     // guard: withdrawn-before-handed-over
-    await this.#resources.queue.withdraw(dispatch.jobId);
+    await this.#o.resources.queue.withdraw(dispatch.jobId);
     await this.#handOver(dispatch, again);
   }
 
   /** Undoes the first step. @returns false when there was nothing to take back, or the host has claimed it */
   async takeBack(reservation: Omit<TakenDispatch, 'host'> & { readonly ticket: string }): Promise<boolean> {
     try {
-      return await this.#resources.semaphore.revoke(reservation.jobId, reservation.epoch, reservation.ticket);
+      return await this.#o.resources.semaphore.revoke(
+        reservation.jobId,
+        reservation.epoch,
+        reservation.ticket,
+      );
     } catch (error) {
       if (isRefusal(error, 'already_claimed')) return false;
       throw error;
@@ -103,16 +104,16 @@ export class DispatchSteps {
   }
 
   async #take({ jobId, epoch }: Candidate, host: string): Promise<boolean> {
-    const take = () => this.#lifecycle.taken({ id: jobId, epoch }, host, ACTOR);
+    const take = () => this.#o.lifecycle.taken({ id: jobId, epoch }, host, ACTOR);
     if (await take()) return true;
     // The queue holds it, so `queued` is true: the API was only slower to say so.
-    const queued = await this.#lifecycle.queued(jobId, ACTOR);
+    const queued = await this.#o.lifecycle.queued(jobId, ACTOR);
     return queued !== null && (await take()) !== null;
   }
 
   async #handOver({ jobId, epoch, host }: TakenDispatch, again: boolean): Promise<void> {
     const id = dispatchId(jobId, epoch);
-    const queue = this.#resources.queues.run(host);
+    const queue = this.#o.resources.queues.run(host);
     if (again) {
       if (!GONE.has(await queue.getJobState(id))) return;
       await queue.remove(id);
@@ -122,8 +123,8 @@ export class DispatchSteps {
 
   /** The queue's entry is out of date: the job waits no more, or was dispatched and came back since. */
   async #correct(candidate: Candidate): Promise<void> {
-    const row = await this.#queries.get(candidate.jobId);
-    if (!row || !isWaiting(row.status)) await this.#resources.queue.withdraw(candidate.jobId);
-    else if (row.epoch !== candidate.epoch) await this.#resources.queue.enqueue(row);
+    const row = await this.#o.queries.get(candidate.jobId);
+    if (!row || !isWaiting(row.status)) await this.#o.resources.queue.withdraw(candidate.jobId);
+    else if (row.epoch !== candidate.epoch) await this.#o.resources.queue.enqueue(row);
   }
 }

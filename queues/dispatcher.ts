@@ -1,12 +1,7 @@
 /** Brings waiting jobs to hosts. Runs in every worker process; one of them leads at a time. */
-import type { EventJournal } from '../src/jobs/journal.ts';
-import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
-import type { JobQueries } from '../src/jobs/queries.ts';
-import type { HostRegistry } from '../src/jobs/ports.ts';
 import type { Entitlements, TenantRegistry } from '../src/tenants/tenants.ts';
 import { renewAppendOnlyLog } from './append-only-log.ts';
 import { once } from '../src/lifecycle/once.ts';
-import type { Logger } from '../src/observability/logger.ts';
 import { Bell, pause } from '../src/timing/bell.ts';
 import { choose, type Choice, STUCK } from './choose.ts';
 import { DispatchSteps } from './dispatch.ts';
@@ -15,26 +10,15 @@ import { Pulls, type PullsOptions } from './images/pulls.ts';
 import { stateOf } from './semaphore/farm-view.ts';
 import { Leadership } from './leadership/leadership.ts';
 import { openHosts } from './open-hosts.ts';
-import { Reconciler } from './reconciler.ts';
-import type { QueueResources } from './resources.ts';
-import { Sweeper } from './sweeper.ts';
+import { Reconciler, type ReconcilerOptions } from './reconciler.ts';
+import { Sweeper, type SweeperOptions } from './sweeper.ts';
 import { WaitingNotes } from './waiting/waiting-notes.ts';
 import type { Candidate } from './waiting/waiting-index.ts';
 
-export interface DispatcherOptions {
-  readonly resources: QueueResources;
-  readonly lifecycle: JobLifecycle;
-  readonly queries: JobQueries;
-  readonly journal: Pick<EventJournal, 'bounds'>;
-  readonly hosts: HostRegistry;
+export interface DispatcherOptions extends SweeperOptions, ReconcilerOptions {
   readonly tenants: TenantRegistry;
   /** Name of the host in whose worker process this runs. */
   readonly host: string;
-  readonly logger: Logger;
-  /** A host that was silent for so long has lost its jobs, ms. */
-  readonly hostLostMs: number;
-  /** After Redis lost its data, hosts that the database knows have so long to come back before dispatch goes on, ms. */
-  readonly leaseMs: number;
   /** Time between two reconciliations, ms. */
   readonly reconcileMs: number;
   /** A job that has waited so long is no longer delayed by later jobs of its owner, ms. Default 3,600,000. */

@@ -11,7 +11,7 @@
  */
 import { add, NOTHING, subtract } from '../src/jobs/amount.ts';
 import { choose, type Fairness, heldOn, type Held, type WaitingJob } from './choose.ts';
-import type { OpenHost } from './room.ts';
+import type { OpenHost } from './host-room.ts';
 
 export interface Plan {
   /** When it was made, ms since the Unix epoch. */

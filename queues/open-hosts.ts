@@ -1,5 +1,5 @@
 /** The hosts of a {@link FarmView} that {@link choose} may use. */
-import type { OpenHost } from './room.ts';
+import type { OpenHost } from './host-room.ts';
 import { type FarmView, stateOf } from './semaphore/farm-view.ts';
 
 type ImagesByHost = ReadonlyMap<string, ReadonlySet<string>>;

@@ -5,20 +5,16 @@
 import { randomUUID } from 'node:crypto';
 import type { Job } from '../src/jobs/job.ts';
 import type { EventJournal } from '../src/jobs/journal.ts';
-import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { HostRegistry } from '../src/jobs/ports.ts';
-import type { JobQueries } from '../src/jobs/queries.ts';
 import { isWaiting } from '../src/jobs/states.ts';
 import type { Logger } from '../src/observability/logger.ts';
-import type { QueueResources } from './resources.ts';
+import type { DispatchOptions } from './dispatch.ts';
 
-export interface ReconcilerOptions {
-  readonly resources: QueueResources;
-  readonly lifecycle: JobLifecycle;
-  readonly queries: JobQueries;
+export interface ReconcilerOptions extends DispatchOptions {
   readonly journal: Pick<EventJournal, 'bounds'>;
   readonly hosts: HostRegistry;
   readonly logger: Logger;
+  /** After Redis lost its data, hosts that the database knows have so long to come back before dispatch goes on, ms. */
   readonly leaseMs: number;
 }
 

@@ -3,20 +3,16 @@
  * waited too long. Costs as much as there are reservations that nobody has claimed, not waiting jobs.
  */
 import type { Job } from '../src/jobs/job.ts';
-import { failurePatch, type JobLifecycle } from '../src/jobs/lifecycle.ts';
-import type { JobQueries } from '../src/jobs/queries.ts';
+import { failurePatch } from '../src/jobs/lifecycle.ts';
 import { isHosted, isTerminal } from '../src/jobs/states.ts';
 import type { Logger } from '../src/observability/logger.ts';
-import { DispatchSteps } from './dispatch.ts';
-import type { QueueResources } from './resources.ts';
+import { type DispatchOptions, DispatchSteps } from './dispatch.ts';
 import { QueueTimeouts } from './queue-timeouts.ts';
 import type { FarmView, HostEntry, Reservation } from './semaphore/farm-view.ts';
 
-export interface SweeperOptions {
-  readonly resources: QueueResources;
-  readonly lifecycle: JobLifecycle;
-  readonly queries: JobQueries;
+export interface SweeperOptions extends DispatchOptions {
   readonly logger: Logger;
+  /** A host that was silent for so long has lost its jobs, ms. */
   readonly hostLostMs: number;
   /** A host that lives is heard of within this time, ms. */
   readonly leaseMs: number;

@@ -8,7 +8,7 @@ import type { JobLifecycle } from '../../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../../src/jobs/queries.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { type Choice, type Fairness, type Pull, STUCK } from '../choose.ts';
-import type { OpenHost } from '../room.ts';
+import type { OpenHost } from '../host-room.ts';
 import { type Plan, planStarts, startOfPosition } from '../estimate.ts';
 import { stateOf, type FarmView } from '../semaphore/farm-view.ts';
 import type { QueueResources } from '../resources.ts';

@@ -13,7 +13,7 @@ import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage 
 import type { JobLifecycle } from './lifecycle.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
 import { hashSpec, specOf, toJobSpec } from './request.ts';
-import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './room.ts';
+import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './waiting-limits.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting } from './states.ts';
 import { refuseBeyond } from '../tenants/tenant.ts';
 import { Bell } from '../timing/bell.ts';

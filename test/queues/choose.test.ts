@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { choose, UNLIMITED, type WaitingJob } from '../../queues/choose.ts';
-import type { OpenHost } from '../../queues/room.ts';
+import type { OpenHost } from '../../queues/host-room.ts';
 
 const NOW = 1_000_000;
 const size = (cpus: number, memory = cpus) => ({ cpusMilli: cpus * 1_000, memoryMib: memory * 1_024 });

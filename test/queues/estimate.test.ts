@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { choose, type WaitingJob } from '../../queues/choose.ts';
-import type { OpenHost } from '../../queues/room.ts';
+import type { OpenHost } from '../../queues/host-room.ts';
 import { planStarts, startOfPosition } from '../../queues/estimate.ts';
 
 const NOW = 1_000_000;

@@ -1,6 +1,6 @@
 /** A farm in simulated time: jobs come, a policy starts them, they end. Nothing real is touched. */
 import { choose, type Fairness, type Start, type WaitingJob } from '../../queues/choose.ts';
-import type { OpenHost } from '../../queues/room.ts';
+import type { OpenHost } from '../../queues/host-room.ts';
 import type { Amount } from '../../src/jobs/amount.ts';
 
 export interface SimulatedJob extends WaitingJob {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { amountOf } from '../../src/jobs/amount.ts';
-import { lowerDefaults } from '../../src/jobs/room.ts';
+import { lowerDefaults } from '../../src/jobs/waiting-limits.ts';
 import { parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
 import { LIMITS } from '../support/jobs.ts';
 
