@@ -1,7 +1,7 @@
 /** Looks at a database without changing it, or the directory that it lies in. */
 import { stat } from 'node:fs/promises';
 import knex from 'knex';
-import { systemCode } from '../errors.ts';
+import { ifMissing } from '../files/if-missing.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 
 /**
@@ -9,12 +9,9 @@ import { MIGRATIONS } from './migrations/index.ts';
  * @throws Error for what is no database of ours, or can't be read
  */
 export async function unknownMigrations(path: string): Promise<string[] | null> {
-  try {
-    if ((await stat(path)).size === 0) throw new Error('it is empty');
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return null;
-    throw error;
-  }
+  const file = await stat(path).catch(ifMissing(null, 'ENOTDIR'));
+  if (file === null) return null;
+  if (file.size === 0) throw new Error('it is empty');
   const connection = knex({
     client: 'better-sqlite3',
     connection: { filename: path, options: { readonly: true } },

@@ -1,9 +1,11 @@
 import type { Knex } from 'knex';
+import { camelKeys } from '../jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../jobs/job.ts';
 import type { JobFilter, JobQueries } from '../jobs/queries.ts';
 import { HOSTED_STATES, type JobState, RESULT_STATES, WAITING_STATES } from '../jobs/states.ts';
 import type { Database } from './database.ts';
 import { type JobRow, toJob } from './job-row.ts';
+import type { Row } from './row.ts';
 
 /**
  * {@link JobQueries} on knex. What has at most one row by a unique key is asked for without `first`: SQLite compiles a
@@ -123,15 +125,13 @@ export class KnexJobQueries implements JobQueries {
   }
 
   async artifacts(id: string): Promise<ArtifactRecord[]> {
-    const rows = (await this.#db.read((db) =>
-      db('artifacts').where({ job_id: id }).orderBy('name'),
-    )) as ArtifactRow[];
-    return rows.map((row) => ({
-      name: row.name,
-      sizeBytes: Number(row.size_bytes),
-      sha256: row.sha256,
-      createdAt: Number(row.created_at),
-    }));
+    const rows = await this.#db.read((db) =>
+      db<Row<ArtifactRecord> & { job_id: string }>('artifacts')
+        .where({ job_id: id })
+        .orderBy('name')
+        .select('name', 'size_bytes', 'sha256', 'created_at'),
+    );
+    return rows.map((row) => camelKeys(row) as ArtifactRecord);
   }
 }
 
@@ -155,11 +155,4 @@ async function inEachState(page: Page, states: readonly JobState[] | null): Prom
     rows.push(...some);
   }
   return rows;
-}
-
-interface ArtifactRow {
-  name: string;
-  size_bytes: number;
-  sha256: string;
-  created_at: number;
 }

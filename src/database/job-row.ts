@@ -3,50 +3,26 @@ import { FIELD_NAMES, belongsTo, fieldOf } from '../jobs/description/fields.ts';
 import { camel, camelKeys, type Snake, snake, snakeKeys } from '../jobs/description/names.ts';
 import type { Job, JobFacts } from '../jobs/job.ts';
 import type { JobPatch, NewJob } from '../jobs/store.ts';
+import type { Stored } from './row.ts';
 
-/** As it is; 0 or 1; JSON; JSON whose names are in snake case, too. */
+/** 0 or 1; JSON; JSON whose names are in snake case, too. Everything else is stored as it is. */
 type Form = 'plain' | 'flag' | 'json' | 'names';
 
-const FACTS: { readonly [Fact in keyof JobFacts]: Form } = {
-  id: 'plain',
-  position: 'plain',
-  orderedAt: 'plain',
-  owner: 'plain',
-  clientJobId: 'plain',
-  requestHash: 'plain',
-  status: 'plain',
-  endingReason: 'plain',
-  cancelRequestedAt: 'plain',
-  error: 'plain',
-  errorCode: 'plain',
-  errorMessage: 'plain',
-  host: 'plain',
-  epoch: 'plain',
-  imageDigest: 'plain',
-  exitCode: 'plain',
+type Formed = {
+  [Fact in keyof JobFacts]: NonNullable<JobFacts[Fact]> extends boolean | object ? Fact : never;
+}[keyof JobFacts];
+
+const FACTS: Readonly<Record<Formed, Form>> = {
   usage: 'names',
   warnings: 'json',
   artifactWarnings: 'json',
   logTruncated: 'flag',
-  waitingReason: 'plain',
-  createdAt: 'plain',
-  queuedAt: 'plain',
-  startingAt: 'plain',
-  startedAt: 'plain',
-  endedAt: 'plain',
-  completedAt: 'plain',
-  logsDeletedAt: 'plain',
-  artifactsDeletedAt: 'plain',
 };
 
-const SPEC: Readonly<Record<string, Form>> = Object.fromEntries(
-  FIELD_NAMES.map((name) => [camel(name), fieldOf(name).stored ?? 'plain']),
-);
-
-const FORMS: Readonly<Record<string, Form>> = { ...FACTS, ...SPEC };
-const COLUMNS = Object.entries(FORMS).map(([key, form]) => ({ key, form, column: snake(key) }));
-
-type Stored<Value> = Value extends boolean ? number : Value extends object ? string : Value;
+const FORMS: Readonly<Record<string, Form>> = {
+  ...FACTS,
+  ...Object.fromEntries(FIELD_NAMES.map((name) => [camel(name), fieldOf(name).stored ?? 'plain'])),
+};
 
 export type JobRow = { -readonly [Key in keyof Job as Snake<Key>]: Stored<Job[Key]> } & {
   /** `client_job_id` until the job is cleaned. */
@@ -57,12 +33,28 @@ export type JobRow = { -readonly [Key in keyof Job as Snake<Key>]: Stored<Job[Ke
 
 export function toJob(row: JobRow): Job {
   const job: Record<string, unknown> = {};
-  const columns = row as unknown as Readonly<Record<string, unknown>>;
-  for (const { key, form, column } of COLUMNS) job[key] = decode(columns[column], form);
+  const { idempotency_key: _key, events: _events, ...columns } = row;
+  for (const [column, value] of Object.entries(columns)) {
+    const { key, form } = keptAs(column);
+    job[key] = decode(value, form);
+  }
   for (const name of FIELD_NAMES) if (!belongsTo(name, row.type)) job[camel(name)] = null;
   // Rows from before the column have none.
   job['orderedAt'] ??= row.created_at;
   return job as unknown as Job;
+}
+
+/** Of a column; kept, since every row that is read asks for each. */
+const FIELDS_OF_COLUMNS = new Map<string, { readonly key: string; readonly form: Form }>();
+
+function keptAs(column: string): { readonly key: string; readonly form: Form } {
+  let field = FIELDS_OF_COLUMNS.get(column);
+  if (!field) {
+    const key = camel(column);
+    field = { key, form: FORMS[key] ?? 'plain' };
+    FIELDS_OF_COLUMNS.set(column, field);
+  }
+  return field;
 }
 
 export function newRow(job: NewJob, createdAt: number): Partial<JobRow> {

@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
 import { FlashpodsError } from '../errors.ts';
+import { snakeKeys } from '../jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../jobs/job.ts';
 import { assertTransition, type EndingReason, HOSTED_STATES, WAITING_STATES } from '../jobs/states.ts';
 import type { JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
@@ -177,12 +178,6 @@ async function replaceArtifacts(
   artifacts: readonly ArtifactRecord[],
 ): Promise<void> {
   await trx('artifacts').where({ job_id: jobId }).delete();
-  const rows = artifacts.map((artifact) => ({
-    job_id: jobId,
-    name: artifact.name,
-    size_bytes: artifact.sizeBytes,
-    sha256: artifact.sha256,
-    created_at: artifact.createdAt,
-  }));
+  const rows = artifacts.map((artifact) => ({ job_id: jobId, ...snakeKeys(artifact) }));
   if (rows.length > 0) await trx.batchInsert('artifacts', rows, 100);
 }

@@ -3,17 +3,11 @@ import { FlashpodsError } from '../errors.ts';
 import type { Scope } from '../identity/principal.ts';
 import type { Token, TokenStore } from '../identity/token.ts';
 import { type Database, isUniqueViolation } from './database.ts';
+import type { Row } from './row.ts';
 
-interface TokenRow {
-  id: string;
-  name: string;
+interface TokenRow extends Row<Token> {
   live_name: string | null;
   digest: string;
-  owner: string;
-  scopes: string;
-  created_at: number;
-  created_by: string;
-  expires_at: number | null;
   revoked_at: number | null;
 }
 

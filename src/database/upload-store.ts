@@ -1,37 +1,16 @@
 import { FlashpodsError } from '../errors.ts';
 import { TERMINAL_STATES } from '../jobs/states.ts';
+import { camelKeys } from '../jobs/description/names.ts';
 import type { UploadStore } from '../uploads/upload-store.ts';
-import type { Upload, UploadState } from '../uploads/upload.ts';
+import type { Upload } from '../uploads/upload.ts';
 import { type Database, isUniqueViolation } from './database.ts';
+import type { Row } from './row.ts';
 
-interface UploadRow {
-  id: string;
-  owner: string;
-  state: UploadState;
-  reusable: number;
-  job_id: string | null;
-  size_bytes: number | null;
-  file_count: number | null;
-  created_at: number;
-  expires_at: number;
-  finalized_at: number | null;
-  files_deleted_at: number | null;
-  base_id: string | null;
-}
+type UploadRow = Row<Upload>;
 
 const toUpload = (row: UploadRow): Upload => ({
-  id: row.id,
-  owner: row.owner,
-  state: row.state,
+  ...(camelKeys(row) as Upload),
   reusable: row.reusable !== 0,
-  jobId: row.job_id,
-  sizeBytes: row.size_bytes,
-  fileCount: row.file_count,
-  createdAt: row.created_at,
-  expiresAt: row.expires_at,
-  finalizedAt: row.finalized_at,
-  filesDeletedAt: row.files_deleted_at,
-  baseId: row.base_id,
 });
 
 /** {@link UploadStore} on knex. What a job does with its upload is in upload-attachment. */
@@ -50,24 +29,18 @@ export class KnexUploadStore implements UploadStore {
   }): Promise<Upload> {
     try {
       return await this.#db.write(async (trx) => {
-        const row = {
-          id: upload.id,
-          owner: upload.owner,
-          state: 'uploading' as const,
-          created_at: Date.now(),
-          expires_at: upload.expiresAt,
-          base_id: upload.baseId ?? null,
-        };
-        await trx<UploadRow>('uploads').insert(row);
-        return toUpload({
-          reusable: 0,
-          job_id: null,
-          size_bytes: null,
-          file_count: null,
-          finalized_at: null,
-          files_deleted_at: null,
-          ...row,
-        });
+        const [row] = await trx<UploadRow>('uploads')
+          .insert({
+            id: upload.id,
+            owner: upload.owner,
+            state: 'uploading',
+            created_at: Date.now(),
+            expires_at: upload.expiresAt,
+            base_id: upload.baseId ?? null,
+          })
+          .returning('*');
+        if (!row) throw new Error(`row of ${upload.id} was not inserted`);
+        return toUpload(row);
       });
     } catch (error) {
       if (!isUniqueViolation(error)) throw error;

@@ -3,9 +3,10 @@
  * second in any case, and keeps the last entries; a listener that is further behind reads the database by itself, at
  * its own pace. So a slow one holds up nobody, and nothing is kept for it.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { FlashpodsError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
+import { Bell, pause } from '../timing/bell.ts';
+import { within } from '../timing/within.ts';
 import { bringsResult, type EventEntry, jobAt } from './events-entry.ts';
 import type { JobEvent } from './events.ts';
 import type { Job } from './job.ts';
@@ -96,14 +97,13 @@ export class EventsFeed {
   /** Runs as long as anybody listens. */
   async #run(): Promise<void> {
     this.#running = true;
-    let announced: () => void = () => undefined;
-    let announcement = new Promise<void>((resolve) => (announced = resolve));
-    const unsubscribe = this.#r.onChange(() => announced());
+    let bell = new Bell();
+    const unsubscribe = this.#r.onChange(() => bell.ring());
     while (this.#listeners.size > 0) {
       if (await this.#look()) continue;
-      await orLater(announcement, LOOK_EVERY_MS);
-      await delay(GATHER_MS);
-      announcement = new Promise<void>((resolve) => (announced = resolve));
+      await bell.wait(LOOK_EVERY_MS);
+      await pause(GATHER_MS);
+      bell = new Bell();
     }
     unsubscribe();
     this.#running = false;
@@ -166,25 +166,13 @@ export class EventsFeed {
           current,
           readAt,
           artifacts: left ? await this.#r.queries.artifacts(job.id) : [],
-          wait: current && isWaiting(job.status) ? await this.#wait(job) : null,
+          wait:
+            current && isWaiting(job.status)
+              ? await within(this.#r.wait(job), QUEUE_PATIENCE_MS, null)
+              : null,
         };
       }),
     );
-  }
-
-  #wait(job: Job): Promise<Wait | null> {
-    return orLater(this.#r.wait(job), QUEUE_PATIENCE_MS);
-  }
-}
-
-/** What is promised, or null if that takes longer. */
-async function orLater<T>(promise: Promise<T>, ms: number): Promise<T | null> {
-  const timer = new AbortController();
-  const late = delay(ms, null, { signal: timer.signal }).catch(() => null);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    timer.abort();
   }
 }
 

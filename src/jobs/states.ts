@@ -1,23 +1,6 @@
 /** The states of a job and the one table of its transitions (drawn in docs/architecture.md, tested against it). */
 
-export const JobState = {
-  pending: 'pending',
-  queued: 'queued',
-  starting: 'starting',
-  running: 'running',
-  completed: 'completed',
-  failed: 'failed',
-  timed_out: 'timed_out',
-  cancelled: 'cancelled',
-  cleaning: 'cleaning',
-  cleaned: 'cleaned',
-} as const;
-
-export type JobState = (typeof JobState)[keyof typeof JobState];
-
-export const JOB_STATES = Object.values(JobState);
-
-export const TRANSITIONS: Readonly<Record<JobState, readonly JobState[]>> = {
+const TABLE = {
   pending: ['queued', 'failed', 'cancelled'],
   queued: ['starting', 'failed', 'cancelled'],
   starting: ['queued', 'running', 'failed', 'cancelled'],
@@ -28,7 +11,11 @@ export const TRANSITIONS: Readonly<Record<JobState, readonly JobState[]>> = {
   cancelled: ['cleaning'],
   cleaning: ['cleaned'],
   cleaned: [],
-};
+} as const;
+
+export type JobState = keyof typeof TABLE;
+export const TRANSITIONS: Readonly<Record<JobState, readonly JobState[]>> = TABLE;
+export const JOB_STATES = Object.keys(TABLE) as JobState[];
 
 /** States that give a job its result, each job one of them once. */
 export const RESULT_STATES = ['completed', 'failed', 'timed_out', 'cancelled'] as const satisfies JobState[];

@@ -4,7 +4,7 @@
  */
 import type { JobSpec } from './description/types.ts';
 import type { NewEvent } from './events.ts';
-import type { ArtifactRecord, Job } from './job.ts';
+import type { ArtifactRecord, Job, JobFacts } from './job.ts';
 import type { EndingReason, JobState } from './states.ts';
 
 export type NewJob = JobSpec & {
@@ -16,27 +16,15 @@ export type NewJob = JobSpec & {
 
 /** Columns that may change together with a state, or by themselves while a dispatch holds the job. */
 export type JobPatch = Partial<
-  Pick<
-    Job,
-    | 'error'
-    | 'errorCode'
-    | 'errorMessage'
-    | 'host'
-    | 'epoch'
-    | 'imageDigest'
-    | 'exitCode'
-    | 'usage'
-    | 'warnings'
-    | 'artifactWarnings'
-    | 'logTruncated'
-    | 'waitingReason'
-    | 'queuedAt'
-    | 'startingAt'
-    | 'startedAt'
-    | 'endedAt'
-    | 'completedAt'
-    | 'logsDeletedAt'
-    | 'artifactsDeletedAt'
+  Omit<
+    JobFacts,
+    | Exclude<keyof NewJob, keyof JobSpec>
+    | 'position'
+    | 'orderedAt'
+    | 'status'
+    | 'endingReason'
+    | 'cancelRequestedAt'
+    | 'createdAt'
   >
 >;
 
