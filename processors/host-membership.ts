@@ -19,14 +19,7 @@ import type { BeatAnswer, Hold } from '../queues/semaphore/semaphore.ts';
 import type { Amount } from '../src/jobs/amount.ts';
 import type { Logger } from '../src/observability/logger.ts';
 
-const MODE = {
-  registering: 'registering',
-  synchronising: 'synchronising',
-  member: 'member',
-  fenced: 'fenced',
-  left: 'left',
-} as const;
-type Mode = (typeof MODE)[keyof typeof MODE];
+type Mode = 'registering' | 'synchronising' | 'member' | 'fenced' | 'left';
 
 export interface HostMembershipOptions {
   readonly queues: Pick<QueueResources, 'semaphore' | 'redisUrl' | 'keys'>;
@@ -52,7 +45,7 @@ export interface HostMembershipOptions {
 export class HostMembership {
   readonly #o: HostMembershipOptions;
   readonly #heartbeat: Heartbeat;
-  #mode: Mode = MODE.registering;
+  #mode: Mode = 'registering';
   /** The last one; each is an object of its own, since Redis may give the same generation again. */
   #registration: { readonly generation: number } | null = null;
 
@@ -75,12 +68,12 @@ export class HostMembership {
 
   /** Does what the mode asks for; call it again and again. @throws what keeps it from that, SemaphoreRefusal fenced */
   async register(): Promise<void> {
-    if (this.#mode === MODE.registering) await this.#register();
+    if (this.#mode === 'registering') await this.#register();
   }
 
   /** See {@link register}. */
   async synchronise(): Promise<void> {
-    if (this.#mode === MODE.synchronising && this.#o.hasLock()) await this.#synchronise();
+    if (this.#mode === 'synchronising' && this.#o.hasLock()) await this.#synchronise();
   }
 
   /** Asks Redis now, and not with the next heartbeat, how the host stands. */
@@ -107,7 +100,7 @@ export class HostMembership {
    * is away it is: another process of this machine would have had to take the lock.
    */
   async owns(): Promise<boolean> {
-    if (this.#mode !== MODE.fenced && this.#registration !== null) {
+    if (this.#mode !== 'fenced' && this.#registration !== null) {
       const { queues, host } = this.#o;
       await queues.semaphore.beat(host, this.#registration.generation).catch((error: unknown) => {
         if (isRefusal(error, 'fenced')) this.fence();
@@ -119,7 +112,7 @@ export class HostMembership {
   /** A newer process has the name: this one acts no more. */
   fence(): void {
     if (this.#isFenced()) return;
-    this.#mode = MODE.fenced;
+    this.#mode = 'fenced';
     this.#o.logger.error({ host: this.#o.host }, 'a newer worker owns this host name');
     this.#o.onFenced();
   }
@@ -127,7 +120,7 @@ export class HostMembership {
   /** Ends the lease, so that nothing more is sent to this host until its next worker has come. Never throws. */
   async leave(): Promise<void> {
     if (this.#isFenced()) return;
-    this.#mode = MODE.left;
+    this.#mode = 'left';
     if (this.#registration === null) return;
     // Without Redis, or when it has a newer generation, there is no lease of this worker to be ended.
     const { queues, host } = this.#o;
@@ -140,13 +133,13 @@ export class HostMembership {
 
   /** A method, because the mode changes while something is waited for. */
   #isFenced(): boolean {
-    return this.#mode === MODE.fenced;
+    return this.#mode === 'fenced';
   }
 
   #onBeat(answer: BeatAnswer | 'fenced'): void {
     if (answer === 'fenced') return this.fence();
-    if (answer === 'ok' || (this.#mode !== MODE.member && this.#mode !== MODE.synchronising)) return;
-    this.#mode = answer === 'register' ? MODE.registering : MODE.synchronising;
+    if (answer === 'ok' || (this.#mode !== 'member' && this.#mode !== 'synchronising')) return;
+    this.#mode = answer === 'register' ? 'registering' : 'synchronising';
     const work = this.register().then(() => this.synchronise());
     work.catch((error: unknown) => {
       if (isRefusal(error, 'fenced')) this.fence();
@@ -162,8 +155,8 @@ export class HostMembership {
       pulls: true,
     });
     this.#registration = { generation };
-    if (this.#mode !== MODE.registering) return;
-    this.#mode = MODE.synchronising;
+    if (this.#mode !== 'registering') return;
+    this.#mode = 'synchronising';
     this.#heartbeat.begin(generation);
   });
 
@@ -179,9 +172,9 @@ export class HostMembership {
       if (this.#registration !== registration) throw new Error('registered anew meanwhile');
       return holds;
     });
-    if (this.#registration === registration && this.#mode === MODE.synchronising) this.#mode = MODE.member;
+    if (this.#registration === registration && this.#mode === 'synchronising') this.#mode = 'member';
     if (foreign.length > 0) await this.#o.onForeign();
-    if (this.#mode !== MODE.member && this.#mode !== MODE.synchronising) return;
+    if (this.#mode !== 'member' && this.#mode !== 'synchronising') return;
     this.#o.onMember();
     logger.info({ host, generation, ...capacity }, 'the host is ready for work');
   });

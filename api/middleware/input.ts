@@ -2,6 +2,7 @@
 import getRawBody from 'raw-body';
 import type { z } from 'zod';
 import { FlashpodsError } from '../../src/errors.ts';
+import { within } from '../../src/timing/within.ts';
 import { sentenceOf, wrongFields } from '../../src/wrong-fields.ts';
 import type { ApiContext, RouteContext } from '../context.ts';
 import type { Input, Operation } from '../operation.ts';
@@ -101,13 +102,11 @@ export async function readJson(
 }
 
 async function readAll({ req }: ApiContext | RouteContext): Promise<Buffer> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    late.reject(wrongBody(`not complete within ${ARRIVAL_MS / 1_000} seconds`));
-  }, ARRIVAL_MS);
   const length = req.headers['content-length'] ?? null;
   try {
-    return await Promise.race([getRawBody(req, { length, limit: MAX_JSON_BYTES }), late.promise]);
+    const bytes = await within(getRawBody(req, { length, limit: MAX_JSON_BYTES }), ARRIVAL_MS, null);
+    if (bytes) return bytes;
+    throw wrongBody(`not complete within ${ARRIVAL_MS / 1_000} seconds`);
   } catch (error) {
     const { status } = error as { status?: number };
     if (error instanceof FlashpodsError) throw error;
@@ -116,8 +115,6 @@ async function readAll({ req }: ApiContext | RouteContext): Promise<Buffer> {
     }
     if (status === 400) throw wrongBody('it ended early', error);
     throw error;
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What a check is, and running many of them so that none can hang the rest. */
 import { messageOf } from '../errors.ts';
+import { within } from '../timing/within.ts';
 
 /** `warning`: works, but not as well as it could. `skipped`: nothing could be said here and now. */
 export type Grade = 'ok' | 'warning' | 'failure' | 'skipped';
@@ -42,24 +43,15 @@ export async function* runChecks(checks: readonly Check[], stop: AbortSignal): A
 async function settle(check: Check, stop: AbortSignal): Promise<Result> {
   const { name, timeoutMs } = check;
   const late = new AbortController();
-  const given = Promise.withResolvers<Finding>();
-  const timer = setTimeout(() => {
-    late.abort(new Error('the check took too long'));
-    const advice = 'Something that it asks hangs; try again, and look at what the message names.';
-    given.resolve(failure(`no answer within ${timeoutMs / 1_000} s`, advice));
-  }, timeoutMs);
-  const onStop = (): void => given.resolve(skipped('interrupted'));
-  stop.addEventListener('abort', onStop, { once: true });
-  if (stop.aborted) onStop();
-  try {
-    const work = check
-      .run(AbortSignal.any([late.signal, stop]))
-      .catch((error: unknown) => failure(oneLine(messageOf(error)), 'The message is all that is known.'));
-    return { name, ...(await Promise.race([work, given.promise])) };
-  } finally {
-    clearTimeout(timer);
-    stop.removeEventListener('abort', onStop);
-  }
+  const work = check
+    .run(AbortSignal.any([late.signal, stop]))
+    .catch((error: unknown) => failure(oneLine(messageOf(error)), 'The message is all that is known.'));
+  const finding = await within(work, timeoutMs, null, stop);
+  if (finding) return { name, ...finding };
+  if (stop.aborted) return { name, ...skipped('interrupted') };
+  late.abort(new Error('the check took too long'));
+  const advice = 'Something that it asks hangs; try again, and look at what the message names.';
+  return { name, ...failure(`no answer within ${timeoutMs / 1_000} s`, advice) };
 }
 
 export const oneLine = (text: string): string => text.replaceAll(/\s*\n\s*/g, ' ').slice(0, 400);

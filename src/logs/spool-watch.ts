@@ -1,5 +1,6 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { Bell } from '../timing/bell.ts';
 
 /** Until the kernel tells of changes (no such directory yet, no inotify watch left), the file is looked at so often. */
 const BLIND_POLL_MS = 50;
@@ -13,10 +14,9 @@ const FALLBACK_POLL_MS = 500;
 export class SpoolWatch {
   readonly #directory: string;
   readonly #name: string;
+  readonly #bell = new Bell();
   #watcher: FSWatcher | null = null;
   #watching = false;
-  #changed = false;
-  #wake: (() => void) | null = null;
 
   constructor(path: string) {
     this.#directory = dirname(path);
@@ -37,26 +37,13 @@ export class SpoolWatch {
     this.#watcher = null;
   }
 
-  notify(): void {
-    this.#changed = true;
-    this.#wake?.();
-  }
+  readonly notify = (): void => this.#bell.ring();
 
   /** Resolves after a change or a `notify` since the last wait, and at the latest after `maxMs`. */
   async wait(maxMs: number = FALLBACK_POLL_MS): Promise<void> {
     if (this.#watching && this.#watcher === null) this.#arm();
     const blind = this.#watching && this.#watcher === null;
-    if (!this.#changed) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, blind ? Math.min(maxMs, BLIND_POLL_MS) : maxMs);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      this.#wake = null;
-    }
-    this.#changed = false;
+    await this.#bell.wait(blind ? Math.min(maxMs, BLIND_POLL_MS) : maxMs);
   }
 
   #arm(): void {
@@ -70,7 +57,7 @@ export class SpoolWatch {
       });
       this.#watcher = watcher;
       // What was written before the watch stood is found by looking once.
-      this.#changed = true;
+      this.notify();
     } catch {
       // No directory yet, or no watch to be had: `wait` polls and tries again.
       this.#watcher = null;

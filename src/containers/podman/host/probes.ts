@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, systemCode } from '../../../errors.ts';
+import { ifThere } from '../../../files/if-missing.ts';
 import { CgroupsV1, cgroupMounts } from '../cgroups/cgroup-v1.ts';
 import { type Cgroups, noCgroups } from '../cgroups/cgroups.ts';
 import { type PodmanClient, isRecord } from '../service/http.ts';
@@ -62,14 +63,7 @@ export function overlappingOwners(idBase: number, subids: string): string[] {
   });
 }
 
-export function readIfThere(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return '';
-    throw error;
-  }
-}
+export const readIfThere = (path: string): string => ifThere(() => readFileSync(path, 'utf8'), '');
 
 /** @returns why a loop-mounted disk cannot be had here; null when it can */
 export async function tryLoopDisk(dataDir: string): Promise<string | null> {

@@ -2,6 +2,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
+import { ifThere } from '../../../files/if-missing.ts';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { containerName } from '../../../ids.ts';
 import { once } from '../../../lifecycle/once.ts';
@@ -279,11 +280,7 @@ export class PodmanSandbox implements Sandbox {
   }
 
   #keepEvidence(): void {
-    try {
-      writeJsonFile(this.#paths.evidence, this.#known);
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error; // disposed already
-    }
+    ifThere(() => writeJsonFile(this.#paths.evidence, this.#known), undefined); // unless it is disposed already
   }
 }
 
