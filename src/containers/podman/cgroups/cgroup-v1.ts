@@ -1,5 +1,5 @@
 /** Cgroup v1 (and hybrid): one hierarchy for each controller, counters that are local to each cgroup. */
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
 import type { Limits } from '../../sandbox.ts';
@@ -12,6 +12,7 @@ import {
   type Counters,
   isGone,
   leafOf,
+  probeOf,
   processesBelow,
   readControl,
   readKeyed,
@@ -19,6 +20,7 @@ import {
   removeEmpty,
   removeTree,
   subdirectories,
+  sumOf,
 } from './cgroups.ts';
 
 /** The hierarchies that we count or limit in. Podman makes its own directories in all others. */
@@ -109,28 +111,8 @@ class CgroupV1 implements Cgroup {
 
   aliveProbe(): AliveProbe | null {
     const leaf = this.#leaf('pids');
-    if (!leaf) return null;
-    let file: number;
-    try {
-      file = openSync(join(leaf, 'pids.current'), 'r');
-    } catch (error) {
-      if (isGone(error)) return null;
-      throw error;
-    }
-    const digits = Buffer.alloc(16);
-    return {
-      // An open `cgroup.procs` would answer from a list that the kernel keeps for a second; this one is exact.
-      alive: () => {
-        try {
-          const length = readSync(file, digits, 0, digits.length, 0);
-          return digits.toString('latin1', 0, length).trim() !== '0';
-        } catch (error) {
-          if (isGone(error)) return false;
-          throw error;
-        }
-      },
-      close: () => closeSync(file),
-    };
+    // An open `cgroup.procs` would answer from a list that the kernel keeps for a second; this one is exact.
+    return leaf ? probeOf(join(leaf, 'pids.current'), (text) => text.trim() !== '0') : null;
   }
 
   /** From the leaf while it is there: it counts the job without conmon, and alone knows kills and refusals. */
@@ -146,8 +128,9 @@ class CgroupV1 implements Cgroup {
       cpuSeconds: nanoseconds === null ? null : nanoseconds / 1e9,
       pidsPeak: readNumber(file('pids', 'pids.peak')),
       pidsRefused: pidsLeaf ? readKeyed('max', pidsLeaf, 'pids.events') : null,
-      bytesWritten: writtenBytes(
+      bytesWritten: sumOf(
         readControl(this.#directory('blkio') ?? '/nonexistent', 'blkio.throttle.io_service_bytes_recursive'),
+        /^\d+:\d+ Write (\d+)$/gm,
       ),
     };
   }
@@ -183,12 +166,4 @@ class CgroupV1 implements Cgroup {
       if (!(optional && ['ENOENT', 'EACCES', 'EOPNOTSUPP'].includes(systemCode(error) ?? ''))) throw error;
     }
   }
-}
-
-/** Sums the `Write` lines of a blkio file, over devices. */
-function writtenBytes(text: string | undefined): number | null {
-  if (text === undefined) return null;
-  let bytes = 0;
-  for (const [, value] of text.matchAll(/^\d+:\d+ Write (\d+)$/gm)) bytes += Number(value);
-  return bytes;
 }

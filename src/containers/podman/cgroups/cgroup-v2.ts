@@ -1,5 +1,5 @@
 /** Cgroup v2: one hierarchy, counters that include everything below, so the parent alone tells all. */
-import { closeSync, mkdirSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
 import type { Limits } from '../../sandbox.ts';
@@ -12,6 +12,7 @@ import {
   type Counters,
   isGone,
   leafOf,
+  probeOf,
   processesBelow,
   readControl,
   readKeyed,
@@ -19,6 +20,7 @@ import {
   removeEmpty,
   removeTree,
   subdirectories,
+  sumOf,
 } from './cgroups.ts';
 
 export const CONTROLLERS = ['cpu', 'memory', 'pids', 'io'] as const;
@@ -101,27 +103,7 @@ class CgroupV2 implements Cgroup {
 
   aliveProbe(): AliveProbe | null {
     const leaf = this.#leaf();
-    if (!leaf) return null;
-    let file: number;
-    try {
-      file = openSync(join(leaf, 'cgroup.events'), 'r');
-    } catch (error) {
-      if (isGone(error)) return null;
-      throw error;
-    }
-    const text = Buffer.alloc(256);
-    return {
-      alive: () => {
-        try {
-          const length = readSync(file, text, 0, text.length, 0);
-          return text.toString('latin1', 0, length).includes('populated 1');
-        } catch (error) {
-          if (isGone(error)) return false;
-          throw error;
-        }
-      },
-      close: () => closeSync(file),
-    };
+    return leaf ? probeOf(join(leaf, 'cgroup.events'), (text) => text.includes('populated 1')) : null;
   }
 
   counters(): Counters {
@@ -133,7 +115,7 @@ class CgroupV2 implements Cgroup {
       cpuSeconds: microseconds === null ? null : microseconds / 1e6,
       pidsPeak: readNumber(parent, 'pids.peak'),
       pidsRefused: readKeyed('max', parent, 'pids.events'),
-      bytesWritten: writtenBytes(readControl(parent, 'io.stat')),
+      bytesWritten: sumOf(readControl(parent, 'io.stat'), /\bwbytes=(\d+)/g),
     };
   }
 
@@ -194,11 +176,4 @@ function writeExisting(path: string, value: string): void {
   } catch (error) {
     if (!isGone(error)) throw error;
   }
-}
-
-function writtenBytes(text: string | undefined): number | null {
-  if (text === undefined) return null;
-  let bytes = 0;
-  for (const [, value] of text.matchAll(/\bwbytes=(\d+)/g)) bytes += Number(value);
-  return bytes;
 }

@@ -2,7 +2,7 @@
  * The parent cgroup of a sandbox: made by us, carries the job's limits, outlives the container. Podman puts the
  * container (`libpod-<id>`, the *leaf*) and its monitor (`conmon`) below it.
  */
-import { readFileSync, readdirSync, rmdirSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readdirSync, readSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
 import type { Limits } from '../../sandbox.ts';
@@ -98,6 +98,37 @@ export function readControl(...path: string[]): string | undefined {
     if (isGone(error) || systemCode(error) === 'EOPNOTSUPP') return undefined;
     throw error;
   }
+}
+
+/** Reads a control file that is kept open. @param isAlive by its text @returns null when it is gone */
+export function probeOf(path: string, isAlive: (text: string) => boolean): AliveProbe | null {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (error) {
+    if (isGone(error)) return null;
+    throw error;
+  }
+  const bytes = Buffer.alloc(256);
+  return {
+    alive: () => {
+      try {
+        return isAlive(bytes.toString('latin1', 0, readSync(file, bytes, 0, bytes.length, 0)));
+      } catch (error) {
+        if (isGone(error)) return false;
+        throw error;
+      }
+    },
+    close: () => closeSync(file),
+  };
+}
+
+/** The sum of what `pattern`, with the flag `g`, finds; null for a file that is gone. */
+export function sumOf(text: string | undefined, pattern: RegExp): number | null {
+  if (text === undefined) return null;
+  let sum = 0;
+  for (const [, value] of text.matchAll(pattern)) sum += Number(value);
+  return sum;
 }
 
 /** @returns null for a file that is gone, or says `max` */

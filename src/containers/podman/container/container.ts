@@ -1,7 +1,7 @@
 /** One container as Podman has it, by its name. */
 import { FlashpodsError, messageOf } from '../../../errors.ts';
 import type { Logger } from '../../../observability/logger.ts';
-import { pauseAfter } from '../../../timing/backoff.ts';
+import { retry } from '../../../timing/backoff.ts';
 import { pause } from '../../../timing/bell.ts';
 import type { ContainerState } from '../../runtime.ts';
 import { PodmanApiError, type PodmanClient } from '../service/http.ts';
@@ -109,17 +109,10 @@ export class Container {
   }
 
   /** Asks until Podman answers: it may be starting again, and no job is given up for that. @throws the signal's reason */
-  async inspectPatiently(signal: AbortSignal): Promise<ContainerState | null> {
-    for (let failures = 1; ; failures += 1) {
-      try {
-        return await this.inspect();
-      } catch (error) {
-        signal.throwIfAborted();
-        this.#logger.warn({ container: this.#name, reason: messageOf(error) }, 'Podman does not answer');
-        await pause(pauseAfter(failures, SILENCE), signal);
-        signal.throwIfAborted();
-      }
-    }
+  inspectPatiently(signal: AbortSignal): Promise<ContainerState | null> {
+    const onFailure = (error: unknown): void =>
+      this.#logger.warn({ container: this.#name, reason: messageOf(error) }, 'Podman does not answer');
+    return retry(() => this.inspect(), { ...SILENCE, signal, onFailure });
   }
 
   /** Until Podman says that it has ended, or does not answer any more. @throws the signal's reason */

@@ -8,7 +8,8 @@
  * they run another instruction.
  */
 import { readFileSync } from 'node:fs';
-import { systemCode } from '../../../errors.ts';
+import { ifThere } from '../../../files/if-missing.ts';
+import { isAlive, type ProcessIdentity, readStat, sendSignal } from '../../../lifecycle/process-identity.ts';
 import { pause } from '../../../timing/bell.ts';
 
 /** A process in the kernel stops when it comes out; one that does not is told with the others. */
@@ -16,33 +17,20 @@ const STOP_DEADLINE_MS = 300;
 const LOOK_EVERY_MS = 20;
 const SIGTERM_BIT = 1n << 14n; // signal 15
 
-export interface Process {
-  readonly pid: number;
+export interface Process extends ProcessIdentity {
   readonly parent: number;
-  /** Clock ticks since boot: with the pid, the identity of a process. */
-  readonly startTicks: string;
   readonly handlesTerm: boolean;
   readonly stopped: boolean;
 }
 
 /** @returns null for a process that has ended, zombies included */
 export function readProcess(pid: number): Process | null {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const field = (name: string): string => new RegExp(`^${name}:\\s+(\\S+)`, 'm').exec(status)?.[1] ?? '';
-    if (['Z', 'X'].includes(field('State'))) return null;
-    return {
-      pid,
-      parent: Number(field('PPid')),
-      startTicks: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '',
-      stopped: field('State').toLowerCase() === 't',
-      handlesTerm: (BigInt(`0x${field('SigCgt') || '0'}`) & SIGTERM_BIT) !== 0n,
-    };
-  } catch (error) {
-    if (['ENOENT', 'ESRCH'].includes(systemCode(error) ?? '')) return null;
-    throw error;
-  }
+  const stat = readStat(pid);
+  const status = ifThere(() => readFileSync(`/proc/${pid}/status`, 'utf8'), null, 'ESRCH');
+  if (stat === null || status === null) return null;
+  const { startTicks, parent, state } = stat;
+  const caught = BigInt(`0x${/^SigCgt:\s+(\S+)/m.exec(status)?.[1] ?? '0'}`);
+  return { pid, startTicks, parent, stopped: /^t$/i.test(state), handlesTerm: (caught & SIGTERM_BIT) !== 0n };
 }
 
 export interface TerminationPlan {
@@ -93,13 +81,13 @@ export class Termination {
   static async begin(list: () => readonly number[]): Promise<Termination> {
     const look = (): Process[] => list().flatMap((pid) => readProcess(pid) ?? []);
     const { hold } = planTermination(look());
-    for (const process of hold) send(process, 'SIGSTOP');
+    for (const process of hold) sendSignal(process, 'SIGSTOP');
     // Of two signals that wait, SIGTERM is delivered first: it may only be sent to what has really stopped.
     const deadline = performance.now() + STOP_DEADLINE_MS;
     while (hold.some(isRunning) && performance.now() < deadline) await pause(1);
     // Those on hold may have started something while they were being stopped.
     const { signal, handlers } = planTermination(look());
-    for (const process of signal) send(process, 'SIGTERM');
+    for (const process of signal) sendSignal(process, 'SIGTERM');
     // Also those that an earlier termination, cut by a crash, left on hold.
     return new Termination(
       signal.filter(({ stopped }) => stopped),
@@ -113,8 +101,8 @@ export class Termination {
   }
 
   #finish(): boolean {
-    if (this.#held.length > 0 && this.#handlers.some(isStill)) return false;
-    for (const process of this.#held) send(process, 'SIGCONT');
+    if (this.#held.length > 0 && this.#handlers.some(isAlive)) return false;
+    for (const process of this.#held) sendSignal(process, 'SIGCONT');
     return true;
   }
 }
@@ -122,15 +110,4 @@ export class Termination {
 function isRunning(process: Process): boolean {
   const now = readProcess(process.pid);
   return now?.startTicks === process.startTicks && !now.stopped;
-}
-
-const isStill = (process: Process): boolean => readProcess(process.pid)?.startTicks === process.startTicks;
-
-function send(process: Process, signal: NodeJS.Signals): void {
-  if (!isStill(process)) return;
-  try {
-    globalThis.process.kill(process.pid, signal);
-  } catch (error) {
-    if (systemCode(error) !== 'ESRCH') throw error;
-  }
 }

@@ -1,6 +1,7 @@
 /** What is mounted, and which files are behind loop devices, as the kernel tells it. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { systemCode } from '../../../errors.ts';
+import { ifThere } from '../../../files/if-missing.ts';
 import { command } from '../host/command.ts';
 
 export interface Mount {
@@ -42,16 +43,10 @@ export function loopDevices(): ReadonlyMap<string, string> {
 
 /** Bytes that were written to a block device since it was made, or null. */
 export function bytesWrittenTo(device: string): number | null {
-  try {
-    const fields = readFileSync(`/sys/block/${device.replace(/^\/dev\//, '')}/stat`, 'utf8')
-      .trim()
-      .split(/\s+/);
-    const sectors = Number(fields[6]);
-    return Number.isFinite(sectors) ? sectors * 512 : null;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
-    throw error;
-  }
+  const path = `/sys/block/${device.replace(/^\/dev\//, '')}/stat`;
+  const text = ifThere(() => readFileSync(path, 'utf8'), '');
+  const sectors = Number(text.trim().split(/\s+/)[6]);
+  return Number.isFinite(sectors) ? sectors * 512 : null;
 }
 
 /** Unmounts everything at `directory` and below it, the last mounted first. Idempotent. */

@@ -1,5 +1,6 @@
 /** Images on this host: which are here, and pulling those that are not. */
 import { FlashpodsError } from '../../../errors.ts';
+import { unlessAborted } from '../../../timing/within.ts';
 import { PodmanApiError, type PodmanClient, isRecord } from '../service/http.ts';
 
 /** No pull of a sane image takes longer; it is only there so that nothing waits for ever. */
@@ -94,13 +95,9 @@ export class Images {
     // A set holds one of each, and two callers may bring the same function.
     const listener = (line: string): void => onProgress(line);
     pull.listeners.add(listener);
-    const left = Promise.withResolvers<never>();
-    const onAbort = (): void => left.reject(signal.reason as Error);
-    signal.addEventListener('abort', onAbort, { once: true });
     try {
-      return await Promise.race([pull.done, left.promise]);
+      return await unlessAborted(pull.done, signal);
     } finally {
-      signal.removeEventListener('abort', onAbort);
       pull.listeners.delete(listener);
       if (pull.listeners.size === 0) {
         this.#pulls.delete(image);
