@@ -5,6 +5,7 @@ import type { RangedField } from '../jobs/description/limits.ts';
 import type { SnakeKeys } from '../jobs/description/names.ts';
 import type { FieldsAnswer } from '../jobs/description/types.ts';
 import type { JobState } from '../jobs/states.ts';
+import type { LogRecord } from '../logs/log-store.ts';
 
 type Optional<Fields> = { readonly [Name in keyof Fields]?: Fields[Name] | undefined };
 
@@ -127,14 +128,7 @@ export interface ResourcesAnswer {
 }
 
 /** A line of a log, or a part of an overlong one. `system` lines are Flashpods' own: pulls, truncation. */
-export interface LogLine {
-  readonly seq: number;
-  readonly time: string;
-  readonly stream: 'stdout' | 'stderr' | 'system';
-  readonly text: string;
-  /** The line goes on in the next of the same stream. */
-  readonly partial?: true;
-}
+export type LogLine = LogRecord;
 
 export interface LogPage {
   readonly lines: readonly LogLine[];

@@ -19,6 +19,7 @@ import type {
   UploadAnswer,
 } from './answers.ts';
 import type { JobRequest } from '../jobs/description/types.ts';
+import type { LogStart } from '../logs/log-store.ts';
 import { ClientError, hasCode } from './client-error.ts';
 import type { Connection } from './connection.ts';
 import { parseEvents, type ServerEvent } from './events.ts';
@@ -32,9 +33,6 @@ export interface ListFilter {
   readonly limit?: number | undefined;
   readonly cursor?: string | undefined;
 }
-
-/** Where to begin in a log: at a byte, or so many lines before its end. */
-export type LogStart = { readonly offset: number } | { readonly tail: number };
 
 /** A stream of events says something every 15 s. */
 const EVENTS_SILENCE_MS = 45_000;

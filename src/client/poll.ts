@@ -1,7 +1,8 @@
 import { isTerminal, isWaiting } from '../jobs/states.ts';
 import { Bell } from '../timing/bell.ts';
 import type { JobAnswer, LogLine } from './answers.ts';
-import type { FlashpodsClient, LogStart } from './client.ts';
+import type { LogStart } from '../logs/log-store.ts';
+import type { FlashpodsClient } from './client.ts';
 import { ClientError, hasCode } from './client-error.ts';
 
 export interface FollowOptions {

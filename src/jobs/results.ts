@@ -4,7 +4,7 @@ import { archiveArtifacts } from '../artifacts/archive.ts';
 import { parseArtifactName } from '../artifacts/artifact-name.ts';
 import type { ArtifactStore, OpenArtifact } from '../artifacts/artifact-store.ts';
 import { FlashpodsError } from '../errors.ts';
-import type { LogRecords, LogStore, LogTail, LogText } from '../logs/log-store.ts';
+import type { LogRecords, LogStart, LogStore, LogTail, LogText } from '../logs/log-store.ts';
 import type { ArtifactRecord, Job } from './job.ts';
 import type { JobQueries } from './queries.ts';
 import type { JobService } from './service.ts';
@@ -17,9 +17,6 @@ export interface JobResultsResources {
   readonly artifacts: Pick<ArtifactStore, 'open'>;
   readonly config: { readonly artifactRetentionHours: number };
 }
-
-/** Where to begin in a log: at a byte, or so many lines before its end. */
-export type LogStart = { readonly offset: number } | { readonly tail: number };
 
 /** Artifacts of one job; they may be deleted between a look at their rows and the opening of a file. */
 export interface Collected {

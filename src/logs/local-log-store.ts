@@ -7,6 +7,7 @@ import type {
   LogCapture,
   LogFollowing,
   LogRecords,
+  LogStart,
   LogStore,
   LogTail,
   LogText,
@@ -36,7 +37,7 @@ export class LocalLogStore implements LogStore {
     return readFrom(this.#directory, jobId, offset);
   }
 
-  readRecords(jobId: string, from: { offset: number } | { tail: number }): Promise<LogRecords | null> {
+  readRecords(jobId: string, from: LogStart): Promise<LogRecords | null> {
     return readRecords(this.#directory, jobId, from);
   }
 

@@ -9,6 +9,9 @@ export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 export const DEFAULT_MAX_LOG_BYTES = 50 * 1024 * 1024;
 
+/** Where to begin in a log: at a byte, or so many lines before its end. */
+export type LogStart = { readonly offset: number } | { readonly tail: number };
+
 export interface LogStore {
   /**
    * Opens the log of a job for writing, or goes on with it after `close` or a crash: after a kill at any instant
@@ -29,7 +32,7 @@ export interface LogStore {
    */
   readFrom(jobId: string, offset: number): Promise<LogText | null>;
   /** The same log as records, from a byte on or the last lines of it. @returns null when there is no log */
-  readRecords(jobId: string, from: { offset: number } | { tail: number }): Promise<LogRecords | null>;
+  readRecords(jobId: string, from: LogStart): Promise<LogRecords | null>;
   /** Bytes of the log that can be read. @returns null when there is no log */
   size(jobId: string): Promise<number | null>;
   /** Calls `wake` when the job's log may have grown; it need not exist yet. */

@@ -1,14 +1,5 @@
-import type { Readable } from 'node:stream';
-import type {
-  ArtifactAnswer,
-  ArtifactList,
-  CreatedJob,
-  JobAnswer,
-  JobList,
-  LogPage,
-} from '../client/answers.ts';
-import type { JobRequest } from '../jobs/description/types.ts';
-import { FlashpodsClient, type ListFilter, type LogStart } from '../client/client.ts';
+import type { ArtifactAnswer } from '../client/answers.ts';
+import { FlashpodsClient } from '../client/client.ts';
 import { type Connection, type ConnectionFlags, discoverConnection } from '../client/connection.ts';
 import { downloadTo } from '../client/download.ts';
 import type { ClientEnvironment } from '../client/environment.ts';
@@ -29,40 +20,15 @@ export class HttpBackend implements Backend, LocalFiles {
     this.#env = env;
   }
 
-  async createJob(request: JobRequest): Promise<CreatedJob> {
-    return (await this.#client()).createJob(request);
-  }
-
-  async getJob(
-    id: string,
-    options: { readonly waitSeconds?: number; readonly signal?: AbortSignal | undefined } = {},
-  ): Promise<JobAnswer> {
-    return (await this.#client()).getJob(id, options);
-  }
-
-  async listJobs(filter: ListFilter, signal?: AbortSignal): Promise<JobList> {
-    return (await this.#client()).listJobs(filter, signal);
-  }
-
-  async cancelJob(id: string, signal?: AbortSignal): Promise<void> {
-    await (await this.#client()).cancelJob(id, signal);
-  }
-
-  async rerunJob(id: string, signal?: AbortSignal): Promise<CreatedJob> {
-    return (await this.#client()).rerunJob(id, signal);
-  }
-
-  async log(id: string, start: LogStart, signal?: AbortSignal): Promise<LogPage | null> {
-    return (await this.#client()).log(id, start, signal);
-  }
-
-  async artifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
-    return (await this.#client()).artifacts(id, signal);
-  }
-
-  async openArtifact(id: string, name: string, signal?: AbortSignal): Promise<Readable> {
-    return (await this.#client()).openArtifact(id, name, signal);
-  }
+  readonly createJob: Backend['createJob'] = async (...args) => (await this.#client()).createJob(...args);
+  readonly getJob: Backend['getJob'] = async (...args) => (await this.#client()).getJob(...args);
+  readonly listJobs: Backend['listJobs'] = async (...args) => (await this.#client()).listJobs(...args);
+  readonly cancelJob: Backend['cancelJob'] = async (...args) => (await this.#client()).cancelJob(...args);
+  readonly rerunJob: Backend['rerunJob'] = async (...args) => (await this.#client()).rerunJob(...args);
+  readonly log: Backend['log'] = async (...args) => (await this.#client()).log(...args);
+  readonly artifacts: Backend['artifacts'] = async (...args) => (await this.#client()).artifacts(...args);
+  readonly openArtifact: Backend['openArtifact'] = async (...args) =>
+    (await this.#client()).openArtifact(...args);
 
   async send(directory: string, options: DirectoryOptions): Promise<string> {
     return (await uploadDirectory(await this.#client(), directory, options)).upload.upload_id;

@@ -21,3 +21,16 @@ export async function within<T, L>(
     signal?.removeEventListener('abort', end);
   }
 }
+
+/** What the promise comes to; the work goes on when it is aborted. @throws the signal's reason once it is aborted */
+export async function unlessAborted<T>(promise: PromiseLike<T>, signal?: AbortSignal): Promise<T> {
+  const over = Promise.withResolvers<never>();
+  const end = (): void => over.reject(signal?.reason as Error);
+  signal?.addEventListener('abort', end, { once: true });
+  if (signal?.aborted) end();
+  try {
+    return await Promise.race([promise, over.promise]);
+  } finally {
+    signal?.removeEventListener('abort', end);
+  }
+}

@@ -5,10 +5,12 @@ import type { JobRequest } from '../../../src/jobs/description/types.ts';
 import { FlashpodsError } from '../../../src/errors.ts';
 import { type Principal, requireScope, type Scope, viewOf } from '../../../src/identity/principal.ts';
 import { parseCreateJob } from '../../../src/jobs/request.ts';
-import type { JobResults, LogStart } from '../../../src/jobs/results.ts';
+import type { JobResults } from '../../../src/jobs/results.ts';
 import type { JobService } from '../../../src/jobs/service.ts';
+import type { LogStart } from '../../../src/logs/log-store.ts';
 import type { Backend } from '../../../src/mcp/backend.ts';
 import type { Logger } from '../../../src/observability/logger.ts';
+import { unlessAborted } from '../../../src/timing/within.ts';
 import type { Caller } from '../../caller.ts';
 import { check } from '../../middleware/input.ts';
 import { presentArtifacts, presentCreated, presentJob, presentJobList } from '../jobs/present.ts';
@@ -136,19 +138,5 @@ export class DomainBackend implements Backend {
     } finally {
       stop();
     }
-  }
-}
-
-/** The work goes on; nobody waits for it. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  const over = Promise.withResolvers<never>();
-  const end = (): void => over.reject(signal.reason as Error);
-  signal.addEventListener('abort', end, { once: true });
-  if (signal.aborted) end();
-  try {
-    return await Promise.race([work, over.promise]);
-  } finally {
-    signal.removeEventListener('abort', end);
   }
 }

@@ -1,5 +1,5 @@
 import type { LogLine } from '../../client/answers.ts';
-import type { LogStart } from '../../client/client.ts';
+import type { LogStart } from '../../logs/log-store.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { followJob } from '../../client/follow.ts';
 import type { CliContext } from '../context.ts';

@@ -32,3 +32,17 @@ export const waitSeconds = z
   .describe(
     `answers after so many seconds at the latest, also when the job has not ended; the default is ${DEFAULT_WAIT_SECONDS}. Most clients give up on a call after 60 s: raise it only if yours does not`,
   );
+
+/** Hints of a tool that changes nothing, and of one that makes a job. */
+export const READS = {
+  readOnlyHint: true,
+  destructiveHint: false,
+  idempotentHint: true,
+  openWorldHint: false,
+};
+export const CREATES = {
+  readOnlyHint: false,
+  destructiveHint: false,
+  idempotentHint: false,
+  openWorldHint: true,
+};

@@ -16,7 +16,7 @@ import { present } from '../present.ts';
 import { printable } from '../printable.ts';
 import { artifactUri } from '../resources.ts';
 import { absolute } from '../submissions.ts';
-import { jobId } from './arguments.ts';
+import { jobId, READS } from './arguments.ts';
 import type { Shop } from './spawn.ts';
 
 const MAX_LISTED = 200;
@@ -78,13 +78,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         'Lists what a job left under /artifacts: names, sizes, SHA-256. They are there once the job has ended, however it ended, and are kept for an hour unless the server is set otherwise.',
       input: listInput,
       output: listSchema,
-      annotations: {
-        title: 'Artifacts of a job',
-        readOnlyHint: true,
-        destructiveHint: false,
-        idempotentHint: true,
-        openWorldHint: false,
-      },
+      annotations: { ...READS, title: 'Artifacts of a job' },
       call: async ({ job_id: id }, context) =>
         inTime(context.signal, async (signal) => {
           const list = await backend.artifacts(id, signal);
@@ -123,13 +117,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         : `Fetches one artifact: a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer. Over this connection nothing can be saved to a local file; larger ones are read over the HTTP API, as the answer says.`,
       input: local ? LOCAL_DOWNLOAD : REMOTE_DOWNLOAD,
       output: downloadSchema,
-      annotations: {
-        title: 'Fetch an artifact',
-        readOnlyHint: !local,
-        destructiveHint: false,
-        idempotentHint: true,
-        openWorldHint: false,
-      },
+      annotations: { ...READS, title: 'Fetch an artifact', readOnlyHint: !local },
       async call(args, context) {
         const { job_id: id, artifact_name: name } = args;
         const { save_to: saveTo, overwrite = false } = args as { save_to?: string; overwrite?: boolean };

@@ -12,10 +12,8 @@ import { excerpt, linesOf } from '../log-text.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import { present } from '../present.ts';
 import { clip, printable } from '../printable.ts';
-import { jobId, waitSeconds } from './arguments.ts';
+import { CREATES, jobId, READS, waitSeconds } from './arguments.ts';
 import { reportAfterWait, type Shop } from './spawn.ts';
-
-const READS = { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false };
 
 const oneJob = z.strictObject({ job_id: jobId });
 
@@ -195,13 +193,7 @@ export function jobTools({ backend, files }: Shop): Tool[] {
         'Ends a job that waits or runs: SIGTERM, then SIGKILL after a grace of seconds. Its log and artifacts are kept. Can’t be undone; rerun_job would begin from the start.',
       input: oneJob,
       output: reportSchema,
-      annotations: {
-        title: 'End a job',
-        readOnlyHint: false,
-        destructiveHint: true,
-        idempotentHint: true,
-        openWorldHint: false,
-      },
+      annotations: { ...READS, title: 'End a job', readOnlyHint: false, destructiveHint: true },
       call: async ({ job_id: id }, context) =>
         inTime(context.signal, async (signal) => {
           await backend.cancelJob(id, signal);
@@ -219,13 +211,7 @@ export function jobTools({ backend, files }: Shop): Tool[] {
         'Makes a new job with the same command, image, variables and resources as an earlier one, and answers at once with its job_id. Files that were sent for the earlier one may be gone with it (upload_already_consumed): then use spawn_worker with `files`.',
       input: oneJob,
       output: reportSchema,
-      annotations: {
-        title: 'Run a job again',
-        readOnlyHint: false,
-        destructiveHint: false,
-        idempotentHint: false,
-        openWorldHint: true,
-      },
+      annotations: { ...CREATES, title: 'Run a job again' },
       call: async ({ job_id: id }, context) =>
         inTime(context.signal, async (signal) => {
           const created = await backend.rerunJob(id, signal);

@@ -18,7 +18,7 @@ import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import type { FilesToSend, Submission, Submissions } from '../submissions.ts';
 import { taskOf } from '../tasks.ts';
 import { describePhase, waitForCreation, waitForEnd, type Waiting } from '../wait.ts';
-import { files, waitSeconds } from './arguments.ts';
+import { CREATES, files, waitSeconds } from './arguments.ts';
 import { jobArguments } from './job-arguments.ts';
 
 export interface Shop {
@@ -27,8 +27,6 @@ export interface Shop {
   /** The client's disk; null over HTTP. */
   readonly files: LocalFiles | null;
 }
-
-const CREATES = { readOnlyHint: false, destructiveHint: false, idempotentHint: false, openWorldHint: true };
 
 const NO_DISK =
   ' Over this connection no local files can be sent: the command has to fetch what it needs (git clone, curl). With `flashpods mcp` on the own machine this tool takes `files`.';
