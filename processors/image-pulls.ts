@@ -83,11 +83,7 @@ export class ImagePulls {
   }
 
   #begin(image: string, renewal: string, generation: number): void {
-    const wish: Wish = {
-      renewal,
-      renewedAt: performance.now(),
-      abandoned: new AbortController(),
-    };
+    const wish: Wish = { renewal, renewedAt: performance.now(), abandoned: new AbortController() };
     this.#wishes.set(image, wish);
     const work = this.#inTurn(() => this.#get(image, wish, generation))
       .catch((error: unknown) => {

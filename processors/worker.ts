@@ -51,7 +51,7 @@ export class Worker {
   #consumer: HostConsumer | undefined;
 
   constructor(resources: WorkerResources) {
-    const { config, logger, lifecycle, queries, queues, runtime } = resources;
+    const { config, logger, queues, runtime } = resources;
     this.#r = resources;
     this.#host = config.hostName;
     this.#capacity = hostCapacity(config);
@@ -60,15 +60,10 @@ export class Worker {
     this.#releases = new Releases(queues.semaphore);
     this.#cleaner = new Cleaner(resources);
     this.#dispatcher = new Dispatcher({
+      ...resources,
       resources: queues,
-      lifecycle,
-      queries,
-      journal: resources.journal,
-      hosts: resources.hosts,
-      tenants: resources.tenants,
       passingMs: config.passingSeconds * 1000,
       host: this.#host,
-      logger,
       hostLostMs: config.hostLostSeconds * 1000,
       leaseMs: config.leaseSeconds * 1000,
       reconcileMs: config.reconcileSeconds * 1000,
@@ -96,17 +91,10 @@ export class Worker {
       onFenced: () => this.#letGo(),
     });
     this.#supervisor = new Supervisor({
-      config,
-      logger,
-      lifecycle,
-      queries,
-      runtime,
+      ...resources,
       records: this.#records,
       host: this.#host,
       bootId: readBootId(),
-      logs: resources.logs,
-      artifacts: resources.artifacts,
-      snapshots: resources.snapshots,
       claim: (jobId, epoch) => this.#membership.claim(jobId, epoch),
       owns: () => this.#membership.owns(),
       pulled: (image) => this.#images.pulled(image),

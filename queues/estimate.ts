@@ -116,13 +116,7 @@ function heldElsewhere(held: ReadonlyMap<string, Held> | undefined, open: readon
   return new Map(
     [...(held ?? here)].map(([owner, all]) => {
       const own = here.get(owner);
-      return [
-        owner,
-        {
-          ...subtract(all, own ?? NOTHING),
-          jobs: all.jobs - (own?.jobs ?? 0),
-        },
-      ];
+      return [owner, { ...subtract(all, own ?? NOTHING), jobs: all.jobs - (own?.jobs ?? 0) }];
     }),
   );
 }
@@ -131,10 +125,7 @@ function sumOf(a: ReadonlyMap<string, Held>, b: ReadonlyMap<string, Held>): Map<
   const sum = new Map(a);
   for (const [owner, held] of b) {
     const other = sum.get(owner);
-    sum.set(owner, {
-      ...add(held, other ?? NOTHING),
-      jobs: held.jobs + (other?.jobs ?? 0),
-    });
+    sum.set(owner, { ...add(held, other ?? NOTHING), jobs: held.jobs + (other?.jobs ?? 0) });
   }
   return sum;
 }

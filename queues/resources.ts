@@ -1,5 +1,4 @@
 /** Everything of Redis that a process role needs, made in one place and closed in one order. */
-import type { Redis } from 'ioredis';
 import { once } from '../src/lifecycle/once.ts';
 import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -8,7 +7,7 @@ import { connect, disconnect } from './connection.ts';
 import { RedisHostControl } from './host-control.ts';
 import { ImageBoard } from './images/image-board.ts';
 import { RedisJobQueue } from './job-queue.ts';
-import { createKeys, type Keys } from './keys.ts';
+import { createKeys } from './keys.ts';
 import { Queues } from './queues.ts';
 import { Semaphore } from './semaphore/semaphore.ts';
 import { OutlookBoard } from './waiting/outlook.ts';
@@ -28,25 +27,10 @@ export interface QueueResourcesOptions {
   readonly priorityAgeingMs?: number;
 }
 
-export interface QueueResources {
-  readonly redisUrl: string;
-  readonly connection: Redis;
-  readonly keys: Keys;
-  readonly queues: Queues;
-  readonly semaphore: Semaphore;
-  readonly waiting: WaitingIndex;
-  readonly images: ImageBoard;
-  readonly outlook: OutlookBoard;
-  readonly queue: RedisJobQueue;
-  readonly announcements: RedisAnnouncements;
-  readonly hostControl: RedisHostControl;
-  /** Whether Redis answers, within 2 s; for health. */
-  ping(): Promise<void>;
-  close(): Promise<void>;
-}
+export type QueueResources = Readonly<ReturnType<typeof createQueueResources>>;
 
 /** Connects in the background: the caller may start while Redis is away. */
-export function createQueueResources(options: QueueResourcesOptions): QueueResources {
+export function createQueueResources(options: QueueResourcesOptions) {
   const { redisUrl, logger } = options;
   const keys = createKeys(options.prefix);
   const connection = connect(redisUrl, 'producer', logger);
@@ -57,14 +41,7 @@ export function createQueueResources(options: QueueResourcesOptions): QueueResou
   const outlook = new OutlookBoard(connection, keys);
   const images = new ImageBoard(connection, keys);
   const overheadMs = (options.startAllowanceMs ?? 30_000) + (options.graceMs ?? 10_000);
-  const queue = new RedisJobQueue({
-    connection,
-    queues,
-    waiting,
-    outlook,
-    semaphore,
-    overheadMs,
-  });
+  const queue = new RedisJobQueue({ connection, queues, waiting, outlook, semaphore, overheadMs });
   const announcements = new RedisAnnouncements(connection, subscriber, keys, logger);
   const hostControl = new RedisHostControl(connection, queues, semaphore);
   const close = once(() =>
@@ -77,6 +54,7 @@ export function createQueueResources(options: QueueResourcesOptions): QueueResou
       logger,
     ),
   );
+  /** Whether Redis answers, within 2 s; for health. */
   const ping = async (): Promise<void> => void (await connection.ping());
   return {
     redisUrl,

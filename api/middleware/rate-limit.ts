@@ -48,9 +48,7 @@ function count(ctx: ApiContext, decision: RateDecision, message?: string): void 
   show(ctx, decision);
   if (decision.allowed) return;
   const retryAfterSeconds = Math.max(1, Math.ceil(decision.retryAfterMs / 1_000));
-  throw new FlashpodsError('rate_limited', message, {
-    details: { retry_after_seconds: retryAfterSeconds },
-  });
+  throw new FlashpodsError('rate_limited', message, { details: { retry_after_seconds: retryAfterSeconds } });
 }
 
 /**

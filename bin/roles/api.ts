@@ -33,7 +33,7 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
   const stop = once(() => stopInOrder(steps, logger));
   try {
     const shared = await openShared(config, logger, steps);
-    const { database, lifecycle, queries, journal, hosts, uploads, queues, tenants } = shared;
+    const { database, lifecycle, queries, hosts, uploads, queues } = shared;
     await startRsync(config, logger, steps);
     const transfers = uploads.watchTransfers();
     steps.unshift(['transfers', () => transfers.stop()]);
@@ -44,23 +44,9 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const app = createApp({
-      jobs: new JobService({
-        lifecycle,
-        queries,
-        queue: queues.queue,
-        announcements: queues.announcements,
-        hosts,
-        limits: jobLimits(config),
-        tenants,
-        logger,
-      }),
-      tenants,
-      uploads,
+      ...shared,
+      jobs: new JobService({ ...shared, ...queues, limits: jobLimits(config), logger }),
       hosts: new HostService({ hosts, queries, control: queues.hostControl, queue: queues.queue, logger }),
-      queries,
-      journal,
-      logs: shared.logs,
-      artifacts: shared.artifacts,
       config,
       tokens,
       namedTokens: tokens,

@@ -33,12 +33,7 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
     });
     steps.unshift(['podman client', () => runtime.close()]);
     for (const note of runtime.facts.notes) logger.debug({ note }, 'what this host can do');
-    const worker = new Worker({
-      ...shared,
-      config,
-      logger,
-      runtime,
-    });
+    const worker = new Worker({ ...shared, config, logger, runtime });
     steps.unshift(['worker', () => worker.stop()]);
     await worker.start();
     const error = new Error('a newer worker owns this host name');

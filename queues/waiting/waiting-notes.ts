@@ -86,13 +86,7 @@ export class WaitingNotes {
   /** Redis has lost its data, and the hosts have not all said what they hold. */
   async noteRecovery(view: FarmView): Promise<void> {
     const hosts = view.hosts.map(present);
-    await this.#o.resources.outlook.publish({
-      at: view.now,
-      recovering: true,
-      hosts,
-      jobs: {},
-      plan: null,
-    });
+    await this.#o.resources.outlook.publish({ at: view.now, recovering: true, hosts, jobs: {}, plan: null });
   }
 
   async #noteHead({ choice, candidates }: Look, outlook: Outlook, now: number): Promise<void> {
@@ -149,10 +143,5 @@ const startOf = (plan: Plan | null, jobId: string, index: number): number | null
 
 function present(host: FarmView['hosts'][number]): HostOutlook {
   const { name, capacity, used } = host;
-  return {
-    name,
-    state: stateOf(host),
-    capacity,
-    free: leftOf(capacity, used),
-  };
+  return { name, state: stateOf(host), capacity, free: leftOf(capacity, used) };
 }

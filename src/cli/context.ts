@@ -52,6 +52,12 @@ export class CliContext {
       : this.err.line(this.err.colour('dim', `flashpods: ${text}`)));
   }
 
+  /** Prints what a command found, as JSON or as text. @returns the exit code of one that went well */
+  async show(json: object, text: () => string): Promise<number> {
+    await (this.json ? this.out.json(json) : this.out.line(text()));
+    return ExitCode.fine;
+  }
+
   /** A signal that the first Ctrl-C aborts: for commands that just end then. */
   untilInterrupted(): AbortSignal {
     const controller = new AbortController();

@@ -37,9 +37,7 @@ export const CLIENT_CODES = {
     cli: 'Try again while the artifact is kept.',
     mcp: 'Check the path in save_to, and call again while the artifact is kept.',
   },
-  unsafe_artifact_name: {
-    cli: 'Don’t trust this server: it sent a name that would leave the directory.',
-  },
+  unsafe_artifact_name: { cli: 'Don’t trust this server: it sent a name that would leave the directory.' },
   file_exists: {
     cli: 'Move the file away, choose another directory, or overwrite it with --force.',
     mcp: 'Give another save_to, or pass overwrite: true.',

@@ -328,9 +328,7 @@ export class FlashpodsClient {
     throw new ClientError(
       'unexpected_answer',
       `${call.method} ${call.path} was not answered as Flashpods answers.`,
-      {
-        status: answer.status,
-      },
+      { status: answer.status },
     );
   }
 }

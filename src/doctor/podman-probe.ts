@@ -103,10 +103,7 @@ export class PodmanProbe {
 async function answers(socketPath: string): Promise<boolean> {
   const client = new PodmanClient(socketPath);
   try {
-    await client.call('GET', '/_ping', { timeoutMs: PING_MS });
-    return true;
-  } catch {
-    return false; // left by a service that is gone
+    return await client.answers(PING_MS); // not when it was left by a service that is gone
   } finally {
     client.close();
   }

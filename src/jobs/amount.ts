@@ -23,10 +23,7 @@ export const amountOf = ({
 }: {
   readonly cpus: number;
   readonly memoryGb: number;
-}): Amount => ({
-  cpusMilli: milliOf(cpus),
-  memoryMib: mibOf(memoryGb),
-});
+}): Amount => ({ cpusMilli: milliOf(cpus), memoryMib: mibOf(memoryGb) });
 
 /** As the API shows it, rounded down to whole cpus and GB. */
 export const inApiUnits = ({ cpusMilli, memoryMib }: Amount): { cpus: number; memory_gb: number } => ({

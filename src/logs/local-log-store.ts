@@ -2,17 +2,7 @@ import { openLogCapture } from './log-capture.ts';
 import { deleteLog, logSize, storedLogs } from './log-files.ts';
 import { readFrom, readRecords, readTail } from './log-reader.ts';
 import { LogTails } from './log-tails.ts';
-import type {
-  CaptureOptions,
-  LogCapture,
-  LogFollowing,
-  LogRecords,
-  LogStart,
-  LogStore,
-  LogTail,
-  LogText,
-  StoredLog,
-} from './log-store.ts';
+import type { LogStore } from './log-store.ts';
 
 /** Logs in one directory: `<jobId>.log` and, beside it, its index `<jobId>.idx` (see log-index). */
 export class LocalLogStore implements LogStore {
@@ -25,35 +15,15 @@ export class LocalLogStore implements LogStore {
     this.#tails = new LogTails(directory);
   }
 
-  capture(options: CaptureOptions): Promise<LogCapture> {
-    return openLogCapture(this.#directory, options);
-  }
-
-  readTail(jobId: string, lines: number): Promise<LogTail | null> {
-    return readTail(this.#directory, jobId, lines);
-  }
-
-  readFrom(jobId: string, offset: number): Promise<LogText | null> {
-    return readFrom(this.#directory, jobId, offset);
-  }
-
-  readRecords(jobId: string, from: LogStart): Promise<LogRecords | null> {
-    return readRecords(this.#directory, jobId, from);
-  }
+  readonly capture: LogStore['capture'] = (options) => openLogCapture(this.#directory, options);
+  readonly readTail: LogStore['readTail'] = (...args) => readTail(this.#directory, ...args);
+  readonly readFrom: LogStore['readFrom'] = (...args) => readFrom(this.#directory, ...args);
+  readonly readRecords: LogStore['readRecords'] = (...args) => readRecords(this.#directory, ...args);
+  readonly follow: LogStore['follow'] = (...args) => this.#tails.follow(...args);
+  readonly list: LogStore['list'] = () => storedLogs(this.#directory);
+  readonly delete: LogStore['delete'] = (jobId) => deleteLog(this.#directory, jobId);
 
   async size(jobId: string): Promise<number | null> {
     return (await logSize(this.#directory, jobId))?.bytes ?? null;
-  }
-
-  follow(jobId: string, wake: () => void): LogFollowing {
-    return this.#tails.follow(jobId, wake);
-  }
-
-  list(): Promise<StoredLog[]> {
-    return storedLogs(this.#directory);
-  }
-
-  delete(jobId: string): Promise<void> {
-    return deleteLog(this.#directory, jobId);
   }
 }

@@ -113,9 +113,7 @@ export function jobResources(backend: Backend): Resources {
               throw new ClientError(
                 'payload_too_large',
                 `${name} is larger than a resource may be (${MAX_ARTIFACT_BYTES / 1_000_000} MB).`,
-                {
-                  advice: 'Fetch it with the tool download_artifact and save_to, or over the HTTP API.',
-                },
+                { advice: 'Fetch it with the tool download_artifact and save_to, or over the HTTP API.' },
               );
             }
             const content = await readArtifact(backend, id, artifact, limited);

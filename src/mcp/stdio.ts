@@ -35,9 +35,7 @@ export async function serveStdio(
       new ClientError(
         'payload_too_large',
         `The client sent a message of more than ${MAX_MESSAGE_BYTES >> 20} MB.`,
-        {
-          advice: 'Send files with `files`, not in the arguments.',
-        },
+        { advice: 'Send files with `files`, not in the arguments.' },
       ),
     );
   };

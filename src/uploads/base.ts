@@ -37,9 +37,7 @@ export const deletionsOf = (paths: readonly string[]): ReadonlySet<RawName> =>
         throw new FlashpodsError(
           'invalid_request',
           `delete[${index}]: must be a relative path without . and ..`,
-          {
-            details: { field: `delete.${index}` },
-          },
+          { details: { field: `delete.${index}` } },
         );
       }
       return rawName(segments.join('/'));

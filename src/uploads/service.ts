@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import { FlashpodsError } from '../errors.ts';
 import { newUploadId } from '../ids.ts';
 import { deletionsOf } from './base.ts';
@@ -9,8 +8,6 @@ import type { UploadParts } from './parts.ts';
 import type { RsyncTarget } from './rsync/rsync.ts';
 import { UploadRules } from './rsync/rules.ts';
 import type { Base } from './snapshot-store.ts';
-import type { Extracted } from './tar/extraction.ts';
-import type { Encoding } from './tar/tar-intake.ts';
 import { TarReceiver } from './tar/tar-receiver.ts';
 import { TotalRoom } from './total-room.ts';
 import type { TreeFacts } from './tree.ts';
@@ -32,15 +29,15 @@ export interface UploadServiceResources extends Pick<
  * A row's state is the truth; a step that a crash interrupted is done again by the next who comes.
  */
 export class UploadService {
+  readonly receive: TarReceiver['receive'];
+  readonly sweep: UploadExpiry['sweep'];
   readonly #r: UploadServiceResources;
   readonly #incoming: IncomingTrees;
   readonly #writers: Writers;
   readonly #states: UploadStates;
   readonly #room: TotalRoom;
   readonly #files: UploadFiles;
-  readonly #receiver: TarReceiver;
   readonly #rules: UploadRules;
-  readonly #expiry: UploadExpiry;
 
   constructor(resources: UploadServiceResources) {
     this.#r = resources;
@@ -51,9 +48,11 @@ export class UploadService {
     const room = (this.#room = new TotalRoom({ ...parts, writers }));
     const files = (this.#files = new UploadFiles({ ...parts, writers, room }));
     const all = { ...parts, writers, states, room, files };
-    this.#receiver = new TarReceiver(all);
+    const receiver = new TarReceiver(all);
+    this.receive = (...args) => receiver.receive(...args);
     this.#rules = new UploadRules(all);
-    this.#expiry = new UploadExpiry(all);
+    const expiry = new UploadExpiry(all);
+    this.sweep = () => expiry.sweep();
   }
 
   /**
@@ -95,16 +94,6 @@ export class UploadService {
    */
   watchTransfers(): { stop(): Promise<void> } {
     return this.#r.rsync.watch(this.#rules);
-  }
-
-  /** See {@link TarReceiver.receive}. */
-  receive(
-    id: string,
-    viewer: string | null,
-    body: Readable,
-    encoding: Encoding,
-  ): Promise<{ upload: Upload; received: Extracted }> {
-    return this.#receiver.receive(id, viewer, body, encoding);
   }
 
   /**
@@ -157,11 +146,6 @@ export class UploadService {
       // Jobs may still be using a shared one, and uploads their base: the sweep takes the files when none is.
       if (!upload.reusable && !(await store.isBase(id, Date.now()))) await this.#files.delete(id);
     });
-  }
-
-  /** See {@link UploadExpiry}. @returns how many uploads and other directories went */
-  sweep(): Promise<number> {
-    return this.#expiry.sweep();
   }
 
   /** After a tree that may not become a snapshot the upload is open and empty again. */

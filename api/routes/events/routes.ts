@@ -34,12 +34,7 @@ export const eventOperations = ({
     wait: (job) => jobs.wait(job),
     logger,
   });
-  const resources: StreamResources = {
-    feed,
-    logs,
-    logger,
-    keepAliveMs: KEEP_ALIVE_MS,
-  };
+  const resources: StreamResources = { feed, logs, logger, keepAliveMs: KEEP_ALIVE_MS };
 
   /** @throws FlashpodsError events_expired, invalid_request */
   async function cursorFrom(

@@ -6,6 +6,4 @@ export const eventsQuery = z.strictObject({
   last_event_id: z.string().max(64).optional().describe(`${POSITION}; the header wins`),
 });
 
-export const eventsHeaders = z.object({
-  'Last-Event-ID': z.string().optional().describe(POSITION),
-});
+export const eventsHeaders = z.object({ 'Last-Event-ID': z.string().optional().describe(POSITION) });

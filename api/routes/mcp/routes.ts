@@ -50,11 +50,7 @@ export function mcp({ hosts, authenticate, stopping, define }: McpOptions): ApiM
     const caller = callerOf(ctx);
     const response = await (
       await (sessions ??= load())
-    ).handle(requestOf(ctx), {
-      holder: caller.principal.tokenId,
-      body,
-      define: () => define(caller),
-    });
+    ).handle(requestOf(ctx), { holder: caller.principal.tokenId, body, define: () => define(caller) });
     answer(ctx, response);
   };
 }

@@ -19,18 +19,13 @@ export interface GetArtifactsOptions {
 export async function listArtifacts(id: string, context: CliContext): Promise<number> {
   const client = await context.client();
   const list = await client.artifacts(id, context.untilInterrupted());
-  if (context.json) {
-    await context.out.json(list);
-    return ExitCode.fine;
-  }
   const rows = list.artifacts.map(({ name, size_bytes, sha256 }) => [
     sanitize(name),
     showBytes(size_bytes),
     sanitize(sha256.slice(0, 12)),
   ]);
-  const lines = table([{ title: 'NAME' }, { title: 'SIZE', right: true }, { title: 'SHA-256' }], rows);
-  await context.out.write(`${lines.join('\n')}\n`);
-  return ExitCode.fine;
+  const columns = [{ title: 'NAME' }, { title: 'SIZE', right: true }, { title: 'SHA-256' }];
+  return context.show(list, () => table(columns, rows).join('\n'));
 }
 
 /**

@@ -2,7 +2,6 @@ import { pause } from '../../timing/bell.ts';
 import type { HostAnswer } from '../../client/answers.ts';
 import { ClientError } from '../../client/client-error.ts';
 import type { CliContext } from '../context.ts';
-import { ExitCode } from '../exit-code.ts';
 import { count } from '../quantity.ts';
 import { sanitize } from '../terminal.ts';
 
@@ -37,18 +36,15 @@ export async function drain(name: string, options: DrainOptions, context: CliCon
     if (!host.draining) throw new ClientError('not_draining', `Somebody undrained ${name} meanwhile.`);
   }
   if (options.remove === true) await client.removeHost(name, signal);
-  if (context.json) await context.out.json({ ...host, removed: options.remove === true });
-  else await context.out.line(`${sanitize(host.name)} ${endOf(host, options)}`);
-  return ExitCode.fine;
+  const result = { ...host, removed: options.remove === true };
+  return context.show(result, () => `${sanitize(host.name)} ${endOf(host, options)}`);
 }
 
 /** Lets a host take work again. */
 export async function undrain(name: string, context: CliContext): Promise<number> {
   const client = await context.client();
   const host = await client.undrainHost(name, context.untilInterrupted());
-  if (context.json) await context.out.json(host);
-  else await context.out.line(`${sanitize(host.name)} takes work again`);
-  return ExitCode.fine;
+  return context.show(host, () => `${sanitize(host.name)} takes work again`);
 }
 
 function endOf(host: HostAnswer, { remove }: DrainOptions): string {

@@ -1,7 +1,6 @@
 import { makeOutputDirectory } from '../../client/download.ts';
 import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
-import { ExitCode } from '../exit-code.ts';
 import { refuseAttached } from './run.ts';
 
 export interface RerunOptions extends AttachOptions {
@@ -18,8 +17,7 @@ export async function rerun(id: string, options: RerunOptions, context: CliConte
     const created = await client.rerunJob(id, interruption.leaving, interruption.preparing);
     if (options.follow) return await attach(created, options, context, interruption);
     await interruption.throwIfStopped(created.job_id);
-    await (context.json ? context.out.json(created) : context.out.line(created.job_id));
-    return ExitCode.fine;
+    return await context.show(created, () => created.job_id);
   } finally {
     interruption.stop();
   }

@@ -3,7 +3,6 @@ import { makeOutputDirectory } from '../../client/download.ts';
 import type { WorkerRequest } from '../../jobs/description/types.ts';
 import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
-import { ExitCode } from '../exit-code.ts';
 import { fieldsGiven } from '../job-options.ts';
 import { sendFiles } from '../send-files.ts';
 import { shellCommand } from '../shell-quote.ts';
@@ -42,8 +41,7 @@ export async function run(
     );
     if (options.detach) {
       await interruption.throwIfStopped(created.job_id);
-      await (context.json ? context.out.json(created) : context.out.line(created.job_id));
-      return ExitCode.fine;
+      return await context.show(created, () => created.job_id);
     }
     return await attach(created, options, context, interruption);
   } finally {

@@ -27,12 +27,8 @@ const COLUMNS = [
 export async function listTenants(context: CliContext): Promise<number> {
   const client = await context.client();
   const tenants = await client.listTenants(context.untilInterrupted());
-  if (context.json) {
-    await context.out.json({ tenants });
-    return ExitCode.fine;
-  }
-  await context.out.write(`${table(COLUMNS, tenants.map(row)).join('\n')}\n`);
-  if (tenants.length === 0 && context.err.isTTY)
+  await context.show({ tenants }, () => table(COLUMNS, tenants.map(row)).join('\n'));
+  if (tenants.length === 0 && !context.json && context.err.isTTY)
     context.notice('nobody has jobs, and nothing is set for anybody');
   return ExitCode.fine;
 }
@@ -64,18 +60,13 @@ export async function unsetTenant(owner: string, context: CliContext): Promise<n
   await client.unsetTenant(owner, context.untilInterrupted()).catch((error: unknown) => {
     throw advised(error, '`flashpods tenant list` lists the owners.');
   });
-  if (context.json) await context.out.json({ unset: owner });
-  else await context.out.line(`${sanitize(owner)} has the defaults`);
-  return ExitCode.fine;
+  return context.show({ unset: owner }, () => `${sanitize(owner)} has the defaults`);
 }
 
 const orNone = (limit: number): number | null => (limit === Infinity ? null : limit);
 
-async function show(tenant: TenantAnswer, context: CliContext): Promise<number> {
-  if (context.json) await context.out.json(tenant);
-  else await context.out.write(`${table(COLUMNS, [row(tenant)]).join('\n')}\n`);
-  return ExitCode.fine;
-}
+const show = (tenant: TenantAnswer, context: CliContext): Promise<number> =>
+  context.show(tenant, () => table(COLUMNS, [row(tenant)]).join('\n'));
 
 const row = ({ owner, weight, used, limits }: TenantAnswer): readonly string[] => {
   const of = (name: keyof TenantAmounts<number>): string => `${used[name]}/${limits[name] ?? '∞'}`;

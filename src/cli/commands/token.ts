@@ -39,14 +39,11 @@ export async function createToken(
     },
     context.untilInterrupted(),
   );
-  if (context.json) {
-    await context.out.json(created);
-    return ExitCode.fine;
-  }
-  await context.out.line(sanitize(created.token));
-  context.notice(
-    `token ${sanitize(name)} of ${sanitize(created.owner)} may ${created.scopes.map(sanitize).join(', ')}; it is shown this once.`,
-  );
+  await context.show(created, () => sanitize(created.token));
+  if (!context.json)
+    context.notice(
+      `token ${sanitize(name)} of ${sanitize(created.owner)} may ${created.scopes.map(sanitize).join(', ')}; it is shown this once.`,
+    );
   return ExitCode.fine;
 }
 
@@ -54,12 +51,8 @@ export async function createToken(
 export async function listTokens(context: CliContext): Promise<number> {
   const client = await context.client();
   const tokens = await client.listTokens(context.untilInterrupted());
-  if (context.json) {
-    await context.out.json({ tokens });
-    return ExitCode.fine;
-  }
-  await context.out.write(`${table(COLUMNS, tokens.map(row)).join('\n')}\n`);
-  if (tokens.length === 0 && context.err.isTTY)
+  await context.show({ tokens }, () => table(COLUMNS, tokens.map(row)).join('\n'));
+  if (tokens.length === 0 && !context.json && context.err.isTTY)
     context.notice('no tokens but the one of the server’s configuration');
   return ExitCode.fine;
 }
@@ -70,9 +63,7 @@ export async function revokeToken(name: string, context: CliContext): Promise<nu
   await client.revokeToken(name, context.untilInterrupted()).catch((error: unknown) => {
     throw advised(error, '`flashpods token list` lists the tokens.');
   });
-  if (context.json) await context.out.json({ revoked: name });
-  else await context.out.line(`${sanitize(name)} revoked`);
-  return ExitCode.fine;
+  return context.show({ revoked: name }, () => `${sanitize(name)} revoked`);
 }
 
 const day = (time: string): string => sanitize(time.slice(0, 10));

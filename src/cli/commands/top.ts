@@ -35,14 +35,9 @@ async function showOnce(client: FlashpodsClient, context: CliContext): Promise<n
     client.capacity(signal),
     client.listJobs({ status: 'active', limit: JOBS }, signal),
   ]);
-  if (context.json) {
-    await context.out.json({ capacity, jobs });
-    return ExitCode.fine;
-  }
   const nowMs = Date.now();
   const view = { ...EMPTY, server: serverOf(client), capacity, jobs, seenAt: nowMs, nowMs };
-  await context.out.write(`${snapshot(view, (_colour, text) => text).join('\n')}\n`);
-  return ExitCode.fine;
+  return context.show({ capacity, jobs }, () => snapshot(view, (_colour, text) => text).join('\n'));
 }
 
 const serverOf = (client: FlashpodsClient): string => client.connection.url.href.replace(/\/$/, '');

@@ -3,6 +3,7 @@ import { type FileHandle, open, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Header, pack as tarPack, type Pack } from 'tar-stream';
 import { systemCode } from '../../errors.ts';
+import { readFully } from '../../files/read-fully.ts';
 import { ClientError } from '../client-error.ts';
 import type { Tree, TreeEntry } from './tree.ts';
 
@@ -111,13 +112,7 @@ async function stream(
 /** @returns fewer bytes only when the file ends before */
 async function readUpTo(file: FileHandle, length: number, position = 0): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(length);
-  let done = 0;
-  while (done < length) {
-    const { bytesRead } = await file.read(buffer, done, length - done, position + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return buffer.subarray(0, done);
+  return buffer.subarray(0, await readFully(file, buffer, position));
 }
 
 /** Resolves when the stream has taken the entry, so that memory never holds more than one file. */

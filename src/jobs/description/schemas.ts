@@ -47,10 +47,9 @@ export const schemas = {
       .refine(isUploadId, 'must be the id of an upload')
       .meta({ type: 'string', pattern: '^upload_[a-z0-9-]{12}$' }),
   branch: () =>
-    filled(255).refine(isBranchName, 'must be a name that git takes for a branch').meta({
-      pattern: BRANCH_PATTERN,
-      description: 'a name that git takes for a branch',
-    }),
+    filled(255)
+      .refine(isBranchName, 'must be a name that git takes for a branch')
+      .meta({ pattern: BRANCH_PATTERN, description: 'a name that git takes for a branch' }),
   repository: () =>
     filled(2_048)
       .refine(

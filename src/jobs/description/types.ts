@@ -34,9 +34,7 @@ type Required<Name extends FieldName> = {
 /** A request as a caller writes it. */
 export type RequestOf<Type extends JobType> = { readonly type: Type } & {
   readonly [Name in Exclude<Required<FieldFor<Type>>, 'type'>]: Given<Name>;
-} & {
-  readonly [Name in Exclude<FieldFor<Type>, Required<FieldFor<Type>>>]?: Given<Name>;
-};
+} & { readonly [Name in Exclude<FieldFor<Type>, Required<FieldFor<Type>>>]?: Given<Name> };
 
 export type WorkerRequest = RequestOf<'worker'>;
 export type AgentRequest = RequestOf<'agent'>;

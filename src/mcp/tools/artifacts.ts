@@ -84,12 +84,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
           const list = await backend.artifacts(id, signal);
           const artifacts = list.artifacts
             .slice(0, MAX_LISTED)
-            .map(({ name, size_bytes, sha256, created_at }) => ({
-              name,
-              size_bytes,
-              sha256,
-              created_at,
-            }));
+            .map(({ name, size_bytes, sha256, created_at }) => ({ name, size_bytes, sha256, created_at }));
           const first = artifacts[0];
           const next = first
             ? `${callOf('download_artifact', { job_id: id, artifact_name: first.name })} fetches one.`

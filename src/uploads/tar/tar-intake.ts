@@ -32,9 +32,7 @@ export class TarIntake {
   constructor(source: Readable, encoding: Encoding, idleMs: number) {
     this.#source = source;
     this.#idleMs = idleMs;
-    this.tar = new Transform({
-      transform: (chunk: Buffer, _encoding, done) => this.#count(chunk, done),
-    });
+    this.tar = new Transform({ transform: (chunk: Buffer, _encoding, done) => this.#count(chunk, done) });
     // Whoever unpacks may not be listening yet, or no longer, when it breaks off.
     this.tar.on('error', () => undefined);
     this.#decoder = decoderOf(encoding);

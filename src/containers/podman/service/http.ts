@@ -51,6 +51,14 @@ export class PodmanClient {
     return { status, body: parseJson(text) };
   }
 
+  /** Whether the service answers at all. */
+  async answers(timeoutMs: number): Promise<boolean> {
+    return this.call('GET', '/_ping', { timeoutMs }).then(
+      () => true,
+      () => false,
+    );
+  }
+
   /** The body of an answer as it is. */
   async text(method: string, path: string, options: CallOptions = {}): Promise<string> {
     return (await this.#whole(method, path, options)).text;

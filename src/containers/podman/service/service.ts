@@ -154,7 +154,7 @@ async function startOnce(
       signal.throwIfAborted();
       if (ended) throw new Error((await service.exited) || 'it ended at once');
       if (performance.now() > deadline) throw new Error(`not ready within ${READY_TIMEOUT_MS} ms`);
-      if (existsSync(socketPath) && (await answers(client))) break;
+      if (existsSync(socketPath) && (await client.answers(2_000))) break;
       await pause(READY_LOOK_MS, signal);
     }
     if (prefix.length > 0)
@@ -176,16 +176,10 @@ function launch(
   idleSeconds: number,
   podmanRoot?: string,
 ): Service {
-  const storage = podmanRoot
-    ? [
-        '--root',
-        join(podmanRoot, 'storage'),
-        '--runroot',
-        join(podmanRoot, 'run'),
-        '--tmpdir',
-        join(podmanRoot, 'tmp'),
-      ]
-    : [];
+  const places = { root: 'storage', runroot: 'run', tmpdir: 'tmp' };
+  const storage = Object.entries(places).flatMap(([option, name]) =>
+    podmanRoot ? [`--${option}`, join(podmanRoot, name)] : [],
+  );
   const service = ['system', 'service', `--time=${idleSeconds}`, `unix://${socketPath}`];
   const argv = [...prefix, 'podman', ...storage, ...service];
   const [file = 'podman', ...args] = argv;
@@ -210,15 +204,6 @@ function launch(
   const { pid } = subprocess;
   if (pid === undefined) throw new Error('podman could not be executed; is it installed?');
   return { pid, exited, stop: once(() => endProcess(identify(pid), exited)) };
-}
-
-async function answers(client: PodmanClient): Promise<boolean> {
-  try {
-    await client.call('GET', '/_ping', { timeoutMs: 2_000 });
-    return true;
-  } catch {
-    return false; // not yet; the deadline decides
-  }
 }
 
 /** Ends the service of a worker that was killed: it would go on for ever, and nobody else knows of it. */
