@@ -15,6 +15,12 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/** An answer whose body is JSON. */
+export const json = (description: string, schema: z.ZodType): Answer => ({
+  description,
+  content: { 'application/json': schema },
+});
+
 /** Who may come in, and what it costs. */
 export interface Access {
   /** `any`: every token will do. `public`: needs no token. `body`: authenticates by what it carries. */

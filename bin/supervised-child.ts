@@ -15,7 +15,6 @@ const STOP_MS = 30_000;
 
 export interface SupervisedChildOptions {
   readonly name: string;
-  /** What Node runs. */
   readonly args: readonly string[];
   /** Asked for at every start. */
   env(this: void): NodeJS.ProcessEnv;
@@ -33,7 +32,6 @@ export interface ReadyMessage {
 const isReady = (message: unknown): message is ReadyMessage =>
   typeof message === 'object' && message !== null && 'ready' in message && message.ready === true;
 
-/** How a child ended. */
 class ChildEnd extends Error {
   override readonly name = 'ChildEnd';
   readonly code: number | null;

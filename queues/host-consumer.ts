@@ -30,7 +30,6 @@ export type OnDispatch = (dispatch: Dispatch, context: DispatchContext) => Promi
 export interface HostConsumerOptions {
   readonly resources: QueueResources;
   readonly host: string;
-  /** Dispatches at once. */
   readonly concurrency: number;
   readonly onDispatch: OnDispatch;
   readonly logger: Logger;

@@ -14,7 +14,6 @@ import { OutlookBoard } from './waiting/outlook.ts';
 import { WaitingIndex } from './waiting/waiting-index.ts';
 
 export interface QueueResourcesOptions {
-  /** `redis://…`, `rediss://…` or `unix:///path`. */
   readonly redisUrl: string;
   readonly logger: Logger;
   /** With a `{hash tag}`; tests own one each. */

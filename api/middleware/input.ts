@@ -33,7 +33,6 @@ export async function inputOf(ctx: RouteContext, { params, query, body }: Operat
   };
 }
 
-/** The body as it came, unchecked. */
 async function bodyOf(ctx: RouteContext, body: Operation['body']): Promise<unknown> {
   if (!body) return undefined;
   if ('json' in body) return readJson(ctx, { optional: !body.required });

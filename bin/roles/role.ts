@@ -13,7 +13,6 @@ export const RoleExit = {
 } as const;
 export type RoleExit = (typeof RoleExit)[keyof typeof RoleExit];
 
-/** One process role that takes work. */
 export interface RunningRole {
   /** Where it listens, if it does. */
   readonly url?: string;

@@ -15,7 +15,6 @@ export type CloseReason = 'ended' | 'detached';
 export interface Attendant {
   /** Before the container starts, or when a running one is taken over. @param sandbox null when nothing of one is left */
   open?(sandbox: Sandbox | null): Promise<void>;
-  /** The container runs. */
   started?(sandbox: Sandbox, started: Started): void;
   /** May be called twice, and without `open`. What it began is over when it resolves. */
   close(reason: CloseReason): Promise<void>;

@@ -23,7 +23,6 @@ export interface HeartbeatOptions {
   readonly deadMs?: number;
 }
 
-/** What the thread is given. */
 export interface HeartbeatTask extends Pick<HeartbeatOptions, 'redisUrl' | 'prefix' | 'host' | 'everyMs'> {
   /** Counts the turns of the event loop that it beats for. */
   readonly turns: Int32Array;

@@ -33,7 +33,6 @@ export interface JobAnswer
   readonly completed_at?: string | null;
   readonly elapsed_seconds?: number | null | undefined;
   readonly duration_seconds?: number | null | undefined;
-  /** Time spent waiting. */
   readonly queue_seconds?: number;
   readonly log_truncated?: boolean;
   readonly warnings?: readonly string[];

@@ -13,7 +13,6 @@ export interface RuntimeFacts {
   readonly cgroupManager: string;
   /** Whether cpus, memory and pids limits hold. */
   readonly limits: boolean;
-  /** How a job's disk is bounded. */
   readonly disk: 'loop' | 'watch';
   /** Host ids behind container ids: base of the reserved range, or null with keep-id. */
   readonly idBase: number | null;

@@ -12,7 +12,6 @@ import { pauseAfter } from '../timing/backoff.ts';
 import { pause } from '../timing/bell.ts';
 
 export interface WriteQueueOptions {
-  /** Runs `work` in one transaction. */
   readonly transact: (work: (trx: Knex.Transaction) => Promise<void>) => Promise<void>;
   /** Whether another process holds the write lock: nothing was done, and it is tried again. */
   readonly isBusy: (error: unknown) => boolean;

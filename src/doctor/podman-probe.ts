@@ -13,7 +13,6 @@ const IDLE_SECONDS = 120;
 const PING_MS = 3_000;
 
 export interface PodmanProbeOptions {
-  /** Of the configuration. */
   readonly socketPath: string | undefined;
   /** Where the service of `up` would have its socket. */
   readonly runDir: string;

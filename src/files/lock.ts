@@ -32,7 +32,6 @@ export interface TakeLockOptions {
   readonly signal: AbortSignal;
 }
 
-/** Another process holds the lock. */
 export class LockHeld extends Error {
   override readonly name = 'LockHeld';
   /** Null for one that this process can't name: it lives in another pid namespace, or has taken the lock just now. */

@@ -58,7 +58,6 @@ export interface HostControl {
 
 export interface KnownHost {
   readonly name: string;
-  /** All that it has. */
   readonly capacity: Amount;
   /** Somebody said that it takes nothing new; what Redis says follows this. */
   readonly draining: boolean;

@@ -17,7 +17,6 @@ export interface ProcessRecord extends ProcessIdentity {
   readonly pidSpace: string;
 }
 
-/** What `/proc/PID/stat` says. */
 export interface ProcessStat extends ProcessIdentity {
   /** A letter, as in proc_pid_stat(5). */
   readonly state: string;

@@ -83,7 +83,6 @@ export class LogBatch {
     return this.#records === 0;
   }
 
-  /** Bytes for the log. */
   get length(): number {
     return this.#logLength;
   }

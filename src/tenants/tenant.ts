@@ -9,7 +9,6 @@ export interface TenantLimits {
   /** What they hold together. */
   readonly cpus: number | null;
   readonly memoryGb: number | null;
-  /** Jobs that wait. */
   readonly queuedJobs: number | null;
 }
 

@@ -34,7 +34,6 @@ export interface SealOptions {
   readonly munged: boolean;
 }
 
-/** What a snapshot begins with. */
 export interface Base {
   readonly id: string;
   /** Paths that are left out of the base. */

@@ -1,5 +1,5 @@
 import { FlashpodsError } from '../../../src/errors.ts';
-import { operation, type Operation } from '../../operation.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentCapacity } from './present.ts';
 import { capacitySchema } from './schema.ts';
@@ -12,7 +12,7 @@ export const capacityOperations = ({ jobs }: Pick<ApiResources, 'jobs'>): readon
     path: '/capacity',
     summary: 'Hosts and queue',
     scope: 'jobs:read',
-    answers: { 200: { description: 'As it is now.', content: { 'application/json': capacitySchema } } },
+    answers: { 200: json('As it is now.', capacitySchema) },
     errors: ['service_unavailable'],
     async handle(ctx) {
       const report = await jobs.capacity().catch((cause: unknown) => {

@@ -1,9 +1,9 @@
-import { operation, type Operation } from '../../operation.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentHost } from './present.ts';
 import { hostNameParams, hostSchema } from './schema.ts';
 
-const asItIs = { 200: { description: 'As it is now.', content: { 'application/json': hostSchema } } };
+const asItIs = { 200: json('As it is now.', hostSchema) };
 
 export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly Operation[] => [
   operation({

@@ -6,7 +6,7 @@ import type { ArtifactRecord } from '../../../src/jobs/job.ts';
 import type { JobResults } from '../../../src/jobs/results.ts';
 import { type RouteContext, viewOf } from '../../context.ts';
 import { answerError } from '../../middleware/errors.ts';
-import { operation, type Operation } from '../../operation.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import { entityTagMatches, parseRange } from './byte-range.ts';
 import { presentArtifacts } from './present.ts';
 import {
@@ -33,7 +33,7 @@ export const artifactOperations = (results: JobResults): readonly Operation[] =>
     summary: 'What the job left in /artifacts',
     scope: 'jobs:read',
     params: jobIdParams,
-    answers: { 200: { description: 'The artifacts.', content: { 'application/json': artifactListSchema } } },
+    answers: { 200: json('The artifacts.', artifactListSchema) },
     errors: STATE_ERRORS,
     async handle(ctx, { params: { id } }) {
       const { artifacts, expiresAt } = await results.collected(id, viewOf(ctx));

@@ -18,7 +18,12 @@ import {
 const seconds = (from: number, to: number): number => Math.max(0, to - from) / 1_000;
 
 /** @param alone false in a list, which leaves some fields out */
-function present(job: Job, wait: Wait | null, now: number, alone: boolean): z.infer<typeof jobSchema> {
+export function presentJob(
+  job: Job,
+  wait: Wait | null,
+  now = Date.now(),
+  alone = true,
+): z.infer<typeof jobSchema> {
   const terminal = isTerminal(job.status);
   const ended = job.endedAt ?? job.completedAt ?? now;
   const ranSeconds = job.startedAt === null ? null : seconds(job.startedAt, terminal ? ended : now);
@@ -54,15 +59,8 @@ function present(job: Job, wait: Wait | null, now: number, alone: boolean): z.in
   };
 }
 
-export const presentJob = (job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> =>
-  present(job, wait, now, true);
-
-/** A job in a list. */
-export const presentJobSummary = (job: Job, wait: Wait | null, now = Date.now()): z.infer<typeof jobSchema> =>
-  present(job, wait, now, false);
-
 export const presentJobList = ({ jobs, total, nextBefore }: JobPage): z.infer<typeof jobListSchema> => ({
-  jobs: jobs.map(({ job, wait }) => presentJobSummary(job, wait)),
+  jobs: jobs.map(({ job, wait }) => presentJob(job, wait, Date.now(), false)),
   total,
   next_cursor: nextBefore === null ? null : cursorAfter(nextBefore),
 });

@@ -1,6 +1,6 @@
 import { describedRequestSchema, parseCreateJob } from '../../../src/jobs/request.ts';
 import { abandonedOf, principalOf, viewOf } from '../../context.ts';
-import { operation, type Operation } from '../../operation.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentCreated, presentJob, presentJobList } from './present.ts';
 import {
@@ -62,8 +62,8 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       examples: CREATE_EXAMPLES,
     },
     answers: {
-      201: { description: 'The job is created.', content: { 'application/json': createdJobSchema } },
-      200: { description: 'The job existed already.', content: { 'application/json': createdJobSchema } },
+      201: json('The job is created.', createdJobSchema),
+      200: json('The job existed already.', createdJobSchema),
     },
     errors: [
       'invalid_request',
@@ -103,7 +103,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     summary: 'List jobs, newest first',
     scope: 'jobs:read',
     query: listJobsQuery,
-    answers: { 200: { description: 'A page of jobs.', content: { 'application/json': jobListSchema } } },
+    answers: { 200: json('A page of jobs.', jobListSchema) },
     errors: ['invalid_request'],
     async handle(ctx, { query }) {
       ctx.body = presentJobList(await jobs.list(listFilter(query, viewOf(ctx))));
@@ -117,9 +117,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     summary: 'Cancel every active job with a label',
     scope: 'jobs:write',
     query: cancelJobsQuery,
-    answers: {
-      200: { description: 'What is being cancelled.', content: { 'application/json': cancelledJobsSchema } },
-    },
+    answers: { 200: json('What is being cancelled.', cancelledJobsSchema) },
     errors: ['invalid_request'],
     async handle(ctx, { query: { label } }) {
       ctx.body = { cancelled: await jobs.cancelLabelled(label, viewOf(ctx)) };
@@ -135,7 +133,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     scope: 'jobs:read',
     params: jobIdParams,
     query: getJobQuery,
-    answers: { 200: { description: 'The job.', content: { 'application/json': jobSchema } } },
+    answers: { 200: json('The job.', jobSchema) },
     errors: ['invalid_request', 'job_not_found'],
     async handle(ctx, { params: { id }, query: { wait } }) {
       const owner = viewOf(ctx);
@@ -155,9 +153,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     description: 'Answered at once; the job’s own state changes when it is true.',
     scope: 'jobs:write',
     params: jobIdParams,
-    answers: {
-      200: { description: 'The job is being ended.', content: { 'application/json': cancelledJobSchema } },
-    },
+    answers: { 200: json('The job is being ended.', cancelledJobSchema) },
     errors: ['job_not_found', 'job_already_terminal'],
     async handle(ctx, { params: { id } }) {
       const job = await jobs.cancel(id, viewOf(ctx));
@@ -175,9 +171,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       'only are gone with it; a `reusable` upload serves again.',
     scope: 'jobs:write',
     params: jobIdParams,
-    answers: {
-      201: { description: 'The job is created.', content: { 'application/json': createdJobSchema } },
-    },
+    answers: { 201: json('The job is created.', createdJobSchema) },
     errors: [
       'job_not_found',
       'upload_already_consumed',

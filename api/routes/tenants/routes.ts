@@ -1,6 +1,6 @@
 import { FlashpodsError } from '../../../src/errors.ts';
 import { principalOf, viewOf } from '../../context.ts';
-import { operation, type Operation } from '../../operation.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentTenant, readLimits } from './present.ts';
 import { ownerName } from '../tokens/schema.ts';
@@ -18,7 +18,7 @@ export const tenantOperations = ({
     summary: 'List tenants, by owner',
     description: 'Owners for whom something was set, and those that have jobs waiting or running.',
     scope: 'admin',
-    answers: { 200: { description: 'The tenants.', content: { 'application/json': tenantListSchema } } },
+    answers: { 200: json('The tenants.', tenantListSchema) },
     errors: ['service_unavailable'],
     async handle(ctx) {
       const [inForce, overridden, usage] = await Promise.all([
@@ -44,7 +44,7 @@ export const tenantOperations = ({
     description: 'One’s own without the scope `admin`. An owner for whom nothing was set has the defaults.',
     scope: 'jobs:read',
     params: tenantParams,
-    answers: { 200: { description: 'The tenant.', content: { 'application/json': tenantSchema } } },
+    answers: { 200: json('The tenant.', tenantSchema) },
     errors: ['not_found', 'service_unavailable'],
     async handle(ctx, { params: { owner } }) {
       const view = viewOf(ctx);
@@ -72,7 +72,7 @@ export const tenantOperations = ({
     scope: 'admin',
     params: setTenantParams,
     body: { required: true, json: setTenantSchema },
-    answers: { 200: { description: 'It is set.', content: { 'application/json': tenantSchema } } },
+    answers: { 200: json('It is set.', tenantSchema) },
     errors: ['invalid_request', 'payload_too_large', 'unsupported_media_type', 'service_unavailable'],
     async handle(ctx, { params: { owner }, body: { weight, limits } }) {
       const by = principalOf(ctx).tokenId;

@@ -1,5 +1,5 @@
 import { principalOf } from '../../context.ts';
-import { operation, type Operation } from '../../operation.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentToken } from './present.ts';
 import { createdTokenSchema, createTokenSchema, tokenListSchema, tokenNameParams } from './schema.ts';
@@ -14,9 +14,7 @@ export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens
     description: 'The answer shows the token itself, once; what is kept of it is a digest.',
     scope: 'admin',
     body: { required: true, json: createTokenSchema },
-    answers: {
-      201: { description: 'It is good from now on.', content: { 'application/json': createdTokenSchema } },
-    },
+    answers: { 201: json('It is good from now on.', createdTokenSchema) },
     errors: ['invalid_request', 'payload_too_large', 'unsupported_media_type', 'quota_exceeded'],
     async handle(ctx, { body: request }) {
       const { token, plaintext } = await namedTokens.create(
@@ -40,7 +38,7 @@ export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens
     summary: 'List tokens, by name',
     description: 'Without the one of the server’s configuration, and without those that were revoked.',
     scope: 'admin',
-    answers: { 200: { description: 'The tokens.', content: { 'application/json': tokenListSchema } } },
+    answers: { 200: json('The tokens.', tokenListSchema) },
     errors: [],
     async handle(ctx) {
       ctx.body = { tokens: (await namedTokens.list()).map((token) => presentToken(token)) };

@@ -1,7 +1,7 @@
 import { FlashpodsError } from '../../../src/errors.ts';
 import { isEncoding } from '../../../src/uploads/tar/tar-intake.ts';
 import { principalOf, viewOf } from '../../context.ts';
-import { operation, type Operation } from '../../operation.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentCreated, presentUpload } from './present.ts';
 import {
@@ -12,8 +12,6 @@ import {
   uploadIdParams,
   uploadSchema,
 } from './schema.ts';
-
-const json = (schema: typeof uploadSchema) => ({ 'application/json': schema });
 
 export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): readonly Operation[] => [
   operation({
@@ -27,9 +25,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'With a `base`, send only what changed: the rest is taken from there, and stored once.',
     scope: 'uploads:write',
     body: { required: false, json: createUploadSchema },
-    answers: {
-      201: { description: 'It takes files now.', content: { 'application/json': createdUploadSchema } },
-    },
+    answers: { 201: json('It takes files now.', createdUploadSchema) },
     errors: [
       'invalid_request',
       'payload_too_large',
@@ -57,7 +53,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     scope: 'uploads:write',
     params: uploadIdParams,
     body: { required: true, bytes: 'application/x-tar' },
-    answers: { 200: { description: 'All of the stream is stored.', content: json(receivedSchema) } },
+    answers: { 200: json('All of the stream is stored.', receivedSchema) },
     errors: [
       'invalid_request',
       'unsupported_media_type',
@@ -89,7 +85,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     scope: 'uploads:write',
     params: uploadIdParams,
     body: { required: false, json: finalizeUploadSchema },
-    answers: { 200: { description: 'A job may name it now.', content: json(uploadSchema) } },
+    answers: { 200: json('A job may name it now.', uploadSchema) },
     errors: [
       'invalid_request',
       'payload_too_large',
@@ -112,7 +108,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     summary: 'One upload',
     scope: 'uploads:write',
     params: uploadIdParams,
-    answers: { 200: { description: 'The upload.', content: json(uploadSchema) } },
+    answers: { 200: json('The upload.', uploadSchema) },
     errors: ['upload_not_found'],
     async handle(ctx, { params: { id } }) {
       ctx.body = presentUpload(await uploads.get(id, viewOf(ctx)));

@@ -61,7 +61,6 @@ export function refuseAttached(options: AttachOptions, why: string): void {
   throw new ClientError('invalid_arguments', `${why}: ${given.join(' and ')} would do nothing.`, { advice });
 }
 
-/** The server checks what was given. */
 function toRequest(args: readonly string[], options: RunOptions): WorkerRequest {
   const given = fieldsGiven(options);
   const name = options.name === undefined ? {} : { labels: { ...given.labels, name: options.name } };

@@ -21,7 +21,6 @@ interface JobFields {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
-/** The jobs that a command takes. */
 const jobsFor = (command: string): string =>
   `/jobs?status=${['kill', 'wait'].includes(command) ? 'active' : 'all'}&limit=${JOBS}`;
 

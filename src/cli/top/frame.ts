@@ -16,7 +16,6 @@ export interface TopView {
   /** Of the last answer, ms since the Unix epoch. */
   readonly seenAt: number | null;
   readonly nowMs: number;
-  /** Selected job. */
   readonly selected: string | null;
   /** Instead of the keys, at the bottom. */
   readonly prompt: string | null;

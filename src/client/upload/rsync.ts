@@ -20,7 +20,6 @@ export interface RsyncOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Exit values of rsync(1). */
 const Exit = {
   startup: 5,
   socket: 10,

@@ -14,7 +14,6 @@ import { Sandboxes } from './sandbox/sandboxes.ts';
 
 export interface RuntimeParts extends Omit<SandboxParts, 'exits'> {
   readonly facts: RuntimeFacts;
-  /** The directory of this installation's sandboxes. */
   readonly root: string;
 }
 

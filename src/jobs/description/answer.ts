@@ -14,7 +14,6 @@ type Shape = {
     : z.ZodType<FieldsAnswer[Name]>;
 };
 
-/** Of `z.object`. */
 export const answerShape = Object.fromEntries(
   SHOWN.map((name) => [name, answerOf(name)]),
 ) as unknown as Shape;

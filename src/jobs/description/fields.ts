@@ -26,7 +26,6 @@ export interface Range {
 
 /** How `flashpods run` takes a field. */
 export interface FieldOption {
-  /** As commander writes them. */
   readonly flags: string;
   readonly value: 'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'flag';
   readonly choices?: readonly string[];

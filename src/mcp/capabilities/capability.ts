@@ -6,7 +6,6 @@ import type { CallToolResult } from '../definition.ts';
 /** What the requests of one connection share. */
 export interface McpConnectionState {
   readonly server: Server;
-  /** The other end is gone. */
   over: boolean;
 }
 

@@ -20,7 +20,6 @@ export const resourcesCapability = (resources: Resources, toolError: ToolError):
   serve: ({ server }) => serveResources(resources, toolError, server),
 });
 
-/** Completes the variables of the templates. */
 export const completerOf =
   ({ templates }: Resources): Completer =>
   (ref, argument) =>

@@ -49,7 +49,6 @@ export interface RsyncWriter {
   readonly uploadId: string;
   /** The connection, to tell one from the next. */
   readonly connection: ProcessIdentity;
-  /** Whether the service has answered it. */
   readonly answered: boolean;
 }
 

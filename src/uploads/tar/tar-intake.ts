@@ -14,7 +14,6 @@ export const isEncoding = (value: string): value is Encoding =>
  * destroyed, since an answer must still go back over the same socket.
  */
 export class TarIntake {
-  /** The decoded stream. */
   readonly tar: Transform;
   /** Bytes that went through since the stream began. */
   bytes = 0;

@@ -26,7 +26,6 @@ import {
 export const CONTROLLERS = ['cpu', 'memory', 'pids', 'io'] as const;
 
 export interface CgroupsV2Options {
-  /** Where the hierarchy is mounted. */
   readonly mount: string;
   /**
    * Path of the cgroup for new sandboxes, from the root of the hierarchy, in one that was delegated to us.

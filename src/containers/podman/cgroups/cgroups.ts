@@ -38,7 +38,6 @@ export interface AliveProbe {
   close(): void;
 }
 
-/** The parent cgroup of one sandbox. */
 export interface Cgroup {
   /** What Podman is told as `cgroup_parent`: its path from the root of the hierarchy. */
   readonly path: string;

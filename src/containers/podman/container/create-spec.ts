@@ -36,12 +36,10 @@ export interface ContainerHost {
 export interface CreateContext {
   readonly host: ContainerHost;
   readonly name: string;
-  /** Id of its sandbox. */
   readonly sandbox: string;
   /** What is said of its root file system, see root.ts. */
   readonly root: CreateBody;
   readonly binds: readonly Bind[];
-  /** Where its output goes. */
   readonly spool: string;
   /** The job's parent cgroup, or null to leave the choice to Podman. */
   readonly cgroupParent: string | null;

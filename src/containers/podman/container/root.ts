@@ -9,7 +9,6 @@ export interface Root {
   /** What Podman is told of it. */
   readonly body: CreateBody;
   readonly digest: string;
-  /** `USER` of the image. */
   readonly user: string;
   /** It has an ENTRYPOINT or a CMD. */
   readonly hasCommand: boolean;

@@ -16,7 +16,6 @@ export interface DiskDirectory {
   readonly mode: number;
 }
 
-/** The disk of one sandbox. */
 export interface Disk {
   /** Makes the disk and its directories, or finds them as an earlier call left them. Idempotent. */
   make(bytes: number, directories: readonly DiskDirectory[]): Promise<void>;

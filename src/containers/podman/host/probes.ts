@@ -18,7 +18,6 @@ export const cgroupVersion = (): 1 | 2 => (existsSync(join(CGROUP_MOUNT, 'cgroup
 /** v1 controllers with a v2 hierarchy beside them. crun refuses it. */
 export const isHybrid = (): boolean => cgroupVersion() === 1 && existsSync(join(CGROUP_MOUNT, 'unified'));
 
-/** What Podman says about itself. */
 export interface EngineInfo {
   readonly version: string;
   readonly ociRuntime: string;

@@ -18,7 +18,6 @@ export interface SandboxRecord {
 }
 
 export interface Binding extends BoundDispatch, Limits {
-  /** Name of its container. */
   readonly container: string;
 }
 

@@ -34,7 +34,6 @@ exec ${conmon} "$@"
 `;
 
 export interface ServiceConfig {
-  /** Variables that make Podman read it. */
   readonly environment: Readonly<Record<string, string>>;
   readonly ociRuntime: string;
   readonly notes: readonly string[];

@@ -120,7 +120,6 @@ interface Start {
   readonly options: PodmanServiceOptions;
   readonly holder: string;
   readonly socketPath: string;
-  /** What stands in front of `podman`. */
   readonly prefix: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 }
