@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EventEmitter } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientEnvironment } from '../../src/client/environment.ts';
 import { showFindings } from '../../src/cli/commands/doctor.ts';
 import { ExitCode } from '../../src/cli/exit-code.ts';
@@ -13,6 +12,7 @@ import { Semaphore } from '../../queues/semaphore/semaphore.ts';
 import { explainConfig, type Flags } from '../../src/config.ts';
 import { examine } from '../../src/doctor/doctor.ts';
 import { PodmanProbe } from '../../src/doctor/podman-probe.ts';
+import { within } from '../../src/timing/within.ts';
 import { podmanRunPath, rsyncPath } from '../data-directory.ts';
 
 /** What we started is given so long to end. */
@@ -66,7 +66,11 @@ export async function runDoctor(
     const exitCode = await showFindings(results, out, json);
     return stop.signal.aborted ? ExitCode.cancelled : exitCode;
   } finally {
-    await Promise.race([podman.end().catch(() => undefined), delay(END_MS)]);
+    await within(
+      podman.end().catch(() => undefined),
+      END_MS,
+      undefined,
+    );
     rmSync(scratch, { recursive: true, force: true });
   }
 }

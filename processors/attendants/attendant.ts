@@ -1,6 +1,20 @@
 /** What accompanies a container for as long as it lives. */
 import type { Sandbox } from '../../src/containers/sandbox.ts';
+import type { Job } from '../../src/jobs/job.ts';
+import type { Logger } from '../../src/observability/logger.ts';
 import type { DispatchRecord } from '../dispatch-records.ts';
+import type { Ending } from '../ending.ts';
+
+/** The run whose container it is. */
+export interface Attended {
+  readonly job: Job;
+  readonly ending: Ending;
+  /** Aborted when this process gives the job up. */
+  readonly detach: AbortSignal;
+  readonly logger: Logger;
+  /** Tries until it succeeds. */
+  readonly ask: <T>(what: string, work: () => Promise<T>) => Promise<T>;
+}
 
 /** When the container was started, as far as it is known. */
 export interface Started {

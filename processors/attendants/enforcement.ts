@@ -1,17 +1,11 @@
 /** Once an end is decided: SIGTERM to all of the job, the grace, then SIGKILL. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Sandbox } from '../../src/containers/sandbox.ts';
-import type { Logger } from '../../src/observability/logger.ts';
-import type { Ending } from '../ending.ts';
 import { persist } from '../persist.ts';
-import type { Attendant } from './attendant.ts';
+import type { Attendant, Attended } from './attendant.ts';
 
-export interface EnforcementOptions {
-  readonly ending: Ending;
+export interface EnforcementOptions extends Pick<Attended, 'ending' | 'detach' | 'logger'> {
   readonly graceMs: number;
-  /** Aborted when this process gives the job up. */
-  readonly detach: AbortSignal;
-  readonly logger: Logger;
 }
 
 export class Enforcement implements Attendant {

@@ -1,22 +1,9 @@
 /** The attendants of a job's container, all of them: a feature that lives as long as the container is added here. */
-import type { Job } from '../../src/jobs/job.ts';
-import type { Logger } from '../../src/observability/logger.ts';
-import type { Ending } from '../ending.ts';
 import type { SupervisionResources } from '../resources.ts';
-import { Attendants } from './attendant.ts';
+import { type Attended, Attendants } from './attendant.ts';
 import { Enforcement } from './enforcement.ts';
 import { LogAttendant } from './log.ts';
 import { Timeout } from './timeout.ts';
-
-export interface Attended {
-  readonly job: Job;
-  readonly ending: Ending;
-  /** Aborted when this process gives the job up. */
-  readonly detach: AbortSignal;
-  readonly logger: Logger;
-  /** Tries until it succeeds. */
-  readonly ask: <T>(what: string, work: () => Promise<T>) => Promise<T>;
-}
 
 export function attendantsOf(
   resources: Pick<SupervisionResources, 'config' | 'logs' | 'minuteMs' | 'bootId'>,

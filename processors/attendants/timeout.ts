@@ -1,15 +1,11 @@
 /** The minutes that a job may run: when they are over, its end is decided. */
 import type { Sandbox } from '../../src/containers/sandbox.ts';
-import type { Job } from '../../src/jobs/job.ts';
-import type { Ending } from '../ending.ts';
 import { readUptimeMs } from '../host-facts.ts';
-import type { Attendant, Started } from './attendant.ts';
+import type { Attendant, Attended, Started } from './attendant.ts';
 
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-export interface TimeoutOptions {
-  readonly job: Job;
-  readonly ending: Ending;
+export interface TimeoutOptions extends Pick<Attended, 'job' | 'ending'> {
   readonly minuteMs: number;
   /** The kernel's boot of now. */
   readonly bootId: string;

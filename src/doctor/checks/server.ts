@@ -1,9 +1,9 @@
 /** A server that runs: whether it is well, has hosts, and takes a job from its beginning to its end. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { FlashpodsClient } from '../../client/client.ts';
 import { adviceFor, ClientError } from '../../client/client-error.ts';
 import { discoverConnection } from '../../client/connection.ts';
 import { isTerminal } from '../../jobs/states.ts';
+import { within } from '../../timing/within.ts';
 import { type Check, failure, type Finding, ok, oneLine, skipped, warning } from '../check.ts';
 import type { DoctorResources } from '../resources.ts';
 
@@ -128,7 +128,7 @@ async function job(client: FlashpodsClient, signal: AbortSignal): Promise<Findin
     return ok(`${id} ran, with log and artifact, in ${seconds} s`);
   } catch (error) {
     // Nobody waits for it any more, whatever it was.
-    if (signal.aborted) await Promise.race([client.cancelJob(id).catch(() => undefined), delay(2_000)]);
+    if (signal.aborted) await within(client.cancelJob(id), 2_000, undefined).catch(() => undefined);
     throw error;
   }
 }
