@@ -255,23 +255,19 @@ describe('the events of the API', () => {
       assert.deepEqual(rest.statuses, ['running', 'failed']);
     });
 
-    it('bring a line within 100 ms', async () => {
+    // That it takes less than 100 ms is measured in bench/logs.ts: tests share the machine.
+    it('bring each line as it is printed, while the job runs', async () => {
       const id = await api.caller.submit('make');
       await makeRunning(api.store, id);
       const log = await capture(id);
       log.system('first');
       const stream = await listen(`/jobs/${id}/events`);
       await stream.until('it follows', () => stream.lines.length > 0);
-      const took: number[] = [];
       for (let n = 0; n < 40; n += 1) {
-        const begun = performance.now();
         log.system(`line ${n}`);
         await stream.until('the line comes', () => stream.lines.includes(`line ${n}`));
-        took.push(performance.now() - begun);
       }
       await log.finish();
-      took.sort((a, b) => a - b);
-      assert.ok((took[37] ?? Infinity) < 100, `p95 ${took[37]} ms`);
     });
 
     it('of a job that is cleaned are its states only', async () => {

@@ -52,7 +52,7 @@ describe('health', () => {
     }
   });
 
-  it('answers within a second when a probe hangs, and starts it once', async () => {
+  it('answers although a probe hangs, and starts it once', async () => {
     let probes = 0;
     let release: () => void = () => undefined;
     const hanging: HealthCheck = {
@@ -64,9 +64,7 @@ describe('health', () => {
       },
     };
     const health = new Health([hanging], silent);
-    const begun = performance.now();
     const reports = await Promise.all(Array.from({ length: 20 }, () => health.report()));
-    assert.ok(performance.now() - begun < 1_000);
     assert.ok(reports.every(({ status }) => status === 'unhealthy'));
     await health.report();
     assert.equal(probes, 1);
@@ -105,10 +103,8 @@ describe('health', () => {
     );
     assert.equal((await health.report()).status, 'healthy');
     up = false;
-    const begun = performance.now();
     await eventually('it is told', async () => (await health.report()).status === 'unhealthy', {
       everyMs: 5,
     });
-    assert.ok(performance.now() - begun < 400, `${performance.now() - begun} ms`);
   });
 });

@@ -83,7 +83,7 @@ describe('flashpods run', () => {
     assert.equal(running.stdout(), '[10:20:30.456] text\n');
   });
 
-  it('shows a line less than 200 ms after the API has it', async () => {
+  it('shows a line at the next look after the API has it', async () => {
     const running = run('--', 'x');
     far.become('running');
     far.print('first');
@@ -92,10 +92,11 @@ describe('flashpods run', () => {
     const polls = (): number => far.requests('GET', `/jobs/${JOB}/output`).length;
     const before = polls();
     await eventually('it has looked often in vain', () => polls() > before + 10);
-    const printed = performance.now();
+    const looks = polls();
     far.print('second');
     await eventually('it is shown', () => running.stdout().includes('second'), { everyMs: 2 });
-    assert.ok(performance.now() - printed < 200);
+    // The one that brings it, and those that were under way while we looked at what was shown.
+    assert.ok(polls() - looks <= 3, `${polls() - looks} looks`);
     far.end('completed', 0);
     await running.exitCode;
   });

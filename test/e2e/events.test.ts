@@ -91,20 +91,19 @@ describe('the events of real jobs', () => {
     for (const stream of all) stream.close();
   });
 
-  it('bring a line within 100 ms of its printing', async () => {
-    const id = await stack.caller.submit('for i in $(seq 1 60); do date +%s%N; sleep 0.05; done');
+  // How soon after its printing a line comes is measured in bench/logs.ts: tests share the machine.
+  it('bring every line while the job runs', async () => {
+    const id = await stack.caller.submit(
+      'for i in $(seq 1 60); do echo line $i; done; while :; do sleep 0.1; done',
+    );
     const stream = await EventStream.open(stack.caller, `/jobs/${id}/events`);
-    const took: number[] = [];
-    let seen = 0;
-    await stream.until('it ends', () => {
-      for (const line of stream.lines.slice(seen))
-        if (/^\d{19}$/.test(line)) took.push(Date.now() - Number(line) / 1e6);
-      seen = stream.lines.length;
-      return stream.ended;
-    });
-    assert.equal(took.length, 60);
-    took.sort((a, b) => a - b);
-    assert.ok((took[56] ?? Infinity) < 100, `p95 ${took[56]} ms, median ${took[30]} ms`);
+    await stream.until(
+      'all are there',
+      () => stream.lines.filter((line) => line.startsWith('line ')).length === 60,
+    );
+    assert.equal(stream.ended, false);
+    await stack.caller.json('DELETE', `/jobs/${id}`);
+    await stream.until('it ends', ({ ended }) => ended);
   });
 
   it('of an ending that was asked for show the wish before the end', async () => {

