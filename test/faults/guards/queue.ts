@@ -30,7 +30,7 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     marker: 'reserved-before-taken',
     promise: 'order: capacity is reserved before the row is taken',
-    without: (reservation) => `await this.#take(candidate, dispatch);\n${reservation}`,
+    without: (reservation) => `await this.#take(candidate, host);\n${reservation}`,
     spec: DISPATCHERS,
     test: 'takes every step of a dispatch in its order',
   },
@@ -149,7 +149,7 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     marker: 'heard-out',
     promise: 'sweeper: takes no host for lost that could not be heard',
-    without: 'const silent = snapshot.now - host.beatAt > this.#o.hostLostMs;',
+    without: 'const silent = view.now - host.beatAt > this.#o.hostLostMs;',
     spec: DISPATCHERS,
     test: 'do not take a host for lost that could not be heard while Redis was away',
   },
