@@ -196,8 +196,9 @@ export class JobRun {
   /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
   async #markRunning(startedAt: number): Promise<void> {
     if (this.#job.status === 'running') return;
+    const facts = { startedAt, imageDigest: this.#imageDigest, ranBy: this.#sandbox?.ranBy ?? null };
     const row = await this.#ask('writing the state', () =>
-      this.#r.lifecycle.started(this.#job, { startedAt, imageDigest: this.#imageDigest }, this.#actor),
+      this.#r.lifecycle.started(this.#job, facts, this.#actor),
     );
     this.#announce();
     if (row) this.#r.started(row);

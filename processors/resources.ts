@@ -4,6 +4,8 @@ import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import type { KnexHostStore } from '../src/database/host-store.ts';
+import { SCRIPT_FILE, scriptOf, type ShellCommand } from '../src/containers/shell.ts';
+import { amountOf, memoryBytesOf } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
 import type { EventJournal } from '../src/jobs/journal.ts';
 import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
@@ -83,6 +85,8 @@ export const jobEnvironment = (job: Job): Record<string, string> => ({
   ...job.env,
   FLASHPODS_JOB_ID: job.id,
   FLASHPODS_JOB_TYPE: job.type,
+  FLASHPODS_CPUS: String(job.cpus),
+  FLASHPODS_MEMORY_MB: String(Math.floor(memoryBytesOf(amountOf(job)) / 2 ** 20)),
   ...(job.type === 'agent'
     ? {
         FLASHPODS_TASK: job.task,
@@ -93,6 +97,32 @@ export const jobEnvironment = (job: Job): Record<string, string> => ({
     : {}),
 });
 
+/** What every job finds unless its image or its own `env` says otherwise. */
+export const DEFAULT_ENVIRONMENT: Readonly<Record<string, string>> = {
+  LANG: 'C.UTF-8',
+  TERM: 'xterm',
+  CI: 'true',
+  GIT_CONFIG_SYSTEM: '/run/flashpods/gitconfig',
+};
+
+/**
+ * A system's configuration is the weakest: what the project, the image's user or the image itself says goes before it.
+ * Variables such as GIT_AUTHOR_NAME would overrule all of them.
+ */
+const GITCONFIG = `[user]
+\tname = Flashpods job
+\temail = job@flashpods.invalid
+[include]
+\tpath = /etc/gitconfig
+`;
+
+/** What runs in a worker's container; null for an agent, which is its image's own. */
+export const commandOf = (job: Job): ShellCommand | null =>
+  job.type === 'worker' ? { text: job.command, shell: job.shell } : null;
+
 /** What a job is told in files of `/run/flashpods`. */
-export const jobFiles = (job: Job): Record<string, string> =>
-  job.type === 'agent' ? { task: job.task, context: job.context ?? '' } : {};
+export function jobFiles(job: Job): Record<string, string> {
+  if (job.type === 'agent') return { gitconfig: GITCONFIG, task: job.task, context: job.context ?? '' };
+  const script = scriptOf({ text: job.command, shell: job.shell });
+  return { gitconfig: GITCONFIG, ...(script === null ? {} : { [SCRIPT_FILE]: script }) };
+}

@@ -10,7 +10,13 @@ import type { Job } from '../../src/jobs/job.ts';
 import type { Failure } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { untilAnswered } from '../persist.ts';
-import { jobEnvironment, jobFiles, type SupervisionResources } from '../resources.ts';
+import {
+  commandOf,
+  DEFAULT_ENVIRONMENT,
+  jobEnvironment,
+  jobFiles,
+  type SupervisionResources,
+} from '../resources.ts';
 
 export interface Launching {
   /** Aborted when the start is not to go on. */
@@ -99,8 +105,9 @@ async function launchSpec(
     epoch: job.epoch,
     jobType: job.type,
     image: job.image,
-    command: job.command === null ? [] : ['/bin/sh', '-c', job.command],
+    command: commandOf(job) ?? [],
     env: jobEnvironment(job),
+    defaultEnv: DEFAULT_ENVIRONMENT,
     cpus: job.cpus,
     memoryBytes: memoryBytesOf(amountOf(job)),
     pidsLimit: config.jobPidsLimit,

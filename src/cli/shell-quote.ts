@@ -3,7 +3,7 @@ const RESERVED =
   /^(?:if|then|else|elif|fi|do|done|case|esac|while|until|for|in|function|select|time|coproc)$/;
 
 /**
- * What the user typed after `--` as one command for `/bin/sh -c`. One argument is a shell command as it is;
+ * What the user typed after `--` as one command for a shell. One argument is a shell command as it is;
  * several are words, and the command gets exactly those words.
  */
 export function shellCommand(args: readonly string[]): string {

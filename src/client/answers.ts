@@ -21,6 +21,7 @@ export interface JobAnswer
   readonly host?: string | null;
   readonly cancel_requested?: boolean;
   readonly exit_code?: number | null;
+  readonly ran_by?: string | null;
   /** A code of the catalogue, or a sentence. */
   readonly error?: string | null;
   /** Always a code of the catalogue. */

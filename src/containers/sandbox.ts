@@ -9,6 +9,7 @@
  */
 import type { Mount } from './mounts.ts';
 import type { ContainerState, Verdict } from './runtime.ts';
+import type { ShellCommand } from './shell.ts';
 
 /** What is known before the job is. */
 export interface ProvisionRequest {
@@ -29,9 +30,12 @@ export interface LaunchSpec extends Limits {
   readonly epoch: number;
   readonly jobType: 'worker' | 'agent';
   readonly image: string;
-  /** argv; empty means the image's own entrypoint and command. */
-  readonly command: readonly string[];
+  /** A text for a shell, or argv; an empty one means the image's own entrypoint and command. */
+  readonly command: readonly string[] | ShellCommand;
+  /** They win over the image's own. */
   readonly env: Readonly<Record<string, string>>;
+  /** Those that it gets where neither the image nor `env` has them. */
+  readonly defaultEnv?: Readonly<Record<string, string>>;
   readonly network: 'internet' | 'none';
   /** Added to those that it was provisioned with. */
   readonly mounts: readonly Mount[];
@@ -54,6 +58,9 @@ export interface Sandbox {
    * @throws FlashpodsError container_start_failed
    */
   bind(spec: LaunchSpec): Promise<string>;
+
+  /** What runs the command: `bash -o pipefail`, `sh`, or the first line of a script. Null before `bind`, and for argv. */
+  readonly ranBy: string | null;
 
   /**
    * Second half: starts the container, once in its life. For one that runs or has run it does nothing. Waits for the

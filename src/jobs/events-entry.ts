@@ -44,6 +44,7 @@ export function jobAt(row: Job, event: JobEvent): Job {
     startingAt: sameDispatch ? row.startingAt : null,
     startedAt: running ? row.startedAt : null,
     imageDigest: running ? row.imageDigest : null,
+    ranBy: running ? row.ranBy : null,
     queuedAt: status === 'pending' ? null : row.queuedAt,
     waitingReason: isWaiting(row.status) ? row.waitingReason : null,
     endedAt: reason === 'exit' ? row.endedAt : null,

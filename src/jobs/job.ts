@@ -29,6 +29,8 @@ export interface JobFacts {
   /** Number of the dispatch; every dispatch has its own, and only the newest may act. 0: never dispatched. */
   readonly epoch: number;
   readonly imageDigest: string | null;
+  /** What ran the command: `bash -o pipefail`, `sh`, or the first line of a script. Null: not started, or no command. */
+  readonly ranBy: string | null;
   readonly exitCode: number | null;
   readonly usage: Usage | null;
   readonly warnings: readonly string[];

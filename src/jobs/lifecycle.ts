@@ -124,7 +124,7 @@ export class JobLifecycle {
   /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
   started(
     dispatch: Dispatch,
-    facts: Pick<Job, 'startedAt' | 'imageDigest'>,
+    facts: Pick<Job, 'startedAt' | 'imageDigest' | 'ranBy'>,
     actor: string,
   ): Promise<Job | null> {
     return this.#step(dispatch.id, {

@@ -22,7 +22,11 @@ const HOST: ContainerHost = {
   hardLimits: { nofile: 4096, nproc: 500 },
 };
 
-function body(host: Partial<ContainerHost> = {}, overrides: Parameters<typeof testSpec>[0] = {}) {
+function body(
+  host: Partial<ContainerHost> = {},
+  overrides: Parameters<typeof testSpec>[0] = {},
+  argv: readonly string[] = [],
+) {
   const spec = testSpec(overrides);
   const paths = sandboxPaths('/sandboxes/s1');
   const made = createBody(spec, {
@@ -33,6 +37,8 @@ function body(host: Partial<ContainerHost> = {}, overrides: Parameters<typeof te
     binds: mergeMounts(STANDING_MOUNTS, spec.mounts).map((mount) => bindOf(paths, mount)),
     spool: paths.spool,
     cgroupParent: '/flashpods/h/x',
+    argv,
+    env: {},
     filesUid: 0,
   });
   return { paths, made };
@@ -119,13 +125,8 @@ describe('the request that creates a container', () => {
   });
 
   it('leaves an image its own command when the job brings none', () => {
-    assert.equal('entrypoint' in body({}, { command: [] }).made, false);
-    assert.deepEqual(body({}, { command: ['a', 'b'] }).made['entrypoint'], ['a', 'b']);
-  });
-
-  it('gives HOME unless the job does', () => {
-    assert.deepEqual(body({}, { env: { A: '1' } }).made['env'], { HOME: '/home/job', A: '1' });
-    assert.deepEqual(body({}, { env: { HOME: '/x' } }).made['env'], { HOME: '/x' });
+    assert.equal('entrypoint' in body({}, {}, []).made, false);
+    assert.deepEqual(body({}, {}, ['a', 'b']).made['entrypoint'], ['a', 'b']);
   });
 });
 

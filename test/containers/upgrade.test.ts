@@ -52,6 +52,8 @@ describe('a sandbox of the version before', () => {
       binds: mounts.map((mount) => bindOf(paths, mount)),
       spool: paths.spool,
       cgroupParent,
+      argv: spec.command as readonly string[],
+      env: {},
       filesUid: 0,
     });
     const { [LABELS.sandbox]: _none, ...known } = labels as Record<string, string>;

@@ -37,7 +37,7 @@ const STEPS: Readonly<Record<string, { step: Step; from: readonly string[]; to: 
     to: 'queued',
   },
   started: {
-    step: (life, job) => life.started(job, { startedAt: 1, imageDigest: null }, 'test'),
+    step: (life, job) => life.started(job, { startedAt: 1, imageDigest: null, ranBy: null }, 'test'),
     from: ['starting'],
     to: 'running',
   },

@@ -78,7 +78,7 @@ describe('an agent job', () => {
 
   it('is told who it is and what to do, in variables and in files', async () => {
     const task =
-      'env | grep ^FLASHPODS_ | sort; cat /run/flashpods/*; cd /run/flashpods; stat -c "%a %n" . *; echo $PLAIN';
+      'env | grep ^FLASHPODS_ | sort; cat /run/flashpods/{context,task}; cd /run/flashpods; stat -c "%a %n" . *; echo $PLAIN';
     const job = await farm.run(
       agent(task, {
         context: 'because\nof #5',
@@ -88,14 +88,17 @@ describe('an agent job', () => {
     );
     assert.deepEqual(await farm.texts(job.id), [
       'FLASHPODS_CONTEXT=because',
+      'FLASHPODS_CPUS=1',
       'FLASHPODS_GIT_BRANCH=fix/exit-code',
       'FLASHPODS_GIT_URL=https://git.example/a.git',
       `FLASHPODS_JOB_ID=${job.id}`,
       'FLASHPODS_JOB_TYPE=agent',
+      'FLASHPODS_MEMORY_MB=1024',
       `FLASHPODS_TASK=${task}`,
       'because',
       `of #5${task}755 .`,
       '444 context',
+      '444 gitconfig',
       '444 task',
       'plain',
     ]);

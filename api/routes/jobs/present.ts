@@ -33,6 +33,7 @@ export function presentJob(
     ...answerFields(job, alone),
     status: job.status,
     image_digest: job.imageDigest,
+    ran_by: job.ranBy,
     queue_position: wait?.position ?? null,
     waiting_reason: isWaiting(job.status) ? (wait?.reason ?? job.waitingReason) : null,
     estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),

@@ -102,6 +102,12 @@ export const jobSchema = z.object({
   ...answerShape,
   status: z.enum(JOB_STATES),
   image_digest: z.string().nullable(),
+  ran_by: z
+    .string()
+    .nullable()
+    .describe(
+      'what runs the command: `bash -o pipefail`, `sh`, or the first line of a script; null before it starts',
+    ),
   queue_position: z
     .int()
     .nullable()

@@ -15,6 +15,7 @@ export type JobType = (typeof JOB_TYPES)[number];
 
 const NETWORKS = ['internet', 'none'] as const;
 const WHEN_BUSY = ['queue', 'reject'] as const;
+export const SHELLS = ['auto', 'bash', 'sh'] as const;
 /** Each is the value of one variable as well, which may have 128 KiB. */
 const AGENT_TEXT_BYTES = 100_000;
 
@@ -75,12 +76,23 @@ export const FIELDS = {
   },
   command: {
     schema: (s) => s.filled(10_000),
-    meaning: 'shell command, run by /bin/sh -c in the directory /work',
+    meaning:
+      'shell command, run in the directory /work by bash with pipefail (by sh where the image has no bash); a first line `#!…` names another interpreter',
     of: ['worker'],
     required: true,
     missing: 'missing_command',
     argument:
       '/work is read-only unless `writable` is true: build in a copy (`cp -r /work /tmp/b && cd /tmp/b && make`). Put results to keep under /artifacts',
+  },
+  shell: {
+    schema: (s) => s.oneOf(SHELLS),
+    meaning:
+      'what runs the command: bash with pipefail, or sh where the image has no bash (`auto`); `bash`; `sh` for plain /bin/sh -c',
+    of: ['worker'],
+    default: 'auto',
+    hashed: 'unless default',
+    option: { flags: '--shell <shell>', value: 'text', choices: SHELLS },
+    argument: true,
   },
   task: {
     schema: (s) => s.filled(AGENT_TEXT_BYTES),

@@ -69,6 +69,17 @@ export class Container {
     }
   }
 
+  /** Whether there is something at a path of its file system; of one that was not started, of its image. */
+  async has(path: string): Promise<boolean> {
+    try {
+      await this.#podman.call('HEAD', `/containers/${this.#name}/archive`, { query: { path } });
+      return true;
+    } catch (error) {
+      if (error instanceof PodmanApiError && error.status === 404) return false;
+      throw error;
+    }
+  }
+
   /** Once in its life. @throws FlashpodsError container_start_failed, container_error */
   async start(): Promise<void> {
     const isFirst = this.#isFresh;

@@ -2,7 +2,6 @@
  * The body of libpod's `POST /containers/create` (its SpecGenerator) for one job. Pure: what a container may do
  * is decided here and nowhere else.
  */
-import { HOME } from '../../mounts.ts';
 import type { LaunchSpec } from '../../sandbox.ts';
 import { CPU_PERIOD_US } from '../cgroups/cgroups.ts';
 import { idMap } from './job-user.ts';
@@ -43,6 +42,9 @@ export interface CreateContext {
   readonly spool: string;
   /** The job's parent cgroup, or null to leave the choice to Podman. */
   readonly cgroupParent: string | null;
+  /** As it is run; empty: the image's own entrypoint and command. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
   /** Id inside to which the files belong that the job may change, see job-user.ts. */
   readonly filesUid: number;
 }
@@ -56,8 +58,8 @@ export function createBody(spec: LaunchSpec, context: CreateContext): CreateBody
     name: context.name,
     ...context.root,
     // As the entrypoint, a command replaces both of the image's own.
-    ...(spec.command.length > 0 ? { entrypoint: spec.command, command: [] } : {}),
-    env: { HOME, ...spec.env },
+    ...(context.argv.length > 0 ? { entrypoint: context.argv, command: [] } : {}),
+    env: context.env,
     labels: {
       [LABELS.job]: 'true',
       [LABELS.jobId]: spec.jobId,

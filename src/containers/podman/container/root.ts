@@ -14,6 +14,8 @@ export interface Root {
   readonly hasCommand: boolean;
   /** Id of that user; null when only the image's `/etc/passwd` can tell. */
   readonly userId: number | null;
+  /** `ENV` of the image. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 /** The image, which is on this host, read-only. @throws FlashpodsError container_start_failed */
@@ -21,7 +23,7 @@ export async function rootOf(images: Images, image: string): Promise<Root> {
   const name = images.remembered(image) ?? (await localName(images, image));
   if (name === null)
     throw new FlashpodsError('container_start_failed', `the image ${image} is not on this host`);
-  const { user, digest, hasCommand } = images.userOf(name);
+  const { user, digest, hasCommand, env } = images.userOf(name);
   return {
     body: {
       image: name,
@@ -32,6 +34,7 @@ export async function rootOf(images: Images, image: string): Promise<Root> {
     digest,
     user,
     hasCommand,
+    env,
     userId: userId(user) ?? images.namedUser(digest),
   };
 }

@@ -30,6 +30,8 @@ export interface ImageUser {
   readonly digest: string;
   /** It has an ENTRYPOINT or a CMD. */
   readonly hasCommand: boolean;
+  /** `ENV` of the image. */
+  readonly env: Readonly<Record<string, string>>;
 }
 
 export class Images {
@@ -38,6 +40,8 @@ export class Images {
   readonly #users = new Map<string, ImageUser>();
   /** Ids of the users that images name, by digest. */
   readonly #namedUsers = new Map<string, number>();
+  /** Whether an image has a program, by digest and path. */
+  readonly #programs = new Map<string, boolean>();
   readonly #pulls = new Map<string, Pull>();
 
   constructor(podman: PodmanClient) {
@@ -60,7 +64,7 @@ export class Images {
 
   /** As whom an image that was found runs, by the name under which it is here. */
   userOf(name: string): ImageUser {
-    return this.#users.get(name) ?? { user: '', digest: '', hasCommand: true };
+    return this.#users.get(name) ?? { user: '', digest: '', hasCommand: true, env: {} };
   }
 
   /** Id of the user that an image names, once somebody has found it out. */
@@ -70,6 +74,15 @@ export class Images {
 
   rememberUser(digest: string, id: number): void {
     this.#namedUsers.set(digest, id);
+  }
+
+  /** Whether there is something at a path of an image; null: nobody has looked yet. */
+  hasProgram(digest: string, path: string): boolean | null {
+    return this.#programs.get(`${digest} ${path}`) ?? null;
+  }
+
+  rememberProgram(digest: string, path: string, isThere: boolean): void {
+    this.#programs.set(`${digest} ${path}`, isThere);
   }
 
   async ensure(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {
@@ -166,7 +179,8 @@ export class Images {
       const config = isRecord(body) && isRecord(body['Config']) ? body['Config'] : {};
       if (typeof digest === 'string' && digest) {
         const hasCommand = isFilled(config['Entrypoint']) || isFilled(config['Cmd']);
-        this.#users.set(image, { user: typeof user === 'string' ? user : '', digest, hasCommand });
+        const env = variables(config['Env']);
+        this.#users.set(image, { user: typeof user === 'string' ? user : '', digest, hasCommand, env });
         return digest;
       }
     } catch (error) {
@@ -178,6 +192,16 @@ export class Images {
 }
 
 const isFilled = (list: unknown): boolean => Array.isArray(list) && list.length > 0;
+
+/** `NAME=value` each. */
+const variables = (list: unknown): Record<string, string> =>
+  Object.fromEntries(
+    (Array.isArray(list) ? list : []).map((pair: unknown) => {
+      const text = String(pair);
+      const at = text.indexOf('=');
+      return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
 
 const pathOf = (image: string): string => image.split('/').map(encodeURIComponent).join('/');
 

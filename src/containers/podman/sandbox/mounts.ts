@@ -59,7 +59,7 @@ export function prepareMount(paths: SandboxPaths, mount: Mount, { idBase }: Disk
   chmodSync(path, 0o755);
 }
 
-/** Readable by any user of the image. They lie in the sandbox, which only we may enter. */
+/** Readable by any user of the image, and a script can be run. They lie in the sandbox, which only we may enter. */
 function writeFiles(directory: string, files: Readonly<Record<string, string>>): void {
   mkdirSync(directory, { recursive: true });
   for (const [name, content] of Object.entries(files)) {
@@ -67,7 +67,7 @@ function writeFiles(directory: string, files: Readonly<Record<string, string>>):
     const path = join(directory, name);
     rmSync(path, { force: true }); // its mode lets nobody write to it, not even its owner
     writeFileSync(path, content);
-    chmodSync(path, 0o444);
+    chmodSync(path, content.startsWith('#!') ? 0o555 : 0o444);
   }
   chmodSync(directory, 0o755); // the umask may have made it less
 }

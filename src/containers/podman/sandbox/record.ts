@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { type Mount, STANDING_MOUNTS } from '../../mounts.ts';
-import type { BoundDispatch, Limits } from '../../sandbox.ts';
+import type { BoundDispatch, Limits, Sandbox } from '../../sandbox.ts';
 import { isRecord } from '../service/http.ts';
 import type { SandboxPaths } from './paths.ts';
 
@@ -19,6 +19,8 @@ export interface SandboxRecord {
 
 export interface Binding extends BoundDispatch, Limits {
   readonly container: string;
+  /** See {@link Sandbox.ranBy}; earlier versions did not write it down. */
+  readonly ranBy?: string | null;
 }
 
 export const writeRecord = (paths: SandboxPaths, record: SandboxRecord): void =>

@@ -11,9 +11,11 @@ import { pause } from '../../../timing/bell.ts';
 import { ARTIFACTS, mergeMounts } from '../../mounts.ts';
 import type { ContainerState, Verdict } from '../../runtime.ts';
 import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
+import { bashOf, planCommand } from '../../shell.ts';
 import { type Cgroup, type Cgroups, NO_COUNTERS } from '../cgroups/cgroups.ts';
 import { Container } from '../container/container.ts';
 import { type ContainerHost, createBody } from '../container/create-spec.ts';
+import { environment } from '../container/environment.ts';
 import type { ExitWatch } from '../container/exit-watch.ts';
 import { followToExit } from '../container/exit.ts';
 import { killAll } from '../container/killing.ts';
@@ -26,7 +28,7 @@ import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
 import { bindOf, directoriesOf, layMount, prepareMount } from './mounts.ts';
 import type { SandboxPaths } from './paths.ts';
-import { type SandboxRecord, writeRecord } from './record.ts';
+import { type Binding, type SandboxRecord, writeRecord } from './record.ts';
 
 const CGROUP_REMOVE_TRIES = 100;
 const CGROUP_REMOVE_EVERY_MS = 5;
@@ -74,6 +76,10 @@ export class PodmanSandbox implements Sandbox {
     return bound && { jobId: bound.jobId, epoch: bound.epoch };
   }
 
+  get ranBy(): string | null {
+    return this.#record.bound?.ranBy ?? null;
+  }
+
   get spoolPath(): string {
     return this.#paths.spool;
   }
@@ -89,35 +95,57 @@ export class PodmanSandbox implements Sandbox {
   async bind(spec: LaunchSpec): Promise<string> {
     const root = await rootOf(this.#parts.images, spec.image);
     // Podman from 5 on leaves this to the OCI runtime, which only says that something is empty.
-    if (spec.command.length === 0 && !root.hasCommand) throw startFailed(nothingToRun(spec.image));
+    if (isArgv(spec.command) && spec.command.length === 0 && !root.hasCommand)
+      throw startFailed(nothingToRun(spec.image));
     const container = this.#take(spec);
-    const hasOwnFiles = this.#record.mounts.some(({ kind }) => kind === 'layered');
-    const filesUid = hasOwnFiles ? root.userId : 0;
     try {
-      let id = await container.create(this.#createBody(spec, root, filesUid ?? 0));
-      if (filesUid === null) {
-        // Only a container of the image shows its /etc/passwd; the second has the right owner from the beginning.
-        const named = await container.userIdByName(root.user);
-        if (named !== 0) {
-          await container.discard();
-          id = await container.create(this.#createBody(spec, root, named));
-        }
-        this.#parts.images.rememberUser(root.digest, named);
-      }
-      return id;
+      return await this.#create(container, spec, root);
     } catch (error) {
       if (!(error instanceof PodmanApiError)) throw error;
       this.#parts.images.forget(spec.image); // it may have been removed behind our back
       // Made by an earlier call whose answer was lost.
       const existing = await container.inspect();
       if (existing?.jobId === spec.jobId && existing.epoch === spec.epoch) {
-        if (filesUid !== null || existing.phase !== 'created') return existing.id;
-        // Which of the two it is nobody knows: once more from the beginning.
+        if (existing.phase !== 'created') return existing.id;
+        // What was guessed of the image when it was made, nobody knows: once more from the beginning.
         await container.discard();
         return await this.bind(spec);
       }
       throw startFailed(createProblem(error.message), error);
     }
+  }
+
+  /**
+   * Only a container of an image shows what is in it: the first is made by a guess, which is right for most, and once
+   * more where it was not. What was seen is remembered by the image's digest. @returns its id
+   */
+  async #create(container: Container, spec: LaunchSpec, root: Root): Promise<string> {
+    const { images } = this.#parts;
+    const hasOwnFiles = this.#record.mounts.some(({ kind }) => kind === 'layered');
+    for (let user = hasOwnFiles ? root.userId : 0; ;) {
+      const guess = this.#planned(spec, root);
+      this.#noteBound({ ranBy: guess.ranBy });
+      const id = await container.create(this.#createBody(spec, root, guess, user ?? 0));
+      const named = user ?? (await container.userIdByName(root.user));
+      for (const path of guess.unknown) images.rememberProgram(root.digest, path, await container.has(path));
+      if (user === null) images.rememberUser(root.digest, named);
+      const isRight =
+        named === (user ?? 0) && guess.unknown.every((path) => images.hasProgram(root.digest, path));
+      if (isRight) return id;
+      user = named;
+      await container.discard();
+    }
+  }
+
+  /** @throws FlashpodsError container_start_failed when the image has nothing that could run the command */
+  #planned(spec: LaunchSpec, { digest }: Root): Planned {
+    const has = (path: string): boolean | null => this.#parts.images.hasProgram(digest, path);
+    const bash = bashOf(has);
+    const shell = bash.path ?? '/bin/sh';
+    if (isArgv(spec.command)) return { argv: spec.command, ranBy: null, shell, unknown: bash.unknown };
+    const plan = planCommand(spec.command, spec.image, has);
+    if ('problem' in plan) throw startFailed(plan.problem);
+    return { ...plan, shell, unknown: [...new Set([...plan.unknown, ...bash.unknown])] };
   }
 
   /** Writes down for whom it is, and sets what holds for that job. */
@@ -141,7 +169,19 @@ export class PodmanSandbox implements Sandbox {
     return (this.#container ??= this.#containerOf(name));
   }
 
-  #createBody(spec: LaunchSpec, root: Root, filesUid: number): ReturnType<typeof createBody> {
+  #noteBound(facts: Pick<Binding, 'ranBy'>): void {
+    const { bound } = this.#record;
+    if (bound === null) return;
+    this.#record = { ...this.#record, bound: { ...bound, ...facts } };
+    writeRecord(this.#paths, this.#record);
+  }
+
+  #createBody(
+    spec: LaunchSpec,
+    root: Root,
+    { argv, shell }: Planned,
+    filesUid: number,
+  ): ReturnType<typeof createBody> {
     const mounts = mergeMounts(this.#record.mounts, spec.mounts);
     return createBody(spec, {
       host: this.#parts.host,
@@ -151,6 +191,14 @@ export class PodmanSandbox implements Sandbox {
       binds: mounts.map((mount) => bindOf(this.#paths, mount)),
       spool: this.#paths.spool,
       cgroupParent: this.#cgroup?.path ?? null,
+      argv,
+      env: environment({
+        image: root.env,
+        user: root.user,
+        shell,
+        defaults: spec.defaultEnv ?? {},
+        own: spec.env,
+      }),
       filesUid,
     });
   }
@@ -283,6 +331,16 @@ export class PodmanSandbox implements Sandbox {
     ifThere(() => writeJsonFile(this.#paths.evidence, this.#known), undefined); // unless it is disposed already
   }
 }
+
+interface Planned {
+  readonly argv: readonly string[];
+  readonly ranBy: string | null;
+  /** Path of the shell of people who use this image. */
+  readonly shell: string;
+  readonly unknown: readonly string[];
+}
+
+const isArgv = (command: LaunchSpec['command']): command is readonly string[] => Array.isArray(command);
 
 const startFailed = (message: string, cause?: unknown): FlashpodsError =>
   new FlashpodsError('container_start_failed', message, { cause });
