@@ -19,6 +19,7 @@ import { eventOperations } from './routes/events/routes.ts';
 import { hostOperations } from './routes/hosts/routes.ts';
 import { healthOperations } from './routes/health/routes.ts';
 import { artifactOperations } from './routes/jobs/artifacts.ts';
+import { imageOperations } from './routes/images/routes.ts';
 import { outputOperations } from './routes/jobs/output.ts';
 import { jobOperations } from './routes/jobs/routes.ts';
 import { DomainBackend } from './routes/mcp/domain-backend.ts';
@@ -51,6 +52,7 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
     ...uploadOperations(resources),
     ...capacityOperations(resources),
     ...hostOperations(resources),
+    ...imageOperations(resources),
     ...healthOperations(new Health(resources.healthChecks, logger)),
     ...sessionOperations(tokens, sessions),
     ...tokenOperations(resources),
@@ -74,7 +76,10 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
       stopping: stopping.signal,
       define: async (caller) => {
         const { flashpodsServer } = await import('../src/mcp/product.ts');
-        return flashpodsServer(new DomainBackend({ jobs, results, logger }, caller), null);
+        return flashpodsServer(
+          new DomainBackend({ jobs, results, images: resources.images, logger }, caller),
+          null,
+        );
       },
     }),
   );

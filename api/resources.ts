@@ -2,6 +2,7 @@ import type { Queue } from 'bullmq';
 import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
 import type { HostService } from '../src/hosts/service.ts';
+import type { ImageService } from '../src/images/service.ts';
 import type { TokenVerifier } from '../src/identity/principal.ts';
 import type { SessionStore } from '../src/identity/session.ts';
 import type { Tokens } from '../src/identity/tokens.ts';
@@ -20,6 +21,7 @@ export interface ApiResources {
   readonly jobs: JobService;
   readonly uploads: UploadService;
   readonly hosts: HostService;
+  readonly images: ImageService;
   readonly queries: Pick<JobQueries, 'artifacts'>;
   readonly journal: Pick<EventJournal, 'read' | 'readWithJobs' | 'bounds'>;
   readonly logs: LogStore;

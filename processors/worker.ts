@@ -29,6 +29,8 @@ import { Supervisor } from './supervisor.ts';
 const SETTLED_MS = 5_000;
 /** Between two rounds of what is tried until it succeeds, and of looks whose announcement may be lost. */
 const ROUND_MS = 1_000;
+/** Between two looks at which images are here; somebody may have made one. */
+const STOCK_ROUND_MS = 5_000;
 
 export class Worker {
   readonly #r: WorkerResources;
@@ -144,6 +146,7 @@ export class Worker {
         await this.#reconcile();
       }),
       this.#loop(ROUND_MS, () => this.#lookForImages()),
+      this.#loop(STOCK_ROUND_MS, () => this.#sayStock()),
       this.#loop(ROUND_MS, () => this.#releases.retry()),
     );
     this.#cleaner.start();
@@ -273,6 +276,11 @@ export class Worker {
     const { generation } = this.#membership;
     if (generation === null || !this.#lock || this.#stopping.signal.aborted) return;
     await this.#images.look(generation);
+  }
+
+  async #sayStock(): Promise<void> {
+    if (this.#membership.generation === null || !this.#lock || this.#stopping.signal.aborted) return;
+    await this.#r.queues.images.sayStock(this.#host, await this.#r.runtime.images());
   }
 
   async #reconcile(): Promise<void> {

@@ -42,6 +42,8 @@ export function createKeys(prefix: string = DEFAULT_PREFIX) {
     hostChannel: (host: string): string => `${prefix}:look:${host}`,
     /** Hash: what a host's worker says of images. */
     hostImages: (name: string): string => `${prefix}:host:${name}:images`,
+    /** String, which expires: the images that a host has. */
+    hostStock: (name: string): string => `${prefix}:host:${name}:stock`,
     /** Hash: which images are wished for on a host. */
     hostWishes: (name: string): string => `${prefix}:host:${name}:wishes`,
     /** Pub/sub: an image is wished for on the host. */

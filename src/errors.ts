@@ -32,8 +32,12 @@ const refusal = entry(false);
 /** The same request may succeed later. */
 const passing = entry(true);
 /** Why a job ended; never answers a request. */
-const ending = (meaning: string, advice: string): CatalogueEntry & { readonly status: 0 } => ({
-  ...refusal(0, meaning, advice),
+const ending = (
+  meaning: string,
+  advice: string,
+  elsewhere: CatalogueEntry['elsewhere'] = {},
+): CatalogueEntry & { readonly status: 0 } => ({
+  ...refusal(0, meaning, advice, elsewhere),
   status: 0,
 });
 
@@ -101,6 +105,15 @@ export const ERRORS = {
     '`image` is not an image reference.',
     'Send a name such as `ubuntu:22.04`, at most 255 characters.',
     { mcp: 'Send an image reference such as "debian:12", or leave `image` out.' },
+  ),
+  image_not_found: refusal(
+    422,
+    'No host has this image of ours, and no registry has it either.',
+    'Make it with `flashpods image build NAME` on a host, or name one of those in `GET /images`.',
+    {
+      cli: '`flashpods image ls` lists the images that there are.',
+      mcp: 'list_images lists the images that there are; a person makes more of them on the host.',
+    },
   ),
   invalid_cpus: refusal(400, '`cpus` is not an integer of at least 1.', 'Send a whole number of cpus.', {
     mcp: 'Send a whole number of cpus, at least 1.',
@@ -292,7 +305,11 @@ export const ERRORS = {
   ),
   image_pull_failed: ending(
     'The image is not on the host and could not be pulled.',
-    'Check the name; the log holds what the registry said.',
+    'The message says whether the registry could be reached; `GET /images` lists what needs none.',
+    {
+      cli: 'The message says whether the registry could be reached; `flashpods image ls` lists what needs none.',
+      mcp: 'Use an image that is on a host: list_images lists them. Another name helps only if the message says that the registry has no such image.',
+    },
   ),
   container_start_failed: ending(
     'The container could not be created or started.',

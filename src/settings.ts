@@ -77,8 +77,8 @@ export const settingsSchema = z.strictObject({
     .string()
     .min(1)
     .max(255)
-    .default('flashpods/agent:latest')
-    .describe('image of an agent job that names none'),
+    .optional()
+    .describe('image of an agent job that names none; unless set, each has to name one'),
   ...limitSettings,
   graceSeconds: integer(1, 3600).default(10).describe('time between SIGTERM and SIGKILL'),
   startTimeoutSeconds: integer(5, 86_400).default(600).describe('a start that takes longer fails'),

@@ -3,6 +3,7 @@ import { createApp } from '../../api/app.ts';
 import { diskCheck, type HealthCheck } from '../../api/health.ts';
 import { ProcessRateLimiter, SharedRateLimiter } from '../../api/rate-limiter.ts';
 import { startApiServer } from '../../api/server.ts';
+import { stocksOf } from '../../queues/images/stocks.ts';
 import { QueueTimeouts } from '../../queues/queue-timeouts.ts';
 import { RedisRateLimiter } from '../../queues/rate-limit/rate-limiter.ts';
 import { announceLocalServer, withdrawLocalServer } from '../../src/client/local-server.ts';
@@ -12,6 +13,7 @@ import { KnexSessionStore } from '../../src/database/session-store.ts';
 import { KnexTokenStore } from '../../src/database/token-store.ts';
 import { systemCode } from '../../src/errors.ts';
 import { HostService } from '../../src/hosts/service.ts';
+import { ImageService } from '../../src/images/service.ts';
 import { SingleToken } from '../../src/identity/single-token.ts';
 import { Tokens } from '../../src/identity/tokens.ts';
 import { jobLimits } from '../../src/jobs/description/limits.ts';
@@ -43,9 +45,11 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
     steps.unshift(['queue timeouts', stopTimeouts]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
+    const images = new ImageService({ reports: () => stocksOf(queues) });
     const app = createApp({
       ...shared,
-      jobs: new JobService({ ...shared, ...queues, limits: jobLimits(config), logger }),
+      images,
+      jobs: new JobService({ ...shared, ...queues, images, limits: jobLimits(config), logger }),
       hosts: new HostService({ hosts, queries, control: queues.hostControl, queue: queues.queue, logger }),
       config,
       tokens,

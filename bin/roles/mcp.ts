@@ -14,7 +14,7 @@ export async function runMcp(
   const stop = new AbortController();
   interrupts.once('interrupt', () => stop.abort());
   const backend = new HttpBackend(flags, loadClientEnvironment(process.env));
-  const definition = flashpodsServer(backend, backend);
+  const definition = await flashpodsServer(backend, backend);
   await serveStdio(definition, { input: process.stdin, output: process.stdout, stop: stop.signal });
   return 0;
 }

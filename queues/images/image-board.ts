@@ -3,6 +3,7 @@
  * host's worker says what it knows of it. Wishes are renewed while somebody waits, so that a pull nobody needs ends.
  */
 import type { Redis } from 'ioredis';
+import type { HostImage } from '../../src/images/image.ts';
 import { ask } from '../connection.ts';
 import type { Keys } from '../keys.ts';
 
@@ -17,6 +18,9 @@ export interface ImageWord {
   /** Why it failed, a sentence. */
   readonly error?: string;
 }
+
+/** What a host has counts for so long after it was said. */
+const STOCK_MS = 30_000;
 
 export class ImageBoard {
   readonly #connection: Redis;
@@ -55,6 +59,27 @@ export class ImageBoard {
       await this.#connection.hset(this.#keys.hostImages(host), image, JSON.stringify(word));
       await this.#connection.publish(this.#keys.wakeChannel, '');
     });
+  }
+
+  /** What the host has, in full. Say it again well before {@link STOCK_MS} are over. */
+  async sayStock(host: string, images: readonly HostImage[]): Promise<void> {
+    await ask(this.#connection, 'sayStock', () =>
+      this.#connection.set(this.#keys.hostStock(host), JSON.stringify(images), 'PX', STOCK_MS),
+    );
+  }
+
+  /** What these hosts said lately that they have; null of one that has not. */
+  async stocks(hosts: readonly string[]): Promise<ReadonlyMap<string, readonly HostImage[] | null>> {
+    if (hosts.length === 0) return new Map();
+    const said = await ask(this.#connection, 'stocks', () =>
+      this.#connection.mget(hosts.map((host) => this.#keys.hostStock(host))),
+    );
+    return new Map(
+      hosts.map((host, index) => {
+        const stock = said[index];
+        return [host, typeof stock === 'string' ? (JSON.parse(stock) as HostImage[]) : null];
+      }),
+    );
   }
 
   async unsay(host: string, image: string): Promise<void> {

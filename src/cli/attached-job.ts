@@ -4,6 +4,7 @@ import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError, hasCode } from '../client/client-error.ts';
 import { downloadInto } from '../client/download.ts';
 import { followJob } from '../client/follow.ts';
+import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
 import { isWaiting } from '../jobs/states.ts';
 import type { CliContext } from './context.ts';
 import { ExitCode, exitCodeOfJob } from './exit-code.ts';
@@ -33,9 +34,31 @@ export async function attach(
   const client = await context.client();
   interruption.holds(created.job_id);
   if (context.json) await context.out.json({ event: 'created', ...created });
-  const job = await follow(created.job_id, options, context, client, interruption.leaving);
+  let lacks: string | null = null;
+  const onText = (text: string): void => {
+    lacks = missingProgram(text) ?? lacks;
+  };
+  const job = await follow(created.job_id, options, context, client, interruption.leaving, onText);
   interruption.ended();
-  return conclude(job, options, context, client, interruption.leaving);
+  const code = await conclude(job, options, context, client, interruption.leaving);
+  if (lacks !== null && code !== 0) await sayWhoHas(lacks, job.image, context, client, interruption.leaving);
+  return code;
+}
+
+/** One line on a program that the image lacks; nothing when nobody can say. */
+async function sayWhoHas(
+  program: string,
+  image: string | undefined,
+  context: CliContext,
+  client: FlashpodsClient,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const advice = missingProgramAdvice(program, image, await client.images(program, signal));
+    if (advice !== null) context.notice(sanitize(advice));
+  } catch (error) {
+    if (!(error instanceof ClientError)) throw error;
+  }
 }
 
 /** What Ctrl-C does: once cancels (the upload, or the job, whose end is then awaited), twice leaves. */
@@ -123,6 +146,7 @@ async function follow(
   context: CliContext,
   client: FlashpodsClient,
   signal: AbortSignal,
+  onText: (text: string) => void,
 ): Promise<JobAnswer> {
   const line = new StatusLine(context.err);
   const printer = new LogPrinter(context, options);
@@ -155,6 +179,7 @@ async function follow(
       signal,
       onJob,
       onLine: async (logLine) => {
+        onText(logLine.text);
         printed = true;
         line.clear();
         await printer.print(logLine);

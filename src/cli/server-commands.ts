@@ -51,9 +51,15 @@ export function addServerCommands(program: Command, settling: Settling): void {
 
 function addImageCommands(program: Command, settling: Settling): void {
   const image = clientCommand(program, 'image', 'make and list the images that jobs run in', [
+    'flashpods image ls',
     'flashpods image build base node',
     'flashpods image build python --force       # with the newest packages',
   ]);
+  addConnectionOptions(
+    image.command('ls').description('list the images that are on hosts, and those to be made'),
+  ).action(
+    settling(async (_args, _options, context) => (await import('./commands/image.ts')).listImages(context)),
+  );
   addConnectionOptions(image.command('build').description('make images of ours on this machine'))
     .argument('<names...>', 'base, node, python, rust, go, java')
     .option('--force', 'make it anew, also where it is there')

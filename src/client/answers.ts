@@ -130,6 +130,29 @@ export interface ResourcesAnswer {
 /** A line of a log, or a part of an overlong one. `system` lines are Flashpods' own: pulls, truncation. */
 export type LogLine = LogRecord;
 
+export interface ImageAnswer {
+  readonly name: string;
+  readonly reference: string;
+  readonly digest: string;
+  readonly size_bytes: number;
+  readonly summary: string | null;
+  /** Versions of its main programs. */
+  readonly programs: Readonly<Record<string, string>>;
+  readonly shared: boolean;
+  readonly hosts: readonly string[];
+}
+
+export interface ImageListAnswer {
+  readonly images: readonly ImageAnswer[];
+  /** Ours that no host has. */
+  readonly buildable: readonly {
+    readonly name: string;
+    readonly summary: string;
+    readonly programs: readonly string[];
+  }[];
+  readonly defaults: { readonly worker: string; readonly agent: string | null };
+}
+
 export interface LogPage {
   readonly lines: readonly LogLine[];
   /** Byte at which the next read begins. */

@@ -8,6 +8,7 @@ import type {
   CreatedUpload,
   HealthAnswer,
   HostAnswer,
+  ImageListAnswer,
   JobAnswer,
   JobList,
   LogLine,
@@ -64,6 +65,12 @@ export class FlashpodsClient {
 
   async capacity(signal?: AbortSignal): Promise<CapacityAnswer> {
     return this.#object<CapacityAnswer>({ method: 'GET', path: '/capacity', signal }, 'hosts');
+  }
+
+  /** @param program lists those that have it */
+  async images(program?: string, signal?: AbortSignal): Promise<ImageListAnswer> {
+    const call: Call = { method: 'GET', path: '/images', query: { program }, signal };
+    return this.#object<ImageListAnswer>(call, 'images');
   }
 
   /**

@@ -2,6 +2,7 @@
  * What the processors need of a container engine: it makes sandboxes and finds them again. Everything that is
  * particular to Podman stays behind this interface and that of a {@link Sandbox} (`podman/`).
  */
+import type { HostImage } from '../images/image.ts';
 import type { ProvisionRequest, Sandbox } from './sandbox.ts';
 
 /** How this host runs containers; found out by trying, shown by `doctor` and `/health`. */
@@ -62,6 +63,9 @@ export interface FoundSandbox {
 
 export interface ContainerRuntime {
   readonly facts: RuntimeFacts;
+
+  /** The images that are on this host and have a name. @throws when Podman does not answer */
+  images(): Promise<readonly HostImage[]>;
 
   /** Whether the image is on this host now. */
   hasImage(image: string): Promise<boolean>;

@@ -17,6 +17,8 @@ export const LABELS = {
   versions: 'flashpods.versions',
   /** All that a shell would find, with blanks between. */
   programs: 'flashpods.programs',
+  /** Whose it is; without it everybody's. */
+  owner: 'flashpods.owner',
 } as const;
 
 export interface ImageDescription {

@@ -89,10 +89,19 @@ export function toJobSpec(request: JobRequest, limits: JobLimits): JobSpec {
   return { type, ...(Object.fromEntries(values) as Omit<JobSpec, 'type'>) } as JobSpec;
 }
 
+function refuseNoImage(): never {
+  throw new FlashpodsError(
+    'invalid_image',
+    'An agent job needs an `image` with an agent in it, and this server has no default for it: name one, or set FLASHPODS_AGENT_IMAGE where the server runs.',
+    { details: { field: 'image' } },
+  );
+}
+
 function valueInForce(name: FieldName, given: unknown, limits: TypeLimits): unknown {
   const field = fieldOf(name);
   // The only such setting is the image.
-  if (field.setting) return referenceOf((given as string | undefined) ?? limits[field.setting]);
+  if (field.setting)
+    return referenceOf((given as string | undefined) ?? limits[field.setting] ?? refuseNoImage());
   if (!field.range) return given ?? field.default;
   const range = limits[camel(name) as Exclude<keyof TypeLimits, 'image'>];
   return Math.min(typeof given === 'number' ? given : range.default, range.max);

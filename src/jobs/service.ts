@@ -4,6 +4,7 @@
  */
 import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { newJobId } from '../ids.ts';
+import type { ImageService } from '../images/service.ts';
 import type { Logger } from '../observability/logger.ts';
 import { amountOf, NOTHING } from './amount.ts';
 import type { JobLimits } from './description/limits.ts';
@@ -26,6 +27,7 @@ export interface JobServiceResources {
   readonly queue: JobQueue;
   readonly announcements: Announcements;
   readonly hosts: HostRegistry;
+  readonly images: Pick<ImageService, 'refuseAbsent'>;
   readonly limits: JobLimits;
   readonly tenants: TenantRegistry;
   readonly logger: Logger;
@@ -117,6 +119,7 @@ export class JobService {
   ): Promise<{ job: Job; created: boolean }> {
     const wanted = amountOf(spec);
     refuseUnsatisfiable(await this.#r.hosts.known(), wanted);
+    await this.#r.images.refuseAbsent(spec.image, owner);
     const { limits } = (await this.#r.tenants.inForce()).of(owner);
     // What one job alone goes beyond it would wait for in vain.
     refuseBeyond({ ...limits, runningJobs: null }, { jobs: 0, ...NOTHING }, wanted);

@@ -27,6 +27,7 @@ export class HttpBackend implements Backend, LocalFiles {
   readonly rerunJob: Backend['rerunJob'] = async (...args) => (await this.#client()).rerunJob(...args);
   readonly log: Backend['log'] = async (...args) => (await this.#client()).log(...args);
   readonly artifacts: Backend['artifacts'] = async (...args) => (await this.#client()).artifacts(...args);
+  readonly images: Backend['images'] = async (...args) => (await this.#client()).images(...args);
   readonly openArtifact: Backend['openArtifact'] = async (...args) =>
     (await this.#client()).openArtifact(...args);
 

@@ -2,8 +2,9 @@
 import { z } from 'zod';
 import { count, showBytes, showDuration } from '../cli/quantity.ts';
 import type { ArtifactAnswer, JobAnswer } from '../client/answers.ts';
-import { hasCode } from '../client/client-error.ts';
-import { adviceOn, isErrorCode } from '../errors.ts';
+import { ClientError, hasCode } from '../client/client-error.ts';
+import { adviceOn, FlashpodsError, isErrorCode } from '../errors.ts';
+import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
 import type { Backend } from './backend.ts';
 import type { CallToolResult } from './definition.ts';
@@ -101,6 +102,8 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
     readLog(backend, job, signal),
     isTerminal(job.status) ? listArtifacts(backend, job.id, signal) : null,
   ]);
+  const lacks = log?.missingProgram ? await missingIn(backend, job, log.missingProgram, signal) : null;
+  const next = nextFor(job, { more: log !== null && log.more, artifacts: artifacts ?? [] });
   return {
     ...report,
     ...present({
@@ -111,13 +114,15 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
       artifacts: artifacts?.slice(0, MAX_ARTIFACTS).map(({ name, size_bytes }) => ({ name, size_bytes })),
       artifact_count: artifacts?.length,
     }),
-    next: nextFor(job, { more: log !== null && log.more, artifacts: artifacts ?? [] }),
+    next: lacks === null ? next : `${lacks} ${next}`,
   };
 }
 
 interface ReadLog {
   readonly tail: Excerpt;
   readonly errors: string[];
+  /** The last one that the log says is not there. */
+  readonly missingProgram: string | null;
   readonly bytes: number;
   /** The log holds more than the tail. */
   readonly more: boolean;
@@ -135,15 +140,32 @@ async function readLog(
     const lines = linesOf(page.lines);
     const tail = excerpt(lines.slice(-TAIL_LINES), TAIL_BYTES);
     const more = tail.lines < lines.length || (lines[0]?.seq ?? 1) > 1;
-    if (!failed) return { tail, errors: [], bytes: page.totalBytes, more };
+    if (!failed) return { tail, errors: [], missingProgram: null, bytes: page.totalBytes, more };
     const searched =
       (lines[0]?.seq ?? 1) > 1 ? [...(await beginning(backend, job.id, lines, signal)), ...lines] : lines;
     const found = errorLines(searched, MAX_ERROR_LINES);
     const errors = found.lines.map(({ seq, text }) => `${seq}: ${clip(text, MAX_MESSAGE)}`);
     if (found.more > 0) errors.push(`… and ${found.more} more like these`);
-    return { tail, errors, bytes: page.totalBytes, more };
+    const missing = searched.map(({ text }) => missingProgram(text)).findLast((name) => name !== null);
+    return { tail, errors, missingProgram: missing ?? null, bytes: page.totalBytes, more };
   } catch (error) {
     if (hasCode(error, 'logs_deleted')) return null;
+    throw error;
+  }
+}
+
+/** What to do about a program that the job's image lacks; null when nobody can say. */
+async function missingIn(
+  backend: Backend,
+  job: JobAnswer,
+  program: string,
+  signal: AbortSignal | undefined,
+): Promise<string | null> {
+  try {
+    return missingProgramAdvice(program, job.image, await backend.images(program, signal));
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (error instanceof ClientError || error instanceof FlashpodsError) return null;
     throw error;
   }
 }

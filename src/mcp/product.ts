@@ -1,4 +1,7 @@
 /** What Flashpods offers over MCP, on the person's machine and over HTTP. */
+import type { ImageListAnswer } from '../client/answers.ts';
+import { ClientError } from '../client/client-error.ts';
+import { FlashpodsError } from '../errors.ts';
 import type { Backend, LocalFiles } from './backend.ts';
 import { completionCapability } from './capabilities/completion.ts';
 import { completerOf, resourcesCapability } from './capabilities/resources.ts';
@@ -10,6 +13,7 @@ import { Submissions } from './submissions.ts';
 import { jobTasks } from './tasks.ts';
 import { toolError } from './tool-error.ts';
 import { artifactTools } from './tools/artifacts.ts';
+import { describeImages, imageTools } from './tools/images.ts';
 import { jobTools } from './tools/jobs.ts';
 import { spawnTools } from './tools/spawn.ts';
 
@@ -19,20 +23,46 @@ const INSTRUCTIONS = `Flashpods runs shell commands in fresh containers on a bui
 - The command runs in /work, which holds the files sent and is read-only for workers: copy it to /tmp to build. Files to keep go under /artifacts.
 - Nothing is kept from one job to the next, and no job is retried by itself. A failed job shows its exit code, the last lines and the lines that look like the error.`;
 
+/** A client waits for this before it has seen anything. */
+const IMAGES_MS = 3_000;
+
 /** @param files null where the client's disk is not this machine's: nothing can be sent from there or saved to it */
-export function flashpodsServer(backend: Backend, files: LocalFiles | null): ServerDefinition {
+export async function flashpodsServer(backend: Backend, files: LocalFiles | null): Promise<ServerDefinition> {
+  const images = await knownImages(backend);
   const shop = { backend, submissions: new Submissions(backend, files), files };
   const resources = jobResources(backend);
   return {
-    instructions: files
-      ? INSTRUCTIONS
-      : `${INSTRUCTIONS}\n- Over this connection no local files can be sent or saved.`,
+    instructions: [
+      INSTRUCTIONS,
+      images ? describeImages(images) : '- list_images says which images there are and what is in them.',
+      ...(files ? [] : ['- Over this connection no local files can be sent or saved.']),
+    ].join('\n'),
     capabilities: [
-      toolsCapability([...spawnTools(shop), ...jobTools(shop), ...artifactTools(shop)], toolError),
+      toolsCapability(
+        [
+          // Without an image that has an agent in it there is nothing to start.
+          ...spawnTools(shop, { agents: images !== null && images.defaults.agent !== null }),
+          ...jobTools(shop),
+          ...imageTools(shop),
+          ...artifactTools(shop),
+        ],
+        toolError,
+      ),
       resourcesCapability(resources, toolError),
       completionCapability(completerOf(resources)),
       tasksCapability(jobTasks(backend)),
     ],
     close: () => backend.close(),
   };
+}
+
+/** Null where the server does not answer, or not this caller: tools say why when they are called. */
+async function knownImages(backend: Backend): Promise<ImageListAnswer | null> {
+  const limit = AbortSignal.timeout(IMAGES_MS);
+  try {
+    return await backend.images(undefined, limit);
+  } catch (error) {
+    if (limit.aborted || error instanceof ClientError || error instanceof FlashpodsError) return null;
+    throw error;
+  }
 }

@@ -38,6 +38,8 @@ import { Caller } from '../support/http.ts';
 import { LIMITS } from '../support/jobs.ts';
 import { ownPrefix, silent, TestRedis } from '../support/redis.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
+import { stocksOf } from '../../queues/images/stocks.ts';
+import { ImageService } from '../../src/images/service.ts';
 
 export const GENEROUS: UploadLimits = {
   oneBytes: 1_000_000,
@@ -125,8 +127,11 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     defaults: { ...NO_LIMITS, ...options.tenantDefaults },
     logger,
   });
+  const images = new ImageService({ reports: () => stocksOf(queues) });
   const app = createApp({
+    images,
     jobs: new JobService({
+      images,
       ...stores,
       queue: options.queue?.(queues.queue) ?? queues.queue,
       announcements: options.announcements?.(queues.announcements) ?? queues.announcements,

@@ -10,6 +10,9 @@ export const UPLOAD = 'upload_aaaaaaaaaaaa';
 export class ScriptedJob {
   job: Record<string, unknown> & { status: JobState };
   artifacts: Record<string, string> = {};
+  /** The images that have any program that is asked for. */
+  images: readonly string[] = [];
+  agentImage: string | null = 'localhost/team/agent:1';
   /** What a cancellation does; it is answered with 200 in any case. */
   onCancel: () => void = () => this.end('cancelled');
   /** Answers the creation of a job when the test calls `answer`. */
@@ -66,8 +69,8 @@ export class ScriptedJob {
     else if (method === 'DELETE') {
       json(response, 200, { job_id: JOB, status: 'cancelled' });
       this.onCancel();
-    } else if (url.pathname === '/jobs')
-      json(response, 200, { jobs: [this.job], total: 1, next_cursor: null });
+    } else if (url.pathname === '/images') json(response, 200, this.#imageList());
+    else if (url.pathname === '/jobs') json(response, 200, { jobs: [this.job], total: 1, next_cursor: null });
     else if (!url.pathname.startsWith(`/jobs/${JOB}`)) json(response, 404, failure('job_not_found'));
     else if (rest === '/output') this.#output(url.searchParams, response);
     else if (rest === '/artifacts') json(response, 200, this.#artifactList());
@@ -93,6 +96,23 @@ export class ScriptedJob {
         .map((line) => `${JSON.stringify(line)}\n`)
         .join(''),
     );
+  }
+
+  #imageList(): object {
+    return {
+      images: this.images.map((name) => ({
+        name,
+        reference: `localhost/flashpods/${name}:latest`,
+        digest: 'sha256:0',
+        size_bytes: 1_000_000,
+        summary: `what is in ${name}`,
+        programs: { gcc: '12.2.0' },
+        shared: true,
+        hosts: ['here'],
+      })),
+      buildable: [{ name: 'go', summary: 'Go', programs: ['go'] }],
+      defaults: { worker: 'base', agent: this.agentImage },
+    };
   }
 
   #artifactList(): object {

@@ -77,6 +77,7 @@ describe('MCP over HTTP', () => {
       'get_job_output',
       'get_job_status',
       'kill_job',
+      'list_images',
       'list_jobs',
       'rerun_job',
       'run_command',

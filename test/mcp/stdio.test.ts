@@ -167,10 +167,12 @@ describe('flashpods mcp', () => {
   });
 
   it('makes one job of a creation that is refused, dropped and sent again', async () => {
-    const server = await wire((seen, response, nth) => {
-      if (seen.method === 'POST' && nth === 1)
+    let posts = 0;
+    const server = await wire((seen, response) => {
+      if (seen.method === 'POST') posts += 1;
+      if (seen.method === 'POST' && posts === 1)
         json(response, 503, failure('service_unavailable'), { 'retry-after': '0' });
-      else if (seen.method === 'POST' && nth === 2) response.destroy();
+      else if (seen.method === 'POST' && posts === 2) response.destroy();
       else if (seen.method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
       else json(response, 200, far.job);
     });
@@ -231,6 +233,41 @@ describe('flashpods mcp', () => {
     const { isError, text } = await (await agentOf(server.url)).call('run_command', { command: 'x' });
     assert.equal(isError, true);
     assert.match(text, new RegExp(`^invalid_token: .*The job ${JOB} was created all the same and goes on`));
+  });
+
+  it('says at the start which images there are, and offers sub-agents only where there is an image for them', async () => {
+    far.images = ['base', 'node'];
+    const names = async ({ client }: Agent): Promise<string[]> =>
+      (await client.listTools()).tools.map(({ name }) => name);
+    const agent = await agentOf(far.server.url);
+    const said = agent.client.getInstructions() ?? '';
+    assert.match(said, /Without `image` a command runs in base: what is in base \(gcc 12\.2\.0\)\./);
+    assert.match(said, /Other images.*: node: what is in node/);
+    assert.match(said, /Not on this farm yet: go \(.*`flashpods image build NAME`\)/);
+    assert.ok((await names(agent)).includes('spawn_sub_agent'));
+    far.agentImage = null;
+    assert.ok(!(await names(await agentOf(far.server.url))).includes('spawn_sub_agent'));
+    const listed = await agent.call('list_images');
+    assert.match(
+      listed.text,
+      /^base: what is in base \(gcc 12\.2\.0\) \[1\.0 MB\]\nnode: .*\nNext: .*Not here, .*go\.$/,
+    );
+  });
+
+  it('starts without a server, and lists its tools', async () => {
+    const agent = await agentOf('http://127.0.0.1:1');
+    assert.match(agent.client.getInstructions() ?? '', /list_images says which images there are/);
+    const { tools } = await agent.client.listTools();
+    assert.ok(tools.some(({ name }) => name === 'run_command'));
+  });
+
+  it('says which images have the program that a job did not find', async () => {
+    far.images = ['node'];
+    far.print('/bin/sh: 1: npm: not found', 'stderr');
+    far.end('failed', 127, { image: 'localhost/flashpods/base:latest' });
+    const agent = await agentOf(far.server.url);
+    const { structured } = await agent.call('run_command', { command: 'npm test' });
+    assert.match(String(structured['next']), /^The image base has no `npm`\. This image has it: node\./);
   });
 
   it('refuses a directory without a repository for a sub-agent, before anything is read or sent', async () => {

@@ -25,7 +25,10 @@ describe('MCP tools on a whole Flashpods', () => {
 
   before(async () => {
     await dir.make();
-    stack = await startStack({ workers: [{ name: 'one', cpus: 2, memoryGb: 2 }] });
+    stack = await startStack({
+      workers: [{ name: 'one', cpus: 2, memoryGb: 2 }],
+      env: { FLASHPODS_AGENT_IMAGE: 'localhost/team/agent:1' },
+    });
     agent = await startAgent(environment());
     await mkdir(dir.path('project'));
     await writeFile(dir.path('project', 'greeting'), 'hello');
@@ -139,6 +142,12 @@ describe('MCP tools on a whole Flashpods', () => {
     await call('kill_job', { job_id: again['job_id'] });
     const all = await call('list_jobs', { limit: 2 });
     assert.equal((all['jobs'] as Structured[])[0]?.['job_id'], again['job_id']);
+
+    const images = await call('list_images', { program: 'gcc' });
+    assert.ok(
+      (images['images'] as Structured[]).some(({ name }) => name === 'base'),
+      JSON.stringify(images),
+    );
 
     const sub = await call('spawn_sub_agent', {
       task: 'greet',

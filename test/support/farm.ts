@@ -28,6 +28,8 @@ import { createLogger } from '../../src/observability/logger.ts';
 import { eventually } from './eventually.ts';
 import { texts } from './http.ts';
 import { temporaryDirectory } from './scratch.ts';
+import { stocksOf } from '../../queues/images/stocks.ts';
+import { ImageService } from '../../src/images/service.ts';
 
 export interface Farm extends JobStores {
   readonly config: Config;
@@ -96,6 +98,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
     queue: queues.queue,
     announcements: queues.announcements,
     hosts,
+    images: new ImageService({ reports: () => stocksOf(queues) }),
     limits: jobLimits(config),
     tenants,
     logger,

@@ -83,6 +83,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       'upload_already_consumed',
       'upload_expired',
       'idempotency_key_reused',
+      'image_not_found',
       'unsatisfiable_resources',
       'quota_exceeded',
       'insufficient_resources',

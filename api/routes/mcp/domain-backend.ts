@@ -1,8 +1,16 @@
 /** The tools of MCP over HTTP, on the domain in this very process. */
 import type { Readable } from 'node:stream';
-import type { ArtifactList, CreatedJob, JobAnswer, JobList, LogPage } from '../../../src/client/answers.ts';
+import type {
+  ArtifactList,
+  CreatedJob,
+  ImageListAnswer,
+  JobAnswer,
+  JobList,
+  LogPage,
+} from '../../../src/client/answers.ts';
 import type { JobRequest } from '../../../src/jobs/description/types.ts';
 import { FlashpodsError } from '../../../src/errors.ts';
+import type { ImageService } from '../../../src/images/service.ts';
 import { type Principal, requireScope, type Scope, viewOf } from '../../../src/identity/principal.ts';
 import { parseCreateJob } from '../../../src/jobs/request.ts';
 import type { JobResults } from '../../../src/jobs/results.ts';
@@ -13,12 +21,14 @@ import type { Logger } from '../../../src/observability/logger.ts';
 import { unlessAborted } from '../../../src/timing/within.ts';
 import type { Caller } from '../../caller.ts';
 import { check } from '../../middleware/input.ts';
+import { presentImages } from '../images/present.ts';
 import { presentArtifacts, presentCreated, presentJob, presentJobList } from '../jobs/present.ts';
 import { listFilter, listJobsQuery } from '../jobs/schema.ts';
 
 export interface DomainResources {
   readonly jobs: JobService;
   readonly results: JobResults;
+  readonly images: ImageService;
   readonly logger: Logger;
 }
 
@@ -98,6 +108,12 @@ export class DomainBackend implements Backend {
       const { artifacts, expiresAt } = await this.#r.results.collected(id, viewOf(principal));
       return presentArtifacts(artifacts, expiresAt);
     });
+  }
+
+  images(program?: string, signal?: AbortSignal): Promise<ImageListAnswer> {
+    return this.#call('jobs:read', signal, async (principal) =>
+      presentImages(await this.#r.images.list(viewOf(principal), program), this.#r.jobs.limits),
+    );
   }
 
   openArtifact(id: string, name: string, signal?: AbortSignal): Promise<Readable> {

@@ -3,12 +3,50 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { ClientError } from '../../client/client-error.ts';
 import { describedImages, imagesDirectory } from '../../images/description.ts';
+import { pause } from '../../timing/bell.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
+import { showBytes } from '../quantity.ts';
+import { type Column, table } from '../table.ts';
+import { sanitize } from '../terminal.ts';
 
 export interface BuildOptions {
   readonly force?: boolean;
   readonly from?: string;
+}
+
+/** A server looks every few seconds which images its host has. */
+const LISTED_WITHIN_MS = 15_000;
+const LOOK_EVERY_MS = 500;
+
+const COLUMNS: readonly Column[] = [
+  { title: 'NAME' },
+  { title: 'SIZE', right: true },
+  { title: 'HOSTS' },
+  { title: 'WHAT IS IN IT' },
+];
+
+/** Lists the images that hosts have, and those of ours that none has. */
+export async function listImages(context: CliContext): Promise<number> {
+  const client = await context.client();
+  const answer = await client.images(undefined, context.untilInterrupted());
+  if (context.json) {
+    await context.out.json(answer);
+    return ExitCode.fine;
+  }
+  const rows = answer.images.map(({ name, size_bytes: size, hosts, summary, programs }) =>
+    [name, showBytes(size), hosts.join(' '), contents(summary, programs)].map(sanitize),
+  );
+  for (const line of table(COLUMNS, rows)) await context.out.line(line);
+  if (answer.images.length === 0) context.notice('no host has an image yet, or none has told.');
+  for (const { name, summary } of answer.buildable)
+    context.notice(`\`flashpods image build ${name}\` makes ${name}: ${summary}`);
+  return ExitCode.fine;
+}
+
+function contents(summary: string | null, programs: Readonly<Record<string, string>>): string {
+  const versions = Object.entries(programs).map(([program, version]) => `${program} ${version}`);
+  return [summary ?? '', versions.length > 0 ? `(${versions.join(', ')})` : ''].filter(Boolean).join(' ');
 }
 
 /** Makes images on this machine, with the script that says how; needs no server. */
@@ -38,8 +76,24 @@ export async function buildImages(
     context.notice('the image was not made; the reason is above.');
     return ExitCode.error;
   }
+  await untilListed(names, context);
   const made = names.map((name) => known.get(name)).filter((image) => image !== undefined);
   if (context.json) await context.out.json({ images: made });
   else for (const { name, summary } of made) await context.out.line(`${name}: ${summary}`);
   return ExitCode.fine;
+}
+
+/** So that the next command can use them: a server that runs has seen them. One that does not answer is no matter. */
+async function untilListed(names: readonly string[], context: CliContext): Promise<void> {
+  const limit = AbortSignal.timeout(LISTED_WITHIN_MS);
+  try {
+    const client = await context.client();
+    while (!limit.aborted) {
+      const { images } = await client.images(undefined, limit);
+      if (names.every((wanted) => images.some(({ name }) => name === wanted))) return;
+      await pause(LOOK_EVERY_MS, limit);
+    }
+  } catch (error) {
+    if (!limit.aborted && !(error instanceof ClientError)) throw error;
+  }
 }

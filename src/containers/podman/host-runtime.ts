@@ -2,6 +2,7 @@
 import { FlashpodsError, messageOf } from '../../errors.ts';
 import { containerName } from '../../ids.ts';
 import { once } from '../../lifecycle/once.ts';
+import type { HostImage } from '../../images/image.ts';
 import type { ContainerRuntime, ContainerState, FoundSandbox, RuntimeFacts } from '../runtime.ts';
 import type { ProvisionRequest, Sandbox } from '../sandbox.ts';
 import { asContainerError, Container } from './container/container.ts';
@@ -27,6 +28,10 @@ export class HostRuntime implements ContainerRuntime {
     this.#parts = parts;
     this.facts = parts.facts;
     this.#sandboxes = new Sandboxes(parts.root, { ...parts, exits: this.#exits });
+  }
+
+  async images(): Promise<readonly HostImage[]> {
+    return await this.#parts.images.list();
   }
 
   async hasImage(image: string): Promise<boolean> {

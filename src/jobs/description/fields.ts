@@ -142,11 +142,11 @@ export const FIELDS = {
   },
   image: {
     schema: (s) => s.image(),
-    meaning: 'image to run in (of an agent: with the agent as its entrypoint)',
+    meaning: 'image to run in, such as node or debian:12 (of an agent: with the agent as its entrypoint)',
     setting: 'image',
     wrong: 'invalid_image',
     option: { flags: '--image <image>', value: 'text' },
-    argument: true,
+    argument: 'list_images says which are here and what is in them',
   },
   cpus: {
     schema: (s) => s.whole(),

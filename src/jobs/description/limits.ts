@@ -11,7 +11,8 @@ export const RANGED_FIELDS = [
 ] as const satisfies readonly RangedField[];
 
 export type TypeLimits = { readonly [Name in RangedField as Camel<Name>]: Range } & {
-  readonly image: string;
+  /** Null: a job has to name one. */
+  readonly image: string | null;
 };
 export type JobLimits = Readonly<Record<JobType, TypeLimits>>;
 
@@ -42,17 +43,20 @@ export const LIMIT_SETTINGS: readonly { readonly name: LimitSetting; readonly me
     ]),
   );
 
-export type LimitConfig = { readonly workerImage: string; readonly agentImage: string } & {
+export type LimitConfig = {
+  readonly workerImage: string;
+  readonly agentImage?: string | undefined;
+} & {
   readonly [Name in LimitSetting]?: number | undefined;
 };
 
 /** A default above its maximum is lowered to it. */
 export const jobLimits = (config: LimitConfig): JobLimits => ({
   worker: limitsOf('worker', config, config.workerImage),
-  agent: limitsOf('agent', config, config.agentImage),
+  agent: limitsOf('agent', config, config.agentImage ?? null),
 });
 
-function limitsOf(type: JobType, config: LimitConfig, image: string): TypeLimits {
+function limitsOf(type: JobType, config: LimitConfig, image: string | null): TypeLimits {
   const range = (field: RangedField): Range => {
     const inForce = (bound: Bound): number =>
       config[settingOf(bound, field, type)] ??

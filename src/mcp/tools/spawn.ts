@@ -72,7 +72,8 @@ function inputsOf(local: boolean) {
 const LOCAL_INPUTS = inputsOf(true);
 const REMOTE_INPUTS = inputsOf(false);
 
-export function spawnTools(shop: Shop): Tool[] {
+/** @param agents whether sub-agents can be started */
+export function spawnTools(shop: Shop, { agents }: { readonly agents: boolean }): Tool[] {
   const { workerInput, runInput, agentInput } = shop.files ? LOCAL_INPUTS : REMOTE_INPUTS;
   const worker = (name: string, args: z.output<typeof workerInput>): Making => {
     const { files: _files, client_job_id: _id, ...rest } = args as Given & WorkerArguments;
@@ -122,7 +123,11 @@ export function spawnTools(shop: Shop): Tool[] {
       annotations: { ...CREATES, title: 'Start a command' },
       call: async (args, context) => reportResult(await spawn(worker('spawn_worker', args), context)),
     }),
-    tool({
+    ...(agents ? [subAgent()] : []),
+  ];
+
+  function subAgent(): Tool {
+    return tool({
       name: 'spawn_sub_agent',
       title: 'Start a sub-agent',
       description:
@@ -133,8 +138,8 @@ export function spawnTools(shop: Shop): Tool[] {
       annotations: { ...CREATES, title: 'Start a sub-agent' },
       call: async (args, context) => reportResult(await spawn(agent(args), context)),
       start: async (args, context) => startTask(agent(args), context),
-    }),
-  ];
+    });
+  }
 }
 
 function submit({ shop, args, request, keepGit }: Making): Submission {

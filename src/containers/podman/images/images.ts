@@ -1,6 +1,9 @@
 /** Images on this host: which are here, and pulling those that are not. */
 import { FlashpodsError } from '../../../errors.ts';
 import { unlessAborted } from '../../../timing/within.ts';
+import { type HostImage, hostImage } from '../../../images/image.ts';
+import { imagesInWords } from '../../../images/service.ts';
+import { shortName } from '../../../images/description.ts';
 import { PodmanApiError, type PodmanClient, isRecord } from '../service/http.ts';
 
 /** No pull of a sane image takes longer; it is only there so that nothing waits for ever. */
@@ -46,6 +49,20 @@ export class Images {
 
   constructor(podman: PodmanClient) {
     this.#podman = podman;
+  }
+
+  /** Those that have a name, one entry a name. @throws PodmanApiError */
+  async list(): Promise<readonly HostImage[]> {
+    const { body } = await this.#podman.call('GET', '/images/json');
+    const images = Array.isArray(body) ? body.filter(isRecord) : [];
+    return images.flatMap(({ RepoTags: tags, Digest: digest, Size: size, Labels: labels }) =>
+      (Array.isArray(tags) ? tags : []).map((reference) =>
+        hostImage(
+          { reference: String(reference), digest: String(digest ?? ''), sizeBytes: Number(size ?? 0) },
+          isRecord(labels) ? (labels as Record<string, string>) : {},
+        ),
+      ),
+    );
   }
 
   /** The name under which the image is here now, or null. A short name means a local image before a registry's. */
@@ -94,10 +111,7 @@ export class Images {
     if (here !== null) return here.digest;
     const full = qualified(image);
     if (full.startsWith('localhost/'))
-      throw new FlashpodsError(
-        'image_pull_failed',
-        `${image} is not on this host, and a localhost/ image is never pulled`,
-      );
+      throw new FlashpodsError('image_pull_failed', `${absent(full)} ${await this.#here()}`);
     signal.throwIfAborted();
     return await this.#join(full, onProgress, signal);
   }
@@ -153,10 +167,17 @@ export class Images {
     }
     // A failed pull is a stream that began with 200 and has an error in it.
     if (complaint !== undefined)
-      throw new FlashpodsError('image_pull_failed', `could not pull ${image}: ${rootCause(complaint)}`);
+      throw new FlashpodsError('image_pull_failed', `${pullProblem(image, complaint)} ${await this.#here()}`);
     const digest = await this.#digest(image);
     if (digest === null) throw new FlashpodsError('image_pull_failed', `${image} was pulled and is not here`);
     return digest;
+  }
+
+  /** A sentence with what there is instead. */
+  async #here(): Promise<string> {
+    const images = await this.list().catch(() => []); // the reason why it failed is what matters
+    const shared = images.filter(({ owner }) => owner === null);
+    return imagesInWords(shared.map(({ reference }) => ({ name: shortName(reference) })));
   }
 
   async #find(image: string): Promise<{ name: string; digest: string } | null> {
@@ -202,6 +223,38 @@ const variables = (list: unknown): Record<string, string> =>
       return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
     }),
   );
+
+/** Of one that no registry has. */
+function absent(image: string): string {
+  const name = shortName(image);
+  return name === image
+    ? `${image} is not on this host, and a localhost/ image is never pulled.`
+    : `The image ${name} is not on this host; \`flashpods image build ${name}\` makes it there.`;
+}
+
+/** What went wrong with a pull: whether the registry could not be reached, or has no such image. */
+export function pullProblem(image: string, complaint: string): string {
+  const registry = image.split('/')[0] ?? image;
+  const said = rootCause(complaint);
+  const could = `could not pull ${image}:`;
+  if (/no such host|name resolution|server misbehaving|lookup \S+( on \S+)?: /i.test(complaint))
+    return `${could} this host can't find the registry ${registry} (DNS), so the name is not what is wrong. Podman said: ${said}.`;
+  if (
+    /connection refused|i\/o timeout|unreachable|no route to host|deadline exceeded|connection reset/i.test(
+      complaint,
+    )
+  )
+    return `${could} this host can't reach the registry ${registry}, so the name is not what is wrong. Podman said: ${said}.`;
+  if (/x509|certificate|tls:/i.test(complaint))
+    return `${could} this host does not trust the registry ${registry}. Podman said: ${said}.`;
+  if (
+    /manifest unknown|not found|name unknown|access .* denied|unauthorized|authentication required/i.test(
+      complaint,
+    )
+  )
+    return `${could} the registry ${registry} has no such image, or only for those who log in. Podman said: ${said}.`;
+  return `${could} ${said}.`;
+}
 
 const pathOf = (image: string): string => image.split('/').map(encodeURIComponent).join('/');
 

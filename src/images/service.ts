@@ -1,0 +1,98 @@
+/** Which images jobs can run in, and what is to be said when one is not here. */
+import { FlashpodsError } from '../errors.ts';
+import { describedImages, type ImageDescription, shortName } from './description.ts';
+import type { HostImage } from './image.ts';
+
+export interface ListedImage extends Omit<HostImage, 'owner'> {
+  /** What a job may call it: short where it is one of ours. */
+  readonly name: string;
+  /** Everybody may use it. */
+  readonly isShared: boolean;
+  readonly hosts: readonly string[];
+}
+
+export interface ImageList {
+  /** Ours first, each in the order of their names. */
+  readonly images: readonly ListedImage[];
+  /** Ours that no host has. */
+  readonly buildable: readonly ImageDescription[];
+}
+
+/** What the hosts said lately that they have. Null for one that has not said. */
+export type HostImages = ReadonlyMap<string, readonly HostImage[] | null>;
+
+export interface ImageServiceResources {
+  /** Of the hosts that are not lost. @throws when nobody can say */
+  readonly reports: () => Promise<HostImages>;
+}
+
+export class ImageService {
+  readonly #r: ImageServiceResources;
+
+  constructor(resources: ImageServiceResources) {
+    this.#r = resources;
+  }
+
+  /**
+   * @param owner sees what is shared and its own; null sees all
+   * @param program lists those that have it
+   * @throws FlashpodsError service_unavailable when Redis is away
+   */
+  async list(owner: string | null, program?: string): Promise<ImageList> {
+    const reports = await this.#r.reports();
+    const { images, buildable } = listOf(reports, owner);
+    if (program === undefined) return { images, buildable };
+    return {
+      images: images.filter(({ programs }) => programs?.includes(program)),
+      buildable: buildable.filter(({ programs }) => programs.includes(program)),
+    };
+  }
+
+  /**
+   * Refuses one of ours that no host has: no registry has it either. Says nothing where a host has not told what it has.
+   * @throws FlashpodsError image_not_found
+   */
+  async refuseAbsent(reference: string, owner: string): Promise<void> {
+    const name = shortName(reference);
+    if (name === reference) return;
+    const reports = await this.#r.reports().catch(() => null);
+    if (!reports || reports.size === 0) return;
+    for (const images of reports.values())
+      if (!images || images.some((image) => image.reference === reference)) return;
+    const { images } = listOf(reports, owner);
+    throw new FlashpodsError(
+      'image_not_found',
+      `No host has the image ${name} yet: \`flashpods image build ${name}\` on a host makes it. ${imagesInWords(images)}`,
+      { details: { image: reference, images: images.map((image) => image.name) } },
+    );
+  }
+}
+
+function listOf(reports: HostImages, owner: string | null): ImageList {
+  const byReference = new Map<string, ListedImage>();
+  for (const [host, images] of reports) {
+    for (const { owner: whose, ...image } of images ?? []) {
+      if (whose !== null && owner !== null && whose !== owner) continue;
+      const earlier = byReference.get(image.reference);
+      const name = shortName(image.reference);
+      const entry = earlier ?? { ...image, name, isShared: whose === null, hosts: [] };
+      byReference.set(image.reference, { ...entry, hosts: [...entry.hosts, host] });
+    }
+  }
+  const isOurs = ({ name, reference }: ListedImage): boolean => name !== reference;
+  const images = [...byReference.values()].sort(
+    (a, b) => Number(isOurs(b)) - Number(isOurs(a)) || (a.name < b.name ? -1 : 1),
+  );
+  const buildable = [...describedImages().values()].filter(({ reference }) => !byReference.has(reference));
+  return { images, buildable };
+}
+
+const NAMED = 8;
+
+/** A sentence with the images that there are. */
+export function imagesInWords(images: readonly { readonly name: string }[]): string {
+  if (images.length === 0) return 'There are no images here.';
+  const names = images.slice(0, NAMED).map(({ name }) => name);
+  const rest = images.length - names.length;
+  return `Images here: ${names.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}.`;
+}

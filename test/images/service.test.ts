@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'mocha';
+import { pullProblem } from '../../src/containers/podman/images/images.ts';
+import { LABELS } from '../../src/images/description.ts';
+import { type HostImage, hostImage } from '../../src/images/image.ts';
+import { type HostImages, ImageService, imagesInWords } from '../../src/images/service.ts';
+
+const NODE = 'localhost/flashpods/node:latest';
+const BASE = 'localhost/flashpods/base:latest';
+
+const image = (reference: string, labels: Readonly<Record<string, string>> = {}): HostImage =>
+  hostImage({ reference, digest: 'sha256:0', sizeBytes: 1 }, labels);
+
+const serviceOf = (reports: Readonly<Record<string, readonly HostImage[] | null>>): ImageService =>
+  new ImageService({ reports: () => Promise.resolve(new Map(Object.entries(reports)) as HostImages) });
+
+describe('the list of images', () => {
+  const node = image(NODE, {
+    [LABELS.summary]: 'Node.js',
+    [LABELS.versions]: 'node=24.1.0 npm=11.0.0',
+    [LABELS.programs]: 'bash gcc node npm',
+  });
+  const base = image(BASE, { [LABELS.programs]: 'bash gcc' });
+  const foreign = image('docker.io/library/debian:12');
+  const annas = image('localhost/flashpods-derived/a:1', { [LABELS.owner]: 'anna' });
+
+  it('has each image once with the hosts that have it, ours first, and what could be made', async () => {
+    const service = serviceOf({ a: [foreign, base], b: [node, base], c: null });
+    const { images, buildable } = await service.list('anna');
+    assert.deepEqual(
+      images.map(({ name, hosts }) => [name, hosts]),
+      [
+        ['base', ['a', 'b']],
+        ['node', ['b']],
+        ['docker.io/library/debian:12', ['a']],
+      ],
+    );
+    assert.deepEqual(images[1]?.versions, { node: '24.1.0', npm: '11.0.0' });
+    assert.deepEqual(
+      buildable.map(({ name }) => name),
+      ['go', 'java', 'python', 'rust', 'small'],
+    );
+  });
+
+  it('shows what is shared and what is the caller’s own', async () => {
+    const service = serviceOf({ a: [annas, foreign] });
+    const names = async (owner: string | null): Promise<string[]> =>
+      (await service.list(owner)).images.map(({ name }) => name);
+    assert.deepEqual(await names('anna'), [foreign.reference, annas.reference]);
+    assert.deepEqual(await names('bert'), [foreign.reference]);
+    assert.deepEqual(await names(null), [foreign.reference, annas.reference]);
+  });
+
+  it('finds those that have a program', async () => {
+    const service = serviceOf({ a: [node, base, foreign] });
+    const having = async (program: string): Promise<string[][]> => {
+      const { images, buildable } = await service.list('anna', program);
+      return [images.map(({ name }) => name), buildable.map(({ name }) => name)];
+    };
+    assert.deepEqual(await having('gcc'), [['base', 'node'], ['small']]);
+    assert.deepEqual(await having('npm'), [['node'], []]);
+    assert.deepEqual(await having('cargo'), [[], ['rust']]);
+    assert.deepEqual(await having('nobody-has-it'), [[], []]);
+  });
+
+  it('bears labels of any kind', () => {
+    const odd = image('x', { [LABELS.versions]: '  =  a=b=c  ', [LABELS.programs]: '' });
+    assert.deepEqual(odd.versions, { '': '', a: 'b=c' });
+    assert.deepEqual(odd.programs, []);
+  });
+});
+
+describe('an image of ours that a job names', () => {
+  const base = image(BASE);
+
+  it('is refused when every host has told and none has it, with what there is and how to make it', async () => {
+    await assert.rejects(serviceOf({ a: [base], b: [] }).refuseAbsent(NODE, 'anna'), {
+      code: 'image_not_found',
+      message:
+        'No host has the image node yet: `flashpods image build node` on a host makes it. Images here: base.',
+    });
+  });
+
+  it('is let through where one has it, where one has not told, where there is no host, and where nobody can say', async () => {
+    await serviceOf({ a: [base], b: [image(NODE)] }).refuseAbsent(NODE, 'anna');
+    await serviceOf({ a: [base], b: null }).refuseAbsent(NODE, 'anna');
+    await serviceOf({}).refuseAbsent(NODE, 'anna');
+    const away = new ImageService({ reports: () => Promise.reject(new Error('Redis is away')) });
+    await away.refuseAbsent(NODE, 'anna');
+  });
+
+  it('is not confused with the images of others: those may be pulled, or just made', async () => {
+    for (const other of ['docker.io/library/node:22', 'localhost/team/agent:1', 'debian'])
+      await serviceOf({ a: [base] }).refuseAbsent(other, 'anna');
+  });
+});
+
+describe('a pull that failed', () => {
+  const said = (complaint: string): string => pullProblem('docker.io/library/node:22', complaint);
+
+  it('because the registry was out of reach does not blame the name', () => {
+    assert.match(
+      said(
+        'initializing source docker://node:22: pinging container registry registry-1.docker.io: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io on 10.0.0.2:53: no such host',
+      ),
+      /can't find the registry docker\.io \(DNS\), so the name is not what is wrong/,
+    );
+    for (const complaint of ['dial tcp 10.0.0.1:443: connect: connection refused', 'dial tcp: i/o timeout'])
+      assert.match(said(complaint), /can't reach the registry docker\.io, so the name is not what is wrong/);
+    assert.match(said('x509: certificate signed by unknown authority'), /does not trust the registry/);
+  });
+
+  it('because there is no such image says so', () => {
+    for (const complaint of [
+      'reading manifest nope in docker.io/library/node: manifest unknown',
+      'requested access to the resource is denied',
+    ])
+      assert.match(said(complaint), /has no such image, or only for those who log in/);
+  });
+
+  it('for any other reason says what Podman said', () => {
+    assert.match(
+      said('no space left on device'),
+      /^could not pull docker.io\/library\/node:22: no space left on device\.$/,
+    );
+  });
+
+  it('names a few of the images that there are', () => {
+    const names = Array.from({ length: 10 }, (_, index) => ({ name: `i${index}` }));
+    assert.equal(imagesInWords(names), 'Images here: i0, i1, i2, i3, i4, i5, i6, i7 and 2 more.');
+    assert.equal(imagesInWords([]), 'There are no images here.');
+  });
+});
