@@ -2,7 +2,7 @@ import { constants, type Stats } from 'node:fs';
 import { FlashpodsError, systemCode } from '../../errors.ts';
 import { ifMissing } from '../../files/if-missing.ts';
 import { writeFully } from '../../files/read-fully.ts';
-import { Directory, type RawName } from '../../trees/directory.ts';
+import type { Directory, RawName } from '../../trees/directory.ts';
 import { MAX_FILES } from '../limits.ts';
 import { checkSymlink, isInTheWay, showName, symlinkProblem } from '../tree.ts';
 import { type Content, type EntryHeader, entryText, refusal, segmentsOfEntry, timeOf } from './tar-entry.ts';

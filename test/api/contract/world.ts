@@ -39,7 +39,8 @@ export interface World {
 export async function createWorld(): Promise<World> {
   const limited = { address: `address:${LIMITED_ADDRESS}`, token: '' };
   const api = await startApi({
-    limits: { oneBytes: 100_000, totalBytes: 1_000_000_000 },
+    // However long the requests take, its uploads are there.
+    limits: { oneBytes: 100_000, totalBytes: 1_000_000_000, openMs: 3_600_000, unusedMs: 3_600_000 },
     rateLimiter: () => rateLimiter((key) => key === limited.address || key === limited.token),
   });
   const token = async (name: string, scopes: readonly string[]): Promise<string> => {

@@ -10,7 +10,6 @@ import {
   type Cgroup,
   type Cgroups,
   type Counters,
-  isGone,
   leafOf,
   probeOf,
   processesBelow,

@@ -1,7 +1,7 @@
 /** {@link Sandbox} on this host: one object holds all that one dispatch owns here. */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
+import { FlashpodsError, messageOf } from '../../../errors.ts';
 import { ifThere } from '../../../files/if-missing.ts';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { containerName } from '../../../ids.ts';
