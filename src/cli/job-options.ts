@@ -42,8 +42,8 @@ export const jobOptions = (): Option[] => OPTIONS.map(({ field, option }) => toO
 
 /** What was given of the fields, by their names; the server checks the values. */
 export const fieldsGiven = (options: object): Omit<Partial<WorkerRequest>, 'type' | 'command'> =>
-  Object.fromEntries<unknown>(
-    OPTIONS.map(({ field, option }) => [
+  Object.fromEntries(
+    OPTIONS.map(({ field, option }): [string, unknown] => [
       field,
       (options as Readonly<Record<string, unknown>>)[toOption(field, option).attributeName()],
     ]).filter(([, value]) => value !== undefined),
