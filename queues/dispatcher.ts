@@ -11,7 +11,7 @@ import { stateOf } from './semaphore/farm-view.ts';
 import { Leadership } from './leadership/leadership.ts';
 import { openHosts } from './open-hosts.ts';
 import { Reconciler, type ReconcilerOptions } from './reconciler.ts';
-import { Sweeper, type SweeperOptions } from './sweeper.ts';
+import { Sweeper, type SweeperOptions } from './dispatch-sweeper.ts';
 import { WaitingNotes } from './waiting/waiting-notes.ts';
 import type { Candidate } from './waiting/waiting-index.ts';
 

@@ -1,4 +1,4 @@
-import { HeaderReader, isPartial, MIN_ENTRY_BYTES, streamOfEntry } from './k8s-entry.ts';
+import { HeaderReader, isPartial, MIN_ENTRY_BYTES, streamOfEntry } from './spool-entry.ts';
 import { LogBatch, Piece } from './log-batch.ts';
 import {
   type IndexRecord,
