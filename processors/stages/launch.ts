@@ -112,6 +112,7 @@ async function launchSpec(
     memoryBytes: memoryBytesOf(amountOf(job)),
     pidsLimit: config.jobPidsLimit,
     network: job.network,
+    root: false,
     mounts: [workMount(snapshot, job.writable !== false), ...runFilesMounts(jobFiles(job))],
   };
 }

@@ -15,6 +15,8 @@ export interface RuntimeFacts {
   /** Whether cpus, memory and pids limits hold. */
   readonly limits: boolean;
   readonly disk: 'loop' | 'watch';
+  /** What a job may write to of its root file system: all of it, or the directories that are made for it. */
+  readonly root: 'writable' | 'read-only';
   /** Host ids behind container ids: base of the reserved range, or null with keep-id. */
   readonly idBase: number | null;
   readonly notes: readonly string[];

@@ -30,6 +30,8 @@ export interface LaunchSpec extends Limits {
   readonly epoch: number;
   readonly jobType: 'worker' | 'agent';
   readonly image: string;
+  /** As uid 0 of its own user namespace, with what package managers need. */
+  readonly root: boolean;
   /** A text for a shell, or argv; an empty one means the image's own entrypoint and command. */
   readonly command: readonly string[] | ShellCommand;
   /** They win over the image's own. */
@@ -105,3 +107,6 @@ export interface Sandbox {
   /** Removes everything else of the sandbox (disk, spool, cgroup), and the container if it is still there. */
   dispose(): Promise<void>;
 }
+
+export const isArgv = (command: LaunchSpec['command']): command is readonly string[] =>
+  Array.isArray(command);

@@ -34,6 +34,7 @@ export async function runTrial(
       memoryBytes: 256 * MIB,
       pidsLimit: 64,
       network,
+      root: false,
       mounts: [workMount(null, false)],
     });
     signal.throwIfAborted();

@@ -1,4 +1,5 @@
-import { mkdir, rename } from 'node:fs/promises';
+import { chown, mkdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { Directory } from '../trees/directory.ts';
 import { ifMissing } from '../files/if-missing.ts';
@@ -9,15 +10,18 @@ import type { Base, SealOptions, SnapshotStore } from './snapshot-store.ts';
 import { settleTree, type TreeFacts, type TreeIds } from './tree.ts';
 import { idsIn, inodeOf, pathOf } from './upload-paths.ts';
 
-const BESIDE = { scratch: '.links', going: '.going' } as const;
+const BESIDE = { layer: '.layer', scratch: '.links', going: '.going' } as const;
+/** As which it becomes a layer of a job's root file system: what is beside it there would be seen as well. */
+const TREE = 'work';
 
 /**
  * Snapshots in one directory, on the file system on which files come in.
  *
  * ```
- * <directory>/<id>        the immutable tree
- *             <id>.links  links on their way into the tree
- *             <id>.going  the tree while it is deleted
+ * <directory>/<id>.layer/work  the immutable tree, and nothing else is in that directory
+ *             <id>             a tree of an earlier version, until a job wants it
+ *             <id>.links       links on their way into the tree
+ *             <id>.going       the tree while it is deleted
  * ```
  */
 export class LocalSnapshotStore implements SnapshotStore {
@@ -31,28 +35,40 @@ export class LocalSnapshotStore implements SnapshotStore {
   }
 
   async has(id: string): Promise<boolean> {
-    return (await inodeOf(this.#path(id))) !== null;
+    return (await inodeOf(this.#tree(id))) !== null || (await inodeOf(this.#path(id))) !== null;
   }
 
   async seal(id: string, tree: string, { base, munged }: SealOptions): Promise<TreeFacts> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     if (!(await this.has(id))) {
       await mkdir(tree, { recursive: true, mode: 0o755 });
-      await rename(tree, this.#path(id));
+      await this.#takeOver(id, tree);
     }
     if (base !== null || munged) await this.#complete(id, base, munged);
-    return settleTree(this.#path(id), this.#ids);
+    return settleTree(await this.#found(id), this.#ids);
   }
 
-  materialise(id: string): Promise<string> {
-    return Promise.resolve(this.#path(id));
+  async materialise(id: string): Promise<string> {
+    // Nobody else has it mounted: an upload belongs to one job.
+    if ((await inodeOf(this.#tree(id))) === null && (await inodeOf(this.#path(id))) !== null)
+      await this.#takeOver(id, this.#path(id));
+    return this.#tree(id);
+  }
+
+  async #takeOver(id: string, tree: string): Promise<void> {
+    const layer = `${this.#path(id)}${BESIDE.layer}`;
+    await mkdir(layer, { recursive: true, mode: 0o755 });
+    if (this.#ids !== null) await chown(layer, this.#ids.uid, this.#ids.gid);
+    await rename(tree, this.#tree(id));
   }
 
   async delete(id: string): Promise<void> {
     const going = `${this.#path(id)}${BESIDE.going}`;
     await removeTree(going);
-    await rename(this.#path(id), going).catch(ifMissing(undefined));
-    await removeTree(going);
+    for (const path of [`${this.#path(id)}${BESIDE.layer}`, this.#path(id)]) {
+      await rename(path, going).catch(ifMissing(undefined));
+      await removeTree(going);
+    }
     await removeTree(`${this.#path(id)}${BESIDE.scratch}`);
   }
 
@@ -65,7 +81,7 @@ export class LocalSnapshotStore implements SnapshotStore {
     await removeTree(path);
     await mkdir(path, { mode: 0o700 });
     const directory = await Directory.open(path);
-    const tree = await Directory.open(this.#path(id));
+    const tree = await Directory.open(await this.#found(id));
     try {
       const scratch = new Scratch(directory);
       if (munged) await restoreSymlinks(tree, scratch);
@@ -80,7 +96,7 @@ export class LocalSnapshotStore implements SnapshotStore {
   async #layOver(tree: Directory, base: Base, scratch: Scratch): Promise<void> {
     const gone = (): FlashpodsError =>
       new FlashpodsError('upload_expired', 'The base of this upload is gone; create an upload without one.');
-    const path = this.#path(base.id);
+    const path = await this.#found(base.id);
     const before = await inodeOf(path);
     if (before === null) throw gone();
     try {
@@ -97,6 +113,16 @@ export class LocalSnapshotStore implements SnapshotStore {
     }
     // A snapshot leaves its name before anything of it is deleted: under its name it was whole.
     if ((await inodeOf(path)) !== before) throw gone();
+  }
+
+  #tree(id: string): string {
+    return join(`${this.#path(id)}${BESIDE.layer}`, TREE);
+  }
+
+  /** Where the tree is, in the way of this version if it is nowhere. */
+  async #found(id: string): Promise<string> {
+    const isOld = (await inodeOf(this.#tree(id))) === null && (await inodeOf(this.#path(id))) !== null;
+    return isOld ? this.#path(id) : this.#tree(id);
   }
 
   #path(id: string): string {

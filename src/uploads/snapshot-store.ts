@@ -18,7 +18,8 @@ export interface SnapshotStore {
    */
   seal(id: string, tree: string, options: SealOptions): Promise<TreeFacts>;
   /**
-   * The snapshot as a directory of this machine, to be mounted read-only. It is there until the snapshot is deleted.
+   * The snapshot as a directory of this machine, to be mounted read-only. It is named `work` and lies alone in its
+   * directory, which so can be a layer of a job's root file system. It is there until the snapshot is deleted.
    * A snapshot that is not there is no error here: who mounts the directory learns of it.
    */
   materialise(id: string): Promise<string>;

@@ -100,7 +100,7 @@ describe('uploads by rsync', () => {
     const { status, body } = await finalize(upload);
     assert.equal(status, 200, JSON.stringify(body));
     assert.equal(body.file_count, 4);
-    const snapshot = path('snapshots', upload.upload_id);
+    const snapshot = path('snapshots', `${upload.upload_id}.layer`, 'work');
     assert.equal(await readFile(join(snapshot, name), 'utf8'), 'hello');
     assert.equal((await stat(join(snapshot, 'run'))).mode & 0o777, 0o755);
     assert.equal((await stat(join(snapshot, 'run'))).mtimeMs, 1_000_000_000_000);
@@ -157,7 +157,7 @@ describe('uploads by rsync', () => {
     const { status, body } = await finalize(upload);
     assert.equal(status, 400);
     assert.match(body.message, /leads out of the tree/);
-    assert.ok(!existsSync(path('snapshots', upload.upload_id)));
+    assert.ok(!existsSync(path('snapshots', `${upload.upload_id}.layer`, 'work')));
     // It is empty again, and takes what is right.
     await execa('rm', [source('link'), source('top')]);
     assert.equal((await rsync(upload)).code, 0);
@@ -203,10 +203,10 @@ describe('uploads by rsync', () => {
     assert.equal(status, 200);
     assert.equal(body.file_count, 1);
     assert.notEqual(await exitOf(writer), 0);
-    assert.deepEqual(await readdir(path('snapshots', upload.upload_id)), ['a']);
+    assert.deepEqual(await readdir(path('snapshots', `${upload.upload_id}.layer`, 'work')), ['a']);
     const late = await rsync(upload);
     assert.equal(late.code, 5, late.text);
-    assert.deepEqual(await readdir(path('snapshots', upload.upload_id)), ['a']);
+    assert.deepEqual(await readdir(path('snapshots', `${upload.upload_id}.layer`, 'work')), ['a']);
     assert.ok(!existsSync(path('incoming', upload.upload_id)));
   });
 
@@ -259,7 +259,11 @@ describe('uploads by rsync', () => {
     assert.equal(await put('d/c'), 200);
     const { body } = await finalize(upload);
     assert.equal(body.file_count, 3);
-    assert.deepEqual((await readdir(path('snapshots', upload.upload_id, 'd'))).sort(), ['a', 'b', 'c']);
+    assert.deepEqual((await readdir(path('snapshots', `${upload.upload_id}.layer`, 'work', 'd'))).sort(), [
+      'a',
+      'b',
+      'c',
+    ]);
   });
 
   it('with a base send and store only what changed, and never touch the base', async () => {
@@ -272,7 +276,7 @@ describe('uploads by rsync', () => {
     const whole = bytesSent(await rsync(base, '--stats'));
     assert.equal((await finalize(base, { reusable: true })).status, 200);
     const inode = (id: string, ...file: string[]): Promise<number> =>
-      stat(path('snapshots', id, ...file)).then(({ ino }) => ino);
+      stat(path('snapshots', `${id}.layer`, 'work', ...file)).then(({ ino }) => ino);
 
     await writeFile(source('d7', 'f7'), 'changed');
     await execa('rm', [source('d8', 'f8')]);
@@ -286,9 +290,15 @@ describe('uploads by rsync', () => {
     assert.equal(status, 200, JSON.stringify(body));
     assert.equal(body.file_count, 4_999);
     assert.equal(await inode(upload.upload_id, 'd1', 'f1'), await inode(base.upload_id, 'd1', 'f1'));
-    assert.equal(await readFile(path('snapshots', upload.upload_id, 'd7', 'f7'), 'utf8'), 'changed');
-    assert.equal(await readFile(path('snapshots', base.upload_id, 'd7', 'f7'), 'utf8'), '7 7\n'.repeat(300));
-    assert.ok(existsSync(path('snapshots', base.upload_id, 'd8', 'f8')));
+    assert.equal(
+      await readFile(path('snapshots', `${upload.upload_id}.layer`, 'work', 'd7', 'f7'), 'utf8'),
+      'changed',
+    );
+    assert.equal(
+      await readFile(path('snapshots', `${base.upload_id}.layer`, 'work', 'd7', 'f7'), 'utf8'),
+      '7 7\n'.repeat(300),
+    );
+    assert.ok(existsSync(path('snapshots', `${base.upload_id}.layer`, 'work', 'd8', 'f8')));
   });
 
   it('stay open to their clients when the daemon dies and comes back', async () => {

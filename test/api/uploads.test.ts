@@ -104,10 +104,10 @@ describe('uploads', () => {
     assert.equal(finalized.body.state, 'finalized');
     assert.equal(finalized.body.size_bytes, 14);
     assert.equal(finalized.body.file_count, 3);
-    assert.equal(await readFile(path('snapshots', id, 'src', 'a b\n.c'), 'utf8'), 'hello');
-    assert.equal((await stat(path('snapshots', id, 'run'))).mode & 0o777, 0o755);
-    assert.equal(await readlink(path('snapshots', id, 'link')), 'src/a b\n.c');
-    assert.deepEqual(await readdir(path('snapshots', id, 'empty')), []);
+    assert.equal(await readFile(path('snapshots', `${id}.layer`, 'work', 'src', 'a b\n.c'), 'utf8'), 'hello');
+    assert.equal((await stat(path('snapshots', `${id}.layer`, 'work', 'run'))).mode & 0o777, 0o755);
+    assert.equal(await readlink(path('snapshots', `${id}.layer`, 'work', 'link')), 'src/a b\n.c');
+    assert.deepEqual(await readdir(path('snapshots', `${id}.layer`, 'work', 'empty')), []);
     assert.ok(!existsSync(path('incoming', id)));
 
     const job = await api.caller.json('POST', '/jobs', { type: 'worker', command: 'true', files_id: id });
@@ -119,7 +119,7 @@ describe('uploads', () => {
     const deleted = await call('DELETE', `/uploads/${id}`);
     assert.equal(deleted.status, 409);
     assert.equal(deleted.body.error, 'upload_already_consumed');
-    assert.ok(existsSync(path('snapshots', id)));
+    assert.ok(existsSync(path('snapshots', `${id}.layer`, 'work')));
   });
 
   it('may bring an id of their own, once', async () => {
@@ -146,7 +146,7 @@ describe('uploads', () => {
       200,
     );
     assert.equal((await finalize(id)).body.file_count, 3);
-    assert.equal(await readFile(path('snapshots', id, 'b'), 'utf8'), '22');
+    assert.equal(await readFile(path('snapshots', `${id}.layer`, 'work', 'b'), 'utf8'), '22');
   });
 
   it('take gzip', async () => {
@@ -154,7 +154,7 @@ describe('uploads', () => {
     const tar = await tarOf({ name: 'a', content: 'zipped' });
     assert.equal((await put(id, gzipSync(tar), { 'content-encoding': 'gzip' })).status, 200);
     await finalize(id);
-    assert.equal(await readFile(path('snapshots', id, 'a'), 'utf8'), 'zipped');
+    assert.equal(await readFile(path('snapshots', `${id}.layer`, 'work', 'a'), 'utf8'), 'zipped');
     const other = await open();
     const broken = await put(other, tar, { 'content-encoding': 'gzip' });
     assert.equal(broken.status, 400);
@@ -169,7 +169,7 @@ describe('uploads', () => {
     const tar = await tarOf({ name: 'a', content: 'small' });
     assert.equal((await put(id, zstdCompressSync(tar), { 'content-encoding': 'zstd' })).status, 200);
     await finalize(id);
-    assert.equal(await readFile(path('snapshots', id, 'a'), 'utf8'), 'small');
+    assert.equal(await readFile(path('snapshots', `${id}.layer`, 'work', 'a'), 'utf8'), 'small');
     const other = await open();
     for (const broken of [tar, zstdCompressSync(tar).subarray(0, -8), gzipSync(tar)]) {
       const { status, body } = await put(other, broken, { 'content-encoding': 'zstd' });
@@ -194,7 +194,7 @@ describe('uploads', () => {
     assert.equal(late.status, 409);
     assert.equal(late.body.error, 'upload_already_finalized');
     assert.equal((await finalize(id)).body.error, 'upload_already_finalized');
-    assert.equal(await readFile(path('snapshots', id, 'a'), 'utf8'), '1');
+    assert.equal(await readFile(path('snapshots', `${id}.layer`, 'work', 'a'), 'utf8'), '1');
   });
 
   it('are unknown, or no ids at all: 404', async () => {
@@ -289,7 +289,7 @@ describe('uploads', () => {
     assert.equal(finalized.status, 200);
     socket.write(tar.subarray(1_600));
     assert.match(await answerOf(socket), /^HTTP\/1\.1 409 /);
-    assert.deepEqual((await readdir(path('snapshots', id))).sort(), ['a']);
+    assert.deepEqual((await readdir(path('snapshots', `${id}.layer`, 'work'))).sort(), ['a']);
     assert.equal(finalized.body.file_count, 1);
     socket.destroy();
   });
@@ -370,14 +370,17 @@ describe('uploads', () => {
     const { status, body } = await finalize(id, { delete: ['gone', 'old/'] });
     assert.equal(status, 200, JSON.stringify(body));
     assert.equal(body.file_count, 5);
-    const file = (upload: string, ...name: string[]) => path('snapshots', upload, ...name);
+    const file = (upload: string, ...name: string[]) => path('snapshots', `${upload}.layer`, 'work', ...name);
     assert.deepEqual((await readdir(file(id))).sort(), ['changed', 'empty', 'kept', 'swapped']);
     assert.deepEqual((await readdir(file(id, 'kept'))).sort(), ['a', 'link', 'new']);
     assert.equal(await readFile(file(id, 'changed'), 'utf8'), 'newer');
     assert.equal(await readFile(file(first, 'changed'), 'utf8'), 'old');
     assert.equal((await stat(file(id, 'kept', 'a'))).ino, (await stat(file(first, 'kept', 'a'))).ino);
     assert.equal((await stat(file(id, 'empty'))).mode & 0o777, 0o750);
-    assert.deepEqual((await readdir(path('snapshots'))).sort(), [first, id].sort());
+    assert.deepEqual(
+      (await readdir(path('snapshots'))).sort(),
+      [first, id].map((each) => `${each}.layer`).sort(),
+    );
     // The base may go: what is shared stays.
     assert.equal((await api.caller.fetch(`/uploads/${first}`, { method: 'DELETE' })).status, 204);
     assert.equal(await api.uploads.sweep(), 1);
@@ -393,8 +396,8 @@ describe('uploads', () => {
     assert.equal(await api.uploads.sweep(), 0);
     assert.equal((await finalize(id)).body.file_count, 1);
     assert.equal(await api.uploads.sweep(), 1);
-    assert.deepEqual(await readdir(path('snapshots')), [id]);
-    assert.equal(await readFile(path('snapshots', id, 'a'), 'utf8'), '1');
+    assert.deepEqual(await readdir(path('snapshots')), [`${id}.layer`]);
+    assert.equal(await readFile(path('snapshots', `${id}.layer`, 'work', 'a'), 'utf8'), '1');
   });
 
   it('refuse a base that is not there, and deletions that make no sense', async () => {
@@ -429,7 +432,7 @@ describe('uploads', () => {
     assert.equal(seen.body.state, 'uploading');
     assert.ok(Date.parse(seen.body.expires_at) > Date.now());
     assert.equal((await finalize(id)).body.file_count, 1);
-    assert.equal(await readFile(path('snapshots', id, 'f'), 'utf8'), 'x');
+    assert.equal(await readFile(path('snapshots', `${id}.layer`, 'work', 'f'), 'utf8'), 'x');
   });
 
   it('count all together, also those that are not finalized, also after a restart', async () => {
@@ -467,7 +470,7 @@ describe('uploads', () => {
     await finalize(id);
     const deleted = await api.caller.fetch(`/uploads/${id}`, { method: 'DELETE' });
     assert.equal(deleted.status, 204);
-    assert.ok(!existsSync(path('snapshots', id)));
+    assert.ok(!existsSync(path('snapshots', `${id}.layer`, 'work')));
     assert.equal((await call('GET', `/uploads/${id}`)).body.state, 'expired');
     assert.equal((await call('DELETE', `/uploads/${id}`)).status, 410);
     assert.equal((await put(id, await tarOf({ name: 'a', content: '1' }))).status, 410);
@@ -508,11 +511,11 @@ describe('uploads', () => {
     await finalize(id);
     const job = await api.caller.submit('true', { files_id: id });
     assert.equal(await api.uploads.sweep(), 0);
-    assert.ok(existsSync(path('snapshots', id, 'a')));
+    assert.ok(existsSync(path('snapshots', `${id}.layer`, 'work', 'a')));
     await makeCompleted(api.store, job);
     assert.equal((await call('GET', `/uploads/${id}`)).body.state, 'consumed');
     assert.equal(await api.uploads.sweep(), 1);
-    assert.ok(!existsSync(path('snapshots', id)));
+    assert.ok(!existsSync(path('snapshots', `${id}.layer`, 'work')));
   });
 
   it('are shared by many jobs if they are reusable, and deleted after the last of them', async () => {
@@ -524,10 +527,10 @@ describe('uploads', () => {
     await makeCompleted(api.store, first);
     assert.equal((await api.caller.fetch(`/uploads/${id}`, { method: 'DELETE' })).status, 204);
     assert.equal(await api.uploads.sweep(), 0);
-    assert.ok(existsSync(path('snapshots', id, 'a')));
+    assert.ok(existsSync(path('snapshots', `${id}.layer`, 'work', 'a')));
     await makeCompleted(api.store, second);
     assert.equal(await api.uploads.sweep(), 1);
-    assert.ok(!existsSync(path('snapshots', id)));
+    assert.ok(!existsSync(path('snapshots', `${id}.layer`, 'work')));
   });
 
   it('can be finalized again after a crash between its steps', async () => {
@@ -535,13 +538,13 @@ describe('uploads', () => {
     await put(id, await tarOf({ name: 'a', content: '12345' }));
     // As a crash after the rename leaves it.
     await mkdir(path('snapshots'), { recursive: true });
-    await rename(path('incoming', id), path('snapshots', id));
+    await rename(path('incoming', id), path('snapshots', `${id}.layer`, 'work'));
     const late = await put(id, await tarOf({ name: 'b', content: '1' }));
     assert.equal(late.status, 409);
     const { status, body } = await finalize(id);
     assert.equal(status, 200);
     assert.equal(body.size_bytes, 5);
-    assert.deepEqual(await readdir(path('snapshots', id)), ['a']);
+    assert.deepEqual(await readdir(path('snapshots', `${id}.layer`, 'work')), ['a']);
   });
 
   it('drop what a stream left that died with its process', async () => {
@@ -573,11 +576,11 @@ describe('uploads', () => {
     await put(id, await tarOf({ name: 'd/a', content: '1', mode: 0o4755 }));
     await service.finalize(id, null, { reusable: false });
     for (const file of ['', 'd', 'd/a']) {
-      const { uid, gid } = await lstat(path('snapshots', id, file));
+      const { uid, gid } = await lstat(path('snapshots', `${id}.layer`, 'work', file));
       assert.equal(uid, owner, file);
       if (owner === 1_000_000) assert.equal(gid, owner, file);
     }
-    assert.equal((await lstat(path('snapshots', id, 'd/a'))).mode & 0o7777, 0o755);
+    assert.equal((await lstat(path('snapshots', `${id}.layer`, 'work', 'd/a'))).mode & 0o7777, 0o755);
   });
 
   it('answer one of two finalizations at once', async () => {

@@ -48,7 +48,7 @@ describe('sending a directory', () => {
   const send = (options: DirectoryOptions = {}): Promise<SentDirectory> =>
     uploadDirectory(client, project, options);
   const snapshot = ({ upload }: SentDirectory, ...parts: string[]): string =>
-    join(api.dir, 'uploads', 'snapshots', upload.upload_id, ...parts);
+    join(api.dir, 'uploads', 'snapshots', `${upload.upload_id}.layer`, 'work', ...parts);
 
   async function fill(files: number): Promise<void> {
     for (let from = 0; from < files; from += 100) {

@@ -33,7 +33,7 @@ function body(
     host: { ...HOST, ...host },
     name: 'name',
     sandbox: 's1',
-    root: { image: 'image' },
+    root: { body: { image: 'image' }, env: { HOME: '/home/job' } },
     binds: mergeMounts(STANDING_MOUNTS, spec.mounts).map((mount) => bindOf(paths, mount)),
     spool: paths.spool,
     cgroupParent: '/flashpods/h/x',

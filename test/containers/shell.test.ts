@@ -62,7 +62,7 @@ describe('what a command is run by', () => {
 describe('the variables of a job', () => {
   const parts = {
     image: {},
-    user: '',
+    user: { name: 'root', home: '/home/job' },
     shell: '/bin/bash',
     defaults: { LANG: 'C.UTF-8', CI: 'true' },
     own: {},
@@ -72,7 +72,7 @@ describe('the variables of a job', () => {
     const env = environment({
       ...parts,
       image: { LANG: 'de_DE', HOME: '/root', USER: 'x', PATH: '/opt/bin:/bin', A: 'image' },
-      user: 'dev:dev',
+      user: { name: 'dev', home: '/home/job' },
       own: { A: 'own', CI: '' },
     });
     const expected = {
@@ -82,8 +82,11 @@ describe('the variables of a job', () => {
     assert.deepEqual(env, expected);
     assert.equal(environment({ ...parts, own: { HOME: '/x', PATH: '/y' } })['HOME'], '/x');
     assert.equal(environment({ ...parts, own: { HOME: '/x', PATH: '/y' } })['PATH'], '/y');
-    for (const user of ['', '0', '0:0', 'root'])
-      assert.equal(environment({ ...parts, user })['USER'], 'root');
+    const elsewhere = environment({ ...parts, user: { name: 'dev', home: '/srv/dev' } });
+    assert.deepEqual(
+      [elsewhere['HOME'], elsewhere['PATH']?.split(':')[0]],
+      ['/srv/dev', '/srv/dev/.local/bin'],
+    );
   });
 });
 
@@ -160,7 +163,7 @@ describe('a command in a container', () => {
   it('runs in sh in an image without bash, the first time and later', async () => {
     for (let times = 0; times < 2; times += 1) {
       const { output, exit, ranBy } = await run('echo $SHELL $LANG $CI $USER; exit 3', 'auto', bare.name);
-      assert.deepEqual({ output, exit, ranBy }, { output: '/bin/sh x true root\n', exit: 3, ranBy: 'sh' });
+      assert.deepEqual({ output, exit, ranBy }, { output: '/bin/sh x true job\n', exit: 3, ranBy: 'sh' });
     }
     await assert.rejects(run('echo', 'bash', bare.name), /has no bash: leave `shell` out/);
   });

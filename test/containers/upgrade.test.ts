@@ -28,7 +28,7 @@ describe('a sandbox of the version before', () => {
     const paths = sandboxPaths(join(directory, 'data', 'sandboxes', name));
     const mounts = mergeMounts(STANDING_MOUNTS, spec.mounts);
     mkdirSync(paths.directory, { recursive: true, mode: 0o700 });
-    for (const mount of mounts) prepareMount(paths, mount, runtime.facts);
+    for (const mount of mounts) prepareMount(paths, mount, runtime.facts.idBase);
     for (const { name: each } of directoriesOf(mounts))
       mkdirSync(join(paths.disk, each), { recursive: true });
     const v1 = runtime.facts.cgroupVersion === 1 && runtime.facts.limits;
@@ -48,7 +48,7 @@ describe('a sandbox of the version before', () => {
       },
       name,
       sandbox: name,
-      root: { image: spec.image, read_only_filesystem: true },
+      root: { body: { image: spec.image, read_only_filesystem: true }, env: { HOME: '/home/job' } },
       binds: mounts.map((mount) => bindOf(paths, mount)),
       spool: paths.spool,
       cgroupParent,

@@ -8,11 +8,13 @@ import { type TestPodman, runToEnd, startTestPodman } from '../support/podman.ts
 
 describe('a /work that a job may write to', () => {
   let podman: TestPodman;
+  let directory: string;
   let snapshot: string;
   before(async () => {
     podman = await startTestPodman();
-    snapshot = mkdtempSync(join(tmpdir(), 'fp-work-'));
-    mkdirSync(join(snapshot, 'd'));
+    directory = mkdtempSync(join(tmpdir(), 'fp-work-'));
+    snapshot = join(directory, 'work');
+    mkdirSync(join(snapshot, 'd'), { recursive: true });
     writeFileSync(join(snapshot, 'd', 'f'), 'old\n');
     writeFileSync(join(snapshot, 'gone'), '');
     chmodSync(snapshot, 0o755);
@@ -22,7 +24,7 @@ describe('a /work that a job may write to', () => {
   });
   after(async () => {
     await podman.end();
-    rmSync(snapshot, { recursive: true });
+    rmSync(directory, { recursive: true });
   });
 
   it('is the job’s own: neither the snapshot nor another job sees what it does', async () => {

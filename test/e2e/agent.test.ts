@@ -63,7 +63,7 @@ describe('an agent job through the API', () => {
 
   it('is adopted by the next worker after kill -9, and its patch arrives', async () => {
     const filesId = await upload();
-    const snapshot = join(stack.dir, 'uploads', 'snapshots', filesId);
+    const snapshot = join(stack.dir, 'uploads', 'snapshots', `${filesId}.layer`, 'work');
     const before = fingerprint(snapshot);
     const task = `set -e
       git fsck --strict; git status --porcelain; git log --format=%s

@@ -160,20 +160,20 @@ describe('a worker', () => {
   });
 
   it('gives the job its snapshot read-only, and every job a home and a /tmp of its own', async () => {
-    const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_worker-test1'.slice(0, 19));
+    const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_worker-test1.layer', 'work');
     await mkdir(snapshot, { recursive: true });
     await writeFile(join(snapshot, 'file'), 'content\n');
     const filesId = await farm.adoptSnapshot(snapshot);
     const job = await farm.run({
       command:
-        'cat file; touch file 2>/dev/null || echo read-only; touch ~/x /tmp/x && echo writable; touch /x 2>/dev/null || echo root read-only',
+        'cat file; touch file 2>/dev/null || echo read-only; touch ~/x /tmp/x && echo writable; touch /x 2>/dev/null || echo not its own',
       files_id: filesId,
     });
-    assert.deepEqual(await farm.texts(job.id), ['content', 'read-only', 'writable', 'root read-only']);
+    assert.deepEqual(await farm.texts(job.id), ['content', 'read-only', 'writable', 'not its own']);
   });
 
   it('lets a job with `writable` write in its /work, and nothing of it reaches the snapshot', async () => {
-    const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_writable0001');
+    const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_writable0001.layer', 'work');
     await mkdir(snapshot, { recursive: true });
     await writeFile(join(snapshot, 'file'), 'content\n');
     giveTo(farm.runtime.facts.idBase, snapshot);

@@ -80,6 +80,7 @@ export function testSpec(overrides: JobOverrides = {}): TestSpec {
     memoryBytes: 256 * MB,
     pidsLimit: 128,
     network: 'none',
+    root: false,
     mounts: [workMount(workDir, !workReadOnly), ...runFilesMounts(runFiles)],
     diskBytes: 64 * MB,
     ...rest,

@@ -79,6 +79,7 @@ export class HostRuntime implements ContainerRuntime {
   readonly close = once(async () => {
     this.#exits.close();
     await this.#sandboxes.close();
+    await this.#parts.roots?.close();
     this.#parts.cgroups.close();
     this.#parts.podman.close();
   });

@@ -1,5 +1,6 @@
 /** Puts a {@link ContainerRuntime} together from what this host can do. */
 import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { FlashpodsError, systemCode } from '../../errors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
@@ -26,6 +27,10 @@ import { HostRuntime } from './host-runtime.ts';
 import { PodmanClient } from './service/http.ts';
 import { Images } from './images/images.ts';
 import { LoopDisk } from './disks/loop-disk.ts';
+import { ImageHolds } from './rootfs/image-holds.ts';
+import { ImageLayers } from './rootfs/image-layers.ts';
+import { tryWritableRoot } from './rootfs/probe.ts';
+import { WritableRoots } from './rootfs/writable-root.ts';
 import { recordsBelow, sandboxRoot } from './sandbox/sandboxes.ts';
 import { readServiceRecord } from './service/service-record.ts';
 import { WatchedDisk } from './disks/watched-disk.ts';
@@ -88,6 +93,8 @@ async function assemble(
   } = probeCgroups(engine, root, options.runDir, group);
   const noLoop = options.disk === 'watch' ? 'switched off' : await tryLoopDisk(options.dataDir);
 
+  const noRoot = await tryWritableRoot(engine, options.dataDir, idBase);
+
   const facts: RuntimeFacts = {
     engine: `podman ${engine.version}`,
     ociRuntime: engine.ociRuntime,
@@ -96,14 +103,20 @@ async function assemble(
     cgroupManager: engine.cgroupManager,
     limits: Object.values(limits).every(Boolean),
     disk: noLoop === null ? 'loop' : 'watch',
+    root: noRoot === null ? 'writable' : 'read-only',
     idBase,
-    notes: [...cgroupNotes, ...diskNotes(noLoop), ...idNotes(idBase)],
+    notes: [...cgroupNotes, ...diskNotes(noLoop), ...rootNotes(noRoot), ...idNotes(idBase)],
   };
   const removeForeign = engine.rootless ? removeInUserNamespace : removeTreeAsRoot;
   const disk: MakeDisk = (paths, onExceeded) =>
     noLoop === null
       ? new LoopDisk(paths, owner)
       : new WatchedDisk(paths, { owner, logger, removeForeign, onExceeded });
+  const layers = new ImageLayers(join(options.dataDir, 'layers'), idBase ?? 0);
+  const { hostName, deploymentId } = options;
+  const holds = new ImageHolds({ podman, hostName, deploymentId, logger });
+  const roots = noRoot === null && idBase !== null ? new WritableRoots(layers, holds, idBase) : null;
+  await roots?.takeOver(recordsBelow(root));
   return new HostRuntime({
     facts,
     root,
@@ -122,6 +135,7 @@ async function assemble(
     images: new Images(podman),
     cgroups,
     disk,
+    roots,
     logger,
   });
 }
@@ -197,6 +211,13 @@ const diskNotes = (noLoop: string | null): string[] =>
   noLoop === null
     ? ["each job's disk is a loop-mounted ext4 image"]
     : [`no loop mounts (${noLoop}): disks are plain directories, measured every two seconds`];
+
+const rootNotes = (noRoot: string | null): string[] =>
+  noRoot === null
+    ? ['the root file system of a job can be written to: one overlay on its disk']
+    : [
+        `the root file system of a job is read-only but for /work, /artifacts, /tmp, /var/tmp and its home: ${noRoot}`,
+      ];
 
 function idNotes(idBase: number | null): string[] {
   if (idBase === null) return ['rootless: ids are kept (keep-id)'];

@@ -47,7 +47,7 @@ export async function startScene(options: {
   const id = created.body.upload_id;
   const sealed = await stack.caller.json('POST', `/uploads/${id}/finalize`, { reusable: true });
   if (sealed.status !== 200) throw new Error(`finalize: ${JSON.stringify(sealed.body)}`);
-  const ledger = await Ledger.open(join(stack.dir, 'uploads', 'snapshots', id), id);
+  const ledger = await Ledger.open(join(stack.dir, 'uploads', 'snapshots', `${id}.layer`, 'work'), id);
   const how = (plan?: Plan, env?: Record<string, string>): HowToStart => ({
     ...(plan === undefined ? {} : { program: ROLE }),
     env: { ...env, ...(plan === undefined ? {} : underPlan(plan)) },

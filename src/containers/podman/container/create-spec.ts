@@ -8,11 +8,26 @@ import { idMap } from './job-user.ts';
 import { LABELS } from './labels.ts';
 import type { Bind } from '../sandbox/mounts.ts';
 
-const SHM_BYTES = 16 * 1024 * 1024;
 /** Programs that close every possible descriptor get slow with a soft limit of a million. */
 const NOFILE = { soft: 65_536, hard: 1_048_576 };
 /** Podman's service lowers its own hard limit to this, the kernel's default number of processes. */
 export const NPROC = 32_768;
+
+/** What package managers and `su` need of root inside of the job's own user namespace. */
+const ROOT_CAPABILITIES = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'SETUID',
+  'SETGID',
+  'SETFCAP',
+  'SETPCAP',
+  'KILL',
+  'SYS_CHROOT',
+  'NET_BIND_SERVICE',
+  'AUDIT_WRITE',
+].map((name) => `CAP_${name}`);
 
 export type LimitedBy = 'cpu' | 'memory' | 'pids';
 
@@ -78,6 +93,7 @@ export function createBody(spec: LaunchSpec, context: CreateContext): CreateBody
 
     privileged: false,
     cap_drop: ['ALL'],
+    ...(spec.root ? { cap_add: ROOT_CAPABILITIES } : {}),
     no_new_privileges: true,
 
     ...userNamespace(host, context.filesUid),
@@ -88,7 +104,8 @@ export function createBody(spec: LaunchSpec, context: CreateContext): CreateBody
     cgroupns: { nsmode: 'private' },
 
     mounts: context.binds.map((bind) => mount(bind, host)),
-    shm_size: SHM_BYTES,
+    // Its pages count as the job's memory.
+    shm_size: Math.floor(spec.memoryBytes / 2),
 
     ...(cgroupParent === null ? {} : { cgroup_parent: cgroupParent }),
     resource_limits: resourceLimits(spec, host),

@@ -8,4 +8,6 @@ export const LABELS = {
   deployment: 'flashpods-deployment',
   /** Id of its sandbox; containers of earlier versions have none, and their sandbox has their name for its id. */
   sandbox: 'flashpods-sandbox',
+  /** On a container that is no job and never runs: the id of the image that it holds. */
+  holds: 'flashpods-holds-image',
 } as const;

@@ -24,6 +24,9 @@ export interface EngineInfo {
   readonly cgroupManager: string;
   readonly rootless: boolean;
   readonly selinux: boolean;
+  /** How and where Podman keeps images. */
+  readonly graphDriver: string;
+  readonly graphRoot: string;
 }
 
 export async function engineInfo(podman: PodmanClient): Promise<EngineInfo> {
@@ -37,6 +40,8 @@ export async function engineInfo(podman: PodmanClient): Promise<EngineInfo> {
     cgroupManager: text(at('host', 'cgroupManager')),
     rootless: at('host', 'security', 'rootless') === true,
     selinux: at('host', 'security', 'selinuxEnabled') === true,
+    graphDriver: text(at('store', 'graphDriverName')),
+    graphRoot: text(at('store', 'graphRoot')),
   };
 }
 

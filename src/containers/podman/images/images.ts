@@ -27,20 +27,23 @@ interface Pull {
   readonly abort: AbortController;
 }
 
-export interface ImageUser {
+export interface ImageConfig {
+  readonly id: string;
+  readonly digest: string;
   /** `USER` of the image; empty when it says none. */
   readonly user: string;
-  readonly digest: string;
-  /** It has an ENTRYPOINT or a CMD. */
-  readonly hasCommand: boolean;
+  readonly entrypoint: readonly string[];
+  readonly command: readonly string[];
   /** `ENV` of the image. */
   readonly env: Readonly<Record<string, string>>;
+  /** Directories of its layers, the uppermost first; none where Podman's storage is not made of directories. */
+  readonly layers: readonly string[];
 }
 
 export class Images {
   readonly #podman: PodmanClient;
   readonly #names = new Map<string, string>();
-  readonly #users = new Map<string, ImageUser>();
+  readonly #configs = new Map<string, ImageConfig>();
   /** Ids of the users that images name, by digest. */
   readonly #namedUsers = new Map<string, number>();
   /** Whether an image has a program, by digest and path. */
@@ -79,9 +82,9 @@ export class Images {
     this.#names.delete(image);
   }
 
-  /** As whom an image that was found runs, by the name under which it is here. */
-  userOf(name: string): ImageUser {
-    return this.#users.get(name) ?? { user: '', digest: '', hasCommand: true, env: {} };
+  /** What an image that was found says of itself, by the name under which it is here. */
+  configOf(name: string): ImageConfig | null {
+    return this.#configs.get(name) ?? null;
   }
 
   /** Id of the user that an image names, once somebody has found it out. */
@@ -195,14 +198,10 @@ export class Images {
   async #digest(image: string): Promise<string | null> {
     try {
       const { body } = await this.#podman.call('GET', `/images/${pathOf(image)}/json`);
-      const digest = isRecord(body) ? body['Digest'] : undefined;
-      const user = isRecord(body) ? body['User'] : undefined;
-      const config = isRecord(body) && isRecord(body['Config']) ? body['Config'] : {};
-      if (typeof digest === 'string' && digest) {
-        const hasCommand = isFilled(config['Entrypoint']) || isFilled(config['Cmd']);
-        const env = variables(config['Env']);
-        this.#users.set(image, { user: typeof user === 'string' ? user : '', digest, hasCommand, env });
-        return digest;
+      const config = imageConfig(body);
+      if (config !== null) {
+        this.#configs.set(image, config);
+        return config.digest;
       }
     } catch (error) {
       if (error instanceof PodmanApiError && error.status === 404) return null;
@@ -212,7 +211,28 @@ export class Images {
   }
 }
 
-const isFilled = (list: unknown): boolean => Array.isArray(list) && list.length > 0;
+/** @param body of `GET /images/{name}/json` @returns null when it is not of an image */
+function imageConfig(body: unknown): ImageConfig | null {
+  if (!isRecord(body)) return null;
+  const config = isRecord(body['Config']) ? body['Config'] : {};
+  const driver = isRecord(body['GraphDriver']) ? body['GraphDriver'] : {};
+  const data = driver['Name'] === 'overlay' && isRecord(driver['Data']) ? driver['Data'] : {};
+  const { Id: id, Digest: digest, User: user } = body;
+  if (typeof digest !== 'string' || digest === '' || typeof id !== 'string') return null;
+  return {
+    id,
+    digest,
+    user: typeof user === 'string' ? user : '',
+    entrypoint: texts(config['Entrypoint']),
+    command: texts(config['Cmd']),
+    env: variables(config['Env']),
+    layers: [data['UpperDir'], data['LowerDir']].flatMap((paths) =>
+      typeof paths === 'string' ? paths.split(':').filter(Boolean) : [],
+    ),
+  };
+}
+
+const texts = (list: unknown): string[] => (Array.isArray(list) ? list.map(String) : []);
 
 /** `NAME=value` each. */
 const variables = (list: unknown): Record<string, string> =>

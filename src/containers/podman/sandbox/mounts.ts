@@ -5,7 +5,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mount } from '../../mounts.ts';
-import type { DiskDirectory, DiskOwner } from '../disks/disk.ts';
+import type { DiskDirectory } from '../disks/disk.ts';
 import { mountsBelow } from '../disks/mounts.ts';
 import { command } from '../host/command.ts';
 import type { SandboxPaths } from './paths.ts';
@@ -49,13 +49,21 @@ export function bindOf(paths: SandboxPaths, mount: Mount): Bind {
   }
 }
 
-/** Makes what of a mount is not on the disk. Idempotent. */
-export function prepareMount(paths: SandboxPaths, mount: Mount, { idBase }: DiskOwner): void {
+/** What Podman is told of a mount where a root of ours has all that a job may write to; see rootfs/writable-root.ts. */
+export function bindOver(paths: SandboxPaths, mount: Mount): Bind[] {
+  if (mount.kind === 'disk' || mount.kind === 'layered') return [];
+  // An upload is mounted there with the job's user as its owner.
+  return [{ ...bindOf(paths, mount), source: join(paths.directory, mount.directory) }];
+}
+
+/** Makes what of a mount is not on the disk. Idempotent. @param owner host id of an empty directory */
+export function prepareMount(paths: SandboxPaths, mount: Mount, owner: number | null): void {
   const path = join(paths.directory, mount.directory);
   if (mount.kind === 'files') return writeFiles(path, mount.files);
-  if (mount.kind !== 'snapshot' || mount.source !== null) return;
+  if (mount.kind !== 'snapshot') return;
   mkdirSync(path, { recursive: true });
-  if (idBase !== null) chownSync(path, idBase, idBase);
+  if (mount.source !== null) return;
+  if (owner !== null) chownSync(path, owner, owner);
   chmodSync(path, 0o755);
 }
 

@@ -4,6 +4,7 @@ import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { type Mount, STANDING_MOUNTS } from '../../mounts.ts';
 import type { BoundDispatch, Limits, Sandbox } from '../../sandbox.ts';
 import { isRecord } from '../service/http.ts';
+import type { RootRecord } from '../rootfs/writable-root.ts';
 import type { SandboxPaths } from './paths.ts';
 
 export interface SandboxRecord {
@@ -15,6 +16,10 @@ export interface SandboxRecord {
   readonly mounts: readonly Mount[];
   /** Null until a job is bound to it. */
   readonly bound: Binding | null;
+  /** It was provisioned for a root file system of ours; sandboxes of earlier versions say nothing. */
+  readonly isWritable?: boolean;
+  /** That root, once a job is bound to it. */
+  readonly root?: RootRecord;
 }
 
 export interface Binding extends BoundDispatch, Limits {

@@ -11,7 +11,6 @@ import { pause } from '../../../timing/bell.ts';
 import { ARTIFACTS, mergeMounts } from '../../mounts.ts';
 import type { ContainerState, Verdict } from '../../runtime.ts';
 import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
-import { bashOf, planCommand } from '../../shell.ts';
 import { type Cgroup, type Cgroups, NO_COUNTERS } from '../cgroups/cgroups.ts';
 import { Container } from '../container/container.ts';
 import { type ContainerHost, createBody } from '../container/create-spec.ts';
@@ -19,14 +18,17 @@ import { environment } from '../container/environment.ts';
 import type { ExitWatch } from '../container/exit-watch.ts';
 import { followToExit } from '../container/exit.ts';
 import { killAll } from '../container/killing.ts';
-import { type Root, rootOf } from '../container/root.ts';
-import { createProblem, nothingToRun } from '../container/start-problem.ts';
+import { type CommandPlan, planFor } from '../container/command-plan.ts';
+import { imageOf, type NamedImage, readOnlyRoot, type Root, writableRoot } from '../container/root.ts';
+import { createProblem } from '../container/start-problem.ts';
 import { Termination } from '../container/termination.ts';
 import type { Disk, MakeDisk } from '../disks/disk.ts';
+import { unmountAll } from '../disks/mounts.ts';
 import type { Images } from '../images/images.ts';
+import { removeRoot, type RootRecord, UPPER, type WritableRoots } from '../rootfs/writable-root.ts';
 import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
-import { bindOf, directoriesOf, layMount, prepareMount } from './mounts.ts';
+import { bindOf, bindOver, directoriesOf, layMount, prepareMount } from './mounts.ts';
 import type { SandboxPaths } from './paths.ts';
 import { type Binding, type SandboxRecord, writeRecord } from './record.ts';
 
@@ -40,8 +42,17 @@ export interface SandboxParts {
   readonly images: Images;
   readonly cgroups: Cgroups;
   readonly disk: MakeDisk;
+  /** Null on a host that can't have them. */
+  readonly roots: WritableRoots | null;
   readonly exits: ExitWatch;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
+}
+
+interface Creating {
+  readonly container: Container;
+  readonly spec: LaunchSpec;
+  readonly image: NamedImage;
+  readonly roots: WritableRoots;
 }
 
 export class PodmanSandbox implements Sandbox {
@@ -57,6 +68,10 @@ export class PodmanSandbox implements Sandbox {
   #container: Container | null;
   /** Goes on beside the container's creation; null when it is to be made, again after a failure. */
   #diskMade: Promise<void> | null = null;
+  /** The same for all that a container's start needs to be mounted. */
+  #rootMade: Promise<void> | null = null;
+  /** Its image is held; null when an earlier process saw to it. */
+  #held: Promise<void> | null = null;
   #evidence: Evidence | null = null;
   #termination: Termination | null = null;
 
@@ -93,16 +108,17 @@ export class PodmanSandbox implements Sandbox {
   }
 
   async bind(spec: LaunchSpec): Promise<string> {
-    const root = await rootOf(this.#parts.images, spec.image);
-    // Podman from 5 on leaves this to the OCI runtime, which only says that something is empty.
-    if (isArgv(spec.command) && spec.command.length === 0 && !root.hasCommand)
-      throw startFailed(nothingToRun(spec.image));
-    const container = this.#take(spec);
+    const { images, roots } = this.#parts;
+    const image = await imageOf(images, spec);
+    const root = this.#record.isWritable === true && roots ? await roots.describe(spec, image) : null;
+    const container = this.#take(spec, root);
     try {
-      return await this.#create(container, spec, root);
+      return root && roots
+        ? await this.#createOver(root, { container, spec, image, roots })
+        : await this.#createReadOnly(container, spec, image);
     } catch (error) {
       if (!(error instanceof PodmanApiError)) throw error;
-      this.#parts.images.forget(spec.image); // it may have been removed behind our back
+      images.forget(spec.image); // it may have been removed behind our back
       // Made by an earlier call whose answer was lost.
       const existing = await container.inspect();
       if (existing?.jobId === spec.jobId && existing.epoch === spec.epoch) {
@@ -115,41 +131,51 @@ export class PodmanSandbox implements Sandbox {
     }
   }
 
+  /** In a root file system of ours. @returns its id */
+  async #createOver(record: RootRecord, { container, spec, image, roots }: Creating): Promise<string> {
+    const { images } = this.#parts;
+    // Both go on beside the container's creation; `start` awaits them.
+    this.#held = roots.hold(record, this.id);
+    this.#held.catch(() => undefined);
+    void this.#rootReady().catch(() => undefined);
+    let plan = planFor(images, spec, image);
+    while (plan.unknown.length > 0) {
+      for (const [path, isThere] of await roots.programs(image, plan.unknown))
+        images.rememberProgram(image.digest, path, isThere);
+      plan = planFor(images, spec, image);
+    }
+    this.#noteBound({ ranBy: plan.ranBy });
+    const root = writableRoot(this.#paths.root, image, record.user);
+    return await container.create(this.#createBody(spec, image, root, plan));
+  }
+
   /**
    * Only a container of an image shows what is in it: the first is made by a guess, which is right for most, and once
    * more where it was not. What was seen is remembered by the image's digest. @returns its id
    */
-  async #create(container: Container, spec: LaunchSpec, root: Root): Promise<string> {
+  async #createReadOnly(container: Container, spec: LaunchSpec, image: NamedImage): Promise<string> {
     const { images } = this.#parts;
+    const { digest } = image;
+    const root = readOnlyRoot(images, image, spec.root);
     const hasOwnFiles = this.#record.mounts.some(({ kind }) => kind === 'layered');
-    for (let user = hasOwnFiles ? root.userId : 0; ;) {
-      const guess = this.#planned(spec, root);
+    for (let user = hasOwnFiles ? root.filesUid : 0; ;) {
+      const guess = planFor(images, spec, image);
       this.#noteBound({ ranBy: guess.ranBy });
-      const id = await container.create(this.#createBody(spec, root, guess, user ?? 0));
-      const named = user ?? (await container.userIdByName(root.user));
-      for (const path of guess.unknown) images.rememberProgram(root.digest, path, await container.has(path));
-      if (user === null) images.rememberUser(root.digest, named);
-      const isRight =
-        named === (user ?? 0) && guess.unknown.every((path) => images.hasProgram(root.digest, path));
+      const id = await container.create(
+        this.#createBody(spec, image, { ...root, filesUid: user ?? 0 }, guess),
+      );
+      const named = user ?? (await container.userIdByName(image.user));
+      for (const path of guess.unknown) images.rememberProgram(digest, path, await container.has(path));
+      if (user === null) images.rememberUser(digest, named);
+      const isRight = named === (user ?? 0) && guess.unknown.every((path) => images.hasProgram(digest, path));
       if (isRight) return id;
       user = named;
       await container.discard();
     }
   }
 
-  /** @throws FlashpodsError container_start_failed when the image has nothing that could run the command */
-  #planned(spec: LaunchSpec, { digest }: Root): Planned {
-    const has = (path: string): boolean | null => this.#parts.images.hasProgram(digest, path);
-    const bash = bashOf(has);
-    const shell = bash.path ?? '/bin/sh';
-    if (isArgv(spec.command)) return { argv: spec.command, ranBy: null, shell, unknown: bash.unknown };
-    const plan = planCommand(spec.command, spec.image, has);
-    if ('problem' in plan) throw startFailed(plan.problem);
-    return { ...plan, shell, unknown: [...new Set([...plan.unknown, ...bash.unknown])] };
-  }
-
   /** Writes down for whom it is, and sets what holds for that job. */
-  #take(spec: LaunchSpec): Container {
+  #take(spec: LaunchSpec, root: RootRecord | null): Container {
     const { jobId, epoch, cpus, memoryBytes, pidsLimit } = spec;
     const limits = { cpus, memoryBytes, pidsLimit };
     const name = containerName(jobId, epoch);
@@ -159,10 +185,14 @@ export class PodmanSandbox implements Sandbox {
         ...this.#record,
         mounts: mounts.filter(({ kind }) => kind !== 'files'),
         bound: { jobId, epoch, container: name, ...limits },
+        ...(root === null ? {} : { root }),
       };
       writeRecord(this.#paths, this.#record);
       this.#cgroup?.limit(limits);
-      for (const mount of mounts) prepareMount(this.#paths, mount, this.#parts.host);
+      const { host, roots } = this.#parts;
+      if (root !== null) roots?.makePlace(this.#paths);
+      const owner = host.idBase === null ? null : host.idBase + (root?.user.uid ?? 0);
+      for (const mount of mounts) prepareMount(this.#paths, mount, owner);
     } catch (error) {
       throw startFailed(`could not make the job's sandbox: ${messageOf(error)}`, error);
     }
@@ -178,37 +208,38 @@ export class PodmanSandbox implements Sandbox {
 
   #createBody(
     spec: LaunchSpec,
+    image: NamedImage,
     root: Root,
-    { argv, shell }: Planned,
-    filesUid: number,
+    { argv, shell }: CommandPlan,
   ): ReturnType<typeof createBody> {
     const mounts = mergeMounts(this.#record.mounts, spec.mounts);
+    const isOurs = this.#record.root !== undefined;
     return createBody(spec, {
       host: this.#parts.host,
       name: containerName(spec.jobId, spec.epoch),
       sandbox: this.id,
       root: root.body,
-      binds: mounts.map((mount) => bindOf(this.#paths, mount)),
+      binds: mounts.flatMap((mount) => (isOurs ? bindOver(this.#paths, mount) : bindOf(this.#paths, mount))),
       spool: this.#paths.spool,
       cgroupParent: this.#cgroup?.path ?? null,
       argv,
       env: environment({
-        image: root.env,
+        image: image.env,
         user: root.user,
         shell,
         defaults: spec.defaultEnv ?? {},
         own: spec.env,
       }),
-      filesUid,
+      filesUid: root.filesUid ?? 0,
     });
   }
 
   async start(): Promise<void> {
-    const ready = this.#diskReady().then(async () => {
-      for (const mount of this.#record.mounts) await layMount(this.#paths, mount);
-    });
-    await ready.catch((error: unknown) => {
+    await this.#rootReady().catch((error: unknown) => {
       throw startFailed(`could not make the job's disk: ${messageOf(error)}`, error);
+    });
+    await this.#held?.catch((error: unknown) => {
+      throw startFailed(`could not hold the job's image: ${messageOf(error)}`, error);
     });
     await this.#bound().start();
   }
@@ -248,8 +279,14 @@ export class PodmanSandbox implements Sandbox {
   }
 
   async artifactsPath(): Promise<string> {
-    if (this.#record.diskBytes > 0) await this.#diskReady();
-    return join(this.#paths.disk, ARTIFACTS.directory);
+    const { diskBytes, root } = this.#record;
+    if (root === undefined || this.#parts.roots === null) {
+      if (diskBytes > 0) await this.#diskReady();
+      return join(this.#paths.disk, root === undefined ? '' : UPPER, ARTIFACTS.directory);
+    }
+    // What a job has moved there out of its image, its own layer knows by name only.
+    await this.#rootReady();
+    return join(this.#paths.root, ARTIFACTS.target);
   }
 
   async remove(): Promise<void> {
@@ -261,10 +298,15 @@ export class PodmanSandbox implements Sandbox {
   }
 
   async dispose(): Promise<void> {
+    await this.#rootMade?.catch(() => undefined);
     await this.#diskMade?.catch(() => undefined); // a disk is not taken away under the program that makes it
     if (this.#container?.isGone !== true) await this.remove();
     this.#termination?.cancel();
+    // Of what is mounted in each other, the last first.
+    await removeRoot(this.#paths);
+    await unmountAll(this.#paths.directory);
     await this.#disk.remove();
+    this.#parts.roots?.release(this.id);
     for (let tries = 0; this.#cgroup?.remove() === false; tries += 1) {
       if (tries === CGROUP_REMOVE_TRIES) throw new Error(`${this.id}: its cgroup is still busy`);
       await pause(CGROUP_REMOVE_EVERY_MS);
@@ -272,6 +314,7 @@ export class PodmanSandbox implements Sandbox {
     // Last: as long as the directory is there, the sandbox is found.
     rmSync(this.#paths.directory, { recursive: true, force: true });
     this.#diskMade = null;
+    this.#rootMade = null;
     this.#onDisposed();
   }
 
@@ -279,6 +322,7 @@ export class PodmanSandbox implements Sandbox {
   readonly close = once(async () => {
     this.#termination?.cancel();
     this.#disk.close();
+    await this.#rootMade?.catch(() => undefined);
     await this.#diskMade?.catch(() => undefined);
   });
 
@@ -294,12 +338,31 @@ export class PodmanSandbox implements Sandbox {
   /** The disk, made now if a crash left it unmade. */
   #diskReady(): Promise<void> {
     if (this.#diskMade) return this.#diskMade;
-    const { diskBytes, mounts } = this.#record;
+    const { diskBytes, mounts, isWritable } = this.#record;
     if (diskBytes === 0) return Promise.reject(new Error(`${this.id} was never provisioned`));
-    const made = this.#disk.make(diskBytes, directoriesOf(mounts));
+    const { roots } = this.#parts;
+    const directories = isWritable === true && roots !== null ? roots.directories : directoriesOf(mounts);
+    const made = this.#disk.make(diskBytes, directories);
     this.#diskMade = made;
     made.catch(() => (this.#diskMade = null)); // the next call tries again
     return made;
+  }
+
+  /** All that a job sees, mounted now if a boot has taken it away. */
+  #rootReady(): Promise<void> {
+    if (this.#rootMade) return this.#rootMade;
+    const made = this.#diskReady().then(() => this.#mountRoot());
+    this.#rootMade = made;
+    made.catch(() => (this.#rootMade = null));
+    return made;
+  }
+
+  async #mountRoot(): Promise<void> {
+    const { mounts, root } = this.#record;
+    const { roots } = this.#parts;
+    if (root === undefined) for (const mount of mounts) await layMount(this.#paths, mount);
+    else if (roots === null) throw new Error('this host could mount a root for jobs before, and cannot now');
+    else await roots.mount(this.#paths, root, mounts);
   }
 
   async #endOverfull(): Promise<void> {
@@ -331,16 +394,6 @@ export class PodmanSandbox implements Sandbox {
     ifThere(() => writeJsonFile(this.#paths.evidence, this.#known), undefined); // unless it is disposed already
   }
 }
-
-interface Planned {
-  readonly argv: readonly string[];
-  readonly ranBy: string | null;
-  /** Path of the shell of people who use this image. */
-  readonly shell: string;
-  readonly unknown: readonly string[];
-}
-
-const isArgv = (command: LaunchSpec['command']): command is readonly string[] => Array.isArray(command);
 
 const startFailed = (message: string, cause?: unknown): FlashpodsError =>
   new FlashpodsError('container_start_failed', message, { cause });

@@ -45,7 +45,8 @@ export class Sandboxes {
   create({ diskBytes, mounts }: ProvisionRequest): PodmanSandbox {
     const id = newSandboxId();
     const cgroupParent = this.#parts.cgroups.of(id)?.path ?? null;
-    return this.#hold({ id, diskBytes, mounts, cgroupParent, bound: null });
+    const isWritable = this.#parts.roots !== null;
+    return this.#hold({ id, diskBytes, mounts, cgroupParent, bound: null, isWritable });
   }
 
   /** The one that is bound to a dispatch, by what is written down. */

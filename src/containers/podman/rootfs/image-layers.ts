@@ -1,0 +1,172 @@
+/**
+ * The layers of images with the owners that they have for a job: each is mapped once a host and stays so while a job
+ * uses it. An overlay keeps its layers by itself, so these mounts may go and come at any time; a reboot takes them all.
+ *
+ * ```
+ * <directory>/<name>      a layer, mounted read-only
+ *             .nothing    an empty layer
+ *             .view       where an image is put together to look at it; never seen from outside of the looking process
+ *             .lock
+ * ```
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemCode } from '../../../errors.ts';
+import { ID_RANGE_SIZE } from '../container/job-user.ts';
+import { mountsBelow, unmountAll } from '../disks/mounts.ts';
+import type { ImageConfig } from '../images/images.ts';
+import type { ImageUsers } from './job-user.ts';
+import { doSteps, ids, type Step } from './mounting.ts';
+
+const NOTHING = '.nothing';
+const BASH = '/bin/bash';
+
+export class ImageLayers {
+  readonly directory: string;
+  readonly #idBase: number;
+  readonly #users = new Map<string, Promise<ImageUsers>>();
+  /** One process at a time, so that no layer is mapped twice. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(directory: string, idBase: number) {
+    this.directory = directory;
+    this.#idBase = idBase;
+  }
+
+  /** What the image says of its users; looked up once. @throws when its layers can't be mapped */
+  usersOf(image: ImageConfig): Promise<ImageUsers> {
+    const known = this.#users.get(image.id);
+    if (known !== undefined) return known;
+    const users = this.#inTurn(() => this.#lookForUsers(image));
+    this.#users.set(image.id, users);
+    users.catch(() => this.#users.delete(image.id)); // the next job tries again
+    return users;
+  }
+
+  /**
+   * Maps those that are not.
+   * @param layers their directories in Podman's storage; where not all have to be there, one that is gone is left out
+   * @returns what `lowerdir` says of them, relative to {@link directory}
+   */
+  async map(layers: readonly string[], { isWhole }: { readonly isWhole: boolean }): Promise<string> {
+    if (isWhole && layers.some((layer) => inode(layer) === null)) throw new Error('the image was removed');
+    const missing = (): string[] => layers.filter((layer) => inode(layer) !== null && !this.#isMapped(layer));
+    if (missing().length > 0 || !existsSync(join(this.directory, NOTHING)))
+      await this.#inTurn(async () => {
+        for (const layer of missing()) await unmountAll(this.#place(layer)); // of an image that was here before
+        await doSteps(this.#mapping(missing()));
+      });
+    return lowerOf(layers.filter((layer) => this.#isMapped(layer))) || NOTHING;
+  }
+
+  /** Takes away the mounts of layers that none of these images has. */
+  async keep(used: readonly (readonly string[])[]): Promise<void> {
+    await this.#inTurn(async () => {
+      const names = new Set(used.flat().map(nameOf));
+      for (const name of this.#names()) {
+        if (names.has(name)) continue;
+        await unmountAll(join(this.directory, name));
+        rmdirSync(join(this.directory, name));
+      }
+    });
+    this.#users.clear();
+  }
+
+  /** By name and not by what is mounted: a crash may come between the two. */
+  #names(): string[] {
+    try {
+      return readdirSync(this.directory).filter((name) => /^[0-9a-f]{16}$/.test(name));
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return [];
+      throw error;
+    }
+  }
+
+  /** Which of these programs the image has. @throws when its layers can't be mapped */
+  programsOf(image: ImageConfig, paths: readonly string[]): Promise<(readonly [string, boolean])[]> {
+    return this.#inTurn(async () => {
+      const shown = await this.#look(
+        image,
+        paths.map((path): Step => ['has', path]),
+      );
+      const lines = shown.split('\n');
+      return paths.map((path, at) => [path, lines[at] === '1'] as const);
+    });
+  }
+
+  async #lookForUsers(image: ImageConfig): Promise<ImageUsers> {
+    const shown = await this.#look(image, [
+      ['show', '/etc/passwd'],
+      ['show', '/etc/group'],
+      ['has', BASH],
+      ['homes'],
+    ]);
+    return readUsers(shown, this.#idBase);
+  }
+
+  /** @param questions asked where nobody else sees the image, and where no link of it leads out */
+  #look(image: ImageConfig, questions: readonly Step[]): Promise<string> {
+    return doSteps([
+      ...this.#mapping(image.layers.filter((layer) => !this.#isMapped(layer))),
+      ['private'],
+      ['chdir', this.directory],
+      // To read only it has to be made of two layers at least.
+      ['overlay', '.view', `${lowerOf(image.layers)}:${NOTHING}`, '', ''],
+      ['enter', '.view'],
+      ...questions,
+    ]);
+  }
+
+  #mapping(layers: readonly string[]): Step[] {
+    for (const name of ['.view', NOTHING])
+      mkdirSync(join(this.directory, name), { recursive: true, mode: 0o700 });
+    const map = ids(0, this.#idBase, ID_RANGE_SIZE);
+    return [
+      ['lock', join(this.directory, '.lock')],
+      ...layers.map((layer): Step => ['map', layer, this.#place(layer), 'ro', map, map]),
+    ];
+  }
+
+  #place(layer: string): string {
+    return join(this.directory, nameOf(layer));
+  }
+
+  /** An image that was removed and is here again has other directories under the same names. */
+  #isMapped(layer: string): boolean {
+    const place = this.#place(layer);
+    return inode(place) === inode(layer) && mountsBelow(place).length > 0;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+/** Short, because the kernel takes one page for all layers of an overlay. */
+const nameOf = (layer: string): string => createHash('sha256').update(layer).digest('hex').slice(0, 16);
+
+const lowerOf = (layers: readonly string[]): string => layers.map(nameOf).join(':');
+
+function inode(path: string): string | null {
+  const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
+  return stat === undefined ? null : `${stat.dev}:${stat.ino}`;
+}
+
+/** @param shown by `show`, `show`, `has`, `homes` */
+function readUsers(shown: string, idBase: number): ImageUsers {
+  const [passwd = '', group = '', bash, ...lines] = shown.split('\n');
+  const homes = lines.flatMap((line): [string, number][] => {
+    const [, owner, path] = /^(\d+) (.*)$/.exec(line) ?? [];
+    return owner !== undefined && path !== undefined ? [[path, Number(owner) - idBase]] : [];
+  });
+  const text = (hex: string): string => Buffer.from(hex, 'hex').toString('utf8');
+  return {
+    passwd: text(passwd),
+    group: text(group),
+    homes: new Map(homes),
+    bash: bash === '1' ? BASH : null,
+  };
+}
