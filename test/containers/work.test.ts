@@ -17,7 +17,7 @@ describe('a /work that a job may write to', () => {
     mkdirSync(join(snapshot, 'd'), { recursive: true });
     writeFileSync(join(snapshot, 'd', 'f'), 'old\n');
     writeFileSync(join(snapshot, 'gone'), '');
-    chmodSync(snapshot, 0o755);
+    for (const path of [directory, snapshot]) chmodSync(path, 0o755);
     const { idBase } = podman.runtime.facts;
     if (idBase === null) return;
     for (const path of ['', 'd', 'd/f', 'gone']) chownSync(join(snapshot, path), idBase, idBase);

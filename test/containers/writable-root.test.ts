@@ -32,6 +32,7 @@ describe('a root file system that a job writes to', () => {
     mkdirSync(join(work, 'd'), { recursive: true });
     writeFileSync(join(work, 'd', 'f'), 'old\n');
     writeFileSync(join(work, 'secret'), 'mine\n', { mode: 0o600 });
+    chmodSync(directory, 0o755);
     for (const path of [work, join(work, 'd')]) chmodSync(path, 0o700);
     for (const path of ['', 'd', 'd/f', 'secret']) chownSync(join(work, path), 777_777, 777_777);
   });
