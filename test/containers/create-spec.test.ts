@@ -33,7 +33,7 @@ function body(
     host: { ...HOST, ...host },
     name: 'name',
     sandbox: 's1',
-    root: { body: { image: 'image' }, env: { HOME: '/home/job' } },
+    root: { image: 'image' },
     binds: mergeMounts(STANDING_MOUNTS, spec.mounts).map((mount) => bindOf(paths, mount)),
     spool: paths.spool,
     cgroupParent: '/flashpods/h/x',

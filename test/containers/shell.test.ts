@@ -190,7 +190,7 @@ describe('a command in a container', () => {
     });
     try {
       const { output } = await run('id -u; echo $USER; echo $PATH', 'auto', image.name);
-      assert.match(output, /^1234\ndev\n\/home\/job\/\.local\/bin:\//);
+      assert.match(output, /^1234\ndev\n\/home\/dev\/\.local\/bin:\//);
     } finally {
       await image.remove();
     }

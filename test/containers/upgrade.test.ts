@@ -48,7 +48,7 @@ describe('a sandbox of the version before', () => {
       },
       name,
       sandbox: name,
-      root: { body: { image: spec.image, read_only_filesystem: true }, env: { HOME: '/home/job' } },
+      root: { image: spec.image, read_only_filesystem: true },
       binds: mounts.map((mount) => bindOf(paths, mount)),
       spool: paths.spool,
       cgroupParent,

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { FlashpodsError } from '../../src/errors.ts';
 import type { Job } from '../../src/jobs/job.ts';
@@ -24,14 +24,16 @@ describe('an agent job', () => {
       startFarm({ minuteMs: 1_000, config: { graceSeconds: 1, jobDiskMb: 64 } }),
       makeImage(),
     ]);
-    repository = mkdtempSync(join(tmpdir(), 'fp-repository-'));
+    const directory = mkdtempSync(join(tmpdir(), 'fp-repository-'));
+    repository = join(directory, 'work');
+    mkdirSync(repository);
     makeRepository(repository);
-    giveTo(farm.runtime.facts.idBase, repository);
+    giveTo(farm.runtime.facts.idBase, directory);
   });
   after(async () => {
     await farm?.stop();
     await image?.remove();
-    rmSync(repository, { recursive: true });
+    rmSync(dirname(repository), { recursive: true });
   });
 
   const agent = (task: string, more: Record<string, unknown> = {}): Record<string, unknown> => ({
@@ -73,7 +75,7 @@ describe('an agent job', () => {
 
   it('without files finds an empty /work, and may write there', async () => {
     const texts = await lines('pwd; ls -A; git init -q . && echo x > file && ls -A; stat -c %u .');
-    assert.deepEqual(texts, ['/work', '.git', 'file', '0']);
+    assert.deepEqual(texts, ['/work', '.git', 'file', '1000']);
   });
 
   it('is told who it is and what to do, in variables and in files', async () => {

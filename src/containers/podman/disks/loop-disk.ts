@@ -6,8 +6,8 @@ import type { SandboxPaths } from '../sandbox/paths.ts';
 import { type Disk, type DiskDirectory, type DiskOwner, type DiskUse, makeJobDirectories } from './disk.ts';
 import { bytesWrittenTo, loopDevices, mountsBelow, unmountAll } from './mounts.ts';
 
-/** Under this much of free space a write of any size fails. */
-const FULL_BELOW_BYTES = 64 * 1024;
+/** With less of free space writes fail: Linux from 6.16 on takes up to this much at once for a large one, or nothing. */
+const FULL_BELOW_BYTES = 2 * 1024 * 1024;
 
 /**
  * Formats to a name of its own and renames: an image under its final name is whole. One shell for all steps,

@@ -111,14 +111,19 @@ sub overlay {
 
 my $owner = 0;
 
-sub give {
-    my ($path, $mode, $uid, $gid) = @_;
-    my $made = '';
+sub make {
+    my ($path) = @_;
+    my $made = $path =~ m{^/} ? '' : '.';
     for my $segment (grep { length } split m{/}, $path) {
-        $made .= $made eq '' && $path !~ m{^/} ? $segment : "/$segment";
+        $made .= "/$segment";
         if (mkdir $made, 0755) { chown $owner, $owner, $made or die "$made: $!\n" }
         elsif (!$!{EEXIST}) { die "$made: $!\n" }
     }
+}
+
+sub give {
+    my ($path, $mode, $uid, $gid) = @_;
+    make($path);
     -d $path or die "$path: not a directory\n";
     chown $uid, $gid, $path or die "$path: $!\n";
     $mode eq '-' or chmod oct $mode, $path or die "$path: $!\n";
@@ -145,6 +150,7 @@ sub entry {
 
 sub put {
     my ($file, $text) = @_;
+    make($file =~ s{/[^/]*$}{}r);
     my $beside = "$file.flashpods";
     unlink $beside;
     sysopen(my $handle, $beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644) or die "$beside: $!\n";

@@ -5,7 +5,7 @@
  * places of it, its disk bounds all of it, and nothing reaches the image or the upload.
  */
 import { chownSync, existsSync, mkdirSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { FlashpodsError, messageOf } from '../../../errors.ts';
 import { ARTIFACTS, type Mount } from '../../mounts.ts';
 import type { LaunchSpec } from '../../sandbox.ts';
@@ -167,6 +167,8 @@ export class WritableRoots {
         ? [['map', mount.source, join(paths.directory, mount.directory), 'ro', ...mapped(mount.source)]]
         : [],
     );
+    if (upload !== null && basename(upload) !== 'work')
+      throw new Error(`${upload} can be no layer: only a directory named work becomes /work`);
     if (upload === null) return [...uploads, ['chdir', this.#layers.directory], overlay(lower)];
     return [
       ...uploads,
