@@ -188,6 +188,7 @@ export class WritableRoots {
       ['/etc/group', user.groupLine],
     ] as const;
     return [
+      ['give', '/etc', '-', root, root], // Podman puts files there, and makes it as the host's root where there is none
       ['give', '/tmp', '1777', root, root],
       ['give', '/var/tmp', '1777', root, root],
       ['give', user.home, '-', root + user.uid, root + user.gid],
