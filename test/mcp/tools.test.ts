@@ -77,6 +77,8 @@ describe('MCP tools on a whole Flashpods', () => {
       '--format',
       'json',
       '--quiet',
+      '--connect-timeout',
+      '0',
       '--method',
       method,
       ...args,
@@ -167,6 +169,8 @@ describe('MCP tools on a whole Flashpods', () => {
     const command = [
       INSPECTOR,
       '--cli',
+      '--connect-timeout',
+      '0',
       '--method',
       'tools/list',
       '--strict',
