@@ -129,7 +129,7 @@ export class WritableRoots {
       ['ids', this.#idBase],
       ...(isFurnished ? [] : this.#placesUnder(paths, record, mounts)),
       ...this.#assembling(paths, record, mounts, lower),
-      ...(isFurnished ? [] : this.#furnishing(record)),
+      ...(isFurnished ? [] : this.#furnishing(paths, record)),
     ]);
     // Before the container starts: what a job has changed is not furnished again.
     if (!isFurnished) writeFileSync(paths.rootMark, '');
@@ -181,13 +181,14 @@ export class WritableRoots {
   }
 
   /** Done inside of the root, where a link of the image leads nowhere else. */
-  #furnishing({ user }: RootRecord): Step[] {
+  #furnishing(paths: SandboxPaths, { user }: RootRecord): Step[] {
     const root = this.#idBase;
     const lines = [
       ['/etc/passwd', user.passwdLine],
       ['/etc/group', user.groupLine],
     ] as const;
     return [
+      ['enter', paths.root],
       ['give', '/etc', '-', root, root], // Podman puts files there, and makes it as the host's root where there is none
       ['give', '/tmp', '1777', root, root],
       ['give', '/var/tmp', '1777', root, root],
