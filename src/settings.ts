@@ -119,6 +119,10 @@ export const settingsSchema = z.strictObject({
     .default(60)
     .describe('a finalized upload that nothing uses expires after so long'),
   jobDiskMb: integer(64).default(10_240).describe('disk that one job may fill (artifacts, /tmp, home), MB'),
+  allowRoot: z
+    .enum(['true', 'false'])
+    .default('true')
+    .describe('whether a job may ask for `root`, inside of its container'),
   jobPidsLimit: integer(8).default(1024).describe('processes of one job'),
   idBase: integer(65_536, 4_000_000_000)
     .default(1_000_000)

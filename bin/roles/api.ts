@@ -49,7 +49,14 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
     const app = createApp({
       ...shared,
       images,
-      jobs: new JobService({ ...shared, ...queues, images, limits: jobLimits(config), logger }),
+      jobs: new JobService({
+        ...shared,
+        ...queues,
+        images,
+        limits: jobLimits(config),
+        allowsRoot: config.allowRoot === 'true',
+        logger,
+      }),
       hosts: new HostService({ hosts, queries, control: queues.hostControl, queue: queues.queue, logger }),
       config,
       tokens,

@@ -112,7 +112,7 @@ async function launchSpec(
     memoryBytes: memoryBytesOf(amountOf(job)),
     pidsLimit: config.jobPidsLimit,
     network: job.network,
-    root: false,
+    root: job.root,
     mounts: [workMount(snapshot, job.writable !== false), ...runFilesMounts(jobFiles(job))],
   };
 }

@@ -4,20 +4,22 @@ import { FIELD_NAMES, type FieldName, type FieldOption, fieldOf } from '../jobs/
 import type { WorkerRequest } from '../jobs/description/types.ts';
 import { gigabytes, integerFrom, keyValue, minutes, seconds } from './option-values.ts';
 
-const READERS: Readonly<Record<Exclude<FieldOption['value'], 'text' | 'flag'>, (value: string) => unknown>> =
-  {
-    whole: integerFrom(1),
-    gigabytes,
-    minutes,
-    seconds: (value) => Math.ceil(seconds(value)),
-    pairs: (value: string, earlier?: Readonly<Record<string, string>>) => keyValue(value, earlier),
-  };
+const READERS: Readonly<
+  Record<Exclude<FieldOption['value'], 'text' | 'flag' | 'no'>, (value: string) => unknown>
+> = {
+  whole: integerFrom(1),
+  gigabytes,
+  minutes,
+  seconds: (value) => Math.ceil(seconds(value)),
+  pairs: (value: string, earlier?: Readonly<Record<string, string>>) => keyValue(value, earlier),
+};
 
 /** What a person who types the option should know beside what it means. */
 const NOTES: Readonly<Record<FieldOption['value'], string>> = {
   text: '',
   whole: '',
   flag: '',
+  no: '',
   gigabytes: '',
   minutes: '; 90m and 2h are taken, too',
   seconds: '; 5m and 1h are taken, too',
@@ -32,19 +34,26 @@ const OPTIONS: readonly { readonly field: FieldName; readonly option: FieldOptio
 );
 
 const toOption = (field: FieldName, { flags, value, choices }: FieldOption): Option => {
-  const option = new Option(flags, `${fieldOf(field).meaning}${NOTES[value]}`);
+  const meaning = value === 'no' ? `don't ${fieldOf(field).meaning}` : fieldOf(field).meaning;
+  const option = new Option(flags, `${meaning}${NOTES[value]}`);
   if (choices) option.choices(choices);
-  if (value !== 'text' && value !== 'flag') option.argParser(READERS[value]);
+  if (value !== 'text' && value !== 'flag' && value !== 'no') option.argParser(READERS[value]);
   return option;
 };
 
 export const jobOptions = (): Option[] => OPTIONS.map(({ field, option }) => toOption(field, option));
 
-/** What was given of the fields, by their names; the server checks the values. */
+function valueOf(field: FieldName, option: FieldOption, options: Readonly<Record<string, unknown>>): unknown {
+  const given = options[toOption(field, option).attributeName()];
+  if (given === undefined) return fieldOf(field).asked;
+  return option.value === 'no' ? false : given;
+}
+
+/** What was given of the fields, and what a person means who gives nothing, by their names; the server checks the values. */
 export const fieldsGiven = (options: object): Omit<Partial<WorkerRequest>, 'type' | 'command'> =>
   Object.fromEntries(
     OPTIONS.map(({ field, option }): [string, unknown] => [
       field,
-      (options as Readonly<Record<string, unknown>>)[toOption(field, option).attributeName()],
+      valueOf(field, option, options as Readonly<Record<string, unknown>>),
     ]).filter(([, value]) => value !== undefined),
   );

@@ -29,6 +29,8 @@ export interface JobServiceResources {
   readonly hosts: HostRegistry;
   readonly images: Pick<ImageService, 'refuseAbsent'>;
   readonly limits: JobLimits;
+  /** False: a job that asks for `root` is refused. */
+  readonly allowsRoot?: boolean;
   readonly tenants: TenantRegistry;
   readonly logger: Logger;
 }
@@ -78,6 +80,7 @@ export class JobService {
    */
   async create(owner: string, request: JobRequest): Promise<Creation> {
     const spec = toJobSpec(request, this.#r.limits);
+    if (spec.root && this.#r.allowsRoot === false) throw rootRefused();
     const requestHash = hashSpec(spec);
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
 
@@ -99,6 +102,7 @@ export class JobService {
   async rerun(id: string, owner: string | null): Promise<Job> {
     const job = await this.get(id, owner);
     const spec = specOf(job);
+    if (spec.root && this.#r.allowsRoot === false) throw rootRefused();
     try {
       const key = { clientJobId: null, requestHash: hashSpec(spec) };
       return (await this.#accept(job.owner, spec, key)).job;
@@ -283,3 +287,10 @@ function sameRequest(job: Job, requestHash: string): Job {
   if (job.requestHash === requestHash) return job;
   throw new FlashpodsError('idempotency_key_reused', undefined, { details: { job_id: job.id } });
 }
+
+const rootRefused = (): FlashpodsError =>
+  new FlashpodsError(
+    'invalid_request',
+    'Jobs may not run as root here (FLASHPODS_ALLOW_ROOT=false): leave `root` out, or choose an image that has what the job installs.',
+    { details: { field: 'root' } },
+  );

@@ -29,7 +29,8 @@ describe('flashpods run', () => {
   it('sends what its options say, and the command after --', async () => {
     const options =
       '--image debian:12 --cpus 3 --memory 6g --timeout 2h --env A=b=c -e D= --network none --priority 2';
-    const more = '--label x=y --name nightly --when-busy reject --max-queue 5m --writable --detach';
+    const more =
+      '--label x=y --name nightly --when-busy reject --max-queue 5m --read-only-work --root --detach';
     const running = run(...options.split(' '), ...more.split(' '), '--', 'echo', 'two words', '--cpus', '9');
     assert.equal(await running.exitCode, 0);
     assert.equal(running.stdout(), `${JOB}\n`);
@@ -48,7 +49,8 @@ describe('flashpods run', () => {
       labels: { x: 'y', name: 'nightly' },
       when_busy: 'reject',
       max_queue_seconds: 300,
-      writable: true,
+      writable: false,
+      root: true,
     });
   });
 

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,6 +17,7 @@ import { after, before, describe, it } from 'mocha';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { sandboxPaths } from '../../src/containers/podman/sandbox/paths.ts';
 import { mountsBelow } from '../../src/containers/podman/disks/mounts.ts';
+import { makeImage } from '../support/agent-image.ts';
 import { finished, launch, runToEnd, startTestPodman, type TestPodman } from '../support/podman.ts';
 
 const PLACES = ['/tmp', '/var/tmp', '$HOME', '/artifacts', '/work', '/usr/local'];
@@ -71,6 +73,26 @@ describe('a root file system that a job writes to', () => {
       );
     }
     assert.equal(readFileSync(join(work, 'd', 'f'), 'utf8'), 'old\n');
+  });
+
+  it('is furnished inside of itself, and the host stays as it is', async () => {
+    const host = () =>
+      ['/etc', '/etc/passwd', '/etc/group', '/tmp', '/var/tmp', '/home'].map((path) => {
+        const { uid, gid, mode, ino } = statSync(path);
+        return { path, uid, gid, mode, ino };
+      });
+    const before = host();
+    const image = await makeImage(['USER 4321'], {});
+    try {
+      const script =
+        'getent passwd 4321; ls -ldn $HOME | cut -d" " -f1,3; touch ~/x && id -u; stat -c "%a %u" /tmp /var/tmp';
+      await podman.runtime.ensureImage(image.name, () => undefined, AbortSignal.timeout(5_000));
+      const { output } = await runToEnd(podman.runtime, { image: image.name, script });
+      assert.match(output, /^\w+:x:4321:0::\/home\/job:\/bin\/bash\ndrwx\S+ 4321\n4321\n1777 0\n1777 0\n$/);
+    } finally {
+      await image.remove();
+    }
+    assert.deepEqual(host(), before);
   });
 
   it('is bounded by the disk of the job, wherever it writes', async () => {

@@ -9,6 +9,7 @@ import { up as writable } from './0007-writable.ts';
 import { up as events } from './0008-events.ts';
 import { up as errorCode } from './0009-error-code.ts';
 import { up as shell } from './0010-shell.ts';
+import { up as root } from './0011-root.ts';
 
 /** Applied in this order, once each. An applied migration never changes; its name is what the database remembers. */
 export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise<void> }[] = [
@@ -22,4 +23,5 @@ export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise
   { name: '0008-events', up: events },
   { name: '0009-error-code', up: errorCode },
   { name: '0010-shell', up: shell },
+  { name: '0011-root', up: root },
 ];

@@ -28,7 +28,7 @@ export interface Range {
 /** How `flashpods run` takes a field. */
 export interface FieldOption {
   readonly flags: string;
-  readonly value: 'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'flag';
+  readonly value: 'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'flag' | 'no';
   readonly choices?: readonly string[];
 }
 
@@ -55,6 +55,8 @@ export interface Field {
   readonly wrong?: ErrorCode;
   readonly missing?: ErrorCode;
   readonly option?: FieldOption;
+  /** What `flashpods run` and the MCP tools ask for where they are told nothing, if that is not the default. */
+  readonly asked?: boolean;
   /** It is an argument of the MCP tools; a text is what a model should know beside the meaning. */
   readonly argument?: true | string;
 }
@@ -81,8 +83,7 @@ export const FIELDS = {
     of: ['worker'],
     required: true,
     missing: 'missing_command',
-    argument:
-      '/work is read-only unless `writable` is true: build in a copy (`cp -r /work /tmp/b && cd /tmp/b && make`). Put results to keep under /artifacts',
+    argument: 'build in /work itself. Put results to keep under /artifacts',
   },
   shell: {
     schema: (s) => s.oneOf(SHELLS),
@@ -137,7 +138,17 @@ export const FIELDS = {
     default: false,
     stored: 'flag',
     hashed: 'unless default',
-    option: { flags: '--writable', value: 'flag' },
+    option: { flags: '--read-only-work', value: 'no' },
+    asked: true,
+    argument: true,
+  },
+  root: {
+    schema: (s) => s.flag(),
+    meaning: 'run as root inside of the container, so that apt-get install and su work',
+    default: false,
+    stored: 'flag',
+    hashed: 'unless default',
+    option: { flags: '--root', value: 'flag' },
     argument: true,
   },
   image: {

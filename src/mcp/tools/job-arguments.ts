@@ -13,14 +13,16 @@ import { kindOf, schemas } from '../../jobs/description/schemas.ts';
 export const jobArguments = (type: JobType): Readonly<Record<string, z.ZodType>> =>
   Object.fromEntries(
     FIELD_NAMES.filter((name) => fieldOf(name).argument && belongsTo(name, type)).map((name) => {
-      const { schema, required } = fieldOf(name);
+      const { schema, required, asked } = fieldOf(name);
       const kind = kindOf(schema(schemas));
-      return [name, (required ? kind : kind.optional()).describe(meaningOf(name, type))];
+      const taken = asked === undefined ? (required ? kind : kind.optional()) : kind.default(asked as never);
+      return [name, taken.describe(meaningOf(name, type))];
     }),
   );
 
 function meaningOf(name: FieldName, type: JobType): string {
-  const { meaning, argument, range, setting, default: usual } = fieldOf(name);
+  const { meaning, argument, range, setting, asked, default: unasked } = fieldOf(name);
+  const usual = asked ?? unasked;
   const hint = typeof argument === 'string' ? `. ${argument}` : '';
   if (setting) return `${meaning}; the default is the server’s${hint}`;
   if (range)

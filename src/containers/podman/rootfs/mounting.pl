@@ -17,7 +17,9 @@
 #   unmount TARGET
 #   opaque DIRECTORY              as a layer, hides what the layers under it have in this place
 #   give PATH MODE UID GID        makes the directory if it is not there, gives it owner and mode; - leaves a mode
-#   enter ROOT                    the root directory of all steps that follow; links in there lead to nowhere else
+#   enter ROOT                    the root directory of all steps that follow; links in there lead to nowhere else.
+#                                 Those below are refused before it: they would change the host
+#   furnish PATH MODE UID GID     as give
 #   entry FILE LINE               LINE in the place of the one with the same first field, else at the end
 #   write FILE TEXT               a file with this text, in the place of what is there
 #   show FILE                     prints a line with the bytes of a regular file in hex; empty without one
@@ -163,6 +165,9 @@ sub put {
 }
 
 my @locks;
+my $has_entered = 0;
+sub inside { my ($step) = @_; return sub { $has_entered or die "not inside of a root\n"; $step->(@_) } }
+
 my %steps = (
     lock => [1, sub { open(my $file, '>', $_[0]) or die "$_[0]: $!\n"; flock($file, LOCK_EX) or die "$_[0]: $!\n"; push @locks, $file }],
     until => [2, sub { exit 0 if -e $_[1] && is_mounted($_[0]) }],
@@ -183,19 +188,20 @@ my %steps = (
         die "opaque $path: $!\n" if !$is_set && !$!{EOPNOTSUPP};
     }],
     give => [4, \&give],
-    enter => [1, sub { chroot $_[0] or die "$_[0]: $!\n"; chdir '/' or die "$!\n" }],
-    entry => [2, \&entry],
-    write => [2, sub { put(@_) }],
-    show => [1, sub { print unpack('H*', text($_[0]) // ''), "\n" }],
-    has => [1, sub { print -f $_[0] && -x _ ? "1\n" : "0\n" }],
-    homes => [0, sub {
+    enter => [1, sub { chroot $_[0] or die "$_[0]: $!\n"; chdir '/' or die "$!\n"; $has_entered = 1 }],
+    furnish => [4, inside(\&give)],
+    entry => [2, inside(\&entry)],
+    write => [2, inside(\&put)],
+    show => [1, inside(sub { print unpack('H*', text($_[0]) // ''), "\n" })],
+    has => [1, inside(sub { print -f $_[0] && -x _ ? "1\n" : "0\n" })],
+    homes => [0, inside(sub {
         for (split /\n/, text('/etc/passwd') // '') {
             my $home = (split /:/, $_)[5] // '';
             my @stat = $home =~ m{^/} ? stat $home : ();
             print "$stat[4] $home\n" if @stat && S_ISDIR($stat[2]);
         }
         print ".\n";
-    }],
+    })],
 );
 
 umask 022;

@@ -17,6 +17,7 @@ export type Step = readonly [
     | 'opaque'
     | 'give'
     | 'enter'
+    | 'furnish'
     | 'entry'
     | 'write'
     | 'show'

@@ -33,7 +33,7 @@ export async function tryWritableRoot(
       ['chdir', directory],
       ['overlay', at('root'), 'mapped', at('upper'), at('work')],
       ['enter', at('root')],
-      ['give', '/place', '755', idBase, idBase],
+      ['furnish', '/place', '755', idBase, idBase],
     ]);
     return null;
   } catch (error) {

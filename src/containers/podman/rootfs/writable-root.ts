@@ -189,10 +189,10 @@ export class WritableRoots {
     ] as const;
     return [
       ['enter', paths.root],
-      ['give', '/etc', '-', root, root], // Podman puts files there, and makes it as the host's root where there is none
-      ['give', '/tmp', '1777', root, root],
-      ['give', '/var/tmp', '1777', root, root],
-      ['give', user.home, '-', root + user.uid, root + user.gid],
+      ['furnish', '/etc', '-', root, root], // Podman puts files there, and makes it as the host's root where there is none
+      ['furnish', '/tmp', '1777', root, root],
+      ['furnish', '/var/tmp', '1777', root, root],
+      ['furnish', user.home, '-', root + user.uid, root + user.gid],
       ...lines.flatMap(([file, line]): Step[] => (line === null ? [] : [['entry', file, line]])),
     ];
   }
