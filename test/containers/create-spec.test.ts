@@ -36,6 +36,7 @@ function body(
     root: { image: 'image' },
     binds: mergeMounts(STANDING_MOUNTS, spec.mounts).map((mount) => bindOf(paths, mount)),
     spool: paths.spool,
+    cores: [],
     cgroupParent: '/flashpods/h/x',
     argv,
     env: {},

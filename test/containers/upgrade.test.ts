@@ -51,6 +51,7 @@ describe('a sandbox of the version before', () => {
       root: { image: spec.image, read_only_filesystem: true },
       binds: mounts.map((mount) => bindOf(paths, mount)),
       spool: paths.spool,
+      cores: [],
       cgroupParent,
       argv: spec.command as readonly string[],
       env: {},

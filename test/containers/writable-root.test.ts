@@ -124,6 +124,13 @@ describe('a root file system that a job writes to', () => {
     assert.match(output, /not permitted\n1\n\s+0\s+1000000\s+65536\n$/);
   });
 
+  it('has as many cores as cpus, half of its memory for /dev/shm, and no name of the host', async () => {
+    const script =
+      'nproc; df -m /dev/shm | tail -1 | tr -s " " | cut -d" " -f2; grep -vE "localhost|$(hostname)" /etc/hosts';
+    const { output } = await runToEnd(podman.runtime, { cpus: 1, memoryBytes: 256 * 2 ** 20, script });
+    assert.equal(output, '1\n128\n');
+  });
+
   it('leaves no mount, no directory and no held image behind', async () => {
     const sandbox = await launch(podman.runtime, {
       script: 'mv /etc/skel /artifacts/ 2>/dev/null; mkdir /artifacts/a',

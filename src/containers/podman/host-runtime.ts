@@ -13,7 +13,7 @@ import { listedStates } from './container/state.ts';
 import type { SandboxParts } from './sandbox/sandbox.ts';
 import { Sandboxes } from './sandbox/sandboxes.ts';
 
-export interface RuntimeParts extends Omit<SandboxParts, 'exits'> {
+export interface RuntimeParts extends Omit<SandboxParts, 'exits' | 'coresInUse'> {
   readonly facts: RuntimeFacts;
   readonly root: string;
 }

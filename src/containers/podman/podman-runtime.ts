@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { FlashpodsError, systemCode } from '../../errors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
+import { cgroupMounts } from './cgroups/cgroup-v1.ts';
 import { CgroupsV2, delegateBelow } from './cgroups/cgroup-v2.ts';
 import { type Cgroups, noCgroups } from './cgroups/cgroups.ts';
+import { coresOf } from './cgroups/cores.ts';
 import type { ContainerHost } from './container/create-spec.ts';
 import type { DiskOwner, MakeDisk } from './disks/disk.ts';
 import { command } from './host/command.ts';
@@ -89,6 +91,7 @@ async function assemble(
     cgroups,
     limits,
     swapLimit,
+    hasCpuset,
     notes: cgroupNotes,
   } = probeCgroups(engine, root, options.runDir, group);
   const noLoop = options.disk === 'watch' ? 'switched off' : await tryLoopDisk(options.dataDir);
@@ -135,10 +138,15 @@ async function assemble(
     images: new Images(podman),
     cgroups,
     disk,
+    cores: limits.cpu && hasCpuset ? coresOfProcess() : [],
     roots,
     logger,
   });
 }
+
+/** Those that the kernel gives this process, and with it the containers. */
+const coresOfProcess = (): number[] =>
+  coresOf(/^Cpus_allowed_list:\s*(\S+)/m.exec(readIfThere('/proc/self/status'))?.[1] ?? '');
 
 /** Podman's own, if it is ours: it may have less than we have. */
 function serviceLimits(runDir: string): ContainerHost['hardLimits'] {
@@ -151,6 +159,8 @@ interface CgroupProbe {
   readonly cgroups: Cgroups;
   readonly limits: ContainerHost['limits'];
   readonly swapLimit: boolean;
+  /** Whether a job's cores can be chosen. */
+  readonly hasCpuset: boolean;
   readonly notes: readonly string[];
 }
 
@@ -161,6 +171,7 @@ function probeCgroups(engine: EngineInfo, root: string, runDir: string, group: s
     // On v2 Podman's own scopes limit; an unprivileged user on v1 has nothing that could.
     limits: { cpu: version === 2, memory: version === 2, pids: version === 2 },
     swapLimit: version === 2,
+    hasCpuset: false,
     notes: [`no parent cgroups: ${why}`],
   });
   if (engine.cgroupManager !== 'cgroupfs')
@@ -172,6 +183,7 @@ function probeCgroups(engine: EngineInfo, root: string, runDir: string, group: s
       cgroups,
       limits: { cpu: true, memory: true, pids: true },
       swapLimit,
+      hasCpuset: cgroupMounts().byController.has('cpuset'),
       notes: [
         `cgroup v1${isHybrid() ? ' (hybrid)' : ''}: a parent cgroup for each job limits memory, cpu and processes`,
         ...(swapLimit ? [] : ['this kernel does not count swap']),
@@ -200,6 +212,7 @@ function probeCgroups(engine: EngineInfo, root: string, runDir: string, group: s
       pids: !missing.includes('pids'),
     },
     swapLimit: true,
+    hasCpuset: !missingControllers(base(), ['cpuset']).includes('cpuset'),
     notes: [
       `cgroup v2: a parent cgroup for each job below ${base()}`,
       ...(missing.length > 0 ? [`controllers that are not delegated: ${missing.join(', ')}`] : []),

@@ -23,7 +23,7 @@ import {
   sumOf,
 } from './cgroups.ts';
 
-export const CONTROLLERS = ['cpu', 'memory', 'pids', 'io'] as const;
+export const CONTROLLERS = ['cpu', 'cpuset', 'memory', 'pids', 'io'] as const;
 
 export interface CgroupsV2Options {
   readonly mount: string;

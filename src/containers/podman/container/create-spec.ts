@@ -55,6 +55,8 @@ export interface CreateContext {
   readonly root: CreateBody;
   readonly binds: readonly Bind[];
   readonly spool: string;
+  /** Where it may run; none: anywhere. */
+  readonly cores: readonly number[];
   /** The job's parent cgroup, or null to leave the choice to Podman. */
   readonly cgroupParent: string | null;
   /** As it is run; empty: the image's own entrypoint and command. */
@@ -108,7 +110,7 @@ export function createBody(spec: LaunchSpec, context: CreateContext): CreateBody
     shm_size: Math.floor(spec.memoryBytes / 2),
 
     ...(cgroupParent === null ? {} : { cgroup_parent: cgroupParent }),
-    resource_limits: resourceLimits(spec, host),
+    resource_limits: resourceLimits(spec, host, context.cores),
     r_limits: rlimits(host),
 
     log_configuration: { driver: 'k8s-file', path: context.spool },
@@ -135,10 +137,18 @@ function mount({ source, target, writable, shared }: Bind, host: ContainerHost):
   return { type: 'bind', source, destination: target, options: [...access, ...label] };
 }
 
-function resourceLimits(spec: LaunchSpec, host: ContainerHost): CreateBody {
+function resourceLimits(spec: LaunchSpec, host: ContainerHost, cores: readonly number[]): CreateBody {
   const { cpu, memory, pids } = host.limits;
   return {
-    ...(cpu ? { cpu: { period: CPU_PERIOD_US, quota: Math.round(spec.cpus * CPU_PERIOD_US) } } : {}),
+    ...(cpu
+      ? {
+          cpu: {
+            period: CPU_PERIOD_US,
+            quota: Math.round(spec.cpus * CPU_PERIOD_US),
+            ...(cores.length > 0 ? { cpus: cores.join(',') } : {}),
+          },
+        }
+      : {}),
     ...(memory
       ? { memory: { limit: spec.memoryBytes, ...(host.swapLimit ? { swap: spec.memoryBytes } : {}) } }
       : {}),

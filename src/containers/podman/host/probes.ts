@@ -130,11 +130,11 @@ export function tryCgroupsV1(base: string): { cgroups: Cgroups; swapLimit: boole
 }
 
 /** Whether a cgroup of ours in the v2 hierarchy would limit memory, processes and cpu. @returns what is missing */
-export function missingControllers(base: string): string[] {
+export function missingControllers(base: string, wanted = ['memory', 'pids', 'cpu']): string[] {
   const available = readIfThere(join(CGROUP_MOUNT, base, 'cgroup.subtree_control'))
     .trim()
     .split(' ');
-  return ['memory', 'pids', 'cpu'].filter((controller) => !available.includes(controller));
+  return wanted.filter((controller) => !available.includes(controller));
 }
 
 /** @returns why processes and cgroups can't be put below `base`; null when they can */

@@ -12,6 +12,7 @@ import { ARTIFACTS, mergeMounts } from '../../mounts.ts';
 import type { ContainerState, Verdict } from '../../runtime.ts';
 import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
 import { type Cgroup, type Cgroups, NO_COUNTERS } from '../cgroups/cgroups.ts';
+import { chooseCores } from '../cgroups/cores.ts';
 import { Container } from '../container/container.ts';
 import { type ContainerHost, createBody } from '../container/create-spec.ts';
 import { environment } from '../container/environment.ts';
@@ -45,6 +46,10 @@ export interface SandboxParts {
   /** Null on a host that can't have them. */
   readonly roots: WritableRoots | null;
   readonly exits: ExitWatch;
+  /** Of this machine; none where they can't be chosen. */
+  readonly cores: readonly number[];
+  /** Those of each job here. */
+  readonly coresInUse: () => readonly (readonly number[])[];
   readonly logger: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -93,6 +98,11 @@ export class PodmanSandbox implements Sandbox {
 
   get ranBy(): string | null {
     return this.#record.bound?.ranBy ?? null;
+  }
+
+  /** Cores that its job has. */
+  get cores(): readonly number[] {
+    return this.#record.bound?.cores ?? [];
   }
 
   get spoolPath(): string {
@@ -184,7 +194,7 @@ export class PodmanSandbox implements Sandbox {
       this.#record = {
         ...this.#record,
         mounts: mounts.filter(({ kind }) => kind !== 'files'),
-        bound: { jobId, epoch, container: name, ...limits },
+        bound: { jobId, epoch, container: name, ...limits, cores: this.#cores(cpus) },
         ...(root === null ? {} : { root }),
       };
       writeRecord(this.#paths, this.#record);
@@ -197,6 +207,12 @@ export class PodmanSandbox implements Sandbox {
       throw startFailed(`could not make the job's sandbox: ${messageOf(error)}`, error);
     }
     return (this.#container ??= this.#containerOf(name));
+  }
+
+  /** The same once more for one that is bound again. */
+  #cores(cpus: number): readonly number[] {
+    const { cores, coresInUse } = this.#parts;
+    return this.#record.bound?.cores ?? chooseCores(cores, coresInUse(), cpus);
   }
 
   #noteBound(facts: Pick<Binding, 'ranBy'>): void {
@@ -221,6 +237,7 @@ export class PodmanSandbox implements Sandbox {
       root: root.body,
       binds: mounts.flatMap((mount) => (isOurs ? bindOver(this.#paths, mount) : bindOf(this.#paths, mount))),
       spool: this.#paths.spool,
+      cores: this.#record.bound?.cores ?? [],
       cgroupParent: this.#cgroup?.path ?? null,
       argv,
       env: environment({

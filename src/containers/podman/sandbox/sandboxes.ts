@@ -36,9 +36,9 @@ export class Sandboxes {
   readonly #parts: SandboxParts;
   readonly #known = new Map<string, PodmanSandbox>();
 
-  constructor(root: string, parts: SandboxParts) {
+  constructor(root: string, parts: Omit<SandboxParts, 'coresInUse'>) {
     this.#root = root;
-    this.#parts = parts;
+    this.#parts = { ...parts, coresInUse: () => this.#coresInUse() };
   }
 
   /** One that nobody has had, not made yet. */
@@ -64,6 +64,12 @@ export class Sandboxes {
     if (known?.dispatch) return known;
     const limits = { cpus: 0, memoryBytes: Infinity, pidsLimit: Infinity };
     return this.#hold({ ...this.#remains(sandboxId), bound: { jobId, epoch, container: name, ...limits } });
+  }
+
+  /** By what is written down, so that it is known when the process that chose them is dead. */
+  #coresInUse(): (readonly number[])[] {
+    for (const id of idsBelow(this.#root)) this.#read(id);
+    return [...this.#known.values()].map(({ cores }) => cores);
   }
 
   /** Every one of which there is a directory, a cgroup or a loop device. */

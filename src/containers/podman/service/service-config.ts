@@ -61,6 +61,9 @@ export async function writeServiceConfig(options: ServiceConfigOptions): Promise
     '[containers]',
     // More than the hard limits of this process would be refused.
     `default_ulimits = [${limit('nofile', nofile, 65_536)}, ${limit('nproc', nproc, NPROC)}]`,
+    // Else a job reads in /etc/hosts what this machine and its neighbours are called.
+    'base_hosts_file = "none"',
+    'host_containers_internal_ip = "none"',
     '[engine]',
     `runtime = ${JSON.stringify(ociRuntime)}`,
     ...(cgroupManager === null ? [] : [`cgroup_manager = "${cgroupManager}"`]),
