@@ -1,3 +1,4 @@
+/** The HTTP API as methods; long because it has one method an operation. */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type {
