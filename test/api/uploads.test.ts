@@ -537,7 +537,7 @@ describe('uploads', () => {
     const id = await open();
     await put(id, await tarOf({ name: 'a', content: '12345' }));
     // As a crash after the rename leaves it.
-    await mkdir(path('snapshots'), { recursive: true });
+    await mkdir(path('snapshots', `${id}.layer`), { recursive: true });
     await rename(path('incoming', id), path('snapshots', `${id}.layer`, 'work'));
     const late = await put(id, await tarOf({ name: 'b', content: '1' }));
     assert.equal(late.status, 409);

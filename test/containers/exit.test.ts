@@ -140,7 +140,7 @@ describe('the end of a container', () => {
       assert.match(output, /failed to exec pid1: No such file or directory/);
     } finally {
       await disposeAll(podman.runtime);
-      execFileSync('podman', ['rmi', image], { stdio: 'ignore' });
+      execFileSync('podman', ['rmi', '--force', image], { stdio: 'ignore' });
     }
   });
 });

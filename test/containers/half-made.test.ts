@@ -88,6 +88,7 @@ describe('a container that began while Podman’s service died', () => {
     const spec = testSpec({ script });
     const sandbox = await provision(runtime, spec);
     const id = await sandbox.bind(spec);
+    await sandbox.artifactsPath(); // as `start` does, all that the container needs is mounted by then
     const client = new PodmanClient(podman.service.socketPath);
     await client.call('POST', `/containers/${containerName(spec.jobId, spec.epoch)}/init`);
     client.close();

@@ -6,11 +6,12 @@
  */
 import { chownSync, existsSync, mkdirSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { FlashpodsError, messageOf } from '../../../errors.ts';
+import { FlashpodsError, messageOf, systemCode } from '../../../errors.ts';
 import { ARTIFACTS, type Mount } from '../../mounts.ts';
 import type { LaunchSpec } from '../../sandbox.ts';
 import type { DiskDirectory } from '../disks/disk.ts';
 import { unmountAll } from '../disks/mounts.ts';
+import { command } from '../host/command.ts';
 import type { ImageConfig } from '../images/images.ts';
 import type { SandboxRecord } from '../sandbox/record.ts';
 import type { SandboxPaths } from '../sandbox/paths.ts';
@@ -207,8 +208,14 @@ export class WritableRoots {
 /** Idempotent; the job's disk and its upload are under it and come after it. */
 export async function removeRoot({ root, rootPlace }: SandboxPaths): Promise<void> {
   await unmountAll(root);
-  // Never with what is in there: if something is still mounted, that is the image.
-  for (const directory of [root, rootPlace]) if (existsSync(directory)) rmdirSync(directory);
+  if (!existsSync(rootPlace)) return;
+  try {
+    for (const directory of [root, rootPlace]) if (existsSync(directory)) rmdirSync(directory);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOTEMPTY') throw error;
+    // A start that was tried before anything was mounted there. Never into a mount: that would be the image.
+    await command('rm', '-rf', '--one-file-system', '--', rootPlace);
+  }
 }
 
 const isEmptyWork = (mount: Mount): boolean => mount.kind === 'layered' && mount.source === null;
