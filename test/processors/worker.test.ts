@@ -57,7 +57,7 @@ describe('a worker', () => {
 
   it('names the kernel as the cause of an out-of-memory kill', async () => {
     const child = await farm.run({
-      command: 'head -c 1500m /dev/zero | tail -c 1400m | wc -c',
+      command: 'head -c 1500m /dev/zero | tail -c 1400m | wc -c; true',
       memory_gb: 1,
     });
     assert.deepEqual([child.status, child.exitCode, child.warnings.length], ['completed', 0, 1]);

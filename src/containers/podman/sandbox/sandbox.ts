@@ -1,4 +1,7 @@
-/** {@link Sandbox} on this host: one object holds all that one dispatch owns here. */
+/**
+ * {@link Sandbox} on this host: one object holds all that one dispatch owns here. Long because binding a job, its run and
+ * its removal all change the same record, disk and root.
+ */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlashpodsError, messageOf } from '../../../errors.ts';
