@@ -223,6 +223,9 @@ async function conclude(
   }
   for (const warning of [...(job.warnings ?? []), ...(job.artifact_warnings ?? [])])
     context.notice(sanitize(warning));
+  // The first of them stands in the last line.
+  if (job.exit_code === 0)
+    for (const line of (job.error_lines ?? []).slice(1)) context.notice(`the log says: ${sanitize(line)}`);
   // The job's own code says more than that a file could not be fetched.
   const exitCode = code === 0 && failures > 0 ? ExitCode.error : code;
   if (context.json) {

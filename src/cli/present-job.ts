@@ -2,7 +2,10 @@ import type { JobAnswer } from '../client/answers.ts';
 import { isErrorCode } from '../errors.ts';
 import type { JobState } from '../jobs/states.ts';
 import { showBytes, showDuration, showUntil } from './quantity.ts';
-import { type Colour, sanitize } from './terminal.ts';
+import { type Colour, sanitize, shorten } from './terminal.ts';
+
+/** Columns of a line of the log in a line of ours. */
+const LONGEST_SAID = 120;
 
 export function stateColour(state: JobState): Colour {
   switch (state) {
@@ -55,9 +58,11 @@ export function describeEnd(job: JobAnswer): string {
   const reason = [job.error, job.error_message]
     .filter((text) => telling && typeof text === 'string' && text !== '')
     .join(': ');
+  const [said] = job.error_lines ?? [];
   const parts = [
     job.status,
     exit === null ? null : `exit ${exit}`,
+    exit === 0 && said !== undefined ? `but the log says: ${shorten(said, LONGEST_SAID)}` : null,
     reason === '' ? null : sanitize(reason),
     seconds === null ? null : showDuration(seconds),
     peak === null ? null : `peak ${showBytes(peak)}`,

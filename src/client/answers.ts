@@ -38,6 +38,7 @@ export interface JobAnswer
   readonly log_truncated?: boolean;
   readonly warnings?: readonly string[];
   readonly artifact_warnings?: readonly string[];
+  readonly error_lines?: readonly string[] | undefined;
 }
 
 export type UsageAnswer = Optional<SnakeKeys<Usage>>;

@@ -16,6 +16,7 @@ const FACTS: Readonly<Record<Formed, Form>> = {
   usage: 'names',
   warnings: 'json',
   artifactWarnings: 'json',
+  errorLines: 'json',
   logTruncated: 'flag',
 };
 

@@ -53,6 +53,7 @@ export function jobAt(row: Job, event: JobEvent): Job {
     usage: null,
     warnings: [],
     artifactWarnings: [],
+    errorLines: [],
     logTruncated: false,
   };
 }

@@ -35,6 +35,8 @@ export interface JobFacts {
   readonly usage: Usage | null;
   readonly warnings: readonly string[];
   readonly artifactWarnings: readonly string[];
+  /** Lines of the log that look like an error, `LINE: text`; a guess, also of a command that ended with 0. */
+  readonly errorLines: readonly string[];
   readonly logTruncated: boolean;
   readonly waitingReason: string | null;
   readonly createdAt: number;

@@ -28,6 +28,7 @@ export interface JobResult {
       | 'usage'
       | 'warnings'
       | 'artifactWarnings'
+      | 'errorLines'
       | 'logTruncated'
       | 'endedAt'
     >

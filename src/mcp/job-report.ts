@@ -8,8 +8,7 @@ import { missingProgram, missingProgramAdvice } from '../images/missing-program.
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
 import type { Backend } from './backend.ts';
 import type { CallToolResult } from './definition.ts';
-import { errorLines } from './error-lines.ts';
-import { type Excerpt, excerpt, linesOf, type TextLine } from './log-text.ts';
+import { type Excerpt, excerpt, linesOf } from './log-text.ts';
 import { present } from './present.ts';
 import { clip, printable } from './printable.ts';
 
@@ -18,6 +17,10 @@ export const reportSchema = z.object({
   status: z.enum(['uploading', ...JOB_STATES]),
   ended: z.boolean().describe('the result will not change any more'),
   exit_code: z.int().optional(),
+  ran_by: z
+    .string()
+    .optional()
+    .describe('what ran the command: `bash -o pipefail`, `sh`, or the first line of a script'),
   error: z.string().optional().describe('why it ended badly: a code such as oom_killed, or a sentence'),
   error_message: z.string().optional(),
   waiting_reason: z.string().optional(),
@@ -41,7 +44,9 @@ export const reportSchema = z.object({
   error_lines: z
     .array(z.string())
     .optional()
-    .describe('lines of the log that look like the error, `LINE: text`; a guess'),
+    .describe(
+      'lines of the log that look like an error, `LINE: text`; a guess, also where the exit code is 0',
+    ),
   output: z.string().optional().describe('the last lines of the log, stdout and stderr as they came'),
   output_lines: z.int().optional(),
   log_bytes: z.int().optional().describe('size of the whole log'),
@@ -55,9 +60,6 @@ export type JobReport = z.infer<typeof reportSchema>;
 /** Lines and bytes of the log beside a job's status; the whole of it is `get_job_output`'s. */
 const TAIL_LINES = 20;
 const TAIL_BYTES = 4_000;
-/** Where errors are looked for: so many last lines, and as many first ones. */
-const SEARCHED_LINES = 1_000;
-const MAX_ERROR_LINES = 12;
 const MAX_ARTIFACTS = 20;
 const MAX_MESSAGE = 500;
 const MAX_WARNINGS = 5;
@@ -65,6 +67,7 @@ const MAX_WARNINGS = 5;
 /** The status alone; asks for nothing. */
 export function statusReport(job: JobAnswer): JobReport {
   const peak = job.usage?.peak_memory_bytes ?? null;
+  const errors = (job.error_lines ?? []).map((line) => clip(printable(line), MAX_MESSAGE));
   const warnings = [...(job.warnings ?? []), ...(job.artifact_warnings ?? [])];
   return {
     job_id: job.id,
@@ -72,6 +75,7 @@ export function statusReport(job: JobAnswer): JobReport {
     ended: isTerminal(job.status),
     ...present({
       exit_code: job.exit_code,
+      ran_by: short(job.ran_by),
       error: short(job.error),
       error_message: short(job.error_message),
       waiting_reason: short(job.waiting_reason),
@@ -84,6 +88,7 @@ export function statusReport(job: JobAnswer): JobReport {
       timeout_minutes: job.timeout_minutes,
       peak_memory_mb: peak === null ? null : Math.round(peak / 1e5) / 10,
       cpu_seconds: job.usage?.cpu_seconds,
+      error_lines: errors.length === 0 ? null : errors,
       log_truncated: job.log_truncated ? true : null,
       warnings:
         warnings.length === 0
@@ -107,7 +112,6 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
   return {
     ...report,
     ...present({
-      error_lines: log && log.errors.length > 0 ? log.errors : null,
       output: log?.tail.text,
       output_lines: log?.tail.lines,
       log_bytes: log?.bytes,
@@ -120,7 +124,6 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
 
 interface ReadLog {
   readonly tail: Excerpt;
-  readonly errors: string[];
   /** The last one that the log says is not there. */
   readonly missingProgram: string | null;
   readonly bytes: number;
@@ -135,19 +138,21 @@ async function readLog(
 ): Promise<ReadLog | null> {
   const failed = job.status === 'failed' || job.status === 'timed_out';
   try {
-    const page = await backend.log(job.id, { tail: failed ? SEARCHED_LINES : TAIL_LINES }, signal);
+    const page = await backend.log(job.id, { tail: TAIL_LINES }, signal);
     if (!page) return null;
     const lines = linesOf(page.lines);
-    const tail = excerpt(lines.slice(-TAIL_LINES), TAIL_BYTES);
-    const more = tail.lines < lines.length || (lines[0]?.seq ?? 1) > 1;
-    if (!failed) return { tail, errors: [], missingProgram: null, bytes: page.totalBytes, more };
-    const searched =
-      (lines[0]?.seq ?? 1) > 1 ? [...(await beginning(backend, job.id, lines, signal)), ...lines] : lines;
-    const found = errorLines(searched, MAX_ERROR_LINES);
-    const errors = found.lines.map(({ seq, text }) => `${seq}: ${clip(text, MAX_MESSAGE)}`);
-    if (found.more > 0) errors.push(`… and ${found.more} more like these`);
-    const missing = searched.map(({ text }) => missingProgram(text)).findLast((name) => name !== null);
-    return { tail, errors, missingProgram: missing ?? null, bytes: page.totalBytes, more };
+    const tail = excerpt(lines, TAIL_BYTES);
+    const said = [
+      ...(job.error_lines ?? []).map((line) => line.replace(/^\d+: /, '')),
+      ...lines.map(({ text }) => text),
+    ];
+    const missing = failed ? said.map(missingProgram).findLast((name) => name !== null) : null;
+    return {
+      tail,
+      missingProgram: missing ?? null,
+      bytes: page.totalBytes,
+      more: tail.lines < lines.length || (lines[0]?.seq ?? 1) > 1,
+    };
   } catch (error) {
     if (hasCode(error, 'logs_deleted')) return null;
     throw error;
@@ -168,18 +173,6 @@ async function missingIn(
     if (error instanceof ClientError || error instanceof FlashpodsError) return null;
     throw error;
   }
-}
-
-/** The first lines, as far as the last ones don't hold them. */
-async function beginning(
-  backend: Backend,
-  id: string,
-  last: readonly TextLine[],
-  signal: AbortSignal | undefined,
-): Promise<TextLine[]> {
-  const page = await backend.log(id, { offset: 0 }, signal);
-  const until = last[0]?.seq ?? 0;
-  return linesOf(page?.lines.slice(0, SEARCHED_LINES) ?? []).filter(({ seq }) => seq < until);
 }
 
 async function listArtifacts(
@@ -216,11 +209,16 @@ function nextFor(
       return `It runs. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
     case 'completed':
       return [
+        (job.error_lines ?? []).length > 0
+          ? 'Look at what the log says before you rely on the exit code.'
+          : null,
         artifacts[0] === undefined
           ? null
           : `${callOf('download_artifact', { job_id: id, artifact_name: artifacts[0].name })} fetches an artifact.`,
         more ? `${callOf('get_job_output', { job_id: id, tail: 200 })} shows more of the log.` : null,
-        artifacts[0] === undefined && !more ? 'Nothing is left to do.' : null,
+        artifacts[0] === undefined && !more && (job.error_lines ?? []).length === 0
+          ? 'Nothing is left to do.'
+          : null,
       ]
         .filter((part) => part !== null)
         .join(' ');
@@ -262,7 +260,11 @@ function reportText(report: JobReport): string {
     lines.push(`Artifacts: ${names.join(', ')}`);
   }
   for (const warning of warnings) lines.push(`Warning: ${warning}`);
-  if (errors) lines.push('Looks like the error (line of the log: text):', ...errors);
+  if (errors) {
+    const looks = 'Looks like the error (line of the log: text):';
+    lines.push(report.status === 'completed' ? 'Exit 0, but the log says (line of the log: text):' : looks);
+    lines.push(...errors);
+  }
   if (output !== undefined) {
     const whole = showBytes(report.log_bytes ?? 0);
     lines.push(

@@ -1,12 +1,7 @@
 /** Lines of a log for a model's context: few, short, printable. */
 import type { LogLine } from '../client/answers.ts';
+import type { TextLine } from '../jobs/error-lines.ts';
 import { clip, printable } from './printable.ts';
-
-export interface TextLine {
-  /** Number of the line's first record in the log, from 1. */
-  readonly seq: number;
-  readonly text: string;
-}
 
 /** No line is longer, whatever the job printed. */
 const MAX_LINE = 2_000;

@@ -20,6 +20,7 @@ const ENDING = {
     usage: null,
     warnings: [],
     artifactWarnings: [],
+    errorLines: [],
     logTruncated: false,
     endedAt: 1,
   },

@@ -41,6 +41,43 @@ describe('a worker', () => {
     assert.ok((job.usage?.peakMemoryBytes ?? 0) > 0, JSON.stringify(job.usage));
   });
 
+  it('says what ran the command, and what its log says though it ended with 0', async () => {
+    const green = await farm.run({
+      command: 'make nothing; seq 30000; echo FAILED \\(errors=12\\); seq 30000',
+    });
+    assert.deepEqual([green.status, green.exitCode, green.ranBy], ['completed', 0, 'bash -o pipefail']);
+    assert.deepEqual(green.errorLines, [
+      "1: make: *** No rule to make target 'nothing'.  Stop.",
+      '30002: FAILED (errors=12)',
+    ]);
+    const failed = await farm.run({ command: 'make nothing | tee /tmp/log', shell: 'bash' });
+    assert.deepEqual([failed.status, failed.exitCode, failed.errorLines.length], ['failed', 2, 1]);
+    const clean = await farm.run({ command: 'echo 0 errors', shell: 'sh' });
+    assert.deepEqual([clean.ranBy, clean.errorLines, clean.warnings], ['sh', [], []]);
+  });
+
+  it('says which program SIGPIPE ended', async () => {
+    const job = await farm.run({ command: 'yes | head -1' });
+    assert.deepEqual([job.status, job.exitCode], ['failed', 141]);
+    assert.match(
+      job.warnings[0] ?? '',
+      /^“yes” was ended by SIGPIPE \(exit 141\): “head -1” stopped reading/,
+    );
+    assert.equal((await farm.run({ command: 'yes | head -1', shell: 'sh' })).exitCode, 0);
+  });
+
+  it('runs a script, and a commit of git has an author', async () => {
+    const command =
+      '#!/bin/bash -e\r\ncd /tmp; git init -q r; cd r; git commit -q --allow-empty -m x; git log --format="%an <%ae>"; git -c user.name=me commit -q --allow-empty -m y; git log -1 --format=%an; echo $CI $USER $FLASHPODS_CPUS $0\r\n';
+    const job = await farm.run({ command, cpus: 1 });
+    assert.equal(job.ranBy, '#!/bin/bash -e');
+    assert.deepEqual(await farm.texts(job.id), [
+      'Flashpods job <job@flashpods.invalid>',
+      'me',
+      'true job 1 /run/flashpods/command',
+    ]);
+  });
+
   it('collects artifacts before the job is terminal', async () => {
     const job = await farm.run({
       command: 'mkdir -p /artifacts/a && echo hello > /artifacts/a/b.txt; exit 3',

@@ -57,6 +57,7 @@ export function presentJob(
     log_truncated: job.logTruncated,
     warnings: [...job.warnings],
     artifact_warnings: [...job.artifactWarnings],
+    ...(alone ? { error_lines: [...job.errorLines] } : {}),
   };
 }
 

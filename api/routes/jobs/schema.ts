@@ -140,6 +140,12 @@ export const jobSchema = z.object({
   log_truncated: z.boolean(),
   warnings: z.array(z.string()),
   artifact_warnings: z.array(z.string()),
+  error_lines: z
+    .array(z.string())
+    .optional()
+    .describe(
+      'lines of the log that look like an error, `LINE: text`; a guess, also where the exit code is 0; left out in lists',
+    ),
 });
 
 export const createdJobSchema = z.object({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { errorLines } from '../../src/mcp/error-lines.ts';
+import { errorLines } from '../../src/jobs/error-lines.ts';
 
 const numbered = (log: string) => log.split('\n').map((text, i) => ({ seq: i + 1, text }));
 const found = (log: string, max?: number): string[] =>
@@ -193,5 +193,134 @@ Downloading error-chain v0.12.4`;
     const began = performance.now();
     errorLines(lines);
     assert.ok(performance.now() - began < 1_000);
+  });
+
+  /** What stands in the log of a command that ended with 0, by the program that printed it. */
+  const FAILED: Readonly<Record<string, readonly string[]>> = {
+    make: [
+      'make: *** [Makefile:3: all] Error 1',
+      'make[2]: *** No rule to make target ’x’.  Stop.',
+      '/usr/bin/make: *** [t] Error 127',
+    ],
+    gcc: [
+      'a.c:1:1: error: unknown type name ‘foo’',
+      'cc1: fatal error: x.c: No such file or directory',
+      'a.c:(.text+0x5): undefined reference to `f’',
+    ],
+    pytest: [
+      'FAILED tests/test_a.py::test_one - assert 1 == 2',
+      '=== 1 failed, 3 passed in 0.12s ===',
+      '=== 2 errors in 0.10s ===',
+    ],
+    unittest: ['FAILED (errors=12)', 'FAILED (failures=1, skipped=2)', 'ERROR: test_x (t.T.test_x)'],
+    jest: ['Tests:       1 failed, 2 passed, 3 total', 'Test Suites: 1 failed, 1 total', '  ✕ adds (3 ms)'],
+    go: ['--- FAIL: TestA (0.00s)', 'FAIL\texample.org/a\t0.01s', './a.go:3:2: undefined: x'],
+    cargo: [
+      'test a::b ... FAILED',
+      'test result: FAILED. 1 passed; 1 failed; 0 ignored',
+      'error[E0425]: cannot find value `y`',
+      'error: could not compile `a`',
+    ],
+    npm: ['npm ERR! code ELIFECYCLE', 'npm error Missing script: "x"'],
+    maven: [
+      '[ERROR] COMPILATION ERROR :',
+      '[INFO] BUILD FAILURE',
+      'Tests run: 3, Failures: 1, Errors: 0, Skipped: 0',
+    ],
+    tap: ['not ok 3 - adds', '# fail 2'],
+    mocha: ['  2 failing'],
+    node: ['ℹ fail 1', '✖ adds (1.2ms)'],
+    ctest: ['50% tests passed, 1 tests failed out of 2'],
+    automake: ['# FAIL:  1', 'FAIL: test-1.sh'],
+    prove: ['Result: FAIL', '# Looks like you failed 1 test of 3.'],
+    shell: [
+      '/bin/bash: line 1: foo: command not found',
+      'sh: 1: foo: not found',
+      '/bin/bash: line 2: syntax error near unexpected token `)’',
+      '/bin/bash: -c: line 1: unexpected EOF',
+    ],
+    others: [
+      'CMake Error at CMakeLists.txt:3 (find_package):',
+      'ninja: build stopped: subcommand failed.',
+      'FAILURE: Build failed with an exception.',
+      'E: Unable to locate package x',
+      'fatal: repository ’x’ does not exist',
+      'Segmentation fault (core dumped)',
+      "python3: can't open file '/work/x.py': [Errno 2] No such file or directory",
+      'cat: x: No such file or directory',
+      'Traceback (most recent call last):',
+      'panic: boom',
+      'curl: (6) Could not resolve host: x',
+      '✖ 3 problems (2 errors, 1 warning)',
+    ],
+  };
+
+  it('are found in a log of a command that ended with 0', () => {
+    for (const [program, lines] of Object.entries(FAILED))
+      for (const line of lines)
+        assert.deepEqual(
+          errorLines(numbered(`before\n${line}\nafter`), 5, false).lines.map(({ text }) => text),
+          [line],
+          program,
+        );
+  });
+
+  it('are none in a log in which all is well', () => {
+    const log = `gcc -Wall -Werror -c error.c -o error.o
+ar rc liberror.a error.o
+a.c:3:5: warning: unused variable ‘error’ [-Wunused-variable]
+make: [Makefile:7: clean] Error 1 (ignored)
+make[1]: Nothing to be done for 'all'.
+checking for error_at_line... no
+checking whether strerror_r is declared... yes
+./configure: line 7514: /usr/bin/file: No such file or directory
+tests/test_errors.py::test_error_is_raised PASSED
+tests/test_fail.py ..F.. is a name only
+=== 12 passed, 1 xfailed, 2 warnings in 0.50s ===
+Ran 3 tests in 0.001s
+OK (expected failures=1)
+PASS src/error.test.js
+  ✓ throws an Error when it fails (3 ms)
+Tests:       3 passed, 3 total
+ok  \texample.org/errors\t0.003s
+--- PASS: TestError (0.00s)
+=== RUN   TestFailure
+PASS
+test error::fails ... ok
+test should_panic - should panic ... ok
+test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured
+   Compiling thiserror v1.0.50
+npm warn deprecated har-validator@5.1.5: this library is no longer supported
+found 0 vulnerabilities
+[INFO] BUILD SUCCESS
+[INFO] Tests run: 3, Failures: 0, Errors: 0, Skipped: 0
+[WARNING] Error messages are not translated
+ok 1 - reports an error
+not ok 2 - later # TODO not written
+not ok 3 # SKIP no network
+# fail 0
+# pass 3
+  12 passing (3s)
+  1 pending
+ℹ fail 0
+# FAIL:  0
+# ERROR: 0
+100% tests passed, 0 tests failed out of 12
+Result: PASS
+[100%] Built target error
+0 errors, 0 warnings
+3 warnings and 0 errors generated.
+✔ No problems found (0 errors)
+waiting: Connection refused
+fatal: not a git repository (or any of the parent directories): .git
+ls: cannot access '*.tmp': No such file or directory
+which: no error in (/usr/bin)
+rm: cannot remove 'x': No such file or directory
+log level ERROR is set
+Build finished: errors=0`;
+    assert.deepEqual(
+      errorLines(numbered(log), 50, false).lines.map(({ text }) => text),
+      [],
+    );
   });
 });

@@ -3,7 +3,11 @@
  * panics, failed tests, messages of the shell and the kernel. It guesses, from the text alone: an error in a form that
  * is not known here is not found, and a program that prints such a line for another reason is believed.
  */
-import type { TextLine } from './log-text.ts';
+export interface TextLine {
+  /** Number of the line's first record in the log, from 1. */
+  readonly seq: number;
+  readonly text: string;
+}
 
 export interface ErrorLines {
   /** In the order of the log. */
@@ -22,6 +26,11 @@ interface Pattern {
   readonly continues?: RegExp;
   /** Keep the end of a long block and not its beginning: where a traceback says what was raised. */
   readonly keepEnd?: boolean;
+  /**
+   * Programs print such a line for other reasons, too (a test of how errors are handled, a file that may be missing): it
+   * tells something only where the command failed.
+   */
+  readonly onlyFailed?: true;
 }
 
 const PATTERNS: readonly Pattern[] = [
@@ -64,13 +73,31 @@ const PATTERNS: readonly Pattern[] = [
       /^(?:\s*(?:Uncaught |Caused by: |Exception in thread "[^"]*" ))?(?:[A-Za-z_$][\w$]*\.)*[A-Z]\w*(?:Error|Exception)(?: \[\w+\])?(?:: |$)/,
     follow: 1,
     continues: /^\s+at /,
+    onlyFailed: true,
+  },
+  // What a program tells of all its tests, or of the whole build.
+  {
+    weight: 6,
+    begins:
+      /^FAILED \((?:failures|errors)=|^=+ .*\b[1-9]\d* (?:failed|errors?)\b.* in [\d.]+s|^Test(?: Suite)?s: +[1-9]\d* failed|^\s+[1-9]\d* failing\b|^\d+ examples?, [1-9]\d* failures?/,
+  },
+  {
+    weight: 6,
+    begins:
+      /^(?:#|ℹ) (?:fail|failed|FAIL:|ERROR:|FAIL) +[1-9]|^Result: FAIL$|^test result: FAILED|^FAIL(?:\t|$)|^\s*\d+% tests passed, [1-9]\d* tests? failed|^# Looks like you failed|\bTests run: \d+, (?:Failures: [1-9]|Failures: 0, Errors: [1-9])|^Tests: \d+, .*(?:Failures|Errors): [1-9]|✖ [1-9]\d* problems? \([1-9]/,
+  },
+  {
+    weight: 6,
+    begins:
+      /\bBUILD FAIL(?:URE|ED)\b|^FAILURE: |^FAILED: \S|^ninja: build stopped|^CMake Error\b|^Build failed\b/,
   },
   // Tests: pytest, Go, TAP, Jest, Mocha, Cargo, GoogleTest, unittest.
   { weight: 7, begins: /^(?:FAILED |ERROR )\S+(?:::| - )/ },
-  { weight: 7, begins: /^E {3}\S/ },
+  { weight: 7, begins: /^E {3}\S/, onlyFailed: true },
   { weight: 7, begins: /^\s*--- FAIL: /, follow: 2, continues: /^\s+\S+:\d+: / },
   { weight: 7, begins: /^\s*not ok \d+(?! .*# (?:TODO|SKIP))/i, follow: 1, continues: /^\s*#/ },
-  { weight: 7, begins: /^\s*(?:✕|✗|✘|✖|●|×) \S/ },
+  { weight: 7, begins: /^\s*(?:✕|✗|✘|✖) \S/ },
+  { weight: 7, begins: /^\s*(?:●|×) \S/, onlyFailed: true },
   { weight: 7, begins: /^test .+ \.\.\. FAILED$/ },
   { weight: 7, begins: /^\[ {2}FAILED {2}\] \S/ },
   { weight: 7, begins: /^(?:FAIL|ERROR): \S/ },
@@ -78,7 +105,18 @@ const PATTERNS: readonly Pattern[] = [
   // The shell and the kernel.
   {
     weight: 6,
-    begins: /: (?:command )?not found$|: No such file or directory$|: Permission denied$|: cannot execute/,
+    begins: /^(?:\S*\/)?(?:ba|da|a|z|k)?sh: (?:-c: )?(?:line )?\d+: |: command not found$|: cannot execute/,
+  },
+  {
+    // Scripts look for files that may be missing, and say so.
+    weight: 6,
+    begins:
+      /^(?:rm|ls|find|grep|du|stat|which|\S*configure): .*(?:: No such file or directory|: Permission denied|: not found)$/,
+    onlyFailed: true,
+  },
+  {
+    weight: 6,
+    begins: /: not found$|: No such file or directory$|: Permission denied$|^\S+: can't open file /,
   },
   {
     weight: 6,
@@ -89,23 +127,31 @@ const PATTERNS: readonly Pattern[] = [
     begins:
       /(?:No space left on device|[Oo]ut of memory|Cannot allocate memory|Read-only file system|Too many open files)/,
   },
+  { weight: 6, begins: /^curl: \(\d+\) / },
   {
     weight: 6,
     begins:
       /(?:Could not resolve|Temporary failure (?:in name resolution|resolving)|Connection (?:refused|timed out)|unreachable)/,
+    onlyFailed: true,
   },
+  // Asked of a directory that need not be a repository, or have a tag.
+  { weight: 5, begins: /^fatal: (?:not a git repository|No names found|no tag |No tags )/, onlyFailed: true },
   // Tools that name themselves.
   {
     weight: 5,
     begins: /^(?:npm (?:ERR!|error) |E: |fatal: |FATAL\b|CRITICAL\b|\[ERROR\] |ERROR[ :]|[Ee]rror: )/,
   },
-  { weight: 3, begins: /^(?:g?make)(?:\[\d+\])?: \*\*\* / },
+  { weight: 3, begins: /^\S*make(?:\[\d+\])?: \*\*\* / },
   { weight: 3, begins: /^error: (?:test failed|could not compile|aborting due)/ },
 ];
 
 /** Says that all is well, or repeats a command line, whatever words it holds. */
 const HARMLESS =
-  /\b(?:0 errors?|no errors?|errors?[:=] ?0)\b|^\s*(?:\+ )?(?:cc|gcc|g\+\+|clang\S*|rustc|javac|tsc) /i;
+  /\b(?:0 errors?|no errors?|(?<!Failures: [1-9]\d*, )errors?[:=] ?0)\b|\(ignored\)\s*$|\b0 fail(?:ed|ures?|ing)?\b(?!.*[1-9]\d* errors?)|^\s*(?:\+ )?(?:cc|gcc|g\+\+|clang\S*|rustc|javac|tsc) /i;
+
+/** A word of each pattern. Most lines of a log have none, and to ask every pattern about them takes three times as long. */
+const SPOKEN =
+  /error|fail|exception|panic|fatal|traceback|not |no such|cannot|can't|denied|undefined|multiple|assert|sh: |[✕✗✘✖●×]|\.go:|fault|core |illegal|smashing|no space|memory|read-only|too many|resolv|connection|unreach|curl|npm|\*\*\*|critical|^E/i;
 
 interface Block {
   readonly weight: number;
@@ -113,9 +159,12 @@ interface Block {
   readonly lines: readonly TextLine[];
 }
 
-/** At most `max` lines: whole blocks by weight, the earlier first, since later errors tend to follow from it. */
-export function errorLines(lines: readonly TextLine[], max = 12): ErrorLines {
-  const blocks = blocksOf(lines);
+/**
+ * At most `max` lines: whole blocks by weight, the earlier first, since later errors tend to follow from it.
+ * @param hasFailed false for a command that ended with 0: then only what programs hardly print for another reason counts
+ */
+export function errorLines(lines: readonly TextLine[], max = 12, hasFailed = true): ErrorLines {
+  const blocks = blocksOf(lines, hasFailed);
   const kept: Block[] = [];
   const said = new Set<string>();
   let room = max;
@@ -134,13 +183,13 @@ export function errorLines(lines: readonly TextLine[], max = 12): ErrorLines {
   return { lines: kept.toSorted((a, b) => a.at - b.at).flatMap((block) => block.lines), more };
 }
 
-function blocksOf(lines: readonly TextLine[]): Block[] {
+function blocksOf(lines: readonly TextLine[], hasFailed: boolean): Block[] {
   const blocks: Block[] = [];
   for (let at = 0; at < lines.length; at += 1) {
     const line = lines[at];
-    if (!line || HARMLESS.test(line.text)) continue;
+    if (!line || !SPOKEN.test(line.text) || HARMLESS.test(line.text)) continue;
     const pattern = PATTERNS.find(({ begins }) => begins.test(line.text));
-    if (!pattern) continue;
+    if (!pattern || (pattern.onlyFailed && !hasFailed)) continue;
     const rest = continuation(lines, at, pattern);
     const follow = pattern.follow ?? 0;
     const shown = pattern.keepEnd ? rest.slice(-follow) : rest.slice(0, follow);

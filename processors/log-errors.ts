@@ -1,0 +1,52 @@
+/** What in a stored log looks like the reason of a failure, as it is kept with the job. */
+import { setImmediate as turn } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
+import { errorLines, type TextLine } from '../src/jobs/error-lines.ts';
+import type { LogRecord, LogStore } from '../src/logs/log-store.ts';
+
+/** Of a longer log only the beginning and the end are looked at, so many bytes each. */
+const PART_BYTES = 8 * 1024 * 1024;
+const MAX_LINE = 500;
+const MAX_LINES = { failed: 12, fine: 5 };
+
+/**
+ * `LINE: text` each, in the order of the log, and how many more there are. A log of more than 16 MB is searched at its
+ * beginning and its end.
+ * @param hasFailed whether the command ended with something else than 0
+ */
+export async function errorsInLog(
+  logs: Pick<LogStore, 'readRecords'>,
+  jobId: string,
+  hasFailed: boolean,
+): Promise<string[]> {
+  const max = hasFailed ? MAX_LINES.failed : MAX_LINES.fine;
+  const found: TextLine[] = [];
+  let more = 0;
+  for (let offset = 0; ;) {
+    const page = await logs.readRecords(jobId, { offset });
+    if (page === null || page.records.length === 0) break;
+    const inPage = errorLines(linesOf(page.records), max, hasFailed);
+    found.push(...inPage.lines);
+    more += inPage.more;
+    const { nextOffset, totalBytes } = page;
+    offset = nextOffset < PART_BYTES ? nextOffset : Math.max(nextOffset, totalBytes - PART_BYTES);
+    await turn(); // other jobs of the host are waiting
+  }
+  const chosen = errorLines(found, max, hasFailed);
+  const lines = chosen.lines.map(({ seq, text }) => `${seq}: ${text.slice(0, MAX_LINE).toWellFormed()}`);
+  more += chosen.more;
+  return more > 0 ? [...lines, `… and ${more} more like these`] : lines;
+}
+
+/** The first piece of each line. Of one that was drawn several times in its place, what was left standing. */
+function linesOf(records: readonly LogRecord[]): TextLine[] {
+  const open = new Set<string>();
+  const lines: TextLine[] = [];
+  for (const { seq, stream, text, partial } of records) {
+    if (!open.has(stream) && stream !== 'system')
+      lines.push({ seq, text: stripVTControlCharacters(text).replace(/\r+$/, '').split('\r').at(-1) ?? '' });
+    if (partial) open.add(stream);
+    else open.delete(stream);
+  }
+  return lines;
+}
