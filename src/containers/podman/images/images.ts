@@ -61,7 +61,11 @@ export class Images {
     return images.flatMap(({ RepoTags: tags, Digest: digest, Size: size, Labels: labels }) =>
       (Array.isArray(tags) ? tags : []).map((reference) =>
         hostImage(
-          { reference: String(reference), digest: String(digest ?? ''), sizeBytes: Number(size ?? 0) },
+          {
+            reference: String(reference),
+            digest: typeof digest === 'string' ? digest : '',
+            sizeBytes: Number(size ?? 0),
+          },
           isRecord(labels) ? (labels as Record<string, string>) : {},
         ),
       ),

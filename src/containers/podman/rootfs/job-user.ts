@@ -42,7 +42,7 @@ interface Entry {
   readonly shell: string;
 }
 
-const isId = (text: string | undefined): text is string => text !== undefined && /^\d{1,9}$/.test(text);
+const isId = (text: string | undefined): text is `${number}` => text !== undefined && /^\d{1,9}$/.test(text);
 
 const fieldsOf = (text: string): string[][] =>
   text.split('\n').flatMap((line) => (line.includes(':') ? [line.split(':')] : []));

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { type Mount, STANDING_MOUNTS } from '../../mounts.ts';
-import type { BoundDispatch, Limits, Sandbox } from '../../sandbox.ts';
+import type { BoundDispatch, Limits } from '../../sandbox.ts';
 import { isRecord } from '../service/http.ts';
 import type { RootRecord } from '../rootfs/writable-root.ts';
 import type { SandboxPaths } from './paths.ts';
@@ -26,7 +26,7 @@ export interface Binding extends BoundDispatch, Limits {
   /** Cores on which it may run; records of earlier versions, and hosts that can't, say none. */
   readonly cores?: readonly number[];
   readonly container: string;
-  /** See {@link Sandbox.ranBy}; earlier versions did not write it down. */
+  /** As `Sandbox.ranBy`; earlier versions did not write it down. */
   readonly ranBy?: string | null;
 }
 
