@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sandboxPaths } from '../../src/containers/podman/sandbox/paths.ts';
 import { after, before, describe, it } from 'mocha';
 import { makeImage, type TestImage } from '../support/agent-image.ts';
 import { eventually } from '../support/eventually.ts';
@@ -78,7 +79,8 @@ describe('an agent job through the API', () => {
     await stack.startWorker(HOST);
     assert.equal((await stack.caller.job(id)).status, 'running');
     const [sandbox = ''] = readdirSync(sandboxes());
-    await writeFile(join(sandboxes(), sandbox, 'disk', 'tmp', 'go'), '');
+    const { root } = sandboxPaths(join(sandboxes(), sandbox));
+    await writeFile(join(root, 'tmp', 'go'), '');
     const job = await stack.caller.ended(id);
     const printed = texts(await stack.caller.output(id));
     assert.deepEqual([job.status, job.exit_code], ['completed', 0], printed.join('\n'));

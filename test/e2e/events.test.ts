@@ -101,7 +101,7 @@ describe('the events of real jobs', () => {
       'all are there',
       () => stream.lines.filter((line) => line.startsWith('line ')).length === 60,
     );
-    assert.equal(stream.ended, false);
+    assert.ok(!stream.ended);
     await stack.caller.json('DELETE', `/jobs/${id}`);
     await stream.until('it ends', ({ ended }) => ended);
   });
