@@ -194,7 +194,10 @@ async function leftovers(scene: Scene, deploymentId: string): Promise<string[]> 
     onDisk(scene),
     runningProcesses(scene),
   ]);
-  const mounts = mountsBelow(join(scene.dir, 'hosts')).map(({ target }) => `mount ${target}`);
+  // Layers of images are not a job's: they stay while the worker runs.
+  const mounts = mountsBelow(join(scene.dir, 'hosts'))
+    .filter(({ target }) => !target.includes('/layers/'))
+    .map(({ target }) => `mount ${target}`);
   const loops = [...loopDevices()]
     .filter(([file]) => file.startsWith(join(scene.dir, 'hosts')))
     .map(([file, device]) => `${device} of ${file}`);
@@ -245,7 +248,9 @@ async function describeKey(
 
 /** Podman's storage is the machine's: others may run their jobs beside these. */
 async function inPodman({ podmanSocket }: Scene, deploymentId: string): Promise<string[]> {
-  const listed = await listContainers(podmanSocket, { label: [`${LABELS.deployment}=${deploymentId}`] });
+  const listed = await listContainers(podmanSocket, {
+    label: [`${LABELS.deployment}=${deploymentId}`, `${LABELS.job}=true`],
+  });
   return listed.map(({ Labels }) => `container of ${Labels[LABELS.jobId]} on ${Labels[LABELS.host]}`);
 }
 

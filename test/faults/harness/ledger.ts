@@ -6,9 +6,9 @@
  * before its `end` is told from one that still runs. No line of the product takes part in this.
  */
 import { execFile } from 'node:child_process';
-import { chmodSync, closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, constants, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { systemCode } from '../../../src/errors.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -212,6 +212,9 @@ function isAlive(slot: Slot): boolean {
 
 async function makeFifo(path: string, access: number): Promise<number> {
   await promisify(execFile)('mkfifo', [path]);
+  // To whom the snapshot belongs: in a job's view of it nobody else has an id.
+  const { uid, gid } = statSync(dirname(path));
+  chownSync(path, uid, gid);
   chmodSync(path, 0o666); // past the umask: jobs run as ids of their own
   return openSync(path, access | constants.O_NONBLOCK);
 }
