@@ -120,7 +120,11 @@ export class PodmanSandbox implements Sandbox {
     void this.#diskReady().catch(() => undefined); // `start` awaits it
   }
 
-  async bind(spec: LaunchSpec): Promise<string> {
+  bind(spec: LaunchSpec): Promise<string> {
+    return this.#bind(spec);
+  }
+
+  async #bind(spec: LaunchSpec): Promise<string> {
     const { images, roots } = this.#parts;
     const image = await imageOf(images, spec);
     const root = this.#record.isWritable === true && roots ? await roots.describe(spec, image) : null;
@@ -138,7 +142,7 @@ export class PodmanSandbox implements Sandbox {
         if (existing.phase !== 'created') return existing.id;
         // What was guessed of the image when it was made, nobody knows: once more from the beginning.
         await container.discard();
-        return await this.bind(spec);
+        return await this.#bind(spec);
       }
       throw startFailed(createProblem(error.message), error);
     }
