@@ -21,9 +21,14 @@ describe('an image of ours', () => {
   let stack: Stack;
   let isMade = false;
 
-  before(async function () {
-    // Somebody's own, which is neither to be removed nor to be made anew.
-    if ((await execa('podman', ['image', 'exists', NODE], { reject: false })).exitCode === 0) this.skip();
+  before(async () => {
+    // Somebody's own is neither to be removed nor to be made anew.
+    const { exitCode } = await execa('podman', ['image', 'exists', NODE], { reject: false });
+    assert.notEqual(
+      exitCode,
+      0,
+      `${NODE} is here already: run ./run-tests, which has a Podman storage of its own`,
+    );
     stack = await startStack({ workers: [{ name: 'one', cpus: 2, memoryGb: 4 }] });
   });
   after(async () => {
