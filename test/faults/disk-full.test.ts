@@ -103,7 +103,7 @@ describe('a full disk', () => {
     const accepted = body.jobs.filter(({ command }) => command === PROBE);
     return new Map([
       ...expected,
-      ...accepted.map(({ id }) => [id, { status: 'completed', exitCode: 0 }] as const),
+      ...accepted.map(({ id }): [string, Expected] => [id, { status: 'completed', exitCode: 0 }]),
     ]);
   }
 });
