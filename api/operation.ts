@@ -67,13 +67,13 @@ interface Definition<
   readonly summary: string;
   readonly description?: string;
   readonly params?: Params;
-  /** Strict: a misspelt parameter is an error, not a wish that is ignored. */
+  /** Strict: a misspelt parameter is an error, not a wish that is ignored. Without it, each parameter is one. */
   readonly query?: Query;
   /** For the document only. */
   readonly headers?: z.ZodObject;
   readonly body?: JsonBody<Body> | BytesBody;
   readonly answers: Readonly<Record<number, Answer>>;
-  /** Codes of its own; the document adds those that follow from scope, query, body and rate. */
+  /** Codes of its own; the document adds those that follow from scope, body and rate, and what all may answer. */
   readonly errors: readonly ErrorCode[];
   handle(
     ctx: RouteContext,

@@ -1,6 +1,6 @@
 /** Reads what a request carries, and checks it by the schemas of its operation. */
 import getRawBody from 'raw-body';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { FlashpodsError } from '../../src/errors.ts';
 import { within } from '../../src/timing/within.ts';
 import { sentenceOf, wrongFields } from '../../src/wrong-fields.ts';
@@ -11,24 +11,30 @@ export const MAX_JSON_BYTES = 1_048_576;
 /** A JSON body that takes longer than this to arrive is given up. */
 const ARRIVAL_MS = 30_000;
 
+const NO_QUERY = z.strictObject({});
+
 /**
- * Path, query and body; what an operation does not describe stays as it is.
+ * Path, query and body. A path that an operation does not describe stays as it is; a query that it does not describe is
+ * empty.
  * @throws FlashpodsError invalid_request that names every wrong field, payload_too_large, unsupported_media_type, or
  *   what the body's own `parse` throws
  */
-export async function inputOf(ctx: RouteContext, { params, query, body }: Operation): Promise<Input> {
+export async function inputOf(
+  ctx: RouteContext,
+  { params, query = NO_QUERY, body }: Operation,
+): Promise<Input> {
   const given = { params: { ...ctx.params }, query: { ...ctx.query }, body: await bodyOf(ctx, body) };
   const json = body && 'json' in body ? body : undefined;
   const parsed = {
     params: params?.safeParse(given.params),
-    query: query?.safeParse(given.query),
+    query: query.safeParse(given.query),
     body: json?.parse ? undefined : json?.json.safeParse(given.body),
   };
   const issues = [parsed.params, parsed.query, parsed.body].flatMap((each) => each?.error?.issues ?? []);
   if (issues.length > 0) refuse(issues);
   return {
     params: parsed.params?.data ?? given.params,
-    query: parsed.query?.data ?? given.query,
+    query: parsed.query.data ?? {},
     body: json?.parse ? json.parse(given.body) : parsed.body?.data,
   };
 }

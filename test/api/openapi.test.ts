@@ -56,6 +56,21 @@ describe('the OpenAPI document', () => {
     assert.notDeepEqual(await lint(source.replace('"summary"', '"sumary"')), []);
   });
 
+  it('has only operations that refuse a query parameter that they do not know', async () => {
+    for (const [path, method] of operations()) {
+      const { operationId, requestBody } = document.paths[path]?.[method] ?? {};
+      const type = Object.keys(requestBody?.content ?? {})[0];
+      const answer = await fetch(`${api.server.url}${path.replaceAll(/\{\w+\}/g, 'x')}?limt=5`, {
+        method: method.toUpperCase(),
+        headers: { authorization: `Bearer ${api.token}`, ...(type ? { 'content-type': type } : {}) },
+        ...(type ? { body: '{}' } : {}),
+      });
+      const { error, message } = (await answer.json()) as Record<string, string>;
+      assert.deepEqual([operationId, answer.status, error], [operationId, 400, 'invalid_request']);
+      assert.match(message ?? '', /unknown field `limt`/, operationId);
+    }
+  });
+
   it('names what the specification asks for', () => {
     const listed = operations().map(([path, method]) => `${method.toUpperCase()} ${path}`);
     for (const operation of [

@@ -158,8 +158,9 @@ export function errorCodesOf(operation: Operation): ReadonlySet<ErrorCode> {
           'insufficient_scope',
         ] as const)),
     ...(operation.uncounted ? [] : (['rate_limited'] as const)),
-    ...(operation.query ? (['invalid_request'] as const) : []),
-    ...(body ? (['invalid_request', 'unsupported_media_type'] as const) : []),
+    // Unknown query parameters.
+    'invalid_request',
+    ...(body ? (['unsupported_media_type'] as const) : []),
     ...(body?.schema ? (['payload_too_large'] as const) : []),
     ...database,
   ]);
