@@ -4,10 +4,11 @@
  */
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Verdict } from '../src/containers/runtime.ts';
+import type { Usage, Verdict } from '../src/containers/runtime.ts';
 import { ifMissing } from '../src/files/if-missing.ts';
 import { isDraft, writeWhole } from '../src/files/write-whole.ts';
 import { dispatchId } from '../src/ids.ts';
+import { camelKeys } from '../src/jobs/description/names.ts';
 
 export interface DispatchRecord {
   readonly jobId: string;
@@ -64,10 +65,22 @@ export class DispatchRecords {
 
   async #read(path: string): Promise<DispatchRecord | null> {
     const text = await readFile(path, 'utf8').catch(ifMissing(null));
-    return text === null ? null : (JSON.parse(text) as DispatchRecord);
+    return text === null ? null : withUsage(JSON.parse(text) as DispatchRecord);
   }
 
   #path(jobId: string, epoch: number): string {
     return join(this.#dir, `${dispatchId(jobId, epoch)}.json`);
   }
 }
+
+/** Versions before 27 November 2026 wrote the names of what a job had used in snake case: `peak_memory_bytes`. */
+const withUsage = (record: DispatchRecord): DispatchRecord =>
+  record.end === undefined
+    ? record
+    : {
+        ...record,
+        end: {
+          ...record.end,
+          verdict: { ...record.end.verdict, usage: camelKeys(record.end.verdict.usage) as Usage },
+        },
+      };
