@@ -4,9 +4,6 @@ import { availableParallelism, totalmem } from 'node:os';
 import type { Config } from '../src/config.ts';
 import { type Amount, mibOf, mibOfBytes, milliOf, subtract } from '../src/jobs/amount.ts';
 
-/** Names this boot of the kernel. */
-export const readBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-
 /** Milliseconds since boot, sleep included: no clock that is set can change it. */
 export const readUptimeMs = (): number =>
   Math.round(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000);

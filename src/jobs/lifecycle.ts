@@ -4,13 +4,10 @@
  * not apply any more changes nothing and says so: of rivals, exactly one makes it.
  */
 import type { ErrorCode } from '../errors.ts';
-import type { EventPayloads, EventType } from './events.ts';
+import type { EventPayloads } from './events.ts';
 import type { ArtifactRecord, Job } from './job.ts';
 import { type EndingReason, HOSTED_STATES, type JobState, WAITING_STATES } from './states.ts';
-import type { JobPatch, JobStore, NewJob, Transition } from './store.ts';
-
-/** Called after a step is committed; must not throw. `job`: its row then, where the step has read it. */
-export type StepObserver = (step: EventType, jobId: string, job: Job | null) => void;
+import type { JobPatch, JobStore, NewJob } from './store.ts';
 
 /** One dispatch of a job. */
 export type Dispatch = Pick<Job, 'id' | 'epoch'>;
@@ -58,23 +55,19 @@ export interface StartFailure {
 
 export class JobLifecycle {
   readonly #store: JobStore;
-  readonly #observe: StepObserver;
 
-  constructor(store: JobStore, observe: StepObserver = () => undefined) {
+  constructor(store: JobStore) {
     this.#store = store;
-    this.#observe = observe;
   }
 
   /** A new job, pending; see {@link JobStore.create}. */
-  async accepted(job: NewJob, maxWaiting: number | null): Promise<{ job: Job; created: boolean }> {
-    const result = await this.#store.create(job, maxWaiting);
-    if (result.created) this.#observe('accepted', result.job.id, result.job);
-    return result;
+  accepted(job: NewJob, maxWaiting: number | null): Promise<{ job: Job; created: boolean }> {
+    return this.#store.create(job, maxWaiting);
   }
 
   /** pending → queued. */
   queued(id: string, actor: string): Promise<Job | null> {
-    return this.#step(id, {
+    return this.#store.transition(id, {
       from: ['pending'],
       to: 'queued',
       endingReason: null,
@@ -85,15 +78,13 @@ export class JobLifecycle {
   }
 
   /** Writes why a job waits; see {@link JobStore.noteWaiting}. */
-  async waits(id: string, epoch: number, reason: string, why: string | null): Promise<boolean> {
-    const noted = await this.#store.noteWaiting(id, epoch, reason, why);
-    if (noted && why !== null) this.#observe('waiting', id, null);
-    return noted;
+  waits(id: string, epoch: number, reason: string, why: string | null): Promise<boolean> {
+    return this.#store.noteWaiting(id, epoch, reason, why);
   }
 
   /** queued → starting, on a host and under the next epoch. @param waiting the epoch with which it waited */
   taken(waiting: Dispatch, host: string, actor: string): Promise<Job | null> {
-    return this.#step(waiting.id, {
+    return this.#store.transition(waiting.id, {
       from: ['queued'],
       to: 'starting',
       // guard: taken-under-epoch
@@ -111,7 +102,7 @@ export class JobLifecycle {
     reason: EventPayloads['given_back']['reason'],
     actor: string,
   ): Promise<Job | null> {
-    return this.#step(dispatch.id, {
+    return this.#store.transition(dispatch.id, {
       from: ['starting'],
       to: 'queued',
       epoch: dispatch.epoch,
@@ -128,7 +119,7 @@ export class JobLifecycle {
     facts: Pick<Job, 'startedAt' | 'imageDigest' | 'ranBy'>,
     actor: string,
   ): Promise<Job | null> {
-    return this.#step(dispatch.id, {
+    return this.#store.transition(dispatch.id, {
       from: ['starting'],
       to: 'running',
       epoch: dispatch.epoch,
@@ -141,7 +132,7 @@ export class JobLifecycle {
   }
 
   /** Writes why a job that a host holds ends. @returns whether this call was the first */
-  async endingDecided(
+  endingDecided(
     id: string,
     reason: EndingReason,
     actor: string,
@@ -150,9 +141,7 @@ export class JobLifecycle {
       patch?: Pick<JobPatch, 'endedAt' | 'error' | 'errorCode' | 'errorMessage'>;
     } = {},
   ): Promise<boolean> {
-    const first = await this.#store.decideEnding(id, reason, actor, options);
-    if (first) this.#observe('ending_decided', id, null);
-    return first;
+    return this.#store.decideEnding(id, reason, actor, options);
   }
 
   /**
@@ -161,7 +150,7 @@ export class JobLifecycle {
    */
   ended(row: Dispatch & Pick<Job, 'status'>, result: JobResult, actor: string): Promise<Job | null> {
     const { to, facts, artifacts } = result;
-    return this.#step(row.id, {
+    return this.#store.transition(row.id, {
       from: [row.status],
       to: row.status === 'starting' && to !== 'cancelled' ? 'failed' : to,
       epoch: row.epoch,
@@ -174,7 +163,7 @@ export class JobLifecycle {
 
   /** A job that waits is cancelled. */
   cancelled(id: string, actor: string): Promise<Job | null> {
-    return this.#step(id, {
+    return this.#store.transition(id, {
       from: WAITING_STATES,
       to: 'cancelled',
       endingReason: null,
@@ -190,7 +179,7 @@ export class JobLifecycle {
     actor: string,
     from: readonly JobState[] = HOSTED_STATES,
   ): Promise<Job | null> {
-    return this.#step(dispatch.id, {
+    return this.#store.transition(dispatch.id, {
       from,
       to: 'cancelled',
       epoch: dispatch.epoch,
@@ -208,7 +197,7 @@ export class JobLifecycle {
     { reason, errorMessage, waitingReason }: StartFailure,
     actor: string,
   ): Promise<Job | null> {
-    return this.#step(id, {
+    return this.#store.transition(id, {
       from: epoch === null ? WAITING_STATES : ['queued'],
       to: 'failed',
       ...(epoch === null ? {} : { epoch }),
@@ -224,7 +213,7 @@ export class JobLifecycle {
 
   /** A job that its host takes along. */
   lost(dispatch: Dispatch, failure: Failure, actor: string): Promise<Job | null> {
-    return this.#step(dispatch.id, {
+    return this.#store.transition(dispatch.id, {
       from: HOSTED_STATES,
       to: 'failed',
       epoch: dispatch.epoch,
@@ -236,7 +225,7 @@ export class JobLifecycle {
 
   /** The last files of an ended job are about to be deleted. */
   cleaning({ id, status }: Job, actor: string): Promise<Job | null> {
-    return this.#step(id, {
+    return this.#store.transition(id, {
       from: [status],
       to: 'cleaning',
       actor,
@@ -252,17 +241,11 @@ export class JobLifecycle {
 
   /** Everything of the job is deleted. */
   cleaned(id: string, actor: string): Promise<Job | null> {
-    return this.#step(id, {
+    return this.#store.transition(id, {
       from: ['cleaning'],
       to: 'cleaned',
       actor,
       event: { type: 'cleaned', payload: {} },
     });
-  }
-
-  async #step(id: string, transition: Transition): Promise<Job | null> {
-    const job = await this.#store.transition(id, transition);
-    if (job) this.#observe(transition.event.type, id, job);
-    return job;
   }
 }

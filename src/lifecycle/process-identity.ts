@@ -74,11 +74,14 @@ export function sendSignal(identity: ProcessIdentity, signal: NodeJS.Signals): v
   }
 }
 
+/** Names this boot of the kernel. */
+export const readBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+
 let ownSpace: string | undefined;
 
 /** Boot and pid namespace of this process. */
 export const ownPidSpace = (): string =>
-  (ownSpace ??= `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${readlinkSync('/proc/self/ns/pid')}`);
+  (ownSpace ??= `${readBootId()} ${readlinkSync('/proc/self/ns/pid')}`);
 
 export const toRecord = ({ pid, startTicks }: ProcessIdentity): ProcessRecord => ({
   pid,

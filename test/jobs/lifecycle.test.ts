@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'mocha';
 import { Database } from '../../src/database/database.ts';
 import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import type { Job } from '../../src/jobs/job.ts';
-import { JobLifecycle } from '../../src/jobs/lifecycle.ts';
+import type { JobLifecycle } from '../../src/jobs/lifecycle.ts';
 import { JOB_STATES } from '../../src/jobs/states.ts';
 import { newJob } from '../support/jobs.ts';
 import { scratch } from '../support/scratch.ts';
@@ -96,31 +96,5 @@ describe('the life of a job', () => {
     const starting = await make('starting');
     assert.equal((await stores.lifecycle.ended(starting, ENDING, 'test'))?.status, 'failed');
     assert.equal((await lastOf(starting))?.type, 'ended');
-  });
-
-  it('tells an observer of each step that was made, once it is in the database', async () => {
-    const seen: unknown[] = [];
-    const looks: Promise<unknown>[] = [];
-    const watched = new JobLifecycle(stores.store, (step, id, job) => {
-      seen.push([step, job?.status ?? null]);
-      looks.push(stores.queries.get(id));
-    });
-    const { job } = await watched.accepted(newJob(), null);
-    await watched.queued(job.id, 'test');
-    await watched.queued(job.id, 'test');
-    await watched.waits(job.id, 0, 'Waiting.', 'no_room');
-    const taken = await watched.taken(job, 'h', 'test');
-    assert.ok(taken);
-    await watched.endingDecided(job.id, 'cancel', 'test');
-    await watched.cancelledUnrun(taken, 'test');
-    assert.deepEqual(seen, [
-      ['accepted', 'pending'],
-      ['queued', 'queued'],
-      ['waiting', null],
-      ['taken', 'starting'],
-      ['ending_decided', null],
-      ['cancelled', 'cancelled'],
-    ]);
-    assert.ok((await Promise.all(looks)).every((row) => row !== null));
   });
 });
