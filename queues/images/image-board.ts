@@ -25,6 +25,8 @@ const STOCK_MS = 30_000;
 export class ImageBoard {
   readonly #connection: Redis;
   readonly #keys: Keys;
+  /** Of the one host whose worker this process is. */
+  #saidStock: string | null = null;
 
   constructor(connection: Redis, keys: Keys) {
     this.#connection = connection;
@@ -61,11 +63,19 @@ export class ImageBoard {
     });
   }
 
-  /** What the host has, in full. Say it again well before {@link STOCK_MS} are over. */
+  /**
+   * What the host has, in full. Say it again well before {@link STOCK_MS} are over: what has not changed is only kept,
+   * because the programs of all images are some 100 kB.
+   */
   async sayStock(host: string, images: readonly HostImage[]): Promise<void> {
-    await ask(this.#connection, 'sayStock', () =>
-      this.#connection.set(this.#keys.hostStock(host), JSON.stringify(images), 'PX', STOCK_MS),
-    );
+    const stock = JSON.stringify(images);
+    const key = this.#keys.hostStock(host);
+    await ask(this.#connection, 'sayStock', async () => {
+      // A Redis that was lost, or was away for too long, has no such key.
+      if (stock === this.#saidStock && (await this.#connection.pexpire(key, STOCK_MS)) === 1) return;
+      await this.#connection.set(key, stock, 'PX', STOCK_MS);
+      this.#saidStock = stock;
+    });
   }
 
   /** What these hosts said lately that they have; null of one that has not. */

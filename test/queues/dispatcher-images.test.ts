@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { it } from 'mocha';
+import { hostImage } from '../../src/images/image.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { eventually } from '../support/eventually.ts';
 import type { ImageWord } from '../../queues/images/image-board.ts';
+import { createKeys } from '../../queues/keys.ts';
 import type { Hold } from '../../queues/semaphore/semaphore.ts';
 import { describeQueues } from './describe-queues.ts';
 import { type Installation, LEASE_MS } from './installation.ts';
@@ -99,5 +101,28 @@ describeQueues('the dispatcher with images that hosts lack', (here) => {
     here.dispatcher('a');
     await eventually('one is on its way', async () => (await here.held()).length > 0);
     assert.equal((await here.held())[0]?.jobId, first.id);
+  });
+
+  it('has what a host has in full once, and keeps it until that changes or is lost', async () => {
+    const { images } = here.resources;
+    const redis = here.resources.connection;
+    const stock = hostImage(
+      { reference: 'localhost/flashpods/base:latest', digest: 'sha256:1', sizeBytes: 1 },
+      {},
+    );
+    const key = createKeys(here.prefix).hostStock('a');
+    await images.sayStock('a', [stock]);
+    assert.deepEqual((await images.stocks(['a'])).get('a'), [stock]);
+    // Nothing is written again, but for how long it counts.
+    await redis.set(key, '[]', 'PX', 100);
+    await images.sayStock('a', [stock]);
+    assert.equal(await redis.get(key), '[]');
+    assert.ok((await redis.pttl(key)) > 10_000);
+    await images.sayStock('a', []);
+    await images.sayStock('a', [stock]);
+    assert.deepEqual((await images.stocks(['a'])).get('a'), [stock]);
+    await redis.del(key);
+    await images.sayStock('a', [stock]);
+    assert.deepEqual((await images.stocks(['a'])).get('a'), [stock]);
   });
 });
