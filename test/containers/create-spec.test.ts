@@ -19,6 +19,8 @@ const HOST: ContainerHost = {
   limits: { cpu: true, memory: true, pids: true },
   swapLimit: true,
   selinux: false,
+  obeysAnnotations: false,
+  seccompProfile: '/run/seccomp.json',
   hardLimits: { nofile: 4096, nproc: 500 },
 };
 
@@ -69,7 +71,7 @@ describe('the request that creates a container', () => {
     assert.deepEqual(made['r_limits'], [
       { type: 'nofile', soft: 4096, hard: 4096 },
       { type: 'nproc', soft: 500, hard: 500 },
-      { type: 'core', soft: 0, hard: 0 },
+      { type: 'core', soft: 1, hard: 1 },
     ]);
   });
 

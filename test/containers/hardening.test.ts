@@ -7,6 +7,9 @@ import { PodmanClient, isRecord } from '../../src/containers/podman/service/http
 import { containerName } from '../../src/ids.ts';
 import { type TestPodman, finished, launch, runToEnd, startTestPodman } from '../support/podman.ts';
 
+/** Perl that ends with 0 when a system call was let through. */
+const tried = (call: string): string => `perl -e 'exit(${call} < 0 ? 1 : 0)'`;
+
 describe('a container’s hardening', () => {
   let podman: TestPodman;
   before(async () => {
@@ -24,6 +27,28 @@ describe('a container’s hardening', () => {
     assert.match(output, /^Seccomp:\s+2$/m);
     const base = podman.runtime.facts.idBase;
     if (base !== null) assert.match(output, new RegExp(`^\\s*0\\s+${base}\\s+65536$`, 'm'));
+  });
+
+  it('lets no job, not even root of one, into a namespace or a keyring of its own making', async () => {
+    const attempts = [
+      'unshare -U --keep-caps true',
+      'unshare -Ur true',
+      'unshare -m true',
+      'unshare -n true',
+      // By number, as x86-64 has them: clone with CLONE_NEWUSER, JOIN_SESSION_KEYRING, GET_KEYRING_ID, fsopen.
+      ...['syscall(56, 0x10000011, 0, 0, 0, 0)', 'syscall(250, 1, 0)', 'syscall(250, 0, -3, 0)'].map(tried),
+      tried('syscall(430, my $f = "tmpfs", 0)'),
+    ];
+    const script = [
+      'perl -e "exit(fork() ? 0 : 0)" && echo perl works',
+      ...attempts.map((attempt, n) => `if ${attempt} 2>/dev/null; then echo "did ${n}"; fi`),
+    ].join('\n');
+    for (const root of [false, true]) {
+      const { output, state } = await runToEnd(podman.runtime, { script, root });
+      assert.equal(state.exitCode, 0, output);
+      assert.match(output, /^perl works$/m);
+      assert.doesNotMatch(output, /^did /m);
+    }
   });
 
   it('lets a job write where its user may, and nowhere of the system', async () => {
@@ -97,6 +122,8 @@ describe('a container’s hardening', () => {
       assert.equal(host['PidsLimit'], 77);
       assert.equal(host['Privileged'], false);
       assert.equal(host['ReadonlyRootfs'], runtime.facts.root === 'read-only');
+      assert.deepEqual(config['Healthcheck'], { Test: ['NONE'] });
+      assert.ok([15, 'SIGTERM'].includes(config['StopSignal'] as number | string));
       assert.equal(host['NetworkMode'], 'none');
       assert.equal(host['UsernsMode'], 'private');
       assert.notEqual(host['PidMode'], 'host');
@@ -104,6 +131,8 @@ describe('a container’s hardening', () => {
       assert.equal(config['Labels']['flashpods-job'], 'true');
       assert.equal(config['Labels']['flashpods-job-type'], 'worker');
       assert.equal(config['Labels']['flashpods-deployment'], podman.deploymentId);
+      for (const label of ['io.containers.autoupdate', 'PODMAN_SYSTEMD_UNIT'])
+        assert.equal(config['Labels'][label], '');
     } finally {
       client.close();
       await sandbox.kill();

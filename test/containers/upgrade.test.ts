@@ -44,6 +44,8 @@ describe('a sandbox of the version before', () => {
         limits: { cpu: false, memory: false, pids: false },
         swapLimit: false,
         selinux: false,
+        obeysAnnotations: false,
+        seccompProfile: null,
         hardLimits: { nofile: 1024, nproc: 1024 },
       },
       name,

@@ -9,6 +9,7 @@ import { CgroupsV2, delegateBelow } from './cgroups/cgroup-v2.ts';
 import { type Cgroups, noCgroups } from './cgroups/cgroups.ts';
 import { coresOf } from './cgroups/cores.ts';
 import type { ContainerHost } from './container/create-spec.ts';
+import { writeJobProfile } from './container/seccomp.ts';
 import type { DiskOwner, MakeDisk } from './disks/disk.ts';
 import { command } from './host/command.ts';
 import {
@@ -98,6 +99,9 @@ async function assemble(
 
   const noRoot = await tryWritableRoot(engine, options.dataDir, idBase);
 
+  mkdirSync(options.runDir, { recursive: true });
+  const seccomp = writeJobProfile(options.runDir);
+
   const facts: RuntimeFacts = {
     engine: `podman ${engine.version}`,
     ociRuntime: engine.ociRuntime,
@@ -108,7 +112,7 @@ async function assemble(
     disk: noLoop === null ? 'loop' : 'watch',
     root: noRoot === null ? 'writable' : 'read-only',
     idBase,
-    notes: [...cgroupNotes, ...diskNotes(noLoop), ...rootNotes(noRoot), ...idNotes(idBase)],
+    notes: [...cgroupNotes, ...diskNotes(noLoop), ...rootNotes(noRoot), ...idNotes(idBase), ...seccomp.notes],
   };
   const removeForeign = engine.rootless ? removeInUserNamespace : removeTreeAsRoot;
   const disk: MakeDisk = (paths, onExceeded) =>
@@ -132,7 +136,9 @@ async function assemble(
       limits,
       swapLimit,
       selinux: engine.selinux,
+      obeysAnnotations: engine.ociRuntime !== 'runc' && handsAnnotationsOn(engine.version),
       hardLimits: serviceLimits(options.runDir),
+      seccompProfile: seccomp.path,
     },
     podman,
     images: new Images(podman),
@@ -153,6 +159,12 @@ function serviceLimits(runDir: string): ContainerHost['hardLimits'] {
   const pid = readServiceRecord(runDir)?.pid;
   const limits = pid === undefined ? '' : readIfThere(`/proc/${pid}/limits`);
   return limits ? hardLimits(limits) : hardLimits();
+}
+
+/** @param podman its version @returns whether an image's annotations reach the OCI runtime: not since 4.5.1 */
+function handsAnnotationsOn(podman: string): boolean {
+  const [major = 0, minor = 0, patch = 0] = podman.split(/[.+-]/).map(Number);
+  return major < 4 || (major === 4 && (minor < 5 || (minor === 5 && patch < 1)));
 }
 
 interface CgroupProbe {

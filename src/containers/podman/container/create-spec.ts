@@ -13,6 +13,8 @@ const NOFILE = { soft: 65_536, hard: 1_048_576 };
 /** Podman's service lowers its own hard limit to this, the kernel's default number of processes. */
 export const NPROC = 32_768;
 
+const SIGTERM = 15;
+
 /** What package managers and `su` need of root inside of the job's own user namespace. */
 const ROOT_CAPABILITIES = [
   'CHOWN',
@@ -29,6 +31,16 @@ const ROOT_CAPABILITIES = [
   'AUDIT_WRITE',
 ].map((name) => `CAP_${name}`);
 
+/**
+ * What an image may say beside its program, said otherwise: a health check runs from a timer of the host, a label lets
+ * `podman auto-update` restart a unit of the host, and a stop signal of its own can be one that ends nothing. None of
+ * it is a job's to decide.
+ */
+export const NOTHING_ELSE_OF_THE_IMAGE = {
+  body: { healthconfig: { Test: ['NONE'] }, stop_signal: SIGTERM },
+  labels: { 'io.containers.autoupdate': '', PODMAN_SYSTEMD_UNIT: '' },
+} as const;
+
 export type LimitedBy = 'cpu' | 'memory' | 'pids';
 
 /** What of the host decides the form of every container on it. */
@@ -43,6 +55,10 @@ export interface ContainerHost {
   /** Whether the kernel counts swap; a limit for it is refused otherwise. */
   readonly swapLimit: boolean;
   readonly selinux: boolean;
+  /** Whether Podman hands an image's annotations on to the OCI runtime, and that obeys them. */
+  readonly obeysAnnotations: boolean;
+  /** File with the system calls of a job, see seccomp.ts; null: Podman's own list. */
+  readonly seccompProfile: string | null;
   /** Hard limits of the process that runs Podman: more is refused without CAP_SYS_RESOURCE. */
   readonly hardLimits: { readonly nofile: number; readonly nproc: number };
 }
@@ -77,7 +93,9 @@ export function createBody(spec: LaunchSpec, context: CreateContext): CreateBody
     // As the entrypoint, a command replaces both of the image's own.
     ...(context.argv.length > 0 ? { entrypoint: context.argv, command: [] } : {}),
     env: context.env,
+    ...NOTHING_ELSE_OF_THE_IMAGE.body,
     labels: {
+      ...NOTHING_ELSE_OF_THE_IMAGE.labels,
       [LABELS.job]: 'true',
       [LABELS.jobId]: spec.jobId,
       [LABELS.jobType]: spec.jobType,
@@ -97,6 +115,7 @@ export function createBody(spec: LaunchSpec, context: CreateContext): CreateBody
     cap_drop: ['ALL'],
     ...(spec.root ? { cap_add: ROOT_CAPABILITIES } : {}),
     no_new_privileges: true,
+    ...(host.seccompProfile === null ? {} : { seccomp_profile_path: host.seccompProfile }),
 
     ...userNamespace(host, context.filesUid),
     netns: { nsmode: networkMode(spec.network, host) },
@@ -164,6 +183,7 @@ function rlimits({ hardLimits }: ContainerHost): CreateBody[] {
   return [
     { type: 'nofile', soft: Math.min(NOFILE.soft, nofile), hard: nofile },
     { type: 'nproc', soft: nproc, hard: nproc },
-    { type: 'core', soft: 0, hard: 0 },
+    // With 0 the host's own handler of core dumps would still be started on what a job made; 1 starts none.
+    { type: 'core', soft: 1, hard: 1 },
   ];
 }

@@ -41,9 +41,23 @@ export interface NamedImage extends ImageConfig {
   readonly name: string;
 }
 
-/** The image itself, read-only: for hosts that can't do better. */
-export function readOnlyRoot(images: Images, image: NamedImage, isRoot: boolean): Root {
-  const { name, user, digest } = image;
+/**
+ * The image itself, read-only: for hosts that can't do better.
+ * @throws FlashpodsError container_start_failed for an image that could steer the OCI runtime
+ */
+export function readOnlyRoot(
+  images: Images,
+  image: NamedImage,
+  { isRoot, obeysAnnotations }: { readonly isRoot: boolean; readonly obeysAnnotations: boolean },
+): Root {
+  const { name, user, digest, oddAnnotations } = image;
+  const [odd] = oddAnnotations;
+  // Some of them let crun, which is root, open files of the host or drop the filter of system calls.
+  if (obeysAnnotations && odd !== undefined)
+    throw startFailed(
+      `the image ${name} has the annotation ${odd}, which Podman before 4.5.1 hands on to crun. ` +
+        'Make the image without it, or install runc or a newer Podman on this host',
+    );
   const asJob = !isRoot && ['', 'root', '0'].includes(user.split(':')[0] ?? '');
   return {
     body: {

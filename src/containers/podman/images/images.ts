@@ -36,6 +36,8 @@ export interface ImageConfig {
   readonly command: readonly string[];
   /** `ENV` of the image. */
   readonly env: Readonly<Record<string, string>>;
+  /** Names of its annotations that are not the descriptive ones of the OCI image specification. */
+  readonly oddAnnotations: readonly string[];
   /** Directories of its layers, the uppermost first; none where Podman's storage is not made of directories. */
   readonly layers: readonly string[];
 }
@@ -230,6 +232,9 @@ function imageConfig(body: unknown): ImageConfig | null {
     entrypoint: texts(config['Entrypoint']),
     command: texts(config['Cmd']),
     env: variables(config['Env']),
+    oddAnnotations: Object.keys(isRecord(body['Annotations']) ? body['Annotations'] : {}).filter(
+      (name) => !name.startsWith('org.opencontainers.image.'),
+    ),
     layers: [data['UpperDir'], data['LowerDir']].flatMap((paths) =>
       typeof paths === 'string' ? paths.split(':').filter(Boolean) : [],
     ),

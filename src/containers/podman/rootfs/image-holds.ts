@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { messageOf } from '../../../errors.ts';
 import type { Logger } from '../../../observability/logger.ts';
+import { NOTHING_ELSE_OF_THE_IMAGE } from '../container/create-spec.ts';
 import { LABELS } from '../container/labels.ts';
 import { isRecord, PodmanApiError, type PodmanClient } from '../service/http.ts';
 
@@ -88,7 +89,13 @@ export class ImageHolds {
       entrypoint: ['true'],
       command: [],
       image_volume_mode: 'ignore',
-      labels: { [LABELS.holds]: image, [LABELS.host]: hostName, [LABELS.deployment]: deploymentId },
+      ...NOTHING_ELSE_OF_THE_IMAGE.body,
+      labels: {
+        ...NOTHING_ELSE_OF_THE_IMAGE.labels,
+        [LABELS.holds]: image,
+        [LABELS.host]: hostName,
+        [LABELS.deployment]: deploymentId,
+      },
     };
     await podman.call('POST', '/containers/create', { body, timeoutMs: 60_000 }).catch((error: unknown) => {
       // Made by a process before this one, or by a call whose answer was lost.

@@ -171,9 +171,9 @@ export class PodmanSandbox implements Sandbox {
    * more where it was not. What was seen is remembered by the image's digest. @returns its id
    */
   async #createReadOnly(container: Container, spec: LaunchSpec, image: NamedImage): Promise<string> {
-    const { images } = this.#parts;
+    const { images, host } = this.#parts;
     const { digest } = image;
-    const root = readOnlyRoot(images, image, spec.root);
+    const root = readOnlyRoot(images, image, { isRoot: spec.root, obeysAnnotations: host.obeysAnnotations });
     const hasOwnFiles = this.#record.mounts.some(({ kind }) => kind === 'layered');
     for (let user = hasOwnFiles ? root.filesUid : 0; ;) {
       const guess = planFor(images, spec, image);

@@ -64,6 +64,8 @@ export async function writeServiceConfig(options: ServiceConfigOptions): Promise
     // Else a job reads in /etc/hosts what this machine and its neighbours are called.
     'base_hosts_file = "none"',
     'host_containers_internal_ip = "none"',
+    // The kernel counts keyrings by host id, and all jobs share one range: a job could use up everybody's.
+    'keyring = false',
     '[engine]',
     `runtime = ${JSON.stringify(ociRuntime)}`,
     ...(cgroupManager === null ? [] : [`cgroup_manager = "${cgroupManager}"`]),
