@@ -49,7 +49,7 @@ export class LocalSnapshotStore implements SnapshotStore {
   }
 
   async materialise(id: string): Promise<string> {
-    // Nobody else has it mounted: an upload belongs to one job.
+    // A bind of a job that runs goes on: it is of the directory and not of its name.
     if ((await inodeOf(this.#tree(id))) === null && (await inodeOf(this.#path(id))) !== null)
       await this.#takeOver(id, this.#path(id));
     return this.#tree(id);
@@ -59,7 +59,10 @@ export class LocalSnapshotStore implements SnapshotStore {
     const layer = `${this.#path(id)}${BESIDE.layer}`;
     await mkdir(layer, { recursive: true, mode: 0o755 });
     if (this.#ids !== null) await chown(layer, this.#ids.uid, this.#ids.gid);
-    await rename(tree, this.#tree(id));
+    await rename(tree, this.#tree(id)).catch(async (error: unknown) => {
+      // Several jobs may want a reusable one at once.
+      if (systemCode(error) !== 'ENOENT' || (await inodeOf(this.#tree(id))) === null) throw error;
+    });
   }
 
   async delete(id: string): Promise<void> {
