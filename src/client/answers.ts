@@ -152,6 +152,8 @@ export interface ImageListAnswer {
     readonly programs: readonly string[];
   }[];
   readonly defaults: { readonly worker: string; readonly agent: string | null };
+  /** Whether a job may ask for `root`; servers before 0.2 do not say. */
+  readonly allows_root?: boolean;
 }
 
 export interface LogPage {

@@ -71,6 +71,11 @@ export class JobService {
     return this.#r.limits;
   }
 
+  /** Whether a job may ask for `root`. */
+  get allowsRoot(): boolean {
+    return this.#r.allowsRoot !== false;
+  }
+
   /**
    * Accepts a job: row and journal entry first, then the queue. When Redis is away the job is accepted all the same
    * and stays `pending` until reconciliation enqueues it.
@@ -80,7 +85,7 @@ export class JobService {
    */
   async create(owner: string, request: JobRequest): Promise<Creation> {
     const spec = toJobSpec(request, this.#r.limits);
-    if (spec.root && this.#r.allowsRoot === false) throw rootRefused();
+    if (spec.root && !this.allowsRoot) throw rootRefused();
     const requestHash = hashSpec(spec);
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
 
@@ -102,7 +107,7 @@ export class JobService {
   async rerun(id: string, owner: string | null): Promise<Job> {
     const job = await this.get(id, owner);
     const spec = specOf(job);
-    if (spec.root && this.#r.allowsRoot === false) throw rootRefused();
+    if (spec.root && !this.allowsRoot) throw rootRefused();
     try {
       const key = { clientJobId: null, requestHash: hashSpec(spec) };
       return (await this.#accept(job.owner, spec, key)).job;

@@ -20,7 +20,7 @@ import { spawnTools } from './tools/spawn.ts';
 const INSTRUCTIONS = `Flashpods runs shell commands in fresh containers on a build farm: builds, tests and other heavy or risky work that should not run on this machine.
 - One command and its result: run_command. Several side by side, or a long one: spawn_worker for each, then wait_for_job.
 - A call answers within about 50 s even if the job goes on; \`next\` in every answer says which call comes next. Jobs wait in a queue when the farm is full; that is normal.
-- The command runs in /work, which holds the files sent and is read-only for workers: copy it to /tmp to build. Files to keep go under /artifacts.
+- The command runs in /work, which holds a copy of the files sent: build there, nothing of it comes back by itself. Files to keep go under /artifacts.
 - Nothing is kept from one job to the next, and no job is retried by itself. A failed job shows its exit code, the last lines and the lines that look like the error.`;
 
 /** A client waits for this before it has seen anything. */
@@ -40,8 +40,11 @@ export async function flashpodsServer(backend: Backend, files: LocalFiles | null
     capabilities: [
       toolsCapability(
         [
-          // Without an image that has an agent in it there is nothing to start.
-          ...spawnTools(shop, { agents: images !== null && images.defaults.agent !== null }),
+          ...spawnTools(shop, {
+            // Without an image that has an agent in it there is nothing to start.
+            agents: images !== null && images.defaults.agent !== null,
+            root: images?.allows_root !== false,
+          }),
           ...jobTools(shop),
           ...imageTools(shop),
           ...artifactTools(shop),

@@ -67,6 +67,8 @@ export interface ApiOptions {
   /** With an rsync daemon, whose files belong to the containers' root. */
   readonly rsync?: boolean;
   readonly logger?: Logger;
+  /** As FLASHPODS_ALLOW_ROOT says. Default true. */
+  readonly allowsRoot?: boolean;
 }
 
 export interface RunningApi extends JobStores {
@@ -137,6 +139,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
       announcements: options.announcements?.(queues.announcements) ?? queues.announcements,
       hosts,
       limits: LIMITS,
+      allowsRoot: options.allowsRoot ?? true,
       tenants,
       logger,
     }),

@@ -1,12 +1,12 @@
 import type { z } from 'zod';
 import type { ImageList } from '../../../src/images/service.ts';
-import type { JobLimits } from '../../../src/jobs/description/limits.ts';
+import type { JobService } from '../../../src/jobs/service.ts';
 import { referenceOf, shortName } from '../../../src/images/description.ts';
 import type { imageListSchema } from './schema.ts';
 
 export const presentImages = (
   { images, buildable }: ImageList,
-  limits: JobLimits,
+  { limits, allowsRoot }: Pick<JobService, 'limits' | 'allowsRoot'>,
 ): z.infer<typeof imageListSchema> => ({
   images: images.map((image) => ({
     name: image.name,
@@ -23,4 +23,5 @@ export const presentImages = (
     worker: shortName(referenceOf(limits.worker.image ?? '')),
     agent: limits.agent.image === null ? null : shortName(referenceOf(limits.agent.image)),
   },
+  allows_root: allowsRoot,
 });

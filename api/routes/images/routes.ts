@@ -21,7 +21,7 @@ export const imageOperations = ({
     answers: { 200: { description: 'As it is now.', content: { 'application/json': imageListSchema } } },
     errors: ['service_unavailable'],
     async handle(ctx, { query: { program } }) {
-      ctx.body = presentImages(await images.list(viewOf(ctx), program), jobs.limits);
+      ctx.body = presentImages(await images.list(viewOf(ctx), program), jobs);
     },
   }),
 ];

@@ -23,4 +23,5 @@ export const imageListSchema = z.object({
   defaults: z
     .object({ worker: z.string(), agent: z.string().nullable() })
     .describe('images of jobs that name none; null: such a job has to name one'),
+  allows_root: z.boolean().describe('whether a job may ask for `root`'),
 });

@@ -112,7 +112,7 @@ export class DomainBackend implements Backend {
 
   images(program?: string, signal?: AbortSignal): Promise<ImageListAnswer> {
     return this.#call('jobs:read', signal, async (principal) =>
-      presentImages(await this.#r.images.list(viewOf(principal), program), this.#r.jobs.limits),
+      presentImages(await this.#r.images.list(viewOf(principal), program), this.#r.jobs),
     );
   }
 

@@ -53,9 +53,17 @@ interface Making {
   readonly keepGit: boolean;
 }
 
-function inputsOf(local: boolean) {
+interface Offer {
+  /** The client's disk is this machine's. */
+  readonly local: boolean;
+  /** Jobs may ask for `root`. */
+  readonly root: boolean;
+}
+
+function inputsOf({ local, root }: Offer) {
   const disk = local ? { files: files.optional() } : {};
-  const workerInput = z.strictObject({ ...jobArguments('worker'), ...disk });
+  const { root: asRoot, ...others } = jobArguments('worker');
+  const workerInput = z.strictObject({ ...others, ...(root && asRoot ? { root: asRoot } : {}), ...disk });
   const runInput = workerInput.extend({ wait_seconds: waitSeconds });
   const repository = local
     ? {
@@ -64,17 +72,31 @@ function inputsOf(local: boolean) {
           .describe('a directory with its .git, instead of git_url; .git is always sent'),
       }
     : {};
-  const agentInput = z.strictObject({ ...jobArguments('agent'), ...repository });
+  const { root: asRootAgent, ...agentOthers } = jobArguments('agent');
+  const agentRoot = root && asRootAgent ? { root: asRootAgent } : {};
+  const agentInput = z.strictObject({ ...agentOthers, ...agentRoot, ...repository });
   return { workerInput, runInput, agentInput };
 }
 
 // Once for all sessions: a schema takes more memory than anything else of a session.
-const LOCAL_INPUTS = inputsOf(true);
-const REMOTE_INPUTS = inputsOf(false);
+const INPUTS = new Map<string, ReturnType<typeof inputsOf>>();
 
-/** @param agents whether sub-agents can be started */
-export function spawnTools(shop: Shop, { agents }: { readonly agents: boolean }): Tool[] {
-  const { workerInput, runInput, agentInput } = shop.files ? LOCAL_INPUTS : REMOTE_INPUTS;
+function inputsFor(offer: Offer): ReturnType<typeof inputsOf> {
+  const key = `${offer.local} ${offer.root}`;
+  const inputs = INPUTS.get(key) ?? inputsOf(offer);
+  INPUTS.set(key, inputs);
+  return inputs;
+}
+
+/**
+ * @param agents whether sub-agents can be started
+ * @param root whether jobs may ask for `root`
+ */
+export function spawnTools(
+  shop: Shop,
+  { agents, root }: { readonly agents: boolean; readonly root: boolean },
+): Tool[] {
+  const { workerInput, runInput, agentInput } = inputsFor({ local: shop.files !== null, root });
   const worker = (name: string, args: z.output<typeof workerInput>): Making => {
     const { files: _files, client_job_id: _id, ...rest } = args as Given & WorkerArguments;
     return { shop, name, args: args as Given, request: { ...rest, type: 'worker' }, keepGit: false };
