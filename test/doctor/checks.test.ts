@@ -274,6 +274,7 @@ describe('doctor’s checks', () => {
             'runtime: skipped',
             'cgroups: skipped',
             'job disks: skipped',
+            'job roots: skipped',
             'ids: skipped',
             'limits: ok',
             'job network: skipped',

@@ -50,6 +50,7 @@ export function podmanChecks(resources: DoctorResources): readonly Check[] {
     asked('runtime', () => ociRuntime(resources)),
     asked('cgroups', cgroups),
     asked('job disks', jobDisks),
+    asked('job roots', jobRoots),
     asked('ids', ({ runtime }) => (runtime.facts.rootless ? rootlessIds() : reservedIds(config.idBase))),
     { name: 'limits', timeoutMs: USUAL_TIMEOUT_MS, run: () => Promise.resolve(limits()) },
     asked('job network', (found, signal) => jobNetwork(resources, found, signal)),
@@ -120,6 +121,19 @@ async function jobDisks({ runtime }: Podman): Promise<Finding> {
       : isRoot()
         ? 'Give this machine loop devices (modprobe loop; /dev/loop-control in a container): then a limit on disk is exact.'
         : 'Only root may mount: run the server as root for exact limits.',
+  );
+}
+
+/** What a job may write to beside its files; see docs/environment.md. */
+export function jobRoots({ runtime }: { readonly runtime: Pick<Podman['runtime'], 'facts'> }): Finding {
+  const { root, rootless, notes } = runtime.facts;
+  if (root === 'writable') return ok('jobs can write to their whole root file system');
+  const reason = notes.find((note) => note.includes('root file system'))?.split(': ').at(-1) ?? 'unknown';
+  return warning(
+    `the root file system of jobs is read-only but for /work, /artifacts, /tmp, /var/tmp and the home (${reason}): apt-get install fails in them`,
+    rootless
+      ? 'Run the server as root for roots that jobs can write to.'
+      : "It takes Linux 5.19 or newer, Podman's storage driver overlay, and no SELinux.",
   );
 }
 
