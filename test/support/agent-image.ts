@@ -20,10 +20,12 @@ let made = 0;
 /**
  * An image of this machine's `/bin/sh` with the libraries that it needs, and of nothing else but the given programs,
  * which are shell scripts.
+ * @param arrange changes its files, as a shell script that runs in its root directory, which is no root to it
  */
 export async function makeBareImage(
   programs: Readonly<Record<string, string>> = {},
   changes: readonly string[] = [],
+  arrange = ':',
 ): Promise<TestImage> {
   const name = `localhost/flashpods/test-bare-${process.pid}-${(made += 1)}:latest`;
   const directory = await mkdtemp(join(tmpdir(), 'fp-image-'));
@@ -44,6 +46,7 @@ export async function makeBareImage(
       await writeFile(join(root, path), script, { mode: 0o755 });
     }
     const tar = join(directory, 'root.tar');
+    await run('sh', ['-euc', arrange], { cwd: root });
     await run('tar', ['-C', root, '--owner=0', '--group=0', '-cf', tar, '.']);
     await run('podman', [
       'import',

@@ -25,6 +25,8 @@ export interface TestPodman {
 
 export interface TestPodmanOptions {
   readonly disk?: 'watch';
+  readonly root?: 'read-only';
+  readonly imageIdleMs?: number;
 }
 
 export async function startTestPodman(options: TestPodmanOptions = {}): Promise<TestPodman> {

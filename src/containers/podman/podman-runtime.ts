@@ -41,6 +41,8 @@ import { WatchedDisk } from './disks/watched-disk.ts';
 /** First host id behind container ids, where root runs Podman. Far above what `useradd` hands out. */
 export const DEFAULT_ID_BASE = 1_000_000;
 
+const IMAGE_IDLE_MS = 60_000;
+
 export interface PodmanRuntimeOptions {
   readonly socketPath: string;
   /** Letters, digits, `.`, `_`, `-`. */
@@ -53,6 +55,10 @@ export interface PodmanRuntimeOptions {
   readonly idBase?: number;
   /** Does without loop mounts even where they work. */
   readonly disk?: 'watch';
+  /** Does without a root file system of ours even where it works. */
+  readonly root?: 'read-only';
+  /** How long an image stays held after its last job. Default a minute. */
+  readonly imageIdleMs?: number;
   readonly logger?: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -97,7 +103,8 @@ async function assemble(
   } = probeCgroups(engine, root, options.runDir, group);
   const noLoop = options.disk === 'watch' ? 'switched off' : await tryLoopDisk(options.dataDir);
 
-  const noRoot = await tryWritableRoot(engine, options.dataDir, idBase);
+  const noRoot =
+    options.root === 'read-only' ? 'switched off' : await tryWritableRoot(engine, options.dataDir, idBase);
 
   mkdirSync(options.runDir, { recursive: true });
   const seccomp = writeJobProfile(options.runDir);
@@ -121,7 +128,8 @@ async function assemble(
       : new WatchedDisk(paths, { owner, logger, removeForeign, onExceeded });
   const layers = new ImageLayers(join(options.dataDir, 'layers'), idBase ?? 0);
   const { hostName, deploymentId } = options;
-  const holds = new ImageHolds({ podman, hostName, deploymentId, logger });
+  const idleMs = options.imageIdleMs ?? IMAGE_IDLE_MS;
+  const holds = new ImageHolds({ podman, hostName, deploymentId, idleMs, logger });
   const roots = noRoot === null && idBase !== null ? new WritableRoots(layers, holds, idBase) : null;
   await roots?.takeOver(recordsBelow(root));
   return new HostRuntime({

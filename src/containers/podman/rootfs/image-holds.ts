@@ -1,7 +1,8 @@
 /**
  * Images in use are held against removal: Podman knows nothing of what an overlay of ours is made of, but it removes no
- * image of which there is a container. So there is one for each image in use, that never runs. It stays a while after
- * the last job, because making it costs as much as a start.
+ * image of which there is a container. So there is one for each image in use, that never runs. All of them are in one pod:
+ * what prunes containers takes those that don't run, and leaves those of pods. One stays a while after the last job,
+ * because making it costs as much as a start. `podman rmi --force` takes it with its image; nothing of Podman's stops that.
  */
 import { createHash } from 'node:crypto';
 import { messageOf } from '../../../errors.ts';
@@ -10,12 +11,12 @@ import { NOTHING_ELSE_OF_THE_IMAGE } from '../container/create-spec.ts';
 import { LABELS } from '../container/labels.ts';
 import { isRecord, PodmanApiError, type PodmanClient } from '../service/http.ts';
 
-const IDLE_MS = 60_000;
-
 export interface HoldsOptions {
   readonly podman: PodmanClient;
   readonly hostName: string;
   readonly deploymentId: string;
+  /** How long an image stays held after its last job. */
+  readonly idleMs: number;
   readonly logger: Pick<Logger, 'warn'>;
 }
 
@@ -30,9 +31,16 @@ interface Hold {
 export class ImageHolds {
   readonly #options: HoldsOptions;
   readonly #holds = new Map<string, Hold>();
+  /** Called when an image was let go. */
+  onLetGo: () => void = () => undefined;
 
   constructor(options: HoldsOptions) {
     this.#options = options;
+  }
+
+  /** Ids of the images that a sandbox uses. */
+  inUse(): ReadonlySet<string> {
+    return new Set([...this.#holds].flatMap(([image, { users }]) => (users.size > 0 ? [image] : [])));
   }
 
   /** @param image id @throws PodmanApiError when there is no such image */
@@ -53,23 +61,25 @@ export class ImageHolds {
     for (const [image, hold] of this.#holds) {
       if (!hold.users.delete(sandbox) || hold.users.size > 0) continue;
       clearTimeout(hold.idle);
-      hold.idle = setTimeout(() => void this.#letGo(image, hold), IDLE_MS).unref();
+      hold.idle = setTimeout(() => void this.#letGo(image, hold), this.#options.idleMs).unref();
     }
   }
 
   /** Holds what earlier processes left in use, and nothing else of what they held. @throws when Podman does not answer */
   async takeOver(used: readonly { readonly image: string; readonly sandbox: string }[]): Promise<void> {
     const { podman, hostName, deploymentId } = this.#options;
-    for (const { image, sandbox } of used)
-      await this.hold(image, sandbox).catch((error: unknown) => {
-        if (!(error instanceof PodmanApiError)) throw error; // else the image is gone, and what was made of it ends
-      });
+    for (const { image, sandbox } of used) await this.hold(image, sandbox).catch(unlessGone);
     const label = [LABELS.holds, `${LABELS.host}=${hostName}`, `${LABELS.deployment}=${deploymentId}`];
     const query = { all: true, filters: JSON.stringify({ label }) };
     const { body } = await podman.call('GET', '/containers/json', { query });
     for (const container of Array.isArray(body) ? body.filter(isRecord) : []) {
       const labels = isRecord(container['Labels']) ? container['Labels'] : {};
-      if (!this.#holds.has(String(labels[LABELS.holds]))) await this.#remove(String(container['Id']));
+      const image = String(labels[LABELS.holds]);
+      const isUsed = this.#holds.has(image);
+      // Versions before had no pod.
+      if (isUsed && container['Pod'] !== '') continue;
+      await this.#remove('containers', String(container['Id']));
+      if (isUsed) await this.#make(image).catch(unlessGone);
     }
   }
 
@@ -79,12 +89,15 @@ export class ImageHolds {
       clearTimeout(hold.idle);
       if (hold.users.size === 0) await this.#letGo(image, hold);
     }
+    // Else the next process does it.
+    if (this.#holds.size === 0) await this.#removeEmptyPod().catch(() => undefined);
   }
 
   async #make(image: string): Promise<void> {
     const { podman, hostName, deploymentId } = this.#options;
     const body = {
       name: this.#name(image),
+      pod: this.#pod,
       image,
       entrypoint: ['true'],
       command: [],
@@ -97,16 +110,41 @@ export class ImageHolds {
         [LABELS.deployment]: deploymentId,
       },
     };
-    await podman.call('POST', '/containers/create', { body, timeoutMs: 60_000 }).catch((error: unknown) => {
-      // Made by a process before this one, or by a call whose answer was lost.
-      if (!(error instanceof PodmanApiError && error.message.includes('already in use'))) throw error;
+    const create = () => podman.call('POST', '/containers/create', { body, timeoutMs: 60_000 });
+    await create()
+      .catch(async (error: unknown) => {
+        if (!(error instanceof PodmanApiError) || isThere(error)) throw error;
+        // The first of a host, or somebody took the pod away; of anything else the second attempt tells.
+        await this.#makePod();
+        return create();
+      })
+      .catch((error: unknown) => {
+        // Made by a process before this one, or by a call whose answer was lost.
+        if (!isThere(error)) throw error;
+      });
+  }
+
+  /** Without a container of its own. */
+  async #makePod(): Promise<void> {
+    const { podman, hostName, deploymentId } = this.#options;
+    const labels = { [LABELS.host]: hostName, [LABELS.deployment]: deploymentId };
+    const body = { name: this.#pod, no_infra: true, labels };
+    await podman.call('POST', '/pods/create', { body, timeoutMs: 60_000 }).catch((error: unknown) => {
+      if (!isThere(error)) throw error;
     });
+  }
+
+  /** Podman would take containers with it, and another process of this host may have begun to hold images. */
+  async #removeEmptyPod(): Promise<void> {
+    const { body } = await this.#options.podman.call('GET', `/pods/${this.#pod}/json`);
+    const containers = isRecord(body) ? body['Containers'] : null;
+    if (!Array.isArray(containers) || containers.length === 0) await this.#remove('pods', this.#pod);
   }
 
   async #letGo(image: string, hold: Hold): Promise<void> {
     await hold.made?.catch(() => undefined);
     if (hold.users.size > 0) return;
-    const removed = this.#remove(this.#name(image));
+    const removed = this.#remove('containers', this.#name(image));
     // Who comes meanwhile waits, and makes it again.
     const again = removed.then(() => (hold.users.size > 0 ? this.#make(image) : undefined));
     hold.made = again;
@@ -114,18 +152,24 @@ export class ImageHolds {
     try {
       await again;
       if (hold.users.size === 0) this.#holds.delete(image);
+      this.onLetGo();
     } catch (error) {
       this.#options.logger.warn({ image, reason: messageOf(error) }, 'could not let an image go');
     }
   }
 
-  async #remove(container: string): Promise<void> {
+  async #remove(what: 'pods' | 'containers', name: string): Promise<void> {
     try {
       const query = { force: true, timeout: 0, v: true };
-      await this.#options.podman.call('DELETE', `/containers/${container}`, { query });
+      await this.#options.podman.call('DELETE', `/${what}/${name}`, { query });
     } catch (error) {
       if (!(error instanceof PodmanApiError && error.status === 404)) throw error;
     }
+  }
+
+  /** Of all holds of this host. */
+  get #pod(): string {
+    return this.#name('');
   }
 
   #name(image: string): string {
@@ -134,3 +178,11 @@ export class ImageHolds {
     return `flashpods-holds-${of}`;
   }
 }
+
+/** The image is gone, and what was made of it ends. */
+const unlessGone = (error: unknown): void => {
+  if (!(error instanceof PodmanApiError)) throw error;
+};
+
+const isThere = (error: unknown): boolean =>
+  error instanceof PodmanApiError && /already (in use|exists)/.test(error.message);

@@ -26,6 +26,8 @@ export class ImageLayers {
   readonly directory: string;
   readonly #idBase: number;
   readonly #users = new Map<string, Promise<ImageUsers>>();
+  /** Layers are being taken away: what is mapped may not be so for long. */
+  #isDropping = false;
   /** One process at a time, so that no layer is mapped twice. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -52,7 +54,7 @@ export class ImageLayers {
   async map(layers: readonly string[], { isWhole }: { readonly isWhole: boolean }): Promise<string> {
     if (isWhole && layers.some((layer) => inode(layer) === null)) throw new Error('the image was removed');
     const missing = (): string[] => layers.filter((layer) => inode(layer) !== null && !this.#isMapped(layer));
-    if (missing().length > 0 || !existsSync(join(this.directory, NOTHING)))
+    if (this.#isDropping || missing().length > 0 || !existsSync(join(this.directory, NOTHING)))
       await this.#inTurn(async () => {
         for (const layer of missing()) await unmountAll(this.#place(layer)); // of an image that was here before
         await doSteps(this.#mapping(missing()));
@@ -60,17 +62,24 @@ export class ImageLayers {
     return lowerOf(layers.filter((layer) => this.#isMapped(layer))) || NOTHING;
   }
 
-  /** Takes away the mounts of layers that none of these images has. */
-  async keep(used: readonly (readonly string[])[]): Promise<void> {
+  /**
+   * Takes away the mounts of layers that are not used.
+   * @param used asked again for each layer, since jobs come meanwhile: the layers of an image are used from before they
+   *   are mapped for a job
+   */
+  async keep(used: () => readonly (readonly string[])[]): Promise<void> {
     await this.#inTurn(async () => {
-      const names = new Set(used.flat().map(nameOf));
-      for (const name of this.#names()) {
-        if (names.has(name)) continue;
-        await unmountAll(join(this.directory, name));
-        rmdirSync(join(this.directory, name));
+      this.#isDropping = true;
+      try {
+        for (const name of this.#names()) {
+          if (used().flat().map(nameOf).includes(name)) continue;
+          await unmountAll(join(this.directory, name));
+          rmdirSync(join(this.directory, name));
+        }
+      } finally {
+        this.#isDropping = false;
       }
     });
-    this.#users.clear();
   }
 
   /** By name and not by what is mounted: a crash may come between the two. */

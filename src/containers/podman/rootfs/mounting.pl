@@ -19,7 +19,10 @@
 #   give PATH MODE UID GID        makes the directory if it is not there, gives it owner and mode; - leaves a mode
 #   enter ROOT                    the root directory of all steps that follow; links in there lead to nowhere else.
 #                                 Those below are refused before it: they would change the host
-#   furnish PATH MODE UID GID     as give
+#   furnish PATH MODE UID GID     as give; what is in its place or on the way there and no directory makes room, and
+#                                 everybody may pass the directories on the way; MODE +BITS adds to the mode that is there
+#   plain PATH                    furnishes a directory that is no link and that everybody can read, for what is mounted there
+#   file PATH                     makes an empty file unless there is one; what else is there makes room
 #   entry FILE LINE               LINE in the place of the one with the same first field, else at the end
 #   write FILE TEXT               a file with this text, in the place of what is there
 #   show FILE                     prints a line with the bytes of a regular file in hex; empty without one
@@ -131,6 +134,52 @@ sub give {
     $mode eq '-' or chmod oct $mode, $path or die "$path: $!\n";
 }
 
+# Only ever called inside of a root: what an image has there is hidden by the job's own layer.
+sub make_room {
+    my ($path) = @_;
+    lstat $path or $!{ENOENT} ? return : die "$path: $!\n";
+    if (-d _) { rename $path, "$path.image" or die "$path: $!\n" }
+    else { unlink $path or die "$path: $!\n" }
+}
+
+sub add_mode {
+    my ($path, $bits) = @_;
+    my $mode = S_IMODE((stat $path)[2]);
+    ($mode & $bits) == $bits or chmod $mode | $bits, $path or die "$path: $!\n";
+}
+
+# Links to directories of the image are followed: inside of its root they lead to nowhere else.
+sub furnish {
+    my ($path, $mode, $uid, $gid) = @_;
+    my @segments = grep { length } split m{/}, $path;
+    my $made = '';
+    for my $at (0 .. $#segments) {
+        $made .= "/$segments[$at]";
+        if (!-d $made) {
+            make_room($made);
+            mkdir $made, 0755 or die "$made: $!\n";
+            chown $owner, $owner, $made or die "$made: $!\n";
+        }
+        add_mode($made, 0111) if $at < $#segments;
+    }
+    chown $uid, $gid, $path or die "$path: $!\n" if $uid ne '-';
+    if ($mode =~ /^\+/) { add_mode($path, oct substr $mode, 1) }
+    else { chmod oct $mode, $path or die "$path: $!\n" }
+}
+
+sub plain {
+    my ($path) = @_;
+    make_room($path) if -l $path;
+    furnish($path, '+555', '-', '-'); # the OCI runtime gives its own mounts the mode that is there
+}
+
+sub file {
+    my ($path) = @_;
+    return if -f $path;
+    make_room($path);
+    put($path, '');
+}
+
 # What is no regular file, or has no end, is nothing.
 sub text {
     my ($file) = @_;
@@ -160,7 +209,8 @@ sub put {
     close $handle or die "$beside: $!\n";
     chown $owner, $owner, $beside or die "$beside: $!\n";
     chmod 0644, $beside or die "$beside: $!\n";
-    # In the place of a link that an image may have there, not through it.
+    # In the place of a link that an image may have there, not through it; a directory makes room.
+    make_room($file) if -d $file && !-l $file;
     rename $beside, $file or die "$file: $!\n";
 }
 
@@ -189,7 +239,9 @@ my %steps = (
     }],
     give => [4, \&give],
     enter => [1, sub { chroot $_[0] or die "$_[0]: $!\n"; chdir '/' or die "$!\n"; $has_entered = 1 }],
-    furnish => [4, inside(\&give)],
+    furnish => [4, inside(\&furnish)],
+    plain => [1, inside(\&plain)],
+    file => [1, inside(\&file)],
     entry => [2, inside(\&entry)],
     write => [2, inside(\&put)],
     show => [1, inside(sub { print unpack('H*', text($_[0]) // ''), "\n" })],

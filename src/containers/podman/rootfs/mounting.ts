@@ -18,6 +18,8 @@ export type Step = readonly [
     | 'give'
     | 'enter'
     | 'furnish'
+    | 'plain'
+    | 'file'
     | 'entry'
     | 'write'
     | 'show'

@@ -32,6 +32,10 @@ export interface RootRecord {
 /** At the root of a job's disk: the job's own layer. */
 export const UPPER = 'upper';
 const WORK = 'wk';
+/** Where the OCI runtime mounts; it refuses links. */
+const KERNEL_PLACES = ['/proc', '/sys', '/dev'];
+/** Files that Podman puts there. */
+const ENGINE_FILES = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf'];
 /** Below the sandbox: the upload, while the overlay is made of it. */
 const LAYER = 'layer';
 
@@ -40,10 +44,22 @@ export class WritableRoots {
   readonly #holds: ImageHolds;
   readonly #idBase: number;
 
+  /** Layers of the images that were held, by the image's id. */
+  readonly #layersOf = new Map<string, readonly string[]>();
+
   constructor(layers: ImageLayers, holds: ImageHolds, idBase: number) {
     this.#layers = layers;
     this.#holds = holds;
     this.#idBase = idBase;
+    // A failure leaves them to the next time.
+    holds.onLetGo = () => void this.#layers.keep(() => this.#used()).catch(() => undefined);
+  }
+
+  #used(): (readonly string[])[] {
+    return [...this.#holds.inUse()].flatMap((image) => {
+      const layers = this.#layersOf.get(image);
+      return layers === undefined ? [] : [layers];
+    });
   }
 
   /** What has to be on a job's disk from its beginning. */
@@ -68,17 +84,18 @@ export class WritableRoots {
    * @throws when Podman does not answer
    */
   async takeOver(records: readonly SandboxRecord[]): Promise<void> {
-    const used = records.flatMap(({ id, root }) =>
-      root === undefined ? [] : [{ image: root.image, sandbox: id }],
-    );
+    const used = records.flatMap(({ id, root }) => {
+      if (root !== undefined) this.#layersOf.set(root.image, root.layers);
+      return root === undefined ? [] : [{ image: root.image, sandbox: id }];
+    });
     await this.#holds.takeOver(used);
-    await this.#layers.keep(records.flatMap(({ root }) => (root === undefined ? [] : [root.layers])));
+    await this.#layers.keep(() => this.#used());
   }
 
   /** Roots stay, and so do the holds of images that jobs use. Layers are mapped again by who needs them. */
   async close(): Promise<void> {
     await this.#holds.close();
-    await this.#layers.keep([]);
+    await this.#layers.keep(() => []);
   }
 
   /** Which of these programs the image has. @throws FlashpodsError container_start_failed */
@@ -89,7 +106,8 @@ export class WritableRoots {
   }
 
   /** The image stays until {@link release}. */
-  hold({ image }: RootRecord, sandbox: string): Promise<void> {
+  hold({ image, layers }: RootRecord, sandbox: string): Promise<void> {
+    this.#layersOf.set(image, layers);
     return this.#holds.hold(image, sandbox);
   }
 
@@ -130,7 +148,7 @@ export class WritableRoots {
       ['ids', this.#idBase],
       ...(isFurnished ? [] : this.#placesUnder(paths, record, mounts)),
       ...this.#assembling(paths, record, mounts, lower),
-      ...(isFurnished ? [] : this.#furnishing(paths, record)),
+      ...(isFurnished ? [] : this.#furnishing(paths, record, mounts)),
     ]);
     // Before the container starts: what a job has changed is not furnished again.
     if (!isFurnished) writeFileSync(paths.rootMark, '');
@@ -182,18 +200,23 @@ export class WritableRoots {
   }
 
   /** Done inside of the root, where a link of the image leads nowhere else. */
-  #furnishing(paths: SandboxPaths, { user }: RootRecord): Step[] {
+  #furnishing(paths: SandboxPaths, { user }: RootRecord, mounts: readonly Mount[]): Step[] {
     const root = this.#idBase;
+    const bound = mounts.filter(({ kind }) => kind === 'snapshot' || kind === 'files');
     const lines = [
       ['/etc/passwd', user.passwdLine],
       ['/etc/group', user.groupLine],
     ] as const;
     return [
       ['enter', paths.root],
-      ['furnish', '/etc', '-', root, root], // Podman puts files there, and makes it as the host's root where there is none
+      // Podman and the OCI runtime mount there. What they make where something is missing belongs to the host's root.
+      ...[...KERNEL_PLACES, ...bound.map(({ target }) => target)].map((place): Step => ['plain', place]),
+      ['furnish', '/run', '+555', '-', '-'],
+      ['furnish', '/etc', '+555', '-', '-'],
+      ...ENGINE_FILES.map((file): Step => ['file', file]),
       ['furnish', '/tmp', '1777', root, root],
       ['furnish', '/var/tmp', '1777', root, root],
-      ['furnish', user.home, '-', root + user.uid, root + user.gid],
+      ['furnish', user.home, '+700', root + user.uid, root + user.gid],
       ...lines.flatMap(([file, line]): Step[] => (line === null ? [] : [['entry', file, line]])),
     ];
   }
