@@ -7,10 +7,11 @@ import { after, afterEach, before, describe, it } from 'mocha';
 import { Redis } from 'ioredis';
 import { loadClientEnvironment } from '../../src/client/environment.ts';
 import { type Config, type Flags, explainConfig } from '../../src/config.ts';
+import type { RuntimeFacts } from '../../src/containers/runtime.ts';
 import { Database } from '../../src/database/database.ts';
 import { type Check, ok, type Result, runChecks } from '../../src/doctor/check.ts';
 import { installationChecks } from '../../src/doctor/checks/installation.ts';
-import { podmanChecks } from '../../src/doctor/checks/podman.ts';
+import { jobRoots, podmanChecks } from '../../src/doctor/checks/podman.ts';
 import { portChecks } from '../../src/doctor/checks/ports.ts';
 import { redisChecks } from '../../src/doctor/checks/redis.ts';
 import { serverChecks } from '../../src/doctor/checks/server.ts';
@@ -261,6 +262,21 @@ describe('doctor’s checks', () => {
   });
 
   describe('of Podman', () => {
+    it('say why jobs can write to a part of their root file system only', () => {
+      const found = (root: 'writable' | 'read-only') => {
+        const notes = [
+          'cgroup v1',
+          'the root file system of a job is read-only but for /tmp: SELinux labels the files',
+        ];
+        return jobRoots({ runtime: { facts: { root, rootless: false, notes } as unknown as RuntimeFacts } });
+      };
+      assert.equal(found('writable').grade, 'ok');
+      const { grade, message, advice } = found('read-only');
+      assert.equal(grade, 'warning');
+      assert.match(message, /read-only.*\(SELinux labels the files\): apt-get install fails/);
+      assert.match(advice ?? '', /Linux 5\.19/);
+    });
+
     it('give up a service that hangs, and check nothing that needs it', async () => {
       const silent = createServer(() => undefined);
       const podmanSocket = at('hangs.sock');

@@ -128,7 +128,11 @@ async function jobDisks({ runtime }: Podman): Promise<Finding> {
 export function jobRoots({ runtime }: { readonly runtime: Pick<Podman['runtime'], 'facts'> }): Finding {
   const { root, rootless, notes } = runtime.facts;
   if (root === 'writable') return ok('jobs can write to their whole root file system');
-  const reason = notes.find((note) => note.includes('root file system'))?.split(': ').at(-1) ?? 'unknown';
+  const reason =
+    notes
+      .find((note) => note.includes('root file system'))
+      ?.split(': ')
+      .at(-1) ?? 'unknown';
   return warning(
     `the root file system of jobs is read-only but for /work, /artifacts, /tmp, /var/tmp and the home (${reason}): apt-get install fails in them`,
     rootless
