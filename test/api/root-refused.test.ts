@@ -68,7 +68,7 @@ describe('a farm on which no job may be root', () => {
       const transport = new StreamableHTTPClientTransport(new URL(`${api.caller.url}/mcp`), {
         requestInit: { headers },
       });
-      await remote.connect(transport as Parameters<Client['connect']>[0]);
+      await remote.connect(transport);
       try {
         for (const client of [agent.client, remote]) {
           const { tools } = await client.listTools();
