@@ -114,6 +114,7 @@ function complete(settings: Settings, env: NodeJS.ProcessEnv): Config {
   }
   return {
     ...settings,
+    ...(settings.caFile === undefined ? {} : { caFile: resolve(settings.caFile) }),
     dataDir,
     dbPath: below(settings.dbPath, 'flashpods.db'),
     uploadsPath: below(settings.uploadsPath, 'uploads'),

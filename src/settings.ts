@@ -3,6 +3,8 @@
  * environment. `config.ts` reads the values.
  */
 import { z } from 'zod';
+import { isWebAddress } from './mirrors/addresses.ts';
+import { isCargoRegistry, isGoproxy } from './mirrors/registries.ts';
 import { LIMIT_SETTINGS, type LimitSetting } from './jobs/description/limits.ts';
 
 const integer = (min: number, max = Number.MAX_SAFE_INTEGER) => z.coerce.number().int().min(min).max(max);
@@ -16,6 +18,12 @@ const hostName = z
     /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/,
     'must be lower-case letters, digits, dots and hyphens, at most 63',
   );
+
+/** The message never has the value, which may hold a password. */
+const webAddress = z
+  .string()
+  .refine(isWebAddress, 'must be http://… or https://…, with signs like quotes written as %22')
+  .optional();
 
 /** Each is optional: what holds where it is not set stands in the table of a job's fields. */
 const limitSettings = Object.fromEntries(
@@ -123,6 +131,39 @@ export const settingsSchema = z.strictObject({
     .enum(['true', 'false'])
     .default('true')
     .describe('whether a job may ask for `root`, inside of its container'),
+  caFile: path
+    .optional()
+    .describe('PEM file of CA certificates that jobs trust beside their image’s ([mirrors.md](mirrors.md))'),
+  npmRegistry: webAddress.describe('registry of npm, yarn and pnpm in jobs'),
+  pipIndexUrl: webAddress.describe('package index of pip and uv in jobs, `…/simple`'),
+  cargoRegistry: z
+    .string()
+    .refine(isCargoRegistry, 'must be https://… or sparse+https://…')
+    .optional()
+    .describe('what stands in for crates.io in jobs: a sparse index'),
+  goproxy: z
+    .string()
+    .refine(isGoproxy, 'must be https://…, direct or off, several with commas or bars between')
+    .optional()
+    .describe('`GOPROXY` of jobs'),
+  gosumdb: z
+    .string()
+    .regex(/^[\x21-\x7e]+( [\x21-\x7e]+)?$/, 'must be off, or a name and perhaps an address')
+    .optional()
+    .describe('`GOSUMDB` of jobs; `off` where the mirror has none'),
+  mavenMirror: webAddress.describe('what stands in for Maven Central in jobs'),
+  aptMirror: webAddress.describe('what stands in for Debian’s archive in jobs, `…/debian`'),
+  aptSecurityMirror: webAddress.describe(
+    'the same for its security updates; unless set, `aptMirror` with `-security` behind it if that ends in `/debian`',
+  ),
+  ubuntuMirror: webAddress.describe('the same for Ubuntu’s, `…/ubuntu`'),
+  httpProxy: webAddress.describe('proxy of jobs for http'),
+  httpsProxy: webAddress.describe('proxy of jobs for https'),
+  noProxy: z
+    .string()
+    .regex(/^[\x21-\x7e]+$/, 'must be names and addresses with commas between')
+    .optional()
+    .describe('hosts that jobs reach without a proxy'),
   jobPidsLimit: integer(8).default(1024).describe('processes of one job'),
   idBase: integer(65_536, 4_000_000_000)
     .default(1_000_000)

@@ -25,11 +25,13 @@ import {
 } from '../data-directory.ts';
 import { ChildRecord } from '../leftovers.ts';
 import { SupervisedChild } from '../supervised-child.ts';
+import { mirrorSource } from './mirrors.ts';
 import { RoleExit, type RunningRole } from './role.ts';
 import { startRsync } from './rsync.ts';
 
 export async function startUp(given: Config, logger: Logger, origins: Origins): Promise<RunningRole> {
   const config = origins.has('workerImage') ? given : { ...given, workerImage: BASE_IMAGE };
+  mirrorSource(config, logger); // before anything is started
   makePrivateDirectories(config);
   // Begun last, ended first.
   const steps: StopSteps = [];

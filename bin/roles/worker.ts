@@ -7,6 +7,7 @@ import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder, type StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { podmanRunPath } from '../data-directory.ts';
+import { mirrorSource } from './mirrors.ts';
 import { RoleExit, type RunningRole } from './role.ts';
 import { openShared } from './shared.ts';
 
@@ -17,6 +18,7 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
       'FLASHPODS_PODMAN_SOCKET is needed here; `flashpods up` starts a Podman service of its own',
     );
   }
+  const mirrors = mirrorSource(config, logger);
   const steps: StopSteps = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
@@ -29,6 +31,7 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
       dataDir: join(config.dataDir, 'hosts', config.hostName),
       runDir: podmanRunPath(config),
       idBase: config.idBase,
+      mirrors,
       logger,
     });
     steps.unshift(['podman client', () => runtime.close()]);

@@ -9,3 +9,7 @@ export const maskPassword = (url: string): string =>
       user.includes(':') ? `${scheme}${user.slice(0, user.indexOf(':'))}:${MASK}@` : `${scheme}${MASK}@`,
     )
     .replaceAll(/([?&][^=&]*password=)[^&]*/gi, `$1${MASK}`);
+
+/** A text without the accounts of the web addresses in it. */
+export const maskAccounts = (text: string): string =>
+  text.replaceAll(/\b((?:sparse\+)?https?:\/\/)[^\s/,|?#]*@/gi, `$1${MASK}@`);

@@ -44,6 +44,18 @@ describe('the flashpods command', () => {
     assert.match(stderr, /Node 22\.18 or later is needed[^]*scripts\/ensure/);
   });
 
+  it('ends with 2 when the CA file for jobs can’t be used', async () => {
+    const set = {
+      FLASHPODS_CA_FILE: directory.path('no.pem'),
+      FLASHPODS_PODMAN_SOCKET: directory.path('no.sock'),
+    };
+    for (const role of ['up', 'worker']) {
+      const { code, stderr } = await run(`${ROOT}flashpods`, [role, '--data-dir', directory.path('d')], set);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, /FLASHPODS_CA_FILE: \S+no\.pem is not there/);
+    }
+  });
+
   it('ends with 2 and names the setting that is wrong', async () => {
     for (const role of ['up', 'api', 'worker']) {
       const { code, stderr } = await run(`${ROOT}flashpods`, [

@@ -93,6 +93,30 @@ describe('flashpods config', () => {
     assert.equal(settings['redisUrl']?.value, 'redis://user:********@host:6379/1');
   });
 
+  it('shows mirrors without their accounts, and a wrong one not at all', async () => {
+    const env = {
+      FLASHPODS_NPM_REGISTRY: 'https://me:hidden@npm.example/a@b',
+      FLASHPODS_CARGO_REGISTRY: 'sparse+https://hidden@cargo.example/',
+      FLASHPODS_GOPROXY: 'https://me:hidden@go.example,https://x:hidden@other.example|direct',
+    };
+    const { text } = await run({ json: true }, env);
+    assert.doesNotMatch(text, /hidden/);
+    assert.match(text, /sparse\+https:\/\/\*{8}@cargo\.example\//);
+    for (const [name, value] of [
+      ['FLASHPODS_NPM_REGISTRY', 'https://me:hidden/word@npm.example'],
+      ['FLASHPODS_PIP_INDEX_URL', 'ftp://hidden'],
+      ['FLASHPODS_MAVEN_MIRROR', 'https://host/hidden"\nx'],
+      ['FLASHPODS_GOPROXY', 'https://me:hidden@a direct'],
+      ['FLASHPODS_GOSUMDB', 'hidden\nx'],
+      ['FLASHPODS_NO_PROXY', 'hidden, b'],
+    ] as const)
+      await assert.rejects(run({}, { [name]: value }), (error: Error) => {
+        assert.match(error.message, new RegExp(`${name}: must be`));
+        assert.doesNotMatch(error.message, /hidden/);
+        return true;
+      });
+  });
+
   it('says where the client would go', async () => {
     assert.equal((await json({})).server, null);
     const { server } = await json(

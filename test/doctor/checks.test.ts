@@ -20,6 +20,7 @@ import type { DoctorResources } from '../../src/doctor/resources.ts';
 import { eventually } from '../support/eventually.ts';
 import { createKeys } from '../../queues/keys.ts';
 import { Semaphore } from '../../queues/semaphore/semaphore.ts';
+import { makeCa } from '../support/mirror/mirror.ts';
 import { TestRedis } from '../support/redis.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 
@@ -111,9 +112,25 @@ describe('doctor’s checks', () => {
           ['token', 'skipped'],
           ['disk space', 'ok'],
           ['database', 'skipped'],
+          ['mirrors', 'ok'],
         ],
       );
       assert.equal(existsSync(at('data')), false);
+    });
+
+    it('want a CA file with certificates in it, and tell no address', async () => {
+      writeFileSync(at('none.pem'), 'nothing');
+      const bad = await result(installationChecks, 'mirrors', { caFile: at('none.pem') });
+      assert.deepEqual([bad.grade, bad.message.includes(at('none.pem'))], ['failure', true]);
+      const caFile = await makeCa(at('ca'), 'Our CA');
+      const good = await result(installationChecks, 'mirrors', {
+        caFile,
+        npmRegistry: 'https://a:hidden@b/',
+      });
+      assert.deepEqual(
+        [good.grade, good.message],
+        ['ok', 'CAs of jobs: Our CA; set: FLASHPODS_NPM_REGISTRY'],
+      );
     });
 
     it('want the data directory closed to others', async () => {

@@ -8,6 +8,7 @@ import { type PodmanService, startPodmanService } from '../../src/containers/pod
 import { STANDING_MOUNTS, runFilesMounts, workMount } from '../../src/containers/mounts.ts';
 import type { ContainerRuntime, ContainerState, Verdict } from '../../src/containers/runtime.ts';
 import type { LaunchSpec, Sandbox } from '../../src/containers/sandbox.ts';
+import type { Mirrors } from '../../src/mirrors/mirrors.ts';
 import { newJobId } from '../../src/ids.ts';
 
 const MB = 1024 * 1024;
@@ -27,6 +28,7 @@ export interface TestPodmanOptions {
   readonly disk?: 'watch';
   readonly root?: 'read-only';
   readonly imageIdleMs?: number;
+  readonly mirrors?: { current(): Mirrors | null };
 }
 
 export async function startTestPodman(options: TestPodmanOptions = {}): Promise<TestPodman> {

@@ -5,7 +5,7 @@ import type { ClientEnvironment } from '../../client/environment.ts';
 import { explainConfig, type Flags, variableOf } from '../../config.ts';
 import { settingsSchema } from '../../settings.ts';
 import { BASE_IMAGE } from '../../containers/base-image.ts';
-import { MASK, maskPassword } from '../../observability/masked.ts';
+import { MASK, maskAccounts, maskPassword } from '../../observability/masked.ts';
 import { table } from '../table.ts';
 import { type Output, sanitize } from '../terminal.ts';
 import { ExitCode } from '../exit-code.ts';
@@ -79,7 +79,7 @@ export async function showConfig(
 function masked(name: string, value: unknown): Shown['value'] {
   if (typeof value !== 'string') return typeof value === 'number' ? value : null;
   if (name === 'apiToken') return MASK;
-  return name === 'redisUrl' ? maskPassword(value) : value;
+  return name === 'redisUrl' ? maskPassword(value) : maskAccounts(value);
 }
 
 function unknownVariables(env: NodeJS.ProcessEnv): string[] {

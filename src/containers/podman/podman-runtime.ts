@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlashpodsError, systemCode } from '../../errors.ts';
+import type { MirrorSource } from '../../mirrors/mirrors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
 import { cgroupMounts } from './cgroups/cgroup-v1.ts';
@@ -32,6 +33,7 @@ import { Images } from './images/images.ts';
 import { LoopDisk } from './disks/loop-disk.ts';
 import { ImageHolds } from './rootfs/image-holds.ts';
 import { ImageLayers } from './rootfs/image-layers.ts';
+import { MirrorLayers } from './rootfs/mirror-layers.ts';
 import { tryWritableRoot } from './rootfs/probe.ts';
 import { WritableRoots } from './rootfs/writable-root.ts';
 import { recordsBelow, sandboxRoot } from './sandbox/sandboxes.ts';
@@ -53,6 +55,8 @@ export interface PodmanRuntimeOptions {
   /** Where `startPodmanService` ran, if it did. */
   readonly runDir: string;
   readonly idBase?: number;
+  /** From where jobs fetch packages, and whom they trust, where somebody says it. */
+  readonly mirrors?: Pick<MirrorSource, 'current'>;
   /** Does without loop mounts even where they work. */
   readonly disk?: 'watch';
   /** Does without a root file system of ours even where it works. */
@@ -62,6 +66,7 @@ export interface PodmanRuntimeOptions {
   readonly logger?: Pick<Logger, 'info' | 'warn'>;
 }
 
+const NO_MIRRORS = { current: () => null };
 const SILENT = { info: () => undefined, warn: () => undefined };
 const PLAIN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -130,7 +135,9 @@ async function assemble(
   const { hostName, deploymentId } = options;
   const idleMs = options.imageIdleMs ?? IMAGE_IDLE_MS;
   const holds = new ImageHolds({ podman, hostName, deploymentId, idleMs, logger });
-  const roots = noRoot === null && idBase !== null ? new WritableRoots(layers, holds, idBase) : null;
+  const mirrors = new MirrorLayers(join(options.dataDir, 'mirrors'), layers);
+  const roots =
+    noRoot === null && idBase !== null ? new WritableRoots({ layers, holds, mirrors, idBase }) : null;
   await roots?.takeOver(recordsBelow(root));
   return new HostRuntime({
     facts,
@@ -154,6 +161,7 @@ async function assemble(
     disk,
     cores: limits.cpu && hasCpuset ? coresOfProcess() : [],
     roots,
+    mirrors: options.mirrors ?? NO_MIRRORS,
     logger,
   });
 }

@@ -1,10 +1,12 @@
-/** Node, the directories of this installation, its token, its database, the space that is left. */
+/** Node, the directories of this installation, its token, its database, its CA file, the space that is left. */
 import { constants } from 'node:fs';
 import { access, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Config } from '../../config.ts';
+import { type Config, variableOf } from '../../config.ts';
 import { unknownMigrations } from '../../database/inspect.ts';
 import { messageOf, systemCode } from '../../errors.ts';
+import { CertificateError, doubtsOf, subjectOf } from '../../mirrors/certificates.ts';
+import { mirrorsOf } from '../../mirrors/mirrors.ts';
 import { type Check, failure, type Finding, ok, skipped, warning } from '../check.ts';
 import type { DoctorResources } from '../resources.ts';
 
@@ -19,6 +21,7 @@ export const installationChecks = (resources: DoctorResources): readonly Check[]
   { name: 'token', timeoutMs: USUAL_TIMEOUT_MS, run: () => token(resources.config) },
   { name: 'disk space', timeoutMs: USUAL_TIMEOUT_MS, run: () => diskSpace(resources.config) },
   { name: 'database', timeoutMs: USUAL_TIMEOUT_MS, run: () => database(resources.config) },
+  { name: 'mirrors', timeoutMs: USUAL_TIMEOUT_MS, run: () => Promise.resolve(mirrors(resources.config)) },
 ];
 
 function node(): Finding {
@@ -148,6 +151,28 @@ async function database({ dbPath }: Config): Promise<Finding> {
       `${dbPath} can't be read: ${messageOf(error)}`,
       'Run as its owner; if it is damaged, put a copy of it back.',
     );
+  }
+}
+
+/** Never an address, which may hold a password. */
+function mirrors(config: Config): Finding {
+  try {
+    const { certificates, registries } = mirrorsOf(config);
+    const names = Object.keys(registries).map(variableOf);
+    if (certificates.length + names.length === 0)
+      return ok('none: jobs fetch from the public registries and trust the CAs of their image');
+    const [doubt] = doubtsOf(certificates);
+    if (doubt !== undefined)
+      return warning(
+        `${config.caFile ?? ''}: ${doubt}`,
+        'Put the certificate of the CA there that is in force.',
+      );
+    const trusted =
+      certificates.length === 0 ? [] : [`CAs of jobs: ${certificates.map(subjectOf).join(', ')}`];
+    return ok([...trusted, ...(names.length === 0 ? [] : [`set: ${names.join(', ')}`])].join('; '));
+  } catch (error) {
+    if (!(error instanceof CertificateError)) throw error;
+    return failure(error.message, 'Correct FLASHPODS_CA_FILE: no worker starts with it.');
   }
 }
 

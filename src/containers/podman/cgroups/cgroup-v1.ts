@@ -14,6 +14,7 @@ import {
   probeOf,
   processesBelow,
   readControl,
+  readCores,
   readKeyed,
   readNumber,
   removeEmpty,
@@ -24,7 +25,7 @@ import {
 
 /** The hierarchies that we count or limit in. Podman makes its own directories in all others. */
 const OURS = ['memory', 'cpu', 'cpuacct', 'pids', 'blkio'] as const;
-type Controller = (typeof OURS)[number];
+type Controller = (typeof OURS)[number] | 'cpuset';
 
 interface Mounts {
   readonly byController: ReadonlyMap<string, string>;
@@ -132,6 +133,11 @@ class CgroupV1 implements Cgroup {
         /^\d+:\d+ Write (\d+)$/gm,
       ),
     };
+  }
+
+  cores(): readonly number[] | null {
+    const leaf = this.#leaf('cpuset');
+    return leaf ? readCores(join(leaf, 'cpuset.cpus')) : null;
   }
 
   killAll(): boolean {

@@ -15,6 +15,7 @@ import {
   probeOf,
   processesBelow,
   readControl,
+  readCores,
   readKeyed,
   readNumber,
   removeEmpty,
@@ -116,6 +117,12 @@ class CgroupV2 implements Cgroup {
       pidsRefused: readKeyed('max', parent, 'pids.events'),
       bytesWritten: sumOf(readControl(parent, 'io.stat'), /\bwbytes=(\d+)/g),
     };
+  }
+
+  /** An empty `cpuset.cpus` sets no bound; then what is above it holds. */
+  cores(): readonly number[] | null {
+    const leaf = this.#leaf();
+    return leaf ? readCores(join(leaf, 'cpuset.cpus'), join(leaf, 'cpuset.cpus.effective')) : null;
   }
 
   /** `cgroup.kill` (Linux 5.14) reaches also what is being forked at this moment. */

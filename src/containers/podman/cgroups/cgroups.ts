@@ -6,6 +6,7 @@ import { closeSync, openSync, readFileSync, readdirSync, readSync, rmdirSync } f
 import { join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
 import type { Limits } from '../../sandbox.ts';
+import { coresOf } from './cores.ts';
 
 /** What the parent may use beyond the job's own limits, for conmon. */
 export const ALLOWANCE = { memoryBytes: 64 * 1024 * 1024, pids: 16, cpus: 0.2 } as const;
@@ -49,6 +50,8 @@ export interface Cgroup {
   /** Null when the job has no leaf (never started, or already cleaned away). */
   aliveProbe(): AliveProbe | null;
   counters(): Counters;
+  /** Cores on which the kernel lets the job run; null when it has no leaf, or the kernel does not say. */
+  cores(): readonly number[] | null;
   /** SIGKILL to all at once, where the kernel can do that. @returns false where it can't */
   killAll(): boolean;
   /** Removes parent, leaf and conmon's; processes must be gone. @returns whether nothing is left */
@@ -78,6 +81,7 @@ export const noCgroups = (version: 1 | 2): Cgroups => ({
     processes: () => [],
     aliveProbe: () => null,
     counters: () => NO_COUNTERS,
+    cores: () => null,
     killAll: () => false,
     remove: () => true,
   }),
@@ -120,6 +124,15 @@ export function probeOf(path: string, isAlive: (text: string) => boolean): Alive
     },
     close: () => closeSync(file),
   };
+}
+
+/** Of the first of these control files that names some; null when none does. */
+export function readCores(...paths: readonly string[]): readonly number[] | null {
+  for (const path of paths) {
+    const cores = coresOf(readControl(path) ?? '');
+    if (cores.length > 0) return cores;
+  }
+  return null;
 }
 
 /** The sum of what `pattern`, with the flag `g`, finds; null for a file that is gone. */

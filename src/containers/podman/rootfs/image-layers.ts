@@ -14,6 +14,7 @@ import { existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs
 import { join } from 'node:path';
 import { systemCode } from '../../../errors.ts';
 import { ID_RANGE_SIZE } from '../container/job-user.ts';
+import type { ImageLook, Owner, Place } from '../../../mirrors/files.ts';
 import { mountsBelow, unmountAll } from '../disks/mounts.ts';
 import type { ImageConfig } from '../images/images.ts';
 import type { ImageUsers } from './job-user.ts';
@@ -104,6 +105,21 @@ export class ImageLayers {
     });
   }
 
+  /**
+   * What the image has at these places.
+   * @param patterns as a shell has them
+   * @throws when its layers can't be mapped
+   */
+  lookAt(image: ImageConfig, patterns: readonly string[]): Promise<ImageLook> {
+    return this.#inTurn(async () => {
+      const shown = await this.#look(
+        image,
+        patterns.map((pattern): Step => ['look', pattern]),
+      );
+      return readLook(shown, patterns, this.#idBase);
+    });
+  }
+
   async #lookForUsers(image: ImageConfig): Promise<ImageUsers> {
     const shown = await this.#look(image, [
       ['show', '/etc/passwd'],
@@ -178,4 +194,28 @@ function readUsers(shown: string, idBase: number): ImageUsers {
     homes: new Map(homes),
     bash: bash === '1' ? BASH : null,
   };
+}
+
+/** @param shown by one `look` a pattern */
+function readLook(shown: string, patterns: readonly string[], idBase: number): ImageLook {
+  const places = new Map<string, Place[]>(patterns.map((pattern) => [pattern, []]));
+  const directories = new Map<string, Owner>();
+  let at = 0;
+  for (const line of shown.split('\n')) {
+    const [kind, ...words] = line.split(' ');
+    if (kind === '.') at += 1;
+    else if (kind === 'directory') {
+      const [mode = '', uid, gid, path = ''] = words;
+      directories.set(path, {
+        mode: Number.parseInt(mode, 8),
+        uid: Number(uid) - idBase,
+        gid: Number(gid) - idBase,
+      });
+    } else if (kind === 'place') {
+      const [path = '', hex = ''] = words;
+      const content = hex === '-' ? null : Buffer.from(hex === '=' ? '' : hex, 'hex');
+      places.get(patterns[at] ?? '')?.push({ path, content });
+    }
+  }
+  return { places, directories };
 }

@@ -27,10 +27,15 @@
 #   write FILE TEXT               a file with this text, in the place of what is there
 #   show FILE                     prints a line with the bytes of a regular file in hex; empty without one
 #   has PROGRAM                   prints a line with 1 for what can be executed, else 0
+#   look PATTERN                  prints what is at each path of this pattern of a shell, at itself where there is none:
+#                                 `place PATH CONTENT`, where it really is and its bytes in hex (- where it is no
+#                                 regular file); before it, of each directory on the way, `directory MODE UID GID PATH`;
+#                                 after them a dot. A path with white space is left out
 #   homes                         prints `UID PATH` of each home in /etc/passwd that is a directory, then a dot
 use strict;
 use warnings;
 use Fcntl qw(:DEFAULT :flock :mode);
+use File::Glob qw(bsd_glob);
 use POSIX ();
 
 my ($AT_FDCWD, $AT_EMPTY_PATH, $OPEN_TREE_CLONE, $CLOEXEC) = (-100, 0x1000, 1, 0x80000);
@@ -214,6 +219,40 @@ sub put {
     rename $beside, $file or die "$file: $!\n";
 }
 
+# Where a path really is; what is not there stays as it is named.
+sub really {
+    my ($path) = @_;
+    my ($real, $links, @rest) = ('', 0, grep { length } split m{/}, $path);
+    while (defined(my $segment = shift @rest)) {
+        next if $segment eq '.';
+        if ($segment eq '..') { $real =~ s{/[^/]*$}{}; next }
+        my $to = readlink "$real/$segment";
+        if (!defined $to) { $real .= "/$segment"; next }
+        return undef if ++$links > 40;
+        $real = '' if $to =~ m{^/};
+        unshift @rest, grep { length } split m{/}, $to;
+    }
+    return $real;
+}
+
+sub look {
+    my ($pattern) = @_;
+    my @paths = $pattern =~ /[*?\[]/ ? bsd_glob($pattern) : $pattern;
+    for my $path (map { really($_) // () } @paths) {
+        next if $path eq '' || $path =~ /\s/;
+        my $above = '';
+        for my $segment (split m{/}, $path =~ s{/[^/]*$}{}r) {
+            $above .= "/$segment" if length $segment;
+            my @stat = stat($above || '/') or last;
+            S_ISDIR($stat[2]) or last;
+            printf "directory %o %d %d %s\n", $stat[2] & 07777, @stat[4, 5], $above || '/';
+        }
+        my $text = text($path);
+        print "place $path ", defined $text ? unpack('H*', $text) || '=' : '-', "\n";
+    }
+    print ".\n";
+}
+
 my @locks;
 my $has_entered = 0;
 sub inside { my ($step) = @_; return sub { $has_entered or die "not inside of a root\n"; $step->(@_) } }
@@ -246,6 +285,7 @@ my %steps = (
     write => [2, inside(\&put)],
     show => [1, inside(sub { print unpack('H*', text($_[0]) // ''), "\n" })],
     has => [1, inside(sub { print -f $_[0] && -x _ ? "1\n" : "0\n" })],
+    look => [1, inside(\&look)],
     homes => [0, inside(sub {
         for (split /\n/, text('/etc/passwd') // '') {
             my $home = (split /:/, $_)[5] // '';

@@ -24,6 +24,7 @@ export type Step = readonly [
     | 'write'
     | 'show'
     | 'has'
+    | 'look'
     | 'homes',
   ...words: (string | number)[],
 ];

@@ -15,16 +15,18 @@ import { command } from '../host/command.ts';
 import type { ImageConfig } from '../images/images.ts';
 import type { SandboxRecord } from '../sandbox/record.ts';
 import type { SandboxPaths } from '../sandbox/paths.ts';
+import type { Mirrors } from '../../../mirrors/mirrors.ts';
 import type { ImageHolds } from './image-holds.ts';
 import type { ImageLayers } from './image-layers.ts';
 import { jobUser, type JobUser } from './job-user.ts';
+import type { MirrorLayers } from './mirror-layers.ts';
 import { doSteps, ids, type Step } from './mounting.ts';
 
 /** What has to be known of a root to mount it again. */
 export interface RootRecord {
   /** Id of the image. */
   readonly image: string;
-  /** Directories of its layers in Podman's storage, the uppermost first. */
+  /** Directories of its layers, the uppermost first: that of our mirrors, and those in Podman's storage. */
   readonly layers: readonly string[];
   readonly user: JobUser;
 }
@@ -39,17 +41,26 @@ const ENGINE_FILES = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf'];
 /** Below the sandbox: the upload, while the overlay is made of it. */
 const LAYER = 'layer';
 
+export interface RootParts {
+  readonly layers: ImageLayers;
+  readonly holds: ImageHolds;
+  readonly mirrors: MirrorLayers;
+  readonly idBase: number;
+}
+
 export class WritableRoots {
   readonly #layers: ImageLayers;
   readonly #holds: ImageHolds;
+  readonly #mirrors: MirrorLayers;
   readonly #idBase: number;
 
   /** Layers of the images that were held, by the image's id. */
   readonly #layersOf = new Map<string, readonly string[]>();
 
-  constructor(layers: ImageLayers, holds: ImageHolds, idBase: number) {
+  constructor({ layers, holds, mirrors, idBase }: RootParts) {
     this.#layers = layers;
     this.#holds = holds;
+    this.#mirrors = mirrors;
     this.#idBase = idBase;
     // A failure leaves them to the next time.
     holds.onLetGo = () => void this.#layers.keep(() => this.#used()).catch(() => undefined);
@@ -69,10 +80,16 @@ export class WritableRoots {
   ];
 
   /** @throws FlashpodsError container_start_failed when the image has not what it needs */
-  async describe(spec: Pick<LaunchSpec, 'image' | 'root'>, image: ImageConfig): Promise<RootRecord> {
+  async describe(
+    spec: Pick<LaunchSpec, 'root'>,
+    image: ImageConfig,
+    mirrors: Mirrors | null,
+  ): Promise<RootRecord> {
     try {
       const users = await this.#layers.usersOf(image);
-      return { image: image.id, layers: image.layers, user: jobUser(image.user, users, spec.root) };
+      const user = jobUser(image.user, users, spec.root);
+      const ours = mirrors === null ? [] : [await this.#mirrors.of(image, user, mirrors)];
+      return { image: image.id, layers: [...ours, ...image.layers], user };
     } catch (error) {
       if (error instanceof FlashpodsError) throw error;
       throw unreadable(error);
@@ -90,6 +107,7 @@ export class WritableRoots {
     });
     await this.#holds.takeOver(used);
     await this.#layers.keep(() => this.#used());
+    this.#mirrors.keep(records.flatMap(({ root }) => (root === undefined ? [] : [root.layers])));
   }
 
   /** Roots stay, and so do the holds of images that jobs use. Layers are mapped again by who needs them. */

@@ -9,6 +9,7 @@ import { ifThere } from '../../../files/if-missing.ts';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { containerName } from '../../../ids.ts';
 import { once } from '../../../lifecycle/once.ts';
+import type { MirrorSource } from '../../../mirrors/mirrors.ts';
 import type { Logger } from '../../../observability/logger.ts';
 import { pause } from '../../../timing/bell.ts';
 import { ARTIFACTS, mergeMounts } from '../../mounts.ts';
@@ -32,6 +33,7 @@ import type { Images } from '../images/images.ts';
 import { removeRoot, type RootRecord, UPPER, type WritableRoots } from '../rootfs/writable-root.ts';
 import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
+import { withMirrors } from './mirrors.ts';
 import { bindOf, bindOver, directoriesOf, layMount, prepareMount } from './mounts.ts';
 import type { SandboxPaths } from './paths.ts';
 import { type Binding, type SandboxRecord, writeRecord } from './record.ts';
@@ -48,6 +50,7 @@ export interface SandboxParts {
   readonly disk: MakeDisk;
   /** Null on a host that can't have them. */
   readonly roots: WritableRoots | null;
+  readonly mirrors: Pick<MirrorSource, 'current'>;
   readonly exits: ExitWatch;
   /** Of this machine; none where they can't be chosen. */
   readonly cores: readonly number[];
@@ -103,9 +106,9 @@ export class PodmanSandbox implements Sandbox {
     return this.#record.bound?.ranBy ?? null;
   }
 
-  /** Cores that its job has. */
+  /** Cores that its job has, by the kernel while it runs: somebody may have changed them, or the record may be gone. */
   get cores(): readonly number[] {
-    return this.#record.bound?.cores ?? [];
+    return this.#cgroup?.cores() ?? this.#record.bound?.cores ?? [];
   }
 
   get spoolPath(): string {
@@ -124,10 +127,13 @@ export class PodmanSandbox implements Sandbox {
     return this.#bind(spec);
   }
 
-  async #bind(spec: LaunchSpec): Promise<string> {
+  async #bind(given: LaunchSpec): Promise<string> {
     const { images, roots } = this.#parts;
-    const image = await imageOf(images, spec);
-    const root = this.#record.isWritable === true && roots ? await roots.describe(spec, image) : null;
+    const image = await imageOf(images, given);
+    const mirrors = this.#parts.mirrors.current();
+    const root =
+      this.#record.isWritable === true && roots ? await roots.describe(given, image, mirrors) : null;
+    const spec = withMirrors(given, mirrors, root === null ? 'mounted' : 'in its root');
     const container = this.#take(spec, root);
     try {
       return root && roots
@@ -142,7 +148,7 @@ export class PodmanSandbox implements Sandbox {
         if (existing.phase !== 'created') return existing.id;
         // What was guessed of the image when it was made, nobody knows: once more from the beginning.
         await container.discard();
-        return await this.#bind(spec);
+        return await this.#bind(given);
       }
       throw startFailed(createProblem(error.message), error);
     }

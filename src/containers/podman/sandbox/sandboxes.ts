@@ -66,7 +66,7 @@ export class Sandboxes {
     return this.#hold({ ...this.#remains(sandboxId), bound: { jobId, epoch, container: name, ...limits } });
   }
 
-  /** By what is written down, so that it is known when the process that chose them is dead. */
+  /** By the kernel and by what is written down, so that they are known when the process that chose them is dead. */
   #coresInUse(): (readonly number[])[] {
     for (const id of idsBelow(this.#root)) this.#read(id);
     return [...this.#known.values()].map(({ cores }) => cores);
