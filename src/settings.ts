@@ -159,7 +159,7 @@ export const settingsSchema = z.strictObject({
   ubuntuMirror: webAddress.describe('the same for Ubuntu’s, `…/ubuntu`'),
   httpProxy: webAddress.describe('proxy of jobs for http'),
   httpsProxy: webAddress.describe('proxy of jobs for https'),
-  noProxy: z
+  proxyExcept: z
     .string()
     .regex(/^[\x21-\x7e]+$/, 'must be names and addresses with commas between')
     .optional()

@@ -26,7 +26,7 @@ export function mirrorEnvironment(
   { registries, certificates }: Mirrors,
   paths: MirrorPaths,
 ): Record<string, string> {
-  const { npmRegistry, goproxy, gosumdb, httpProxy, httpsProxy, noProxy } = registries;
+  const { npmRegistry, goproxy, gosumdb, httpProxy, httpsProxy, proxyExcept } = registries;
   const trust =
     certificates.length === 0
       ? {}
@@ -41,7 +41,7 @@ export function mirrorEnvironment(
     ...(gosumdb === undefined ? {} : { GOSUMDB: gosumdb }),
     ...both('HTTP_PROXY', httpProxy),
     ...both('HTTPS_PROXY', httpsProxy),
-    ...both('NO_PROXY', noProxy),
+    ...both('NO_PROXY', proxyExcept),
     // Node's fetch asks for it.
     ...(httpProxy === undefined && httpsProxy === undefined ? {} : { NODE_USE_ENV_PROXY: '1' }),
   };

@@ -249,8 +249,11 @@ function registryFiles({ registries }: Mirrors, look: ImageLook, who: Inhabitant
 
 const asLines = (text: string): string => (text.endsWith('\n') ? text : `${text}\n`);
 
-/** Maven's own file has examples in comments. */
-const hasOwnMirror = (xml: string): boolean => xml.replaceAll(/<!--[\s\S]*?-->/g, '').includes('<mirror>');
+/** Maven's own file has examples in comments, and one that only keeps it from plain http. */
+const hasOwnMirror = (xml: string): boolean =>
+  [...xml.replaceAll(/<!--[\s\S]*?-->/g, '').matchAll(/<mirror>[\s\S]*?(?:<\/mirror>|$)/g)].some(
+    ([mirror]) => !/<blocked>\s*true\s*<\/blocked>/.test(mirror),
+  );
 
 const PEM = /-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]*-----END (?:TRUSTED )?CERTIFICATE-----/g;
 

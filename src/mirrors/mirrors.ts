@@ -21,7 +21,7 @@ export const MIRROR_SETTINGS = [
   'ubuntuMirror',
   'httpProxy',
   'httpsProxy',
-  'noProxy',
+  'proxyExcept',
 ] as const;
 
 /** As they are set. */

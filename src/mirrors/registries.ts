@@ -8,7 +8,9 @@ export function npmrc(registry: string): string {
   if (account === null) return `registry=${url}\n`;
   const auth = Buffer.from(`${account.name}:${account.password}`).toString('base64');
   // Not in the address, which npm writes into lock files.
-  return `registry=${url}\n${url.replace(/^https?:/, '')}:_auth=${auth}\n`;
+  const scope = url.replace(/^https?:/, '');
+  // The second is yarn's.
+  return `registry=${url}\n${scope}:_auth=${auth}\n${scope}:always-auth=true\n`;
 }
 
 /** pip's. */
@@ -36,8 +38,8 @@ export const isGoproxy = (value: string): boolean =>
   value.split(/[,|]/).every((each) => ['direct', 'off'].includes(each) || isWebAddress(each));
 
 /** Hosts for which a proxy is not used, as Java has them. */
-const nonProxyHosts = (noProxy: string): string =>
-  noProxy
+const nonProxyHosts = (proxyExcept: string): string =>
+  proxyExcept
     .split(/[\s,]+/)
     .filter(Boolean)
     .map((host) => host.replace(/:\d+$/, ''))
@@ -69,7 +71,9 @@ export function netProperties(registries: Registries): string {
   ]);
   if (lines.length === 0) return '';
   const hosts =
-    registries.noProxy === undefined ? [] : [`http.nonProxyHosts=${nonProxyHosts(registries.noProxy)}`];
+    registries.proxyExcept === undefined
+      ? []
+      : [`http.nonProxyHosts=${nonProxyHosts(registries.proxyExcept)}`];
   return `\n${[...lines, ...hosts].join('\n')}\n`;
 }
 
@@ -84,7 +88,7 @@ const element = (name: string, values: Readonly<Record<string, string>>): string
 
 /** Maven's settings of the user; null where nothing of it is set. */
 export function mavenSettings(registries: Registries): string | null {
-  const { mavenMirror, noProxy } = registries;
+  const { mavenMirror, proxyExcept } = registries;
   const mirror = mavenMirror === undefined ? null : addressOf(withoutSlash(mavenMirror));
   const mirrors =
     mirror === null ? '' : element('mirror', { id: 'flashpods', mirrorOf: 'central', url: mirror.url });
@@ -103,7 +107,7 @@ export function mavenSettings(registries: Registries): string | null {
         port,
         username: name,
         password,
-        nonProxyHosts: nonProxyHosts(noProxy ?? ''),
+        nonProxyHosts: nonProxyHosts(proxyExcept ?? ''),
       }),
     )
     .join('');

@@ -108,7 +108,7 @@ describe('flashpods config', () => {
       ['FLASHPODS_MAVEN_MIRROR', 'https://host/hidden"\nx'],
       ['FLASHPODS_GOPROXY', 'https://me:hidden@a direct'],
       ['FLASHPODS_GOSUMDB', 'hidden\nx'],
-      ['FLASHPODS_NO_PROXY', 'hidden, b'],
+      ['FLASHPODS_PROXY_EXCEPT', 'hidden, b'],
     ] as const)
       await assert.rejects(run({}, { [name]: value }), (error: Error) => {
         assert.match(error.message, new RegExp(`${name}: must be`));

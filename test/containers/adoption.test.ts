@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, it } from 'mocha';
 import { cgroupMounts } from '../../src/containers/podman/cgroups/cgroup-v1.ts';
+import { coresOf } from '../../src/containers/podman/cgroups/cores.ts';
 import { loopDevices, mountsBelow } from '../../src/containers/podman/disks/mounts.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { PodmanClient } from '../../src/containers/podman/service/http.ts';
@@ -23,6 +24,7 @@ import {
   launch,
   leftovers,
   printed,
+  runToEnd,
   startTestPodman,
 } from '../support/podman.ts';
 
@@ -130,6 +132,31 @@ describe('a worker that was killed', () => {
     assert.deepEqual(readdirSync(await sandbox.artifactsPath()), ['a']);
     await sandbox.dispose();
     assertNothingLeft(directory, left);
+  });
+
+  it('leaves the cores of what runs to its successor, as the kernel has them', async () => {
+    const cores = (): number[] =>
+      coresOf(/^Cpus_allowed_list:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '');
+    const [first, second] = cores();
+    assert.ok(first !== undefined && second !== undefined, 'this test needs a machine with two cores');
+    const left = await cutOff(directory, 'start', 'sleep 600');
+    const hierarchy = cgroupMounts().byController.get('cpuset') ?? '/sys/fs/cgroup';
+    const set = execFileSync(
+      'find',
+      [hierarchy, '-path', `*/${left.sandbox}/libpod-*`, '-name', 'cpuset.cpus'],
+      {
+        encoding: 'utf8',
+      },
+    );
+    // Its record says the first.
+    writeFileSync(set.trim().split('\n')[0] ?? '', String(second));
+    const adopted = await successor();
+    await adopted.sandboxes();
+    const { output } = await runToEnd(adopted, { script: 'grep Cpus_allowed_list /proc/self/status' });
+    assert.deepEqual(coresOf(output.trim().split('\t')[1] ?? ''), [first]);
+    const sandbox = await found(adopted, left.jobId);
+    await sandbox.kill();
+    await sandbox.dispose();
   });
 
   it('leaves the reason of an end that nobody saw', async () => {

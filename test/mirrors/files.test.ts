@@ -111,15 +111,18 @@ describe('what an image gets of mirrors', () => {
     });
     assert.deepEqual(Object.keys(files).sort(), ['/etc/uv/uv.toml', '/usr/local/etc/npmrc']);
     assert.equal(files['/usr/local/etc/npmrc'], 'registry=https://m/npm/\nregistry=https://own\n');
-    const commented = made(registries, { '/etc/maven/settings.xml': '<!-- <mirror> -->' });
-    assert.ok(commented['/home/job/.m2/settings.xml']);
+    for (const usual of ['<!-- <mirror> -->', '<mirror><id>x</id><blocked>true</blocked></mirror>'])
+      assert.ok(made(registries, { '/etc/maven/settings.xml': usual })['/home/job/.m2/settings.xml'], usual);
   });
 
   it('keeps an account out of addresses that tools write down', () => {
     const url = 'https://me:p%40ss@m/npm';
-    assert.equal(npmrc(url), `registry=https://m/npm/\n//m/npm/:_auth=${btoa('me:p@ss')}\n`);
     assert.equal(
-      mavenSettings({ mavenMirror: url, httpsProxy: 'http://u:a%26b@p:3128', noProxy: 'a,.b,c:80' }),
+      npmrc(url),
+      `registry=https://m/npm/\n//m/npm/:_auth=${btoa('me:p@ss')}\n//m/npm/:always-auth=true\n`,
+    );
+    assert.equal(
+      mavenSettings({ mavenMirror: url, httpsProxy: 'http://u:a%26b@p:3128', proxyExcept: 'a,.b,c:80' }),
       `<settings xmlns="http://maven.apache.org/SETTINGS/1.0.0">
   <mirrors>
     <mirror><id>flashpods</id><mirrorOf>central</mirrorOf><url>https://m/npm</url></mirror>
@@ -146,7 +149,7 @@ describe('what an image gets of mirrors', () => {
     assert.equal(cargoIndex('sparse+https://m/x/'), 'sparse+https://m/x/');
     assert.equal(cargoIndex('https://m/x.git'), 'https://m/x.git');
     assert.equal(
-      netProperties({ httpProxy: 'http://p', noProxy: 'localhost' }),
+      netProperties({ httpProxy: 'http://p', proxyExcept: 'localhost' }),
       '\nhttp.proxyHost=p\nhttp.proxyPort=80\nhttp.nonProxyHosts=localhost\n',
     );
     assert.equal(netProperties({}), '');

@@ -90,7 +90,7 @@ python3 /tmp/g.py; env -i python3 /tmp/g.py; python3 -c 'import requests; print(
     tool: 'maven',
     image: 'java',
     script: () =>
-      `mkdir /tmp/m && cd /tmp/m && echo '${POM}' > pom.xml && mvn -B validate 2>&1 | grep -m1 -o '${GREETING}'`,
+      `mkdir /tmp/m; cd /tmp/m && echo '${POM}' > pom.xml && mvn -B validate > o 2>&1 || true; grep -o -m1 '${GREETING}' o || { tail -30 o; false; }`,
   },
   {
     tool: 'apt',
