@@ -106,10 +106,16 @@ function addRun(program: Command, settling: Settling): void {
     .option('--name <name>', 'name of the job, kept as its label `name`')
     .option('--files <directory>', 'send a directory; the job sees it in /work')
     .option(
-      '--exclude <name>',
-      'leave out files and directories of that name, or a path; repeatable',
+      '--exclude <pattern>',
+      'leave out what matches, as in a .gitignore: *.log, /build/, data/**; repeatable',
       several,
     )
+    .option(
+      '--include <pattern>',
+      'take along what matches although a rule leaves it out: .env, gen/**; repeatable',
+      several,
+    )
+    .option('--git', 'send the repository, too: .git, made whole where parts of it lie elsewhere')
     .addOption(
       new Option(
         '--transport <kind>',

@@ -11,7 +11,7 @@ const BAR_CELLS = 24;
 export async function sendFiles(
   client: FlashpodsClient,
   directory: string,
-  { exclude, transport }: { readonly exclude: readonly string[] } & Pick<DirectoryOptions, 'transport'>,
+  options: Pick<DirectoryOptions, 'excludes' | 'includes' | 'git' | 'transport'>,
   context: CliContext,
   signal: AbortSignal,
 ): Promise<string> {
@@ -20,14 +20,16 @@ export async function sendFiles(
   let began = performance.now();
   try {
     const sentDirectory = await uploadDirectory(client, directory, {
-      excludes: exclude,
-      ...(transport === undefined ? {} : { transport }),
+      ...options,
       signal,
       onListed: (tree) => {
         line.clear();
-        for (const notice of tree.notices) context.notice(sanitize(notice));
         line.show(`uploading ${count(tree.files, 'file')}, ${showBytes(tree.bytes)}`);
         began = performance.now();
+      },
+      onNotice: (text) => {
+        line.clear();
+        context.notice(sanitize(text));
       },
       onProgress: (bytes, total) => line.show(bar(bytes, total, (performance.now() - began) / 1_000)),
       onRetry: (error, delayMs) => {

@@ -83,6 +83,19 @@ export class FlashpodsClient {
     return this.#object<CreatedJob>({ method: 'POST', path: '/jobs', json, signal, lastTry }, 'job_id');
   }
 
+  /**
+   * Throws what {@link createJob} would, before files are sent for it; a server that is older than this question lets
+   * everything pass.
+   */
+  async checkJob(request: JobRequest, signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#object({ method: 'POST', path: '/job-checks', json: request, signal }, 'type');
+    } catch (error) {
+      const isOlder = error instanceof ClientError && (error.status === 404 || error.status === 405);
+      if (!isOlder || error.code === 'image_not_found') throw error;
+    }
+  }
+
   /** With `waitSeconds` (1–60) the answer comes when the job's state changes, or after that time. */
   async getJob(
     id: string,

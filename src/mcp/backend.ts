@@ -10,7 +10,16 @@ import type { DirectoryOptions } from '../client/upload/directory.ts';
  */
 export interface Backend extends Pick<
   FlashpodsClient,
-  'createJob' | 'getJob' | 'listJobs' | 'cancelJob' | 'rerunJob' | 'log' | 'artifacts' | 'images' | 'close'
+  | 'createJob'
+  | 'checkJob'
+  | 'getJob'
+  | 'listJobs'
+  | 'cancelJob'
+  | 'rerunJob'
+  | 'log'
+  | 'artifacts'
+  | 'images'
+  | 'close'
 > {
   /** The artifact's bytes, unread; destroy it. */
   openArtifact(id: string, name: string, signal?: AbortSignal): Promise<Readable>;

@@ -21,6 +21,7 @@ export class HttpBackend implements Backend, LocalFiles {
   }
 
   readonly createJob: Backend['createJob'] = async (...args) => (await this.#client()).createJob(...args);
+  readonly checkJob: Backend['checkJob'] = async (...args) => (await this.#client()).checkJob(...args);
   readonly getJob: Backend['getJob'] = async (...args) => (await this.#client()).getJob(...args);
   readonly listJobs: Backend['listJobs'] = async (...args) => (await this.#client()).listJobs(...args);
   readonly cancelJob: Backend['cancelJob'] = async (...args) => (await this.#client()).cancelJob(...args);

@@ -52,6 +52,10 @@ export const reportSchema = z.object({
   log_bytes: z.int().optional().describe('size of the whole log'),
   log_truncated: z.boolean().optional().describe('the job printed more than is kept'),
   warnings: z.array(z.string()).optional(),
+  notes: z
+    .array(z.string())
+    .optional()
+    .describe('what of the files stayed behind and why, and other remarks on what was sent and asked for'),
   next: z.string().describe('what to do now'),
 });
 
@@ -260,6 +264,7 @@ function reportText(report: JobReport): string {
     lines.push(`Artifacts: ${names.join(', ')}`);
   }
   for (const warning of warnings) lines.push(`Warning: ${warning}`);
+  for (const note of report.notes ?? []) lines.push(`Note: ${note}`);
   if (errors) {
     const looks = 'Looks like the error (line of the log: text):';
     lines.push(report.status === 'completed' ? 'Exit 0, but the log says (line of the log: text):' : looks);

@@ -6,6 +6,7 @@ import { isAbsolute, join } from 'node:path';
 import type { CreatedJob } from '../client/answers.ts';
 import type { JobRequest } from '../jobs/description/types.ts';
 import { ClientError } from '../client/client-error.ts';
+import { gitDirectoryOf } from '../client/upload/repository.ts';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import type { Backend, LocalFiles } from './backend.ts';
 
@@ -13,8 +14,11 @@ export interface FilesToSend {
   /** Absolute, or `~/…`. */
   readonly localPath: string;
   readonly exclude: readonly string[];
-  /** A sub-agent works on the repository itself. */
-  readonly keepGit: boolean;
+  readonly include: readonly string[];
+  /** Whether `.git` goes along. */
+  readonly git: boolean;
+  /** A sub-agent works on the repository itself: without one nothing is sent. */
+  readonly needsGit: boolean;
 }
 
 export type SubmissionPhase =
@@ -26,6 +30,8 @@ export interface Submission {
   readonly clientJobId: string;
   readonly phase: SubmissionPhase;
   readonly created: Promise<CreatedJob>;
+  /** What should be known of the files that were sent. */
+  readonly notes: readonly string[];
   /** Nobody wants the job any longer: stops what is under way, and ends the job if it came to be. */
   withdraw(): void;
 }
@@ -77,6 +83,7 @@ class RunningSubmission implements Submission {
   /** Tells one request from another. */
   readonly digest: string;
   phase: SubmissionPhase = { name: 'creating' };
+  readonly notes: string[] = [];
   /** Null until it is created. */
   jobId: string | null = null;
   readonly created: Promise<CreatedJob>;
@@ -110,10 +117,16 @@ class RunningSubmission implements Submission {
   /** The same job for a call that came when it was created already. */
   again(): Submission {
     const created = this.created.then((job) => ({ ...job, created: false }));
-    return { clientJobId: this.clientJobId, phase: this.phase, created, withdraw: () => undefined };
+    return { ...this.#told(), created, withdraw: () => undefined };
+  }
+
+  #told(): Pick<Submission, 'clientJobId' | 'phase' | 'notes'> {
+    return { clientJobId: this.clientJobId, phase: this.phase, notes: this.notes };
   }
 
   async #run(request: JobRequest, files: FilesToSend | null): Promise<CreatedJob> {
+    // Whatever can be refused without the files is refused before they are sent.
+    if (files) await this.#backend.checkJob(request, this.#withdrawn.signal);
     const sent = files ? { files_id: await this.#send(files) } : {};
     this.phase = { name: 'creating' };
     this.#withdrawn.signal.throwIfAborted();
@@ -123,18 +136,20 @@ class RunningSubmission implements Submission {
     return created;
   }
 
-  async #send({ localPath, exclude, keepGit }: FilesToSend): Promise<string> {
+  async #send({ localPath, exclude, include, git, needsGit }: FilesToSend): Promise<string> {
     if (!this.#files) throw new Error('files can’t be sent over this connection');
     this.phase = { name: 'reading' };
     const directory = absolute(localPath);
-    if (keepGit) await requireRepository(directory);
+    if (needsGit) await requireRepository(directory);
     return this.#files.send(directory, {
       excludes: exclude,
-      keepGit,
+      includes: include,
+      git,
       signal: this.#withdrawn.signal,
       onListed: ({ bytes }) => {
         this.phase = { name: 'uploading', bytes: 0, total: bytes };
       },
+      onNotice: (text) => this.notes.push(text),
       onProgress: (bytes, total) => {
         this.phase = { name: 'uploading', bytes, total };
       },
@@ -151,16 +166,13 @@ function reused({ jobId }: RunningSubmission): FlashpodsError {
     : new FlashpodsError('idempotency_key_reused', undefined, { details: { job_id: jobId } });
 }
 
-/** A directory that is none is left to whoever reads it. @throws ClientError invalid_arguments when it holds no `.git` */
+/** A directory that is none is left to whoever reads it. @throws ClientError invalid_arguments when it holds no repository */
 async function requireRepository(directory: string): Promise<void> {
-  if (!(await isDirectory(directory)) || (await isDirectory(join(directory, '.git')))) return;
+  if (!(await isDirectory(directory)) || (await gitDirectoryOf(join(directory, '.git'))) !== null) return;
   throw new ClientError(
     'invalid_arguments',
-    `${directory} holds no directory .git, so that a sub-agent has no repository to work on.`,
-    {
-      advice:
-        'Give the top directory of a git repository (of the main one, not of a linked worktree), or git_url instead of files.',
-    },
+    `${directory} holds no .git, so that a sub-agent has no repository to work on.`,
+    { advice: 'Give the top directory of a git repository, or git_url instead of files.' },
   );
 }
 

@@ -1,7 +1,7 @@
-import { chmod, constants as fs, lchown, link, lstat, lutimes, mkdir, open, opendir } from 'node:fs/promises';
+import { chmod, constants as fs, lchown, link, lstat, mkdir, open, opendir } from 'node:fs/promises';
 import { readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import type { Stats } from 'node:fs';
+import type { BigIntStats, Stats } from 'node:fs';
 import { systemCode } from '../errors.ts';
 
 /** `O_PATH` of Linux, which Node does not name: a handle that names a file and neither reads nor wakes it. */
@@ -67,6 +67,11 @@ export class Directory {
     return open(this.#path(name), flags | fs.O_NOFOLLOW | fs.O_NONBLOCK | fs.O_NOCTTY, mode);
   }
 
+  /** With times to the nanosecond. */
+  statExactly(name: RawName): Promise<BigIntStats> {
+    return lstat(this.#path(name), { bigint: true });
+  }
+
   stat(name: RawName): Promise<Stats> {
     return lstat(this.#path(name));
   }
@@ -107,10 +112,6 @@ export class Directory {
 
   chown(name: RawName, uid: number, gid: number): Promise<void> {
     return lchown(this.#path(name), uid, gid);
-  }
-
-  setTimes(name: RawName, time: Date): Promise<void> {
-    return lutimes(this.#path(name), time, time);
   }
 
   /** Changes the mode of what is not a symlink. Needs no permission on it but to own it. */

@@ -6,6 +6,7 @@ import { ifMissing } from '../files/if-missing.ts';
 import { readFully } from '../files/read-fully.ts';
 import { rawName, type Directory, type RawName } from '../trees/directory.ts';
 import { inBatches } from '../trees/in-batches.ts';
+import type { TreeTimes } from '../trees/times.ts';
 import { MAX_TREE_DEPTH } from './tree.ts';
 
 const PIECE_BYTES = 256 * 1024;
@@ -47,15 +48,18 @@ export const deletionsOf = (paths: readonly string[]): ReadonlySet<RawName> =>
 /**
  * Puts into `tree` what the base has and the tree lacks, without what is in `deletions`. Nobody else may write into
  * either of them. Can be done again after a crash.
+ * @param times of `tree`: a directory that was sent keeps its own, though something is put into it
  */
 export async function completeFromBase(
   tree: Directory,
   base: Directory,
   deletions: ReadonlySet<RawName>,
+  times: TreeTimes,
 ): Promise<void> {
   const visit = async (to: Directory, from: Directory, path: readonly RawName[]): Promise<void> => {
     if (path.length > MAX_TREE_DEPTH) throw new Error('a base is deeper than any snapshot may be');
     const below: RawName[] = [];
+    const { mtimeNs } = await to.handle.stat({ bigint: true });
     await inBatches(from.names(), async (name) => {
       if (deletions.has([...path, name].join('/'))) return;
       if ((await from.stat(name)).isDirectory()) below.push(name);
@@ -64,18 +68,18 @@ export async function completeFromBase(
     for (const name of below) {
       const source = await from.openDirectory(name);
       try {
-        const { mode, mtime } = await source.handle.stat();
+        const { mode, mtimeNs: itsTime } = await source.handle.stat({ bigint: true });
         const made = await tolerating('EEXIST', () => to.makeDirectory(name, 0o700));
         // Something that was sent may have taken the place of a directory.
         if (!made && !(await to.stat(name)).isDirectory()) continue;
         const target = await to.openDirectory(name);
         try {
           // At once, so that one that a crash leaves half full has its mode.
-          if (made) await target.handle.chmod((mode & 0o777) | 0o700);
+          if (made) await target.handle.chmod((Number(mode) & 0o777) | 0o700);
           await visit(target, source, [...path, name]);
           if (made) {
-            await target.handle.chmod(mode & 0o777);
-            await target.handle.utimes(mtime, mtime);
+            await target.handle.chmod(Number(mode) & 0o777);
+            await times.set([...path, name], itsTime);
           }
         } finally {
           await target.close();
@@ -84,6 +88,7 @@ export async function completeFromBase(
         await source.close();
       }
     }
+    await times.set(path, mtimeNs);
   };
   await visit(tree, base, []);
 }
@@ -92,17 +97,24 @@ export async function completeFromBase(
  * Replaces every file of `tree` that is the same as the base's under its path, in content, mode and time, by a link
  * to that one. Nobody else may write into either of them. Can be done again after a crash.
  */
-export async function shareWithBase(tree: Directory, base: Directory, scratch: Scratch): Promise<void> {
+export async function shareWithBase(
+  tree: Directory,
+  base: Directory,
+  scratch: Scratch,
+  times: TreeTimes,
+  path: readonly RawName[] = [],
+): Promise<void> {
   const below: RawName[] = [];
+  const { mtimeNs } = await tree.handle.stat({ bigint: true });
   await inBatches(tree.names(), async (name) => {
-    const mine = await tree.stat(name);
-    const theirs = await base.stat(name).catch(ifMissing(null));
+    const mine = await tree.statExactly(name);
+    const theirs = await base.statExactly(name).catch(ifMissing(null));
     if (theirs === null) return;
     if (mine.isDirectory() && theirs.isDirectory()) below.push(name);
-    if (!mine.isFile() || !theirs.isFile() || mine.ino === theirs.ino || mine.nlink > 1) return;
-    if (mine.size !== theirs.size || (mine.mode & 0o777) !== (theirs.mode & 0o777)) return;
-    if (Math.floor(mine.mtimeMs / 1_000) !== Math.floor(theirs.mtimeMs / 1_000)) return;
-    if (!(await isSameContent(tree, base, name, mine.size))) return;
+    if (!mine.isFile() || !theirs.isFile() || mine.ino === theirs.ino || mine.nlink > 1n) return;
+    if (mine.size !== theirs.size || (mine.mode & 0o777n) !== (theirs.mode & 0o777n)) return;
+    if (mine.mtimeNs !== theirs.mtimeNs) return;
+    if (!(await isSameContent(tree, base, name, Number(mine.size)))) return;
     const temporary = scratch.newName();
     await scratch.directory.makeLink(temporary, base, name);
     await scratch.directory.rename(temporary, tree, name);
@@ -111,12 +123,13 @@ export async function shareWithBase(tree: Directory, base: Directory, scratch: S
     const target = await tree.openDirectory(name);
     const source = await base.openDirectory(name);
     try {
-      await shareWithBase(target, source, scratch);
+      await shareWithBase(target, source, scratch, times, [...path, name]);
     } finally {
       await target.close();
       await source.close();
     }
   }
+  await times.set(path, mtimeNs);
 }
 
 /** @param size of both */

@@ -2,6 +2,7 @@ import { chown, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { Directory } from '../trees/directory.ts';
+import { TreeTimes } from '../trees/times.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import { removeTree } from '../trees/remove-tree.ts';
 import { completeFromBase, Scratch, shareWithBase } from './base.ts';
@@ -85,18 +86,21 @@ export class LocalSnapshotStore implements SnapshotStore {
     await mkdir(path, { mode: 0o700 });
     const directory = await Directory.open(path);
     const tree = await Directory.open(await this.#found(id));
+    const times = new TreeTimes(tree);
     try {
       const scratch = new Scratch(directory);
-      if (munged) await restoreSymlinks(tree, scratch);
-      if (base !== null) await this.#layOver(tree, base, scratch);
+      if (munged) await restoreSymlinks(tree, scratch, times);
+      if (base !== null) await this.#layOver(tree, base, scratch, times);
+      await times.close();
     } finally {
+      await times.abandon();
       await tree.close();
       await directory.close();
       await removeTree(path);
     }
   }
 
-  async #layOver(tree: Directory, base: Base, scratch: Scratch): Promise<void> {
+  async #layOver(tree: Directory, base: Base, scratch: Scratch, times: TreeTimes): Promise<void> {
     const gone = (): FlashpodsError =>
       new FlashpodsError('upload_expired', 'The base of this upload is gone; create an upload without one.');
     const path = await this.#found(base.id);
@@ -105,8 +109,8 @@ export class LocalSnapshotStore implements SnapshotStore {
     try {
       const from = await Directory.open(path);
       try {
-        if (base.isFull) await shareWithBase(tree, from, scratch);
-        else await completeFromBase(tree, from, base.deletions);
+        if (base.isFull) await shareWithBase(tree, from, scratch, times);
+        else await completeFromBase(tree, from, base.deletions, times);
       } finally {
         await from.close();
       }

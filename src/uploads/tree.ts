@@ -3,7 +3,6 @@ import { FlashpodsError, systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import { Directory, bytesOfName, type RawName } from '../trees/directory.ts';
 import { inBatches } from '../trees/in-batches.ts';
-import { resolveSymlink, segmentsOf } from '../trees/symlink.ts';
 
 /** More directories in each other than any project has; each one costs an open handle. */
 export const MAX_TREE_DEPTH = 100;
@@ -44,8 +43,8 @@ export const measureTree = async (path: string): Promise<TreeFacts> => {
  * Settles owner and modes of a tree once, so that nothing is to be done for each job: everything belongs to
  * `owner` (null: to whom it belongs now), directories are at least u+rx and files u+r, setuid, setgid and sticky
  * bits go, all other bits stay. What is right already is not touched, so a file that is shared with a settled tree
- * stays as it is. Can be done again after a crash.
- * @throws FlashpodsError invalid_request for a symlink out of the tree, a device, a FIFO, a socket
+ * stays as it is. Symlinks stay too, wherever they lead. Can be done again after a crash.
+ * @throws FlashpodsError invalid_request for a device, a FIFO, a socket
  */
 export const settleTree = async (path: string, owner: TreeIds | null): Promise<TreeFacts> =>
   walkFrom(path, async (root) => {
@@ -147,9 +146,7 @@ class Settling {
   }
 
   async entry(directory: Directory, path: readonly RawName[], name: RawName, stats: Stats): Promise<void> {
-    if (stats.isSymbolicLink()) {
-      await checkSymlink(this.#root, path, name, await directory.readLink(name));
-    } else if (!stats.isFile() && !stats.isDirectory()) {
+    if (!stats.isFile() && !stats.isDirectory() && !stats.isSymbolicLink()) {
       throw refuse([...path, name], 'is neither a regular file nor a directory nor a symlink');
     }
     if (this.#isForeign(stats)) {
@@ -166,36 +163,6 @@ class Settling {
 }
 
 const settledMode = (stats: Stats): number => (stats.mode & 0o777) | (stats.isDirectory() ? 0o500 : 0o400);
-
-/**
- * Refuses a symlink that leads out of the tree, whether or not what it names exists.
- * @throws FlashpodsError invalid_request
- */
-export const checkSymlink = async (
-  root: Directory,
-  path: readonly RawName[],
-  name: RawName,
-  target: RawName,
-): Promise<void> => {
-  const problem = symlinkProblem(path, target);
-  if (problem === null) return;
-  if (problem === 'unsure' && (await resolveSymlink(root, path, target, null)).kind !== 'outside') return;
-  throw refuse([...path, name], 'is a symlink that leads out of the tree');
-};
-
-/**
- * What the text of a link in directory `path` tells. Where all `..` come first, and are no more than the
- * directories above, it cannot leave the tree, whatever other links of this kind it passes; a `..` after a name,
- * which may be a link to elsewhere, must be followed to know: `unsure`.
- */
-export const symlinkProblem = (path: readonly RawName[], target: RawName): null | 'outside' | 'unsure' => {
-  if (target.startsWith('/')) return 'outside';
-  const segments = segmentsOf(target);
-  let up = 0;
-  while (segments[up] === '..') up++;
-  if (up > path.length) return 'outside';
-  return segments.indexOf('..', up) < 0 ? null : 'unsure';
-};
 
 const refuse = (path: readonly RawName[], what: string): FlashpodsError =>
   new FlashpodsError('invalid_request', `the files: ${showName(path)} ${what}`, { details: { field: '' } });

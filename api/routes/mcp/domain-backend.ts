@@ -52,6 +52,12 @@ export class DomainBackend implements Backend {
     });
   }
 
+  checkJob(request: JobRequest): Promise<void> {
+    return this.#call('jobs:write', undefined, async ({ owner }) => {
+      await this.#r.jobs.check(owner, parseCreateJob(request));
+    });
+  }
+
   getJob(
     id: string,
     options: { readonly waitSeconds?: number; readonly signal?: AbortSignal | undefined } = {},

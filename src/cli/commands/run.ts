@@ -6,11 +6,14 @@ import type { CliContext } from '../context.ts';
 import { fieldsGiven } from '../job-options.ts';
 import { sendFiles } from '../send-files.ts';
 import { shellCommand } from '../shell-quote.ts';
+import { sanitize } from '../terminal.ts';
 
 /** Beside the fields of a job, which `job-options.ts` reads. */
 export interface RunOptions extends AttachOptions {
   readonly files?: string;
   readonly exclude?: readonly string[];
+  readonly include?: readonly string[];
+  readonly git?: boolean;
   readonly transport?: 'auto' | 'rsync' | 'http';
   readonly name?: string;
   readonly detach?: boolean;
@@ -29,6 +32,8 @@ export async function run(
   try {
     // Before there is a job: what would keep its artifacts from being stored is known now.
     if (options.artifacts !== undefined) await makeOutputDirectory(options.artifacts);
+    // Whatever can be refused without the files is refused before they are sent.
+    if (options.files !== undefined) await client.checkJob(request, interruption.preparing);
     const files =
       options.files === undefined
         ? {}
@@ -39,6 +44,7 @@ export async function run(
       interruption.leaving,
       interruption.preparing,
     );
+    for (const note of created.notes ?? []) context.notice(sanitize(note));
     if (options.detach) {
       await interruption.throwIfStopped(created.job_id);
       return await context.show(created, () => created.job_id);
@@ -74,6 +80,7 @@ async function upload(
   { preparing }: Interruption,
 ): Promise<string> {
   const client = await context.client();
-  const { exclude = [], transport = 'auto' } = options;
-  return sendFiles(client, directory, { exclude, transport }, context, preparing);
+  const { exclude = [], include = [], git = false, transport = 'auto' } = options;
+  const what = { excludes: exclude, includes: include, git, transport };
+  return sendFiles(client, directory, what, context, preparing);
 }

@@ -1,4 +1,4 @@
-import { dirname } from 'node:path';
+import { parentOf } from './names.ts';
 import type { Tree, TreeEntry } from './tree.ts';
 
 export interface Changes {
@@ -13,19 +13,23 @@ export function changesSince(tree: Tree, earlier: ReadonlyMap<string, string | n
   const present = new Map(tree.entries.map((entry) => [entry.path, entry.type]));
   const differs = ({ path, stamp }: TreeEntry): boolean => stamp === null || earlier.get(path) !== stamp;
   const wanted = new Set<string>();
-  for (const entry of tree.entries) {
-    if (!differs(entry)) continue;
-    // A directory that is only made on the way to a file would have another mode than its own.
-    for (let path = entry.path; path !== '.' && !wanted.has(path); path = dirname(path)) wanted.add(path);
-  }
-  const entries = tree.entries.filter(({ path }) => wanted.has(path));
+  // A directory that is only made on the way to a file, or loses one, would have another mode or time than its own.
+  const want = (from: string): void => {
+    for (let path = from; !wanted.has(path); path = parentOf(path)) {
+      wanted.add(path);
+      if (path === '.') return;
+    }
+  };
+  for (const entry of tree.entries) if (differs(entry)) want(entry.path);
 
   const gone = new Set([...earlier.keys()].filter((path) => !present.has(path)));
   const isBelowGone = (path: string): boolean => {
-    const parent = dirname(path);
+    const parent = parentOf(path);
     // What lay below something that is no directory any longer goes with it.
-    return gone.has(parent) || (parent !== '.' && present.has(parent) && present.get(parent) !== 'directory');
+    return gone.has(parent) || (present.has(parent) && present.get(parent) !== 'directory');
   };
+  for (const path of gone) if (present.get(parentOf(path)) === 'directory') want(parentOf(path));
+  const entries = tree.entries.filter(({ path }) => wanted.has(path));
   return {
     tree: {
       ...tree,

@@ -4,20 +4,25 @@ import { ClientError, hasCode } from '../client-error.ts';
 import type { FlashpodsClient } from '../client.ts';
 import { changesSince } from './changes.ts';
 import { forget, recall, remember, type Remembered } from './remembered.ts';
-import { RsyncUnavailable } from './rsync.ts';
-import { DEFAULT_EXCLUDES, listTree, type Tree } from './tree.ts';
+import { utf8Of } from './names.ts';
+import { emptyNote, leftBehindNote, vanishedNote } from './notes.ts';
+import { RsyncBroken, RsyncUnavailable } from './rsync.ts';
+import { listTree, type Tree } from './tree.ts';
 import { type Sent, type Transport, uploadTree, uploadTreeByRsync } from './upload.ts';
 
 export type { Sent } from './upload.ts';
 
 export interface DirectoryOptions {
-  /** Names and paths to leave out besides the default ones: see {@link listTree}. */
+  /** Patterns as in a .gitignore: what stays behind, and what goes along all the same. */
   readonly excludes?: readonly string[];
-  /** Whether `.git` goes along although it is one of the default excludes. */
-  readonly keepGit?: boolean;
+  readonly includes?: readonly string[];
+  /** Whether `.git` goes along, whole, although it is one of the usual excludes. */
+  readonly git?: boolean;
   /** `auto`: rsync where both ends have it, else HTTP. */
   readonly transport?: 'auto' | Transport;
   readonly onListed?: (tree: Tree) => void;
+  /** Something that one should know and nothing fails by. */
+  readonly onNotice?: (text: string) => void;
   /** Bytes that were sent, of those that have to be; begins again at 0 when the upload has to be sent again. */
   readonly onProgress?: (bytes: number, total: number) => void;
   readonly onRetry?: (error: ClientError, delayMs: number) => void;
@@ -52,21 +57,31 @@ export async function uploadDirectory(
   options: DirectoryOptions = {},
 ): Promise<SentDirectory> {
   const { connection } = client;
-  const defaults = connection.defaultExclude ?? DEFAULT_EXCLUDES;
-  const kept = options.keepGit ? defaults.filter((name) => name !== '.git') : defaults;
-  const excludes = [...kept, ...(options.excludes ?? [])];
-  const tree = await listTree(directory, { excludes, signal: options.signal });
+  const tree = await listTree(directory, {
+    excludes: options.excludes ?? [],
+    includes: options.includes ?? [],
+    ...(connection.defaultExclude === null ? {} : { defaults: connection.defaultExclude }),
+    git: options.git ?? false,
+    signal: options.signal,
+  });
   options.onListed?.(tree);
+  const notice = (text: string | null): void => {
+    if (text !== null) options.onNotice?.(text);
+  };
+  for (const text of [...tree.notices, leftBehindNote(tree), emptyNote(tree)]) notice(text);
   const isWorthIt = tree.entries.length >= WORTH_REMEMBERING.files || tree.bytes >= WORTH_REMEMBERING.bytes;
   if (!isWorthIt) {
     // rsync's handshake alone takes longer.
     const transport = options.transport === 'rsync' ? 'rsync' : 'http';
-    return { tree, ...(await sendWhole(client, tree, false, { ...options, transport })) };
+    const small = await sendWhole(client, tree, false, { ...options, transport });
+    notice(vanishedNote(small.sent.vanished ?? []));
+    return { tree, ...small };
   }
 
   const earlier = await recall(connection, tree.root);
   const again = earlier && (await sendChanges(client, tree, earlier, options));
   const { upload, sent } = again ?? (await sendWhole(client, tree, true, options));
+  notice(vanishedNote(sent.vanished ?? []));
   await settle(client, tree, upload.upload_id, earlier);
   return { upload, tree, sent };
 }
@@ -87,7 +102,7 @@ async function sendWhole(
     try {
       return await uploadTreeByRsync(client, tree, { ...options, reusable });
     } catch (error) {
-      if (!(error instanceof RsyncUnavailable) || transport === 'rsync') throw asClientError(error);
+      overHttp(error, options);
     }
   }
   return uploadTree(client, tree, { ...options, reusable });
@@ -103,6 +118,9 @@ async function sendChanges(
   const { transport = 'auto' } = options;
   const changes = changesSince(tree, earlier.stamps);
   const base = earlier.uploadId;
+  const deleted = changes.deleted.map(utf8Of);
+  // Only UTF-8 can be told to the server.
+  if (deleted.some((path) => path === null)) return null;
   try {
     if (changes.tree.entries.length === 0 && changes.deleted.length === 0) {
       const upload = await client.getUpload(base, options.signal);
@@ -115,7 +133,7 @@ async function sendChanges(
     const outcome = byRsync
       ? await uploadTreeByRsync(client, tree, { ...options, base, reusable: true }).catch(
           (error: unknown) => {
-            if (!(error instanceof RsyncUnavailable) || transport === 'rsync') throw asClientError(error);
+            overHttp(error, options);
             return null;
           },
         )
@@ -125,7 +143,7 @@ async function sendChanges(
       (await uploadTree(client, changes.tree, {
         ...options,
         base,
-        deleted: changes.deleted,
+        deleted: deleted.filter((path) => path !== null),
         reusable: true,
       }));
     const present = tree.entries.filter(({ type }) => type !== 'directory').length;
@@ -171,9 +189,15 @@ async function settle(
     await client.deleteUpload(item.uploadId).catch(() => undefined);
 }
 
-function asClientError(error: unknown): unknown {
-  if (!(error instanceof RsyncUnavailable)) return error;
-  return new ClientError('upload_failed', `rsync can't be used: ${error.message}.`, {
+/** Says why files go over HTTP after all. @throws the error, where rsync was asked for or nothing of it failed */
+function overHttp(error: unknown, { transport = 'auto', onNotice }: DirectoryOptions): void {
+  if (!(error instanceof RsyncUnavailable || error instanceof RsyncBroken)) throw error;
+  if (transport === 'rsync') throw asClientError(error);
+  onNotice?.(`files go over HTTP, since rsync can't be used: ${error.message.replace(/\.$/, '')}`);
+}
+
+function asClientError(error: Error): ClientError {
+  return new ClientError('upload_failed', `rsync can't be used: ${error.message.replace(/\.$/, '')}.`, {
     advice: 'Leave out `--transport rsync`: files go over HTTP then.',
     cause: error,
   });

@@ -19,7 +19,7 @@ export interface Remembered {
 }
 
 interface Stored {
-  readonly version: 1;
+  readonly version: 2;
   readonly upload_id: string;
   readonly stamps: readonly (readonly [path: string, stamp: string | null])[];
   readonly superseded: readonly { readonly uploadId: string; readonly atMs: number }[];
@@ -50,7 +50,7 @@ export async function remember(
   superseded: Remembered['superseded'],
 ): Promise<void> {
   const stored: Stored = {
-    version: 1,
+    version: 2,
     upload_id: uploadId,
     stamps: tree.entries.map(({ path, stamp }) => [path, stamp]),
     superseded,
@@ -78,7 +78,7 @@ function isStored(value: unknown): value is Stored {
   if (typeof value !== 'object' || value === null) return false;
   const { version, upload_id, stamps, superseded } = value as Partial<Record<keyof Stored, unknown>>;
   return (
-    version === 1 &&
+    version === 2 &&
     typeof upload_id === 'string' &&
     Array.isArray(stamps) &&
     stamps.every(isPair) &&

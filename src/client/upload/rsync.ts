@@ -1,18 +1,24 @@
 import { execa, ExecaError } from 'execa';
 import { systemCode } from '../../errors.ts';
+import { rawName, type RawName } from '../../trees/directory.ts';
 import type { CreatedUpload } from '../answers.ts';
 import { ClientError } from '../client-error.ts';
 import { type Connection, isLoopback } from '../connection.ts';
 import type { Tree } from './tree.ts';
 
-/** rsync can't be used here: it is not installed, or its daemon is out of reach. Files can still go over HTTP. */
+/** rsync can't be used here, for whatever reason. Files can still go over HTTP. */
 export class RsyncUnavailable extends Error {}
+
+/** A transfer that was under way broke: it may go on where it was, and if not, files can still go over HTTP. */
+export class RsyncBroken extends ClientError {}
 
 export interface RsyncSent {
   /** Files of which anything was sent. */
   readonly files: number;
   /** Bytes of content that went over the wire. */
   readonly bytes: number;
+  /** What was listed and was not there any longer, as rsync tells it. */
+  readonly vanished: readonly RawName[];
 }
 
 export interface RsyncOptions {
@@ -20,17 +26,14 @@ export interface RsyncOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const Exit = {
-  startup: 5,
-  socket: 10,
-  protocol: 12,
-  partial: 23,
-  vanished: 24,
-  timeout: 30,
-  connect: 35,
-} as const;
+const Exit = { protocol: 12, vanished: 24, timeout: 30 } as const;
 const SILENCE_S = 60;
 const CONNECT_S = 10;
+/** rsync gives up by itself after {@link SILENCE_S}; this is for a program that does not. */
+const HANGS_MS = 75_000;
+const VERSION_MS = 5_000;
+/** The first that compares times to the nanosecond, and has all options that are used. */
+const OLDEST = [3, 1, 3] as const;
 
 /** Where the daemon is reached from here, or null when it can't be: the server's own loopback is not ours. */
 export function rsyncTarget(upload: CreatedUpload, connection: Connection): URL | null {
@@ -46,9 +49,42 @@ export function rsyncTarget(upload: CreatedUpload, connection: Connection): URL 
 }
 
 /**
+ * Sees that there is an rsync that can be used: macOS has another program under the name, and older ones lack options.
+ * @throws RsyncUnavailable
+ */
+export async function requireRsync(signal?: AbortSignal): Promise<void> {
+  const { stdout } = await execa('rsync', ['--version'], {
+    env: { LC_ALL: 'C' },
+    timeout: VERSION_MS,
+    forceKillAfterDelay: 1_000,
+    stdin: 'ignore',
+    maxBuffer: 100_000,
+    ...(signal ? { cancelSignal: signal } : {}),
+  }).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    if (!(error instanceof ExecaError)) throw error;
+    throw new RsyncUnavailable(
+      error.code === 'ENOENT'
+        ? 'rsync is not installed'
+        : error.timedOut
+          ? '`rsync --version` does not end'
+          : `\`rsync --version\` fails: ${whyOf(error)}`,
+      { cause: error },
+    );
+  });
+  if (/openrsync/i.test(stdout)) throw new RsyncUnavailable('openrsync is not rsync');
+  const found = /^rsync +version v?(\d+)\.(\d+)\.(\d+)/m.exec(stdout);
+  if (!found) throw new RsyncUnavailable('`rsync --version` names no version');
+  const version = found.slice(1).map(Number);
+  const at = OLDEST.findIndex((number, index) => version[index] !== number);
+  if (at >= 0 && (version[at] ?? 0) < (OLDEST[at] ?? 0))
+    throw new RsyncUnavailable(`rsync ${version.join('.')} is older than ${OLDEST.join('.')}`);
+}
+
+/**
  * Makes what the daemon has of the upload the same as the tree; what it has already (of a base, or of a transfer that
  * broke) is not sent again. A file that vanishes meanwhile is left out.
- * @throws RsyncUnavailable; ClientError upload_failed, not_reachable for a transfer that broke and may be tried again
+ * @throws RsyncUnavailable; RsyncBroken for a transfer that was under way and may be tried again
  */
 export async function sendByRsync(
   tree: Tree,
@@ -57,9 +93,8 @@ export async function sendByRsync(
   { onProgress, signal }: RsyncOptions,
 ): Promise<RsyncSent> {
   const args = [
-    '-rlptD',
-    '--no-devices',
-    '--no-specials',
+    '-rlpt',
+    '--modify-window=-1',
     '--delete',
     '--delete-excluded',
     '--partial',
@@ -78,30 +113,46 @@ export async function sendByRsync(
   ];
   const child = execa('rsync', args, {
     env: { LC_ALL: 'C', RSYNC_PASSWORD: password, RSYNC_PROXY: undefined, RSYNC_CONNECT_PROG: undefined },
-    input: tree.leftOut.map((path) => `${anchored(path)}\0`).join(''),
+    input: Buffer.from(tree.leftOut.map((path) => `${anchored(path)}\0`).join(''), 'latin1'),
     buffer: { stdout: false },
     maxBuffer: 1_000_000,
+    forceKillAfterDelay: 2_000,
     ...(signal ? { cancelSignal: signal } : {}),
   });
   let output = '';
+  let isHanging = false;
+  const watch = setTimeout(() => {
+    isHanging = true;
+    child.kill();
+  }, HANGS_MS);
+  child.stderr.on('data', () => watch.refresh());
   child.stdout.on('data', (chunk: Buffer) => {
+    watch.refresh();
     const text = chunk.toString();
     output = (output + text).slice(-4_096);
     const sent = /^\s*(\d+)\s+\d+%/.exec(text.split(/[\r\n]/).findLast((line) => line.includes('%')) ?? '');
     if (sent) onProgress?.(Math.min(Number(sent[1]), tree.bytes), tree.bytes);
   });
+  let vanished: readonly RawName[] = [];
   try {
     await child;
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof ExecaError)) throw error;
     const failure: Failure = error;
-    if (failure.exitCode !== Exit.vanished) throw failureOf(failure);
+    if (isHanging) throw new RsyncUnavailable('rsync says and does nothing any longer', { cause: error });
+    if (failure.exitCode !== Exit.vanished) throw failureOf(failure, output !== '');
+    vanished = namesOfVanished(String(failure.stderr));
+  } finally {
+    clearTimeout(watch);
   }
   const stat = (name: string): number =>
     Number(new RegExp(`^${name}: ([\\d,]+)`, 'm').exec(output)?.[1] ?? 0);
-  return { files: stat('Number of regular files transferred'), bytes: stat('Literal data') };
+  return { files: stat('Number of regular files transferred'), bytes: stat('Literal data'), vanished };
 }
+
+const namesOfVanished = (said: string): readonly RawName[] =>
+  [...said.matchAll(/^file has vanished: "(.*)"/gm)].map(([, name = '']) => rawName(name));
 
 /** A path as a pattern that matches it and nothing else. */
 const anchored = (path: string): string =>
@@ -110,21 +161,28 @@ const anchored = (path: string): string =>
 /** What execa tells of a child that failed. */
 type Failure = Pick<ExecaError, 'exitCode' | 'signal'> & Error & { readonly stderr?: unknown };
 
-function failureOf(error: Failure): Error {
+/** @param hadBegun it had said something of the transfer */
+function failureOf(error: Failure, hadBegun: boolean): Error {
   if (systemCode(error) === 'ENOENT') return new RsyncUnavailable('rsync is not installed', { cause: error });
-  const said = String(error.stderr)
+  const why = whyOf(error);
+  if (hadBegun && (error.exitCode === Exit.protocol || error.exitCode === Exit.timeout))
+    return new RsyncBroken('not_reachable', `The transfer by rsync broke: ${why}.`, { cause: error });
+  return new RsyncUnavailable(why, { cause: error });
+}
+
+/** What rsync says itself, in one line. */
+function whyOf(error: Failure): string {
+  const lines = (typeof error.stderr === 'string' ? error.stderr : '')
     .split('\n')
-    .filter((line) => line.startsWith('@ERROR') || line.includes('rsync:'));
-  const why = said[0] ?? `rsync ended with ${error.exitCode ?? error.signal ?? 'an unknown error'}`;
-  switch (error.exitCode) {
-    case Exit.socket:
-    case Exit.connect:
-    case Exit.startup:
-      return new RsyncUnavailable(why, { cause: error });
-    case Exit.protocol:
-    case Exit.timeout:
-      return new ClientError('not_reachable', `The transfer by rsync broke: ${why}.`, { cause: error });
-    default:
-      return new ClientError('upload_failed', `${why}.`, { cause: error });
-  }
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+  const said =
+    lines.find((line) => line.startsWith('@ERROR')) ??
+    lines.find((line) => line.includes('rsync')) ??
+    lines[0];
+  const how =
+    systemCode(error) ??
+    (error.exitCode === undefined ? error.signal : `exit ${error.exitCode}`) ??
+    'an unknown error';
+  return said === undefined ? `rsync ended with ${how}` : `${said.slice(0, 200)} (${how})`;
 }

@@ -7,7 +7,8 @@ import { ClientError } from '../client-error.ts';
 import { isLoopback } from '../connection.ts';
 import { Retries, type RetryPolicy } from '../retry.ts';
 import { FileChanged, packTree } from './pack.ts';
-import { RsyncUnavailable, rsyncTarget, sendByRsync } from './rsync.ts';
+import type { RawName } from '../../trees/directory.ts';
+import { RsyncUnavailable, requireRsync, rsyncTarget, sendByRsync } from './rsync.ts';
 import type { Tree } from './tree.ts';
 
 export type Transport = 'rsync' | 'http';
@@ -17,6 +18,8 @@ export interface Sent {
   readonly transport: Transport | 'none';
   readonly files: number;
   readonly bytes: number;
+  /** What was listed and was gone, or something else, when its turn came. */
+  readonly vanished?: readonly RawName[];
 }
 
 export interface UploadOptions {
@@ -49,24 +52,29 @@ export async function uploadTree(
   options: UploadOptions = {},
 ): Promise<Uploaded> {
   return untilSent(client, options, async ({ upload_id: id }) => {
-    if (tree.entries.length > 0) await sendByHttp(client, tree, id, options);
+    const vanished = tree.entries.length > 0 ? await sendByHttp(client, tree, id, options) : [];
     const { reusable = false, deleted = [], signal } = options;
     const rest = deleted.length === 0 ? {} : { delete: deleted };
     const upload = await client.finalizeUpload(id, { reusable, ...rest }, signal);
-    return { upload, sent: { transport: 'http', files: tree.files, bytes: tree.bytes } };
+    return { upload, sent: { transport: 'http', files: tree.files, bytes: tree.bytes, ...heard(vanished) } };
   });
 }
 
 /**
  * Sends a whole tree by rsync and makes its snapshot; what the base has is not sent. A transfer that breaks goes on in
  * the same upload.
- * @throws RsyncUnavailable when there is no rsync here or no daemon to be reached; otherwise as {@link uploadTree}
+ * @throws RsyncUnavailable when it can't go by rsync, RsyncBroken when it broke again and again; otherwise as
+ *   {@link uploadTree}
  */
 export async function uploadTreeByRsync(
   client: FlashpodsClient,
   tree: Tree,
   options: UploadOptions = {},
 ): Promise<Uploaded> {
+  if (tree.isComposed)
+    throw new RsyncUnavailable('a .git is put together from several directories, which rsync can’t do');
+  await requireRsync(options.signal);
+  const present = tree.entries.filter(({ type }) => type !== 'directory').length;
   let begun: CreatedUpload | null = null;
   return untilSent(
     client,
@@ -75,20 +83,29 @@ export async function uploadTreeByRsync(
       begun = upload;
       const target = rsyncTarget(upload, client.connection);
       if (!target) throw new RsyncUnavailable('the server has no rsync daemon that is reached from here');
-      const sent = await sendByRsync(tree, target, upload.rsync_password ?? '', options).catch(
-        (error: unknown) => explainRefusal(client, upload.upload_id, error),
-      );
+      const { files, bytes, vanished } = await sendByRsync(
+        tree,
+        target,
+        upload.rsync_password ?? '',
+        options,
+      ).catch((error: unknown) => explainRefusal(client, upload.upload_id, error));
       const { reusable = false, signal } = options;
       const finalized = await client.finalizeUpload(upload.upload_id, { reusable }, signal);
-      return { upload: finalized, sent: { transport: 'rsync', ...sent } };
+      const arrived = finalized.file_count ?? 0;
+      if (arrived < present && vanished.length === 0)
+        throw new RsyncUnavailable(`${arrived} of ${present} files arrived by rsync`);
+      return { upload: finalized, sent: { transport: 'rsync', files, bytes, ...heard(vanished) } };
     },
     () => begun,
   );
 }
 
+const heard = (vanished: readonly RawName[]): Pick<Sent, 'vanished'> =>
+  vanished.length === 0 ? {} : { vanished };
+
 /** rsync only tells that the connection broke; the upload tells when it went over a limit. */
 async function explainRefusal(client: FlashpodsClient, id: string, error: unknown): Promise<never> {
-  if (!(error instanceof ClientError)) throw error;
+  if (!(error instanceof ClientError || error instanceof RsyncUnavailable)) throw error;
   const state = await client.getUpload(id).then(
     (upload) => upload.state,
     () => null,
@@ -139,20 +156,25 @@ async function sendByHttp(
   tree: Tree,
   id: string,
   { onProgress, signal }: UploadOptions,
-): Promise<void> {
+): Promise<readonly RawName[]> {
   let sent = 0;
-  const tar = packTree(tree, (bytes) => {
-    sent += bytes;
-    onProgress?.(Math.min(sent, tree.bytes), tree.bytes);
+  const vanished: RawName[] = [];
+  const tar = packTree(tree, {
+    onBytes: (bytes) => {
+      sent += bytes;
+      onProgress?.(Math.min(sent, tree.bytes), tree.bytes);
+    },
+    onVanished: (path) => vanished.push(path),
   });
   if (isLoopback(client.connection.url) || tree.bytes < WORTH_COMPRESSING_BYTES) {
     await client.putFiles(id, tar, signal);
-    return;
+    return vanished;
   }
   const zstd = createZstdCompress();
   // `pipeline` carries an error of either to the other, and whoever reads `zstd` hears of it.
   pipeline(tar, zstd).catch(() => undefined);
   await client.putFiles(id, zstd as AsyncIterable<Uint8Array>, signal, 'zstd');
+  return vanished;
 }
 
 /** Files that changed while they were read count like a broken connection. */

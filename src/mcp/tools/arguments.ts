@@ -18,10 +18,21 @@ export const files = z
       .array(z.string().min(1))
       .max(1_000)
       .optional()
-      .describe('names (anywhere) or paths (with a slash) to leave out, besides the usual ones'),
+      .describe(
+        'patterns as in a .gitignore to leave out: "*.log", "/build/", "data/**"; the last that matches decides, "!x" takes along',
+      ),
+    include: z
+      .array(z.string().min(1))
+      .max(1_000)
+      .optional()
+      .describe('patterns of what goes along although it is ignored: ".env", "gen/**"'),
+    git: z
+      .boolean()
+      .optional()
+      .describe('send .git, too, so that git works in the job; worktrees and submodules are made whole'),
   })
   .describe(
-    'a directory to send. Left out of it: .git, node_modules, target, __pycache__, .venv, and what .gitignore names. Sent again, only changes travel',
+    'a directory to send. Without .git, node_modules, target, __pycache__, .venv, and what .gitignore and .flashpodsignore name; what git tracks goes along. The answer names what stayed behind. Sent again, only changes travel',
   );
 
 export const waitSeconds = z

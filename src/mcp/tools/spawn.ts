@@ -16,6 +16,7 @@ import {
 } from '../job-report.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import type { FilesToSend, Submission, Submissions } from '../submissions.ts';
+import { clip, printable } from '../printable.ts';
 import { taskOf } from '../tasks.ts';
 import { describePhase, waitForCreation, waitForEnd, type Waiting } from '../wait.ts';
 import { CREATES, files, waitSeconds } from './arguments.ts';
@@ -34,6 +35,8 @@ const NO_DISK =
 interface FilesArgument {
   readonly local_path: string;
   readonly exclude?: readonly string[] | undefined;
+  readonly include?: readonly string[] | undefined;
+  readonly git?: boolean | undefined;
 }
 
 interface Given {
@@ -166,7 +169,13 @@ export function spawnTools(
 
 function submit({ shop, args, request, keepGit }: Making): Submission {
   const toSend: FilesToSend | null = args.files
-    ? { localPath: args.files.local_path, exclude: args.files.exclude ?? [], keepGit }
+    ? {
+        localPath: args.files.local_path,
+        exclude: args.files.exclude ?? [],
+        include: args.files.include ?? [],
+        git: keepGit || (args.files.git ?? false),
+        needsGit: keepGit,
+      }
     : null;
   return shop.submissions.submit(request, toSend, args.client_job_id);
 }
@@ -198,7 +207,7 @@ async function spawn(making: Making, context: CallContext): Promise<JobReport> {
       if (!created) return stillSending(making, submission);
       const { backend } = making.shop;
       const job = await known(created, () => backend.getJob(created.job_id, { signal }));
-      return { ...statusReport(job), ...identity(created, making.args) };
+      return { ...statusReport(job), ...identity(created, submission, making.args) };
     }),
   );
 }
@@ -215,7 +224,7 @@ async function runAndWait(making: Making, seconds: number, context: CallContext)
         const { backend } = making.shop;
         return known(created, async () => ({
           ...(await reportAfterWait(backend, created.job_id, waiting)),
-          ...identity(created, making.args),
+          ...identity(created, submission, making.args),
         }));
       },
       seconds,
@@ -252,8 +261,13 @@ async function startTask(making: Making, context: CallContext): ReturnType<NonNu
   );
 }
 
-const identity = ({ created }: CreatedJob, args: Given): Partial<JobReport> => ({
+const identity = (
+  { created, notes = [] }: CreatedJob,
+  submission: Submission,
+  args: Given,
+): Partial<JobReport> => ({
   created,
+  ...notesOf([...notes, ...submission.notes]),
   ...(args.client_job_id === undefined ? {} : { client_job_id: args.client_job_id }),
 });
 
@@ -275,13 +289,17 @@ async function known<T>({ job_id: id }: CreatedJob, work: () => Promise<T>): Pro
   }
 }
 
-function stillSending({ name }: Making, { clientJobId: id, phase }: Submission): JobReport {
+const notesOf = (notes: readonly string[]): Partial<JobReport> =>
+  notes.length === 0 ? {} : { notes: notes.map((note) => clip(printable(note), 1_000)) };
+
+function stillSending({ name }: Making, { clientJobId: id, phase, notes }: Submission): JobReport {
   return {
     status: 'uploading',
     ended: false,
     waiting_reason: `Still ${describePhase(phase)}.`,
     client_job_id: id,
     poll_timeout: true,
+    ...notesOf(notes),
     next: `The files are sent meanwhile. Call ${name} again with the same arguments and "client_job_id":"${id}": it goes on where this call stopped and makes one job.`,
   };
 }

@@ -58,6 +58,12 @@ if base=$(readlink "$dir/bases/$user") && [ ! -e "$tree.full" ]; then
   # No hard links: a writer must never reach the base's own files.
   rm -rf "$tree.copy"
   cp -a --reflink=auto "$base" "$tree.copy"
+  # Where the daemon is not locked into the tree, a link of the base must not be a way out for who writes now.
+  if [ "$owner" = - ]; then
+    find "$tree.copy" -type l -print0 | perl -ln0e '
+      my $target = readlink; next if !defined $target || !unlink;
+      symlink "/rsyncd-munged/$target", $_ or die "$_: $!\n"'
+  fi
   # Interrupted from here on, what is missing is sent.
   : >"$tree.full"
   find "$tree.copy" -mindepth 1 -maxdepth 1 -exec mv -t "$tree" {} +

@@ -4,7 +4,8 @@ import { ifMissing } from '../../files/if-missing.ts';
 import { writeFully } from '../../files/read-fully.ts';
 import type { Directory, RawName } from '../../trees/directory.ts';
 import { MAX_FILES } from '../limits.ts';
-import { checkSymlink, isInTheWay, showName, symlinkProblem } from '../tree.ts';
+import { TreeTimes } from '../../trees/times.ts';
+import { isInTheWay, showName } from '../tree.ts';
 import { type Content, type EntryHeader, entryText, refusal, segmentsOfEntry, timeOf } from './tar-entry.ts';
 
 /** What a tar may hold besides content: header, long name and pax fields of an entry; its end, padded to a record. */
@@ -28,7 +29,7 @@ export interface Extracted {
 interface LateDirectory {
   readonly path: readonly RawName[];
   readonly mode: number;
-  readonly time: Date | null;
+  readonly time: bigint | null;
 }
 
 /** The tree that the entries of one tar make, below an open directory. */
@@ -40,12 +41,7 @@ export class Extraction {
   readonly #open: { readonly name: RawName; readonly directory: Directory }[] = [];
   /** Modes and times of directories come last: entries below change the one and need the other. */
   readonly #directories = new Map<string, LateDirectory>();
-  /** Links that only the finished tree can judge. */
-  readonly #unsure: {
-    readonly path: readonly RawName[];
-    readonly name: RawName;
-    readonly target: RawName;
-  }[] = [];
+  readonly #times: TreeTimes;
   #entries = 0;
   #files = 0;
   #bytes = 0;
@@ -54,6 +50,7 @@ export class Extraction {
 
   constructor(root: Directory, limits: ExtractLimits) {
     this.#root = root;
+    this.#times = new TreeTimes(root);
     this.#maxBytes = limits.maxBytes;
     this.#maxFiles = limits.maxFiles ?? MAX_FILES;
   }
@@ -84,17 +81,15 @@ export class Extraction {
   }
 
   async finish(): Promise<void> {
-    for (const { path, name, target } of this.#unsure) await checkSymlink(this.#root, path, name, target);
     // The deepest first: a directory may lose the permission to go through it.
     const late = [...this.#directories.values()].sort((a, b) => b.path.length - a.path.length);
-    for (const { path, mode, time } of late) {
-      const directory = await this.#at(path, false);
-      await directory.handle.chmod(mode);
-      if (time !== null) await directory.handle.utimes(time, time);
-    }
+    for (const { path, time } of late) if (time !== null) await this.#times.set(path, time);
+    await this.#times.close();
+    for (const { path, mode } of late) await (await this.#at(path, false)).handle.chmod(mode);
   }
 
   async close(): Promise<void> {
+    await this.#times.abandon();
     while (this.#open.length > 0) await this.#open.pop()?.directory.close();
   }
 
@@ -138,10 +133,11 @@ export class Extraction {
 
   async #directory(path: readonly RawName[], header: EntryHeader): Promise<void> {
     const name = path.at(-1);
-    if (name === undefined) return;
-    const parent = await this.#at(path.slice(0, -1), true);
-    const stats = await statIfThere(parent, name);
-    if (stats !== null && !stats.isDirectory()) await parent.unlink(name);
+    if (name !== undefined) {
+      const parent = await this.#at(path.slice(0, -1), true);
+      const stats = await statIfThere(parent, name);
+      if (stats !== null && !stats.isDirectory()) await parent.unlink(name);
+    }
     const directory = await this.#at(path, true);
     await directory.handle.chmod(0o700);
     const late = { path, mode: header.mode & 0o777, time: timeOf(header) };
@@ -172,14 +168,13 @@ export class Extraction {
       if (done !== size) throw refusal(`the body: it ended within ${showName(path)}`);
       this.#bytes += size;
       await file.chmod(header.mode & 0o777);
-      const time = timeOf(header);
-      if (time !== null) await file.utimes(time, time);
     } catch (error) {
       await directory.unlink(name).catch(() => undefined);
       throw error;
     } finally {
       await file.close();
     }
+    await this.#setTime(path, header);
   }
 
   async #symlink(
@@ -189,15 +184,15 @@ export class Extraction {
     header: EntryHeader,
   ): Promise<void> {
     const target = entryText(header, 'linkname');
-    const problem = target === '' ? 'outside' : symlinkProblem(parent, target);
-    if (problem === 'outside') {
-      const shown = showName([...parent, name]);
-      throw refusal(`the entry ${shown}: a symlink to ${showName([target])}, which is out of the tree`);
-    }
+    if (target === '') throw refusal(`the entry ${showName([...parent, name])}: a symlink without a target`);
+    // Wherever it leads: it is stored as it is, and nothing here follows it.
     await anew(directory, name, () => directory.makeSymlink(name, target));
-    if (problem === 'unsure') this.#unsure.push({ path: parent, name, target });
+    await this.#setTime([...parent, name], header);
+  }
+
+  async #setTime(path: readonly RawName[], header: EntryHeader): Promise<void> {
     const time = timeOf(header);
-    if (time !== null) await directory.setTimes(name, time);
+    if (time !== null) await this.#times.set(path, time);
   }
 
   async #hardLink(

@@ -2,6 +2,7 @@
 import type { Header } from 'tar-stream';
 import { FlashpodsError } from '../../errors.ts';
 import { bytesOfName, type RawName, rawName } from '../../trees/directory.ts';
+import { parseSeconds } from '../../trees/times.ts';
 import { MAX_TREE_DEPTH, showName } from '../tree.ts';
 
 const MAX_SEGMENT_BYTES = 255;
@@ -22,11 +23,24 @@ export type Content = AsyncIterable<Buffer> & {
 export const refusal = (message: string, cause?: unknown): FlashpodsError =>
   new FlashpodsError('invalid_request', message, { details: { field: '' }, cause });
 
-export const timeOf = ({ mtime }: EntryHeader): Date | null =>
-  Number.isFinite(mtime.getTime()) ? mtime : null;
+/** Of a pax field or the header, nanoseconds since the epoch; null for what is no time. */
+export const timeOf = ({ mtime, pax }: EntryHeader): bigint | null => {
+  const exact = pax?.['mtime'] === undefined ? null : parseSeconds(pax['mtime']);
+  const ms = mtime.getTime();
+  return exact ?? (Number.isFinite(ms) ? BigInt(Math.round(ms)) * 1_000_000n : null);
+};
+
+/** Pax fields of our own: a name that is not UTF-8, one character a byte, which the standard field can't hold. */
+export const RAW_FIELDS = { name: 'FLASHPODS.path', linkname: 'FLASHPODS.linkpath' } as const;
 
 /** A name of the header as bytes: pax fields are UTF-8 by definition, all others come as they are. */
 export const entryText = (header: EntryHeader, field: 'name' | 'linkname'): RawName => {
+  const own = header.pax?.[RAW_FIELDS[field]];
+  if (own !== undefined) {
+    if ([...own].some((character) => character > '\xff'))
+      throw refusal(`the entry ${JSON.stringify(own)}: not one character a byte`);
+    return own;
+  }
   const pax = header.pax?.[field === 'name' ? 'path' : 'linkpath'];
   if (pax === undefined || pax === '') return header[field] ?? '';
   if (pax.includes('\ufffd')) throw refusal(`the entry ${JSON.stringify(pax)}: its pax header is not UTF-8`);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Directory } from '../../../src/trees/directory.ts';
 import { Scratch } from '../../../src/uploads/base.ts';
+import { TreeTimes } from '../../../src/trees/times.ts';
 import { restoreSymlinks } from '../../../src/uploads/rsync/munged.ts';
 
 describe('symlinks that rsync made harmless', () => {
@@ -23,7 +24,11 @@ describe('symlinks that rsync made harmless', () => {
     const scratch = await Directory.open(join(dir, 'scratch'));
     try {
       // Twice, as after a crash.
-      for (let time = 0; time < 2; time++) await restoreSymlinks(tree, new Scratch(scratch));
+      for (let time = 0; time < 2; time++) {
+        const times = new TreeTimes(tree);
+        await restoreSymlinks(tree, new Scratch(scratch), times);
+        await times.close();
+      }
     } finally {
       await tree.close();
       await scratch.close();
