@@ -112,7 +112,12 @@ export const settingsSchema = z.strictObject({
   artifactMaxFiles: integer(1).default(200).describe('artifacts of one job'),
   uploadMaxMb: integer(1).default(2048).describe('one upload, MB'),
   uploadsTotalMb: integer(1).default(10_240).describe('all uploads together, MB'),
-  uploadOpenMinutes: integer(1).default(30).describe('an upload that is not finalized expires after so long'),
+  uploadOpenMinutes: integer(1)
+    .default(30)
+    .describe('an upload that is not finalized expires so long after its last byte'),
+  uploadOpenAtMostMinutes: integer(1)
+    .default(360)
+    .describe('an upload that is not finalized expires after so long, whatever comes'),
   rsyncAddr: z
     .string()
     .regex(/^(off|(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+):\d{1,5})$/, 'must be HOST:PORT, or off')

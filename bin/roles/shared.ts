@@ -67,7 +67,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
   });
   return {
     database,
-    ...jobStores(database),
+    ...jobStores(database, uploadLimits(config).unusedMs),
     hosts: new KnexHostStore(database),
     uploads,
     snapshots,

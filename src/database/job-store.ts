@@ -2,28 +2,42 @@ import type { Knex } from 'knex';
 import { FlashpodsError } from '../errors.ts';
 import { snakeKeys } from '../jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../jobs/job.ts';
-import { assertTransition, type EndingReason, HOSTED_STATES, WAITING_STATES } from '../jobs/states.ts';
-import type { JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
+import {
+  assertTransition,
+  type EndingReason,
+  HOSTED_STATES,
+  isResult,
+  WAITING_STATES,
+} from '../jobs/states.ts';
+import type { CreateOptions, JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
 import { quotaExceeded } from '../tenants/tenant.ts';
 import { type Database, isUniqueViolation } from './database.ts';
 import { appendEvent } from './event-journal.ts';
 import { jobByKey } from './job-queries.ts';
 import { type JobRow, newRow, patchColumns, toJob } from './job-row.ts';
-import { attachUpload, consumeUpload } from './upload-attachment.ts';
+import { attachUpload, consumeUpload, leaveUpload, shareUpload } from './upload-attachment.ts';
 
 /** {@link JobStore} on knex. Each write is one transaction that holds the row's change and its journal entry. */
 export class KnexJobStore implements JobStore {
   readonly #db: Database;
 
-  constructor(database: Database) {
+  readonly #keepUploadsMs: number;
+
+  /** @param keepUploadsMs how long an upload is kept when its job has ended */
+  constructor(database: Database, keepUploadsMs: number) {
     this.#db = database;
+    this.#keepUploadsMs = keepUploadsMs;
   }
 
-  async create(job: NewJob, maxWaiting: number | null = null): Promise<{ job: Job; created: boolean }> {
+  async create(
+    job: NewJob,
+    { maxWaiting = null, isRerun = false }: CreateOptions = {},
+  ): Promise<{ job: Job; created: boolean; fileCount: number | null }> {
     try {
       return await this.#db.write(async (trx) => {
         // The upload comes first, so that the transaction begins with a write.
-        if (job.filesId !== null) await attachUpload(trx, job.filesId, job);
+        const attach = isRerun ? shareUpload : attachUpload;
+        const fileCount = job.filesId === null ? null : await attach(trx, job.filesId, job);
         const createdAt = Date.now();
         const [row] = await trx<JobRow>('jobs').insert(newRow(job, createdAt)).returning('*');
         if (!row) throw new Error(`row of ${job.id} was not inserted`);
@@ -34,7 +48,7 @@ export class KnexJobStore implements JobStore {
         const base = { status: row.status, epoch: row.epoch };
         const event = { type: 'accepted', payload: { type: job.type } } as const;
         await appendEvent(trx, job.id, 1, base, event, 'api', createdAt);
-        return { job: toJob(row), created: true };
+        return { job: toJob(row), created: true, fileCount };
       });
     } catch (error) {
       // The loser of a race finds the winner's row; with an upload it may have failed to attach it already.
@@ -44,7 +58,7 @@ export class KnexJobStore implements JobStore {
       const key = job.clientJobId;
       const winner = lost && key !== null ? await this.#db.read((db) => jobByKey(db, job.owner, key)) : null;
       // guard: one-key-one-job
-      if (winner) return { job: winner, created: false };
+      if (winner) return { job: winner, created: false, fileCount: null };
       throw error;
     }
   }
@@ -75,7 +89,10 @@ export class KnexJobStore implements JobStore {
       if (!row) return null;
       if (transition.artifacts) await replaceArtifacts(trx, id, transition.artifacts);
       await appendEvent(trx, id, row.events, row, transition.event, transition.actor, Date.now());
-      if (transition.to === 'running' && row.files_id !== null) await consumeUpload(trx, row.files_id, id);
+      if (row.files_id !== null) {
+        if (transition.to === 'running') await consumeUpload(trx, row.files_id, id);
+        if (isResult(transition.to)) await leaveUpload(trx, row.files_id, id, this.#keepUploadsMs);
+      }
       return toJob(row);
     });
   }

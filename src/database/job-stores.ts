@@ -7,6 +7,8 @@ import { KnexEventJournal } from './event-journal.ts';
 import { KnexJobQueries } from './job-queries.ts';
 import { KnexJobStore } from './job-store.ts';
 
+const KEEP_UPLOADS_MS = 3_600_000;
+
 /** All that the database knows of jobs. */
 export interface JobStores {
   /** For {@link JobLifecycle} alone. */
@@ -16,8 +18,9 @@ export interface JobStores {
   readonly journal: EventJournal;
 }
 
-export function jobStores(database: Database): JobStores {
-  const store = new KnexJobStore(database);
+/** @param keepUploadsMs how long an upload is kept when its job has ended */
+export function jobStores(database: Database, keepUploadsMs = KEEP_UPLOADS_MS): JobStores {
+  const store = new KnexJobStore(database, keepUploadsMs);
   return {
     store,
     lifecycle: new JobLifecycle(store),

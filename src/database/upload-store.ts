@@ -55,6 +55,16 @@ export class KnexUploadStore implements UploadStore {
     return row ? toUpload(row) : null;
   }
 
+  async prolong(id: string, expiresAt: number): Promise<boolean> {
+    const changed = await this.#db.write((trx) =>
+      trx<UploadRow>('uploads')
+        .where({ id, state: 'uploading' })
+        .where('expires_at', '>', Date.now())
+        .update({ expires_at: trx.raw('max(expires_at, ?)', [expiresAt]) as unknown as number }),
+    );
+    return changed > 0;
+  }
+
   async finalize(
     id: string,
     facts: { sizeBytes: number; fileCount: number; expiresAt: number; reusable: boolean },
@@ -95,12 +105,12 @@ export class KnexUploadStore implements UploadStore {
           void query
             .where('state', 'expired')
             .orWhere((inner) => void inner.whereNull('job_id').where('expires_at', '<=', now))
-            .orWhereIn(
-              'job_id',
-              db('jobs')
+            .orWhere((inner) => {
+              const ended = db('jobs')
                 .whereIn('status', [...TERMINAL_STATES])
-                .select('id'),
-            );
+                .select('id');
+              void inner.whereIn('job_id', ended).where('expires_at', '<=', now);
+            });
         })
         // A shared snapshot goes when its time is over and nobody who named it still needs it.
         .whereNotExists(function () {
@@ -120,6 +130,50 @@ export class KnexUploadStore implements UploadStore {
         .limit(limit),
     );
     return rows.map(toUpload);
+  }
+
+  async keptForReruns(limit: number): Promise<string[]> {
+    const rows = await this.#db.read((db) =>
+      db<UploadRow>('uploads')
+        .where({ state: 'consumed' })
+        .whereNull('files_deleted_at')
+        .whereIn(
+          'job_id',
+          db('jobs')
+            .whereIn('status', [...TERMINAL_STATES])
+            .select('id'),
+        )
+        .orderBy('expires_at')
+        .limit(limit)
+        .select('id'),
+    );
+    return rows.map(({ id }) => id);
+  }
+
+  async retire(id: string): Promise<boolean> {
+    const now = Date.now();
+    const changed = await this.#db.write((trx) =>
+      trx<UploadRow>('uploads')
+        .where({ id })
+        .whereIn('state', ['finalized', 'consumed'])
+        .whereNotNull('job_id')
+        .whereNull('files_deleted_at')
+        .whereNotExists(function () {
+          void this.select(trx.raw('1'))
+            .from('jobs')
+            .whereRaw('jobs.files_id = uploads.id')
+            .whereNotIn('jobs.status', [...TERMINAL_STATES]);
+        })
+        .whereNotExists(function () {
+          void this.select(trx.raw('1'))
+            .from('uploads as later')
+            .whereRaw('later.base_id = uploads.id')
+            .where('later.state', 'uploading')
+            .where('later.expires_at', '>', now);
+        })
+        .update({ files_deleted_at: now }),
+    );
+    return changed > 0;
   }
 
   async isBase(id: string, now: number): Promise<boolean> {

@@ -7,7 +7,7 @@ import type { ErrorCode } from '../errors.ts';
 import type { EventPayloads } from './events.ts';
 import type { ArtifactRecord, Job } from './job.ts';
 import { type EndingReason, HOSTED_STATES, type JobState, WAITING_STATES } from './states.ts';
-import type { JobPatch, JobStore, NewJob } from './store.ts';
+import type { CreateOptions, JobPatch, JobStore, NewJob } from './store.ts';
 
 /** One dispatch of a job. */
 export type Dispatch = Pick<Job, 'id' | 'epoch'>;
@@ -61,8 +61,11 @@ export class JobLifecycle {
   }
 
   /** A new job, pending; see {@link JobStore.create}. */
-  accepted(job: NewJob, maxWaiting: number | null): Promise<{ job: Job; created: boolean }> {
-    return this.#store.create(job, maxWaiting);
+  accepted(
+    job: NewJob,
+    options: CreateOptions = {},
+  ): Promise<{ job: Job; created: boolean; fileCount: number | null }> {
+    return this.#store.create(job, options);
   }
 
   /** pending → queued. */

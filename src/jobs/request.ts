@@ -107,6 +107,20 @@ function valueInForce(name: FieldName, given: unknown, limits: TypeLimits): unkn
   return Math.min(typeof given === 'number' ? given : range.default, range.max);
 }
 
+/** A sentence for each number that was asked for and lowered to its maximum. */
+export function loweredToMaximum(request: JobRequest, limits: JobLimits): string[] {
+  const given: Partial<Record<FieldName, unknown>> = request;
+  return FIELD_NAMES.flatMap((name) => {
+    const value = given[name];
+    if (!fieldOf(name).range || typeof value !== 'number') return [];
+    const { max } = limits[request.type][camel(name) as Exclude<keyof TypeLimits, 'image'>];
+    if (value <= max) return [];
+    return [
+      `\`${name}\` of ${value} is more than a job of type ${request.type} may have here: it gets ${max}.`,
+    ];
+  });
+}
+
 /** What was asked for, of a job that has more. */
 export const specOf = (job: JobSpec): JobSpec =>
   Object.fromEntries(

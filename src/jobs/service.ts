@@ -13,10 +13,10 @@ import type { Job } from './job.ts';
 import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
 import type { JobLifecycle } from './lifecycle.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
-import { hashSpec, specOf, toJobSpec } from './request.ts';
+import { hashSpec, loweredToMaximum, specOf, toJobSpec } from './request.ts';
 import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './waiting-limits.ts';
-import { ACTIVE_STATES, isTerminal, isWaiting } from './states.ts';
-import { refuseBeyond } from '../tenants/tenant.ts';
+import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
+import { quotaExceeded, refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
 import { Bell } from '../timing/bell.ts';
 import type { TenantRegistry } from '../tenants/tenants.ts';
 import { type Wait, waitUnknown } from './wait.ts';
@@ -49,6 +49,12 @@ export interface Creation {
   readonly created: boolean;
   /** What of the request's defaults was lowered, in sentences. */
   readonly notes?: readonly string[];
+}
+
+/** What a request would come to. */
+export interface JobCheck {
+  readonly spec: JobSpec;
+  readonly notes: readonly string[];
 }
 
 export interface JobPage {
@@ -84,8 +90,7 @@ export class JobService {
    *   with `reject`
    */
   async create(owner: string, request: JobRequest): Promise<Creation> {
-    const spec = toJobSpec(request, this.#r.limits);
-    if (spec.root && !this.allowsRoot) throw rootRefused();
+    const spec = this.#toSpec(request);
     const requestHash = hashSpec(spec);
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
 
@@ -95,13 +100,47 @@ export class JobService {
 
     // After the hash: which hosts there are does not make it another request.
     const lowered = lowerDefaults(spec, request, await this.#r.hosts.known());
-    const { job, created } = await this.#accept(owner, lowered.spec, { clientJobId, requestHash });
-    return created ? { job, created, notes: lowered.notes } : { job: sameRequest(job, requestHash), created };
+    const accepted = await this.#accept(owner, lowered.spec, { clientJobId, requestHash });
+    const { job, created } = accepted;
+    if (!created) return { job: sameRequest(job, requestHash), created };
+    const notes = [...loweredToMaximum(request, this.#r.limits), ...lowered.notes, ...accepted.notes];
+    return { job, created, notes };
+  }
+
+  /**
+   * Whether `create` would take the request now, without a job: all that can be known before files are sent. An
+   * upload that it names is not looked at. A repeated creation is no error.
+   * @param request as `parseCreateJob` gives it
+   * @throws FlashpodsError whatever `create` throws, but for uploads and keys
+   */
+  async check(owner: string, request: JobRequest): Promise<JobCheck> {
+    const lowered = lowerDefaults(this.#toSpec(request), request, await this.#r.hosts.known());
+    const limits = await this.#refuseHopeless(owner, lowered.spec);
+    if (limits.queuedJobs !== null) {
+      const filter = {
+        owner,
+        states: WAITING_STATES,
+        type: null,
+        label: null,
+        limit: 1,
+        beforePosition: null,
+      };
+      const { total } = await this.#r.queries.list(filter);
+      if (total >= limits.queuedJobs)
+        throw quotaExceeded('queued_jobs', { limit: limits.queuedJobs, used: total, requested: 1 });
+    }
+    return { spec: lowered.spec, notes: [...loweredToMaximum(request, this.#r.limits), ...lowered.notes] };
+  }
+
+  #toSpec(request: JobRequest): JobSpec {
+    const spec = toJobSpec(request, this.#r.limits);
+    if (spec.root && !this.allowsRoot) throw rootRefused();
+    return spec;
   }
 
   /**
    * A new job like this one, in whatever state this one is: the same values in force, the same owner, no key.
-   * @throws FlashpodsError job_not_found, upload_already_consumed when its files are gone or were for that job only,
+   * @throws FlashpodsError job_not_found, upload_already_consumed when its files are gone,
    *   and whatever `create` throws for resources that are not there
    */
   async rerun(id: string, owner: string | null): Promise<Job> {
@@ -110,7 +149,7 @@ export class JobService {
     if (spec.root && !this.allowsRoot) throw rootRefused();
     try {
       const key = { clientJobId: null, requestHash: hashSpec(spec) };
-      return (await this.#accept(job.owner, spec, key)).job;
+      return (await this.#accept(job.owner, spec, key, true)).job;
     } catch (error) {
       if (!(error instanceof FlashpodsError) || !FILES_GONE.includes(error.code)) throw error;
       throw new FlashpodsError(
@@ -125,7 +164,18 @@ export class JobService {
     owner: string,
     spec: JobSpec,
     key: { readonly clientJobId: string | null; readonly requestHash: string },
-  ): Promise<{ job: Job; created: boolean }> {
+    isRerun = false,
+  ): Promise<{ job: Job; created: boolean; notes: readonly string[] }> {
+    const limits = await this.#refuseHopeless(owner, spec);
+    const row = { ...spec, ...key, id: newJobId(), owner };
+    const options = { maxWaiting: limits.queuedJobs, isRerun };
+    const { job, created, fileCount } = await this.#r.lifecycle.accepted(row, options);
+    const notes = fileCount === 0 ? ['The upload holds no files: /work is empty.'] : [];
+    return { job: created ? await this.#enqueue(job) : job, created, notes };
+  }
+
+  /** @returns the owner's limits @throws FlashpodsError for what no host, no image or no limit of the owner allows */
+  async #refuseHopeless(owner: string, spec: JobSpec): Promise<TenantLimits> {
     const wanted = amountOf(spec);
     refuseUnsatisfiable(await this.#r.hosts.known(), wanted);
     await this.#r.images.refuseAbsent(spec.image, owner);
@@ -136,9 +186,7 @@ export class JobService {
       await refuseHolding(this.#r.queue, owner, limits, wanted);
       await refuseBusy(this.#r.queue, wanted);
     }
-    const row = { ...spec, ...key, id: newJobId(), owner };
-    const { job, created } = await this.#r.lifecycle.accepted(row, limits.queuedJobs);
-    return { job: created ? await this.#enqueue(job) : job, created };
+    return limits;
   }
 
   /** Puts a waiting job into the queue; for `create` and for reconciliation. Never throws for a queue that is away. */

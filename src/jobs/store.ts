@@ -42,15 +42,25 @@ export interface Transition {
   readonly event: NewEvent;
 }
 
+export interface CreateOptions {
+  /** Most of the owner's jobs that may wait, this one counted, in the same transaction. Null: no limit. */
+  readonly maxWaiting?: number | null;
+  /** It shares the upload of an earlier job, which may have it already. */
+  readonly isRerun?: boolean;
+}
+
 export interface JobStore {
   /**
    * Inserts row and journal entry in one transaction, and attaches `filesId` to the job in the same one.
    * An earlier, not cleaned job with the same owner and `clientJobId` is returned instead.
-   * @param maxWaiting most of the owner's jobs that may wait, this one counted, in the same transaction. Null: no limit
+   * @returns also how many files the upload holds; null without one
    * @throws FlashpodsError upload_not_found, upload_not_finalized, upload_already_consumed, upload_expired,
    * quota_exceeded
    */
-  create(job: NewJob, maxWaiting?: number | null): Promise<{ job: Job; created: boolean }>;
+  create(
+    job: NewJob,
+    options?: CreateOptions,
+  ): Promise<{ job: Job; created: boolean; fileCount: number | null }>;
 
   /** Compare-and-set with its journal entry in one transaction. @returns the new row, or null when it did not apply */
   transition(id: string, transition: Transition): Promise<Job | null>;

@@ -4,7 +4,7 @@ const BATCH = 100;
 
 type Parts = Pick<
   UploadParts,
-  'store' | 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'logger'
+  'store' | 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'logger' | 'room' | 'limits'
 >;
 
 /**
@@ -25,6 +25,24 @@ export class UploadExpiry {
     return (await this.#sweepUploads()) + (await this.#sweepOrphans());
   }
 
+  /**
+   * Lets go of what is kept only so that its job can be made once more, until there is room for one more upload of the
+   * largest size, or nothing such is left.
+   */
+  async makeRoom(): Promise<void> {
+    const { store, room, limits, writers, files } = this.#p;
+    while ((await room.left())() < limits.oneBytes) {
+      const [id] = await store.keptForReruns(1);
+      if (id === undefined) return;
+      const gone = await writers.exclusively(id, async () => {
+        if (!(await store.retire(id))) return false;
+        await files.delete(id);
+        return true;
+      });
+      if (!gone) return;
+    }
+  }
+
   async #sweepUploads(): Promise<number> {
     const { store, writers, files, logger } = this.#p;
     const tried = new Set<string>();
@@ -37,7 +55,8 @@ export class UploadExpiry {
         tried.add(id);
         const expire = async (): Promise<void> => {
           // A job may have attached it since the list was made; `expire` is where that is decided.
-          const over = state === 'expired' || jobId !== null || (await store.expire(id));
+          const over =
+            state === 'expired' || (jobId === null ? await store.expire(id) : await store.retire(id));
           if (!over || (await store.isBase(id, Date.now()))) return;
           await files.delete(id);
           removed += 1;

@@ -8,21 +8,34 @@ export interface UploadLimits {
   readonly oneBytes: number;
   /** All uploads together. */
   readonly totalBytes: number;
-  /** Life of an upload that is not finalized, and of a finalized one that no job names. */
+  /** Life of an upload that is not finalized, from the last byte that came, and in all. */
   readonly openMs: number;
+  readonly openAtMostMs?: number;
+  /** Life of a finalized one that no job names, and of one whose job has ended. */
   readonly unusedMs: number;
   /** A stream that brings nothing for this time is given up. */
   readonly idleMs: number;
 }
 
 const MB = 1024 * 1024;
+const AT_MOST_MS = 6 * 3_600_000;
+
+/** When an upload is over whose last byte comes now. */
+export const openUntil = (
+  { createdAt }: { readonly createdAt: number },
+  { openMs, openAtMostMs = AT_MOST_MS }: Pick<UploadLimits, 'openMs' | 'openAtMostMs'>,
+): number => Math.min(Date.now() + openMs, createdAt + Math.max(openMs, openAtMostMs));
 
 export const uploadLimits = (
-  config: Pick<Config, 'uploadMaxMb' | 'uploadsTotalMb' | 'uploadOpenMinutes' | 'uploadUnusedMinutes'>,
+  config: Pick<
+    Config,
+    'uploadMaxMb' | 'uploadsTotalMb' | 'uploadOpenMinutes' | 'uploadOpenAtMostMinutes' | 'uploadUnusedMinutes'
+  >,
 ): UploadLimits => ({
   oneBytes: config.uploadMaxMb * MB,
   totalBytes: config.uploadsTotalMb * MB,
   openMs: config.uploadOpenMinutes * 60_000,
+  openAtMostMs: config.uploadOpenAtMostMinutes * 60_000,
   unusedMs: config.uploadUnusedMinutes * 60_000,
   idleMs: 60_000,
 });

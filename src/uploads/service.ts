@@ -38,6 +38,7 @@ export class UploadService {
   readonly #room: TotalRoom;
   readonly #files: UploadFiles;
   readonly #rules: UploadRules;
+  readonly #expiry: UploadExpiry;
 
   constructor(resources: UploadServiceResources) {
     this.#r = resources;
@@ -51,7 +52,7 @@ export class UploadService {
     const receiver = new TarReceiver(all);
     this.receive = (...args) => receiver.receive(...args);
     this.#rules = new UploadRules(all);
-    const expiry = new UploadExpiry(all);
+    const expiry = (this.#expiry = new UploadExpiry(all));
     this.sweep = () => expiry.sweep();
   }
 
@@ -72,6 +73,7 @@ export class UploadService {
       if (base.state === 'expired' || base.filesDeletedAt !== null)
         throw new FlashpodsError('upload_expired');
     }
+    await this.#expiry.makeRoom();
     return this.#states.create(id, owner, baseId);
   }
 

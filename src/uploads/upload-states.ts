@@ -1,5 +1,6 @@
 import { FlashpodsError } from '../errors.ts';
 import { isUploadId } from '../ids.ts';
+import { openUntil } from './limits.ts';
 import type { UploadParts } from './parts.ts';
 import { isPast, type Upload } from './upload.ts';
 
@@ -42,7 +43,7 @@ export class UploadStates {
 
   /** @throws FlashpodsError invalid_request when the id is taken */
   async create(id: string, owner: string, baseId: string | null): Promise<Upload> {
-    const expiresAt = Date.now() + this.#p.limits.openMs;
+    const expiresAt = openUntil({ createdAt: Date.now() }, this.#p.limits);
     const upload = await this.#p.store.create({ id, owner, expiresAt, baseId });
     await this.#p.writers.letIn(upload);
     return upload;

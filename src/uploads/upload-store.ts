@@ -5,6 +5,11 @@ export interface UploadStore {
   /** @throws FlashpodsError invalid_request when the id exists already */
   create(upload: { id: string; owner: string; expiresAt: number; baseId?: string | null }): Promise<Upload>;
   get(id: string): Promise<Upload | null>;
+  /**
+   * An upload that takes files lives on until `expiresAt`, or for as long as it did before if that is later.
+   * @returns false when it takes no files any longer, or its time was over
+   */
+  prolong(id: string, expiresAt: number): Promise<boolean>;
   /** uploading → finalized; null when it was not `uploading`. */
   finalize(
     id: string,
@@ -13,10 +18,17 @@ export interface UploadStore {
   /** uploading, or finalized and not attached → expired; false when a job has it or it is gone. */
   expire(id: string): Promise<boolean>;
   /**
-   * Uploads whose files can go: past their time and not attached, or expired, or of a job that is terminal; not those
-   * that an open upload begins with.
+   * Uploads whose files can go: expired, or past their time and of no job, or of one that is terminal; not those that
+   * an open upload begins with.
    */
   disposable(now: number, limit: number): Promise<Upload[]>;
+  /** Ids of uploads that are kept only so that their job can be made once more, those that go first in front. */
+  keptForReruns(limit: number): Promise<string[]>;
+  /**
+   * The files of an upload whose job has run are to go: from here on no job can have them. False while a job or an
+   * open upload needs them.
+   */
+  retire(id: string): Promise<boolean>;
   /** Whether an upload that still takes files begins with this one. */
   isBase(id: string, now: number): Promise<boolean>;
   markFilesDeleted(id: string): Promise<void>;

@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { LocalSnapshotStore } from '../../src/uploads/local-snapshot-store.ts';
 import { NO_RSYNC } from '../../src/uploads/rsync/rsync.ts';
@@ -212,7 +213,6 @@ describe('uploads', () => {
       [{ name: '../escaped', content: 'x' }],
       [{ name: '/absolute-escaped', content: 'x' }],
       [{ name: 'a/../../escaped', content: 'x' }],
-      [{ name: 'out', type: 'symlink', linkname: '/etc' }],
       [
         { name: 'out', type: 'symlink', linkname: '..' },
         { name: 'out/escaped', content: 'x' },
@@ -505,17 +505,78 @@ describe('uploads', () => {
     assert.equal(await api.uploadStore.storedBytes(), 0);
   });
 
-  it('keep the files of a job until it has ended', async () => {
+  it('keep the files of a job until it has ended, and then for another run of it while there is room', async () => {
+    await start({ limits: { oneBytes: 1_000_000, totalBytes: 1_500_000 } });
+    const id = await open();
+    await put(id, await tarOf({ name: 'a', content: '1'.repeat(600_000) }));
+    await finalize(id);
+    const job = await api.caller.submit('true', { files_id: id });
+    const isThere = (): boolean => existsSync(path('snapshots', `${id}.layer`, 'work', 'a'));
+    await makeCompleted(api.store, job);
+    assert.equal((await call('GET', `/uploads/${id}`)).body.state, 'consumed');
+    assert.equal(await api.uploads.sweep(), 0);
+    assert.ok(isThere());
+    const other = await api.caller.json('POST', '/jobs', { type: 'worker', command: 'true', files_id: id });
+    assert.equal((other.body as { error: string }).error, 'upload_already_consumed');
+    const again = await api.caller.json<{ job_id: string }>('POST', `/jobs/${job}/rerun`, {});
+    assert.equal(again.status, 201, JSON.stringify(again.body));
+    // Somebody needs it: another upload has to do with what room is left.
+    await open();
+    assert.ok(isThere());
+    await makeCompleted(api.store, again.body.job_id);
+    await open();
+    assert.ok(!isThere());
+    const late = await api.caller.json<{ error: string }>('POST', `/jobs/${job}/rerun`, {});
+    assert.deepEqual([late.status, late.body.error], [409, 'upload_already_consumed']);
+  });
+
+  it('are free again at once when their job never ran', async () => {
     const id = await open();
     await put(id, await tarOf({ name: 'a', content: '1' }));
     await finalize(id);
     const job = await api.caller.submit('true', { files_id: id });
-    assert.equal(await api.uploads.sweep(), 0);
-    assert.ok(existsSync(path('snapshots', `${id}.layer`, 'work', 'a')));
-    await makeCompleted(api.store, job);
-    assert.equal((await call('GET', `/uploads/${id}`)).body.state, 'consumed');
-    assert.equal(await api.uploads.sweep(), 1);
-    assert.ok(!existsSync(path('snapshots', `${id}.layer`, 'work')));
+    assert.equal((await call('GET', `/uploads/${id}`)).body.job_id, job);
+    assert.equal((await api.caller.fetch(`/jobs/${job}`, { method: 'DELETE' })).status, 200);
+    const { body } = await call('GET', `/uploads/${id}`);
+    assert.deepEqual([body.state, body.job_id], ['finalized', null]);
+    await api.caller.submit('true', { files_id: id });
+  });
+
+  it('live as long as something comes, and no stream is told that it is stored when they are over', async () => {
+    const tar = await tarOf({ name: 'a', content: '1'.repeat(50_000) });
+    const slowly = (id: string, seconds: number): Promise<Response> => {
+      let sent = 0;
+      const piece = Math.ceil(tar.length / (seconds * 20));
+      const body = new ReadableStream({
+        async pull(controller) {
+          await delay(50);
+          controller.enqueue(tar.subarray(sent, (sent += piece)));
+          if (sent >= tar.length) controller.close();
+        },
+      });
+      const headers = { 'Content-Type': 'application/x-tar' };
+      return api.caller.fetch(`/uploads/${id}/files`, { method: 'PUT', body, headers, duplex: 'half' });
+    };
+    await start({ limits: { openMs: 2_000 } });
+    const id = await open();
+    assert.equal((await slowly(id, 4)).status, 200);
+    assert.equal((await finalize(id)).status, 200);
+    await start({ limits: { openMs: 500, openAtMostMs: 1_000 } });
+    const late = await open();
+    const answer = await slowly(late, 4);
+    assert.deepEqual(
+      [answer.status, ((await answer.json()) as { error: string }).error],
+      [410, 'upload_expired'],
+    );
+    assert.equal((await call('GET', `/uploads/${late}`)).body.state, 'expired');
+  });
+
+  it('say so when they hold no files', async () => {
+    const id = await open();
+    await finalize(id);
+    const request = { type: 'worker', command: 'true', files_id: id };
+    const { body } = await api.caller.json<{ notes: string[] }>('POST', '/jobs', request);
+    assert.deepEqual(body.notes, ['The upload holds no files: /work is empty.']);
   });
 
   it('are shared by many jobs if they are reusable, and deleted after the last of them', async () => {

@@ -22,7 +22,7 @@ const race = <T>({ stores, rival }: OpenStores, times: number, act: (own: JobSto
   Promise.allSettled(Array.from({ length: times }, (_, index) => act(index % 2 === 0 ? stores : rival)));
 const values = <T>(results: readonly PromiseSettledResult<T>[]): T[] =>
   results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-const create = (own: JobStores, more: Partial<NewJob> = {}) => own.lifecycle.accepted(newJob({}, more), null);
+const create = (own: JobStores, more: Partial<NewJob> = {}) => own.lifecycle.accepted(newJob({}, more));
 
 export const PROMISES: readonly Promised[] = [
   [
@@ -92,7 +92,7 @@ export const PROMISES: readonly Promised[] = [
     async (open) => {
       const { job: first } = await create(open.stores);
       const owner = randomUUID();
-      await race(open, 30, (own) => own.lifecycle.accepted(newJob({}, { owner }), 4));
+      await race(open, 30, (own) => own.lifecycle.accepted(newJob({}, { owner }), { maxWaiting: 4 }));
       const { job: last } = await create(open.rival);
       assert.equal(last.position, first.position + 5);
     },
@@ -101,7 +101,9 @@ export const PROMISES: readonly Promised[] = [
     'a limit that is counted in the transaction of an insert is never passed',
     async (open) => {
       const owner = randomUUID();
-      const results = await race(open, 50, (own) => own.lifecycle.accepted(newJob({}, { owner }), 10));
+      const results = await race(open, 50, (own) =>
+        own.lifecycle.accepted(newJob({}, { owner }), { maxWaiting: 10 }),
+      );
       assert.equal(values(results).length, 10);
       assert.equal((await open.rival.queries.list({ ...ANY_JOB, owner })).total, 10);
     },

@@ -70,7 +70,8 @@ describe('the job store', () => {
 
   it('lets no more of an owner’s jobs wait than it may, of 50 at the same moment from two processes', async () => {
     const owner = 'limited';
-    const create = (index: number) => (index % 2 ? rival : store).create(newJob({}, { owner }), 10);
+    const create = (index: number) =>
+      (index % 2 ? rival : store).create(newJob({}, { owner }), { maxWaiting: 10 });
     const results = await Promise.allSettled(Array.from({ length: 50 }, (_, index) => create(index)));
     const made = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value.job] : []));
     assert.equal(made.length, 10);
@@ -93,7 +94,7 @@ describe('the job store', () => {
     await create(0);
     await assert.rejects(create(1), FlashpodsError);
     // Others have limits of their own.
-    await store.create(newJob({}, { owner: 'another' }), 1);
+    await store.create(newJob({}, { owner: 'another' }), { maxWaiting: 1 });
   });
 
   it('orders jobs as they came, though the clock was set back between them', async () => {

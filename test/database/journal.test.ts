@@ -13,7 +13,7 @@ describe('a journal of an older Flashpods', () => {
     await dir.make();
     const path = dir.path('older.db');
     const first = await Database.open({ path });
-    const { job } = await jobStores(first).lifecycle.accepted(newJob(), null);
+    const { job } = await jobStores(first).lifecycle.accepted(newJob());
     await first.close();
     const raw = new BetterSqlite(path);
     raw.exec(

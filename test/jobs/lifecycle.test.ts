@@ -68,7 +68,7 @@ describe('the life of a job', () => {
   after(() => database.close());
 
   const make = async (status: string): Promise<Job> => {
-    const { job } = await stores.lifecycle.accepted(newJob(), null);
+    const { job } = await stores.lifecycle.accepted(newJob());
     await database.knex('jobs').where({ id: job.id }).update({ status, epoch: 3 });
     return { ...job, status: status as Job['status'], epoch: 3 };
   };

@@ -294,7 +294,7 @@ describe('the cleaner', () => {
 
   it('deletes the events of a job long after the job itself was cleaned, and never those of others', async () => {
     const { id } = await completed();
-    const { job: other } = await open.lifecycle.accepted(newJob(), null);
+    const { job: other } = await open.lifecycle.accepted(newJob());
     const events = async (job: string) => (await open.journal.read({ jobId: job, limit: 50 })).length;
     const cleaned = await open.queries.get(id);
     assert.ok(cleaned);

@@ -1,13 +1,14 @@
 import type { z } from 'zod';
-import { answerFields } from '../../../src/jobs/description/answer.ts';
+import { answerFields, specFields } from '../../../src/jobs/description/answer.ts';
 import { snakeKeys } from '../../../src/jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
-import type { JobPage, Creation } from '../../../src/jobs/service.ts';
+import type { Creation, JobCheck, JobPage } from '../../../src/jobs/service.ts';
 import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
 import type { Wait } from '../../../src/jobs/wait.ts';
 import { isoTime, isoTimeOrNull } from '../time.ts';
 import {
   type artifactListSchema,
+  type checkedJobSchema,
   type createdJobSchema,
   cursorAfter,
   type jobListSchema,
@@ -65,6 +66,11 @@ export const presentJobList = ({ jobs, total, nextBefore }: JobPage): z.infer<ty
   jobs: jobs.map(({ job, wait }) => presentJob(job, wait, Date.now(), false)),
   total,
   next_cursor: nextBefore === null ? null : cursorAfter(nextBefore),
+});
+
+export const presentCheck = ({ spec, notes }: JobCheck): z.infer<typeof checkedJobSchema> => ({
+  ...specFields(spec),
+  ...(notes.length > 0 ? { notes: [...notes] } : {}),
 });
 
 export const presentCreated = (

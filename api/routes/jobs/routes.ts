@@ -2,11 +2,12 @@ import { describedRequestSchema, parseCreateJob } from '../../../src/jobs/reques
 import { abandonedOf, principalOf, viewOf } from '../../context.ts';
 import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
-import { presentCreated, presentJob, presentJobList } from './present.ts';
+import { presentCheck, presentCreated, presentJob, presentJobList } from './present.ts';
 import {
   cancelJobsQuery,
   cancelledJobSchema,
   cancelledJobsSchema,
+  checkedJobSchema,
   createdJobSchema,
   getJobQuery,
   jobIdParams,
@@ -17,6 +18,27 @@ import {
 } from './schema.ts';
 
 type Resources = Pick<ApiResources, 'jobs'>;
+
+const REQUEST_ERRORS = [
+  'invalid_request',
+  'invalid_job_type',
+  'missing_command',
+  'missing_task',
+  'missing_git_branch',
+  'invalid_client_job_id',
+  'invalid_image',
+  'invalid_cpus',
+  'invalid_memory',
+  'invalid_timeout',
+  'payload_too_large',
+  'unsupported_media_type',
+] as const;
+const ROOM_ERRORS = [
+  'unsatisfiable_resources',
+  'quota_exceeded',
+  'insufficient_resources',
+  'service_unavailable',
+] as const;
 
 const CREATE_EXAMPLES = {
   worker: {
@@ -66,34 +88,37 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
       200: json('The job existed already.', createdJobSchema),
     },
     errors: [
-      'invalid_request',
-      'invalid_job_type',
-      'missing_command',
-      'missing_task',
-      'missing_git_branch',
-      'invalid_client_job_id',
-      'invalid_image',
-      'invalid_cpus',
-      'invalid_memory',
-      'invalid_timeout',
-      'payload_too_large',
-      'unsupported_media_type',
+      ...REQUEST_ERRORS,
       'upload_not_found',
       'upload_not_finalized',
       'upload_already_consumed',
       'upload_expired',
       'idempotency_key_reused',
       'image_not_found',
-      'unsatisfiable_resources',
-      'quota_exceeded',
-      'insufficient_resources',
-      'service_unavailable',
+      ...ROOM_ERRORS,
     ],
     async handle(ctx, { body }) {
       const outcome = await jobs.create(principalOf(ctx).owner, body);
       ctx.status = outcome.created ? 201 : 200;
       ctx.set('Location', `/jobs/${outcome.job.id}`);
       ctx.body = presentCreated(outcome, await jobs.wait(outcome.job));
+    },
+  }),
+  operation({
+    id: 'checkJob',
+    tag: 'jobs',
+    method: 'post',
+    path: '/job-checks',
+    summary: 'Check a request before files are sent',
+    description:
+      'The body of `POST /jobs`, without `files_id`. Nothing is created: the answer is the request as it would be in ' +
+      'force now, or the error that `POST /jobs` would answer.',
+    scope: 'jobs:write',
+    body: { required: true, json: describedRequestSchema(jobs.limits), parse: parseCreateJob },
+    answers: { 200: json('The job would be taken.', checkedJobSchema) },
+    errors: [...REQUEST_ERRORS, 'image_not_found', ...ROOM_ERRORS],
+    async handle(ctx, { body }) {
+      ctx.body = presentCheck(await jobs.check(principalOf(ctx).owner, body));
     },
   }),
   operation({

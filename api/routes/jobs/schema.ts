@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { answerShape } from '../../../src/jobs/description/answer.ts';
+import { answerShape, specShape } from '../../../src/jobs/description/answer.ts';
 import { JOB_TYPES } from '../../../src/jobs/description/fields.ts';
 import { ACTIVE_STATES, ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
 import type { JobFilter } from '../../../src/jobs/queries.ts';
@@ -158,7 +158,15 @@ export const createdJobSchema = z.object({
   queue_position: z.int().nullable(),
   waiting_reason: z.string().nullable(),
   estimated_start: timeSchema.nullable(),
-  notes: z.array(z.string()).optional().describe('which defaults were lowered, as no host has them'),
+  notes: z
+    .array(z.string())
+    .optional()
+    .describe('what is not as it was asked for: numbers that were lowered, an upload without files'),
+});
+
+export const checkedJobSchema = z.object({
+  ...specShape,
+  notes: z.array(z.string()).optional().describe('what would not be as it was asked for'),
 });
 
 export const jobListSchema = z.object({

@@ -4,7 +4,7 @@ import type { Job } from '../job.ts';
 import { belongsTo, FIELD_NAMES, type FieldName, fieldOf, JOB_TYPES } from './fields.ts';
 import { camel } from './names.ts';
 import { kindOf, schemas } from './schemas.ts';
-import type { FieldsAnswer } from './types.ts';
+import type { FieldsAnswer, JobSpec } from './types.ts';
 
 const SHOWN = FIELD_NAMES.filter((name) => fieldOf(name).answer !== 'never');
 
@@ -29,6 +29,18 @@ function answerOf(name: FieldName): z.ZodType {
   const described = value.describe(said.filter((text) => text !== '').join('; '));
   const everywhere = answer !== 'alone' && JOB_TYPES.every((type) => belongsTo(name, type));
   return everywhere ? described : described.optional();
+}
+
+/** A request as it would be in force. */
+export const specShape = Object.fromEntries(
+  SHOWN.filter((name) => name !== 'client_job_id').map((name) => [name, answerOf(name)]),
+) as unknown as Omit<Shape, 'client_job_id'>;
+
+export function specFields(spec: JobSpec): Omit<FieldsAnswer, 'client_job_id'> {
+  const shown = SHOWN.filter((name) => name !== 'client_job_id' && belongsTo(name, spec.type));
+  return Object.fromEntries(
+    shown.map((name) => [name, spec[camel(name) as keyof JobSpec]]),
+  ) as unknown as Omit<FieldsAnswer, 'client_job_id'>;
 }
 
 /** @param alone the answer is about this job alone, and not a list */

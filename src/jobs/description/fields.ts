@@ -77,13 +77,14 @@ export const FIELDS = {
     argument: true,
   },
   command: {
-    schema: (s) => s.filled(10_000),
+    schema: (s) => s.filled(10_000, 'put it into a file that you send and run that, such as `sh build.sh`'),
     meaning:
       'shell command, run in the directory /work by bash with pipefail (by sh where the image has no bash); a first line `#!…` names another interpreter',
     of: ['worker'],
     required: true,
     missing: 'missing_command',
-    argument: 'build in /work itself. Put results to keep under /artifacts',
+    argument:
+      'build in /work itself. Put results to keep under /artifacts. At most 10,000 bytes of UTF-8: put a longer script into a file of `files`',
   },
   shell: {
     schema: (s) => s.oneOf(SHELLS),

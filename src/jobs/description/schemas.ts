@@ -3,20 +3,26 @@ import { z } from 'zod';
 import { isUploadId } from '../../ids.ts';
 import { BRANCH_PATTERN, GIT_URL_PATTERN, isBranchName, isGitUrl } from '../git.ts';
 
+/** What is said of a text that is too long: how long it is, and what to do instead. */
+const tooLong =
+  (max: number, wayOut: string) =>
+  ({ input }: { readonly input: unknown }): string =>
+    `must be at most ${max} bytes of UTF-8, and is ${Buffer.byteLength(String(input))}${wayOut === '' ? '' : `: ${wayOut}`}`;
+
 // `meta` says in the OpenAPI document what a refinement checks, as far as JSON Schema can.
-const utf8Bytes = (max: number) =>
+const utf8Bytes = (max: number, wayOut = '') =>
   z
     .string()
-    .refine((value) => Buffer.byteLength(value) <= max, `must be at most ${max} bytes of UTF-8`)
+    .refine((value) => Buffer.byteLength(value) <= max, { error: tooLong(max, wayOut) })
     .meta({ type: 'string', maxLength: max, description: `at most ${max} bytes of UTF-8` });
 // execve takes no NUL, and a lone surrogate can't be written as UTF-8: both would arrive changed.
-const plain = (max: number) =>
-  utf8Bytes(max)
+const plain = (max: number, wayOut?: string) =>
+  utf8Bytes(max, wayOut)
     .refine((value) => !value.includes('\0'), 'must not contain NUL bytes')
     .refine((value) => value.isWellFormed(), 'must be valid Unicode')
     .meta({ type: 'string', maxLength: max, description: `at most ${max} bytes of UTF-8, without NUL` });
-const filled = (max: number) =>
-  plain(max)
+const filled = (max: number, wayOut?: string) =>
+  plain(max, wayOut)
     .refine((value) => value.trim() !== '', 'must not be empty')
     .meta({ minLength: 1, pattern: String.raw`\S` });
 
@@ -97,7 +103,12 @@ export function kindOf(schema: z.ZodType): z.ZodType {
   if (schema instanceof z.ZodString) {
     const max = schema.meta()?.['maxLength'] ?? schema.maxLength;
     const text = z.string().min(schema.safeParse('').success ? 0 : 1);
-    return typeof max === 'number' ? text.max(max) : text;
+    if (typeof max !== 'number') return text;
+    // In bytes, as the API counts them; characters are never more.
+    const long = schema.safeParse('x'.repeat(max + 1)).error?.issues[0]?.message ?? '';
+    const wayOut = /, and is \d+: (.*)$/.exec(long)?.[1] ?? '';
+    const fits = text.refine((value) => Buffer.byteLength(value) <= max, { error: tooLong(max, wayOut) });
+    return fits.meta({ maxLength: max });
   }
   if (schema instanceof z.ZodNumber) {
     const { minValue, maxValue } = schema;

@@ -1,4 +1,5 @@
 import { FlashpodsError } from '../../errors.ts';
+import { openUntil } from '../limits.ts';
 import type { UploadParts } from '../parts.ts';
 import type { TransferRules } from './rsync.ts';
 
@@ -43,9 +44,19 @@ export class UploadRules implements TransferRules {
     }
   }
 
+  /** What still brings something stays alive; not every look is worth a write. */
+  async #prolong(id: string): Promise<void> {
+    const { store, limits } = this.#p;
+    const upload = await store.get(id);
+    if (!upload) return;
+    const until = openUntil(upload, limits);
+    if (until - upload.expiresAt > Math.min(10_000, limits.openMs / 4)) await store.prolong(id, until);
+  }
+
   /** Over a limit the upload is over, and its tree goes. */
   async look(id: string, grownBytes: number | null): Promise<boolean> {
     const { store, writers, files, incoming, room, limits, logger } = this.#p;
+    if (grownBytes !== null && grownBytes > 0) await this.#prolong(id);
     const sizes = await room.sizes();
     const left = await room.left();
     const isOver = (grown: number): boolean =>

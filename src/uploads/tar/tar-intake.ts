@@ -50,6 +50,11 @@ export class TarIntake {
     if (room() < 0) this.#fail(overTotal());
   }
 
+  /** Breaks the stream off for what else became of its upload. */
+  fail(error: FlashpodsError): void {
+    this.#fail(error);
+  }
+
   /** Breaks the stream off; resolves when its receiver has let go of it. */
   async end(): Promise<void> {
     this.ended = true;

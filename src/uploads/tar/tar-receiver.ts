@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import { FlashpodsError, systemCode } from '../../errors.ts';
+import { openUntil } from '../limits.ts';
 import type { UploadParts } from '../parts.ts';
 import type { Upload } from '../upload.ts';
 import { extractTar } from './extract-tar.ts';
@@ -7,7 +8,10 @@ import type { Extracted } from './extraction.ts';
 import { refusal } from './tar-entry.ts';
 import { type Encoding, TarIntake } from './tar-intake.ts';
 
-type Parts = Pick<UploadParts, 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'room' | 'limits'>;
+type Parts = Pick<
+  UploadParts,
+  'store' | 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'room' | 'limits'
+>;
 
 /** Takes the files of uploads as tar streams. */
 export class TarReceiver {
@@ -36,10 +40,18 @@ export class TarReceiver {
       upload = await states.open(id, viewer);
     }
     const begin = (): TarIntake => new TarIntake(body, encoding, limits.idleMs);
-    return { upload, received: await writers.stream(id, begin, (intake) => this.#store(id, intake)) };
+    const received = await writers.stream(id, begin, async (intake) => {
+      const life = new StreamLife(upload, intake, this.#p);
+      try {
+        return await this.#store(id, intake, life);
+      } finally {
+        life.stop();
+      }
+    });
+    return { upload: await states.get(id, viewer), received };
   }
 
-  async #store(id: string, intake: TarIntake): Promise<Extracted> {
+  async #store(id: string, intake: TarIntake, life: StreamLife): Promise<Extracted> {
     const { files, snapshots, incoming, room, limits } = this.#p;
     await files.mend(id);
     if (await snapshots.has(id)) {
@@ -53,6 +65,8 @@ export class TarReceiver {
       const received = await extractTar(intake.tar, incoming.path(id), {
         maxBytes: limits.oneBytes - before,
       });
+      // Nobody is told that something is stored which is gone.
+      await life.end();
       sizes.set(id, before + received.bytes);
       await incoming.finish(id);
       return received;
@@ -68,6 +82,47 @@ export class TarReceiver {
       }
       throw translate(error);
     }
+  }
+}
+
+/** While a stream brings something its upload stays alive, up to its longest life. */
+class StreamLife {
+  readonly #upload: Upload;
+  readonly #intake: TarIntake;
+  readonly #p: Parts;
+  readonly #timer: NodeJS.Timeout;
+  #seenBytes = 0;
+
+  constructor(upload: Upload, intake: TarIntake, parts: Parts) {
+    this.#upload = upload;
+    this.#intake = intake;
+    this.#p = parts;
+    const everyMs = Math.max(1, Math.min(10_000, parts.limits.openMs / 4));
+    this.#timer = setInterval(() => void this.#look(), everyMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** @throws FlashpodsError upload_expired when its time was over before the stream was */
+  async end(): Promise<void> {
+    this.stop();
+    const { store, limits } = this.#p;
+    if (!(await store.prolong(this.#upload.id, openUntil(this.#upload, limits)))) {
+      await this.#p.states.open(this.#upload.id, null);
+      throw new FlashpodsError('upload_expired');
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { store, limits } = this.#p;
+    const isIdle = this.#intake.bytes === this.#seenBytes;
+    this.#seenBytes = this.#intake.bytes;
+    if (isIdle) return;
+    // A database that is away is no reason to break a stream off: the end of it tells.
+    const lives = await store.prolong(this.#upload.id, openUntil(this.#upload, limits)).catch(() => true);
+    if (!lives) this.#intake.fail(new FlashpodsError('upload_expired'));
   }
 }
 
