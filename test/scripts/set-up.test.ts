@@ -59,6 +59,20 @@ describe('the set-up scripts', () => {
     assert.equal((await calls()).match(/npm/g)?.length, 2);
   });
 
+  it('install what tests need only for them, and nothing anew for who needs less', async () => {
+    await program('npm', `mkdir -p node_modules`);
+    const ensure = (...args: string[]) => run(`${root}/scripts/ensure-dependencies`, args, { PATH: path() });
+    await ensure('--omit=dev');
+    await ensure('--omit=dev');
+    await ensure();
+    await ensure('--omit=dev');
+    const installed = (await calls()).trim().split('\n');
+    assert.deepEqual(
+      installed.map((call) => call.includes('--omit=dev')),
+      [true, false],
+    );
+  });
+
   it('do not take a failed installation for one', async () => {
     await program('npm', 'mkdir -p node_modules; echo "no registry" >&2; exit 1');
     const script = `${root}/scripts/ensure-dependencies`;
