@@ -1,5 +1,6 @@
 /** The buckets of this process, and how they stand in for those in Redis while that is away. */
 import { FlashpodsError } from '../src/errors.ts';
+import { RecentMap } from '../src/recent-map.ts';
 import { within } from '../src/timing/within.ts';
 import type { Rate, RateDecision, RateLimiter } from '../queues/rate-limit/rate-limiter.ts';
 
@@ -18,7 +19,7 @@ export class ProcessRateLimiter implements RateLimiter {
   readonly #perSecond: number;
   readonly #burst: number;
   readonly #now: () => number;
-  readonly #buckets = new Map<string, Bucket>();
+  readonly #buckets = new RecentMap<string, Bucket>(MAX_BUCKETS);
 
   /** @param now milliseconds of a monotonic clock */
   constructor(options: Rate & { readonly now?: () => number }) {
@@ -31,7 +32,7 @@ export class ProcessRateLimiter implements RateLimiter {
     const bucket = this.#refilled(key);
     const allowed = bucket.tokens >= 1;
     if (allowed) bucket.tokens -= 1;
-    this.#keep(key, bucket);
+    this.#buckets.set(key, bucket);
     return Promise.resolve(this.#decision(bucket, allowed));
   }
 
@@ -43,15 +44,7 @@ export class ProcessRateLimiter implements RateLimiter {
   /** Makes the bucket as full as another limiter of the same rate has found its own. */
   learn(key: string, { resetMs }: RateDecision): void {
     const tokens = this.#burst - (resetMs / 1_000) * this.#perSecond;
-    this.#keep(key, { tokens: Math.max(0, tokens), at: this.#now() });
-  }
-
-  /** Set anew so that the map's order is the order of last use, and the first is the one to drop. */
-  #keep(key: string, bucket: Bucket): void {
-    this.#buckets.delete(key);
-    this.#buckets.set(key, bucket);
-    const oldest = this.#buckets.keys().next();
-    if (this.#buckets.size > MAX_BUCKETS && !oldest.done) this.#buckets.delete(oldest.value);
+    this.#buckets.set(key, { tokens: Math.max(0, tokens), at: this.#now() });
   }
 
   #refilled(key: string): Bucket {

@@ -1,11 +1,15 @@
 import { FlashpodsError } from '../../src/errors.ts';
 import { requireScope, type TokenVerifier } from '../../src/identity/principal.ts';
 import { digestOf } from '../../src/identity/token.ts';
+import { RecentMap } from '../../src/recent-map.ts';
 import { Caller } from '../caller.ts';
 import type { ApiContext } from '../context.ts';
 import type { Access } from '../operation.ts';
 import type { Sessions } from '../sessions.ts';
 import type { RateLimit } from './rate-limit.ts';
+
+/** Tokens beyond this many are strangers again, the one unused for longest first: that costs them one request. */
+const MAX_KNOWN = 10_000;
 
 export const SESSION_COOKIE = 'flashpods_session';
 
@@ -25,22 +29,24 @@ export type Authenticate = (ctx: ApiContext, access: Access) => Promise<void>;
  * up: once that is empty, right and wrong guesses are answered alike. Whoever is known goes on undisturbed.
  */
 export function authentication({ tokens, sessions, limit }: Authentication): Authenticate {
-  const known = new KnownTokens();
+  /** Digests of tokens that this process has found good. */
+  const known = new RecentMap<string, true>(MAX_KNOWN);
 
   async function callerOf(ctx: ApiContext, access: Access): Promise<Caller> {
     let counted = false;
     try {
       const digest = await shownToken(ctx, sessions, access);
-      if (!known.has(digest)) {
+      const key = digest.toString('base64');
+      if (!known.has(key)) {
         counted = true;
         await limit.countAddress(ctx);
       }
       const principal = await tokens.find(digest);
       if (principal) {
-        known.add(digest);
+        known.set(key, true);
         return new Caller(principal, digest, tokens);
       }
-      known.delete(digest);
+      known.delete(key);
       throw new FlashpodsError(ctx.get('Authorization') === '' ? 'missing_authorization' : 'invalid_token');
     } catch (error) {
       // Every refusal counts, and says how many more there may be.
@@ -94,27 +100,5 @@ export function requireSameOrigin(ctx: ApiContext): void {
   const foreign = origin !== '' && origin !== `http://${ctx.host}` && origin !== `https://${ctx.host}`;
   if (foreign || (site !== '' && site !== 'same-origin' && site !== 'none')) {
     throw new FlashpodsError('insufficient_scope', 'A session serves the pages of this server only.');
-  }
-}
-
-/** Tokens seen beyond this many are strangers again, the oldest first: that costs them one request. */
-const MAX_KNOWN = 10_000;
-
-/** Digests of tokens that this process has found good. */
-class KnownTokens {
-  readonly #digests = new Set<string>();
-
-  has(digest: Buffer): boolean {
-    return this.#digests.has(digest.toString('base64'));
-  }
-
-  add(digest: Buffer): void {
-    this.#digests.add(digest.toString('base64'));
-    const oldest = this.#digests.keys().next();
-    if (this.#digests.size > MAX_KNOWN && !oldest.done) this.#digests.delete(oldest.value);
-  }
-
-  delete(digest: Buffer): void {
-    this.#digests.delete(digest.toString('base64'));
   }
 }

@@ -1,3 +1,5 @@
+import { RecentMap } from '../recent-map.ts';
+
 /** The part of a better-sqlite3 connection that prepares statements. */
 interface Preparing<Statement> {
   prepare(sql: string): Statement;
@@ -13,14 +15,12 @@ const MOST = 256;
  */
 export function cacheStatements<Statement>(connection: Preparing<Statement>): void {
   const prepare = connection.prepare.bind(connection);
-  const kept = new Map<string, Statement>();
+  const kept = new RecentMap<string, Statement>(MOST);
   connection.prepare = (sql) => {
     const known = kept.get(sql);
     if (known) return known;
     const statement = prepare(sql);
     kept.set(sql, statement);
-    const first = kept.keys().next();
-    if (kept.size > MOST && !first.done) kept.delete(first.value);
     return statement;
   };
 }

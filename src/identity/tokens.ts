@@ -1,6 +1,7 @@
 /** The tokens of an installation: the one of its configuration, and those that admins make. */
 import { FlashpodsError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
+import { RecentMap } from '../recent-map.ts';
 import { type Principal, type Scope, SCOPES, type TokenVerifier } from './principal.ts';
 import { digestOf, newToken, newTokenId, type Token, type TokenStore } from './token.ts';
 
@@ -37,7 +38,7 @@ interface Cached {
 export class Tokens implements TokenVerifier {
   readonly #r: TokensResources;
   readonly #freshMs: number;
-  readonly #cache = new Map<string, Cached>();
+  readonly #cache = new RecentMap<string, Cached>(MAX_CACHED);
 
   constructor(resources: TokensResources) {
     this.#r = resources;
@@ -104,11 +105,8 @@ export class Tokens implements TokenVerifier {
     const forget = (): void => {
       if (this.#cache.get(key) === asked) this.#cache.delete(key);
     };
-    this.#cache.delete(key);
     this.#cache.set(key, asked);
     asked.token.then((token) => token ?? forget(), forget);
-    const oldest = this.#cache.keys().next();
-    if (this.#cache.size > MAX_CACHED && !oldest.done) this.#cache.delete(oldest.value);
     return asked.token;
   }
 }
