@@ -92,21 +92,21 @@ export const settingsSchema = z.strictObject({
   startTimeoutSeconds: integer(5, 86_400).default(600).describe('a start that takes longer fails'),
   leaseSeconds: integer(3, 3600)
     .default(30)
-    .describe('a host without a heartbeat for so long gets nothing new'),
+    .describe('a host without a heartbeat for this long gets nothing new'),
   heartbeatSeconds: integer(1, 1200).default(10).describe('time between heartbeats of a host'),
   hostLostSeconds: integer(3, 604_800)
     .default(300)
-    .describe('a host without a heartbeat for so long has lost its jobs'),
+    .describe('a host without a heartbeat for this long has lost its jobs'),
   reconcileSeconds: integer(1, 3600).default(15).describe('time between two reconciliations'),
   logMaxMb: integer(1, 1_000_000).default(50).describe('log kept of one job, MB'),
   logsTotalMb: integer(1)
     .default(10_240)
     .describe('all logs together, MB; beyond it the jobs that ended first lose theirs'),
-  logRetentionHours: integer(0, 876_000).default(24).describe('logs are deleted after so long'),
-  artifactRetentionHours: integer(0, 876_000).default(1).describe('artifacts are deleted after so long'),
+  logRetentionHours: integer(0, 876_000).default(24).describe('logs are deleted after this time'),
+  artifactRetentionHours: integer(0, 876_000).default(1).describe('artifacts are deleted after this time'),
   eventsRetentionHours: integer(1, 876_000)
     .default(720)
-    .describe('events of a job are deleted so long after its logs and artifacts'),
+    .describe('events of a job are deleted this long after its logs and artifacts'),
   artifactMaxFileMb: integer(1).default(1024).describe('largest artifact, MB'),
   artifactMaxTotalMb: integer(1).default(2048).describe('all artifacts of one job, MB'),
   artifactMaxFiles: integer(1).default(200).describe('artifacts of one job'),
@@ -114,10 +114,10 @@ export const settingsSchema = z.strictObject({
   uploadsTotalMb: integer(1).default(10_240).describe('all uploads together, MB'),
   uploadOpenMinutes: integer(1)
     .default(30)
-    .describe('an upload that is not finalized expires so long after its last byte'),
+    .describe('an upload that is not finalized expires this long after its last byte'),
   uploadOpenAtMostMinutes: integer(1)
     .default(360)
-    .describe('an upload that is not finalized expires after so long, whatever comes'),
+    .describe('an upload that is not finalized expires after this time, also while bytes come'),
   rsyncAddr: z
     .string()
     .regex(/^(off|(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+):\d{1,5})$/, 'must be HOST:PORT, or off')
@@ -130,7 +130,7 @@ export const settingsSchema = z.strictObject({
     .describe('who may connect to the rsync daemon'),
   uploadUnusedMinutes: integer(1)
     .default(60)
-    .describe('a finalized upload that nothing uses expires after so long'),
+    .describe('a finalized upload that nothing uses expires after this time'),
   jobDiskMb: integer(64).default(10_240).describe('disk that one job may fill (artifacts, /tmp, home), MB'),
   allowRoot: z
     .enum(['true', 'false'])
@@ -184,7 +184,7 @@ export const settingsSchema = z.strictObject({
     .describe('a job stands behind those of the next higher priority that come less than so much later'),
   passingSeconds: integer(0, 604_800)
     .default(3600)
-    .describe('a job that has waited so long is no longer delayed by later jobs of its owner'),
+    .describe('a job that has waited this long is no longer delayed by later jobs of its owner'),
   tenantRunningJobs: integer(0)
     .optional()
     .describe('jobs that one owner may have running; no limit unless set'),

@@ -24,7 +24,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     .option('-a, --all', 'also those that have ended')
     .option('--status <state>', 'only those in a state, such as queued or failed', jobStatus)
     .option('-l, --label <key=value>', 'only those with a label', label)
-    .option('-n, --limit <number>', 'at most so many', integerFrom(1, 10_000), 20)
+    .option('-n, --limit <number>', 'at most this many', integerFrom(1, 10_000), 20)
     .action(
       settling<PsOptions>(async (_args, options, context) =>
         (await import('./commands/ps.ts')).ps(options, context),
@@ -38,7 +38,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
   ])
     .argument('<job>', 'id of the job', named)
     .option('-f, --follow', 'go on until the job ends')
-    .option('-n, --tail <lines>', 'begin so many lines before the end', integerFrom(1, 10_000))
+    .option('-n, --tail <lines>', 'begin this many lines before the end', integerFrom(1, 10_000))
     .option('-t, --timestamps', 'show when each line was printed')
     .action(
       settling<LogsOptions>(async ([id = ''], options, context) =>
@@ -53,7 +53,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     .argument('<job>', 'id of the job', named)
     .option(
       '--timeout <time>',
-      'give up after so long, with exit code 124; seconds unless it says 5m',
+      'give up after this time, with exit code 124; seconds unless it says 5m',
       seconds,
     )
     .action(

@@ -81,7 +81,7 @@ function addHostCommands(program: Command, settling: Settling): void {
     .option('--no-wait', 'return at once; it goes on draining')
     .option(
       '--timeout <time>',
-      'stop waiting after so long, with exit code 124; seconds unless it says 5m',
+      'stop waiting after this time, with exit code 124; seconds unless it says 5m',
       seconds,
     )
     .option('--remove', 'forget the host once it is empty and its worker has ended')

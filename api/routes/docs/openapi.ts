@@ -20,7 +20,7 @@ const TAGS: Readonly<Record<Operation['tag'], string>> = {
 const DESCRIPTION = `Runs jobs in containers. \`Authorization: Bearer <token>\` on everything that names a scope.
 
 Errors have one shape (\`Error\`), or that of RFC 9457 (\`Problem\`) for \`Accept: application/problem+json\`.
-Whatever answers GET also answers HEAD, without the body.
+What answers GET also answers HEAD, without the body.
 
 Besides what is listed with each operation: a path that is not here is answered with 404 \`not_found\`; a method that a
 path does not take with 405 \`method_not_allowed\` and \`Allow\` (both only to callers with a token); what can't be read

@@ -13,7 +13,7 @@ export const healthOperations = (health: Health): readonly Operation[] => [
     path: '/health',
     summary: 'Whether the service works',
     description:
-      'Answers within a second, whatever hangs. `degraded`: something is away that jobs can wait for.',
+      'Answers within a second, also when a part of the service hangs. `degraded`: something is away that jobs can wait for.',
     scope: 'public',
     uncounted: true,
     answers: {

@@ -13,7 +13,7 @@ export const outputOperations = (results: JobResults): readonly Operation[] => [
     path: '/jobs/{id}/output',
     summary: 'What the job printed',
     description:
-      'The last lines, or from a byte on: whoever goes on at `next_offset` misses nothing and reads nothing twice. ' +
+      'The last lines, or from a byte on: a reader who goes on at `next_offset` misses nothing and reads nothing twice. ' +
       'With `format=ndjson` one object a line, `{seq,time,stream,text}`, and `partial` where a line of more than 64 KiB goes on.',
     scope: 'jobs:read',
     params: jobIdParams,

@@ -34,7 +34,7 @@ export const LIMIT_SETTINGS: readonly { readonly name: LimitSetting; readonly me
     BOUNDS.flatMap((bound) => [
       {
         name: settingOf(bound, field),
-        meaning: `${bound} \`${field}\` of a job, whatever its type; a setting of the type goes before it`,
+        meaning: `${bound} \`${field}\` of a job of either type; a setting of the type goes before it`,
       },
       ...JOB_TYPES.map((type) => ({
         name: settingOf(bound, field, type),

@@ -41,7 +41,7 @@ export const waitSeconds = z
   .max(MAX_WAIT_SECONDS)
   .optional()
   .describe(
-    `answers after so many seconds at the latest, also when the job has not ended; the default is ${DEFAULT_WAIT_SECONDS}. Most clients give up on a call after 60 s: raise it only if yours does not`,
+    `answers after this many seconds at the latest, also when the job has not ended; the default is ${DEFAULT_WAIT_SECONDS}. Most clients give up on a call after 60 s: raise it only if yours does not`,
   );
 
 /** Hints of a tool that changes nothing, and of one that makes a job. */
