@@ -4,7 +4,6 @@
  */
 import { createHash, type X509Certificate } from 'node:crypto';
 import { statSync } from 'node:fs';
-import type { Config } from '../config.ts';
 import { messageOf } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { readCertificates } from './certificates.ts';
@@ -25,7 +24,7 @@ export const MIRROR_SETTINGS = [
 ] as const;
 
 /** As they are set. */
-export type Registries = Readonly<Partial<Pick<Config, (typeof MIRROR_SETTINGS)[number]>>>;
+export type Registries = Readonly<Partial<Record<(typeof MIRROR_SETTINGS)[number], string | undefined>>>;
 
 export interface Mirrors {
   readonly registries: Registries;
@@ -35,7 +34,7 @@ export interface Mirrors {
   readonly key: string;
 }
 
-export type MirrorConfig = Registries & Pick<Config, 'caFile'>;
+export type MirrorConfig = Registries & { readonly caFile?: string | undefined };
 
 /** What is set now. The CA file is read again when it has changed. */
 export class MirrorSource {
