@@ -22,7 +22,7 @@ export interface ApiResources {
   readonly uploads: UploadService;
   readonly hosts: HostService;
   readonly images: ImageService;
-  readonly queries: Pick<JobQueries, 'artifacts'>;
+  readonly queries: Pick<JobQueries, 'artifacts' | 'artifactParents' | 'artifact'>;
   readonly journal: Pick<EventJournal, 'read' | 'readWithJobs' | 'bounds'>;
   readonly logs: LogStore;
   readonly artifacts: ArtifactStore;

@@ -155,6 +155,15 @@ export const ERRORS = {
       mcp: 'Call get_job_artifacts to see what the job left, and use a name from there.',
     },
   ),
+  artifact_not_a_file: refusal(
+    404,
+    'The artifact is a directory, or a symlink that leads to no file: it has no bytes.',
+    'Get it with `GET /jobs/:id/artifacts.tar.gz`.',
+    {
+      cli: '`flashpods artifacts get JOB NAME -o DIRECTORY` makes it there.',
+      mcp: 'Fetch it with download_artifact and save_to, or fetch what it leads to.',
+    },
+  ),
   artifacts_not_available: passing(
     404,
     'The job has not ended, so its artifacts are not collected yet.',

@@ -109,7 +109,9 @@ export const settingsSchema = z.strictObject({
     .describe('events of a job are deleted this long after its logs and artifacts'),
   artifactMaxFileMb: integer(1).default(1024).describe('largest artifact, MB'),
   artifactMaxTotalMb: integer(1).default(2048).describe('all artifacts of one job, MB'),
-  artifactMaxFiles: integer(1).default(200).describe('artifacts of one job'),
+  artifactMaxFiles: integer(1)
+    .default(10_000)
+    .describe('artifacts of one job: files, symlinks and empty directories'),
   uploadMaxMb: integer(1).default(2048).describe('one upload, MB'),
   uploadsTotalMb: integer(1).default(10_240).describe('all uploads together, MB'),
   uploadOpenMinutes: integer(1)

@@ -33,10 +33,19 @@ export async function collect(
       signal,
     });
     const createdAt = Date.now();
-    const artifacts = result.artifacts.map(({ name, size_bytes: sizeBytes, sha256 }) => ({
-      name,
-      sizeBytes,
-      sha256,
+    const described = [
+      ...result.artifacts,
+      ...result.directories.map((directory) => ({ ...directory, type: 'parent' as const })),
+    ];
+    const artifacts = described.map((artifact) => ({
+      name: artifact.name,
+      type: artifact.type,
+      sizeBytes: artifact.size_bytes,
+      sha256: artifact.sha256,
+      mode: artifact.mode,
+      mtimeNs: artifact.mtime_ns,
+      linkTarget: artifact.link_target,
+      leadsTo: artifact.leads_to,
       createdAt,
     }));
     return { artifacts, warnings: result.warnings, failure: null };

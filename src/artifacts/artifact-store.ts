@@ -7,8 +7,8 @@ import type { Manifest } from './manifest.ts';
 
 export interface ArtifactStore {
   /**
-   * Stores what a job left: every regular file under its name, and symlinks that lead to one inside; the rest, and
-   * what exceeds a limit, is left out with a warning. The result does not depend on the order of the file system.
+   * Stores what a job left: every regular file under its name, symlinks that lead nowhere outside, empty directories,
+   * each with mode and time; the rest, and what exceeds a limit, is left out with a warning. The result does not depend on the order of the file system.
    * The collection appears at once and whole: after a crash in the middle a call begins anew, and after the end it
    * answers what was collected then, even if the source is gone.
    * @throws FlashpodsError artifact_copy_disk_full, artifact_copy_permission, artifact_copy_container_gone,
@@ -29,12 +29,15 @@ export interface ArtifactStore {
 export interface ArtifactLimits {
   readonly maxFileBytes: number;
   readonly maxTotalBytes: number;
+  /** Symlinks and empty directories counted. */
   readonly maxFiles: number;
 }
 
 export interface CollectRequest {
   /** What the job sees as `/artifacts`, on this host. Hostile, but nothing of the job runs any longer. */
   readonly source: string;
+  /** What the job saw as `/work`, and the globs of what is to be kept of it. As hostile. */
+  readonly work?: { readonly source: string; readonly patterns: readonly string[] } | undefined;
   readonly limits: ArtifactLimits;
   readonly signal?: AbortSignal | undefined;
 }

@@ -1,223 +1,297 @@
-import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, open, rename, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, rename, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { writeFully } from '../files/read-fully.ts';
-import { Directory, bytesOfName, type RawName } from '../trees/directory.ts';
+import { pause } from '../timing/bell.ts';
+import { Directory, rawName } from '../trees/directory.ts';
+import { inBatches } from '../trees/in-batches.ts';
 import { removeTree } from '../trees/remove-tree.ts';
-import { resolveSymlink } from '../trees/symlink.ts';
-import { artifactNameProblem } from './artifact-name.ts';
-import type { ArtifactLimits, CollectRequest } from './artifact-store.ts';
+import type { CollectRequest } from './artifact-store.ts';
+import { Globs } from './globs.ts';
 import { readManifest, writeManifest, type Artifact, type Manifest } from './manifest.ts';
+import { type Chosen, select } from './selection.ts';
+import { type Entry, hasChanged, SourceTree } from './source-tree.ts';
+import { quoted, Warnings } from './warnings.ts';
 
-/** Where the job sees the source: absolute links below it lead to artifacts. */
-const MOUNT = 'artifacts';
-const MAX_WARNINGS = 50;
-const MAX_ENTRIES = 100_000;
-const MAX_DEPTH = 64;
-const MAX_LINKS = 1000;
-/** With the directory in front it still is a path. */
-const MAX_NAME_BYTES = 2048;
 const BLOCK_BYTES = 256 * 1024;
+/** For a rival that replaced what we had begun, to finish. */
+const RIVAL_MS = 60_000;
+const RIVAL_LOOK_MS = 50;
+const PERMISSIONS = 0o777n;
 
-interface Candidate {
-  readonly name: string;
-  readonly directory: readonly RawName[];
-  readonly file: RawName;
-  /** Set for a symlink: its target. */
-  readonly link: RawName | null;
-}
+/** Collections that this process is about, by their destination: the second of two waits for the first. */
+const UNDER_WAY = new Map<string, Promise<unknown>>();
 
 /**
  * See `ArtifactStore.collect`. Copies into the directory `destination`, every file under its name, 0600 in directories
  * of 0700, in the order of their names. The destination appears by renaming.
  */
-export const collectArtifacts = async (destination: string, request: CollectRequest): Promise<Manifest> => {
+export async function collectArtifacts(destination: string, request: CollectRequest): Promise<Manifest> {
+  while (UNDER_WAY.has(destination)) await UNDER_WAY.get(destination)?.catch(() => undefined);
+  const collecting = collectAlone(destination, request);
+  UNDER_WAY.set(destination, collecting);
+  try {
+    return await collecting;
+  } finally {
+    UNDER_WAY.delete(destination);
+  }
+}
+
+async function collectAlone(destination: string, request: CollectRequest): Promise<Manifest> {
   const { signal } = request;
   const partial = join(dirname(destination), `.${basename(destination)}.partial`);
-  try {
-    const earlier = await readManifest(destination);
-    if (earlier !== null) return earlier;
-    await removeTree(partial);
-    await removeTree(destination);
-    await mkdir(dirname(destination), { recursive: true, mode: 0o700 });
-    await mkdir(partial, { mode: 0o700 });
-    const source = await Directory.open(request.source);
+  for (let tries = 1; ; tries++) {
+    let target: Directory | null = null;
     try {
-      const manifest = await new Collection(request, source, partial).run();
-      await writeManifest(partial, manifest);
+      const earlier = await readManifest(destination);
+      if (earlier !== null) return earlier;
+      await removeTree(partial);
+      await removeTree(destination);
+      await mkdir(dirname(destination), { recursive: true, mode: 0o700 });
+      await mkdir(partial, { mode: 0o700 });
+      target = await Directory.open(partial);
+      const manifest = await collectInto(target, request);
+      await writeManifest(target, manifest);
+      if (!(await isStill(target, partial))) throw new Error('another process collects the same artifacts');
       await rename(partial, destination);
       return manifest;
-    } finally {
-      await source.close();
-    }
-  } catch (error) {
-    // The disk may be full: what cannot be used is not kept. A failure of that changes nothing.
-    await removeTree(partial).catch(() => undefined);
-    signal?.throwIfAborted();
-    throw translate(error);
-  }
-};
-
-class Collection {
-  readonly #limits: ArtifactLimits;
-  readonly #signal: AbortSignal | undefined;
-  readonly #source: Directory;
-  readonly #target: string;
-  readonly #artifacts: Artifact[] = [];
-  readonly #warnings = new Warnings();
-  readonly #buffer = Buffer.allocUnsafe(BLOCK_BYTES);
-  #entries = 0;
-  #totalBytes = 0;
-
-  constructor({ limits, signal }: CollectRequest, source: Directory, target: string) {
-    this.#limits = limits;
-    this.#signal = signal;
-    this.#source = source;
-    this.#target = target;
-  }
-
-  async run(): Promise<Manifest> {
-    const candidates: Candidate[] = [];
-    const root = await this.#source.descend([]);
-    await this.#walk(root, [], '', candidates);
-    candidates.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    let links = 0;
-    let tooMany = 0;
-    for (const candidate of candidates) {
-      this.#signal?.throwIfAborted();
-      if (candidate.link !== null && ++links > MAX_LINKS) {
-        this.#warnings.add(candidate.name, `a symlink beyond the ${MAX_LINKS} that are followed`);
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (target !== null && tries <= 2 && !(await isStill(target, partial))) {
+        // Another process has begun anew: what it makes of them is as good.
+        await untilDone(destination, partial, signal);
         continue;
       }
-      const found = candidate.link === null ? candidate : await this.#follow(candidate, candidate.link);
-      if (found === null) continue;
-      if (this.#artifacts.length >= this.#limits.maxFiles) tooMany++;
-      else await this.#take(candidate.name, found.directory, found.file);
-    }
-    if (tooMany > 0) {
-      this.#warnings.note(`${tooMany} more files were left out: the limit is ${this.#limits.maxFiles} files`);
-    }
-    return { artifacts: this.#artifacts, warnings: this.#warnings.lines };
-  }
-
-  /** Finds the candidates below `directory`, which it closes. */
-  async #walk(
-    directory: Directory,
-    path: readonly RawName[],
-    prefix: string,
-    found: Candidate[],
-  ): Promise<void> {
-    try {
-      for await (const raw of directory.names()) {
-        this.#signal?.throwIfAborted();
-        if (++this.#entries > MAX_ENTRIES) {
-          if (this.#entries === MAX_ENTRIES + 1) {
-            this.#warnings.note(`only the first ${MAX_ENTRIES} files and directories were looked at`);
-          }
-          return;
-        }
-        const name = prefix + bytesOfName(raw).toString('utf8');
-        const problem = this.#nameProblem(raw, name);
-        const stats = await directory.stat(raw);
-        if (problem !== null) this.#warnings.add(name, `its name ${problem}`);
-        else if (stats.isDirectory()) {
-          if (path.length >= MAX_DEPTH) this.#warnings.add(name, `more than ${MAX_DEPTH} directories deep`);
-          else await this.#walk(await directory.openDirectory(raw), [...path, raw], `${name}/`, found);
-        } else if (stats.isSymbolicLink()) {
-          found.push({ name, directory: path, file: raw, link: await directory.readLink(raw) });
-        } else if (stats.isFile()) found.push({ name, directory: path, file: raw, link: null });
-        else {
-          const kind = stats.isFIFO() ? 'a FIFO' : stats.isSocket() ? 'a socket' : 'a device';
-          this.#warnings.add(name, `${kind}, not a regular file`);
-        }
-      }
+      throw translate(error);
     } finally {
-      await directory.close();
+      // The disk may be full: what cannot be used is not kept. A failure of that changes nothing.
+      if (target !== null && (await isStill(target, partial)))
+        await removeTree(partial).catch(() => undefined);
+      await target?.close();
     }
   }
+}
 
-  #nameProblem(raw: RawName, name: string): string | null {
-    if (!isUtf8(bytesOfName(raw))) return 'is not UTF-8';
-    if (Buffer.byteLength(name) > MAX_NAME_BYTES) return `has more than ${MAX_NAME_BYTES} bytes`;
-    return artifactNameProblem(name);
+async function isStill(target: Directory, path: string): Promise<boolean> {
+  const [ours, there] = await Promise.all([target.handle.stat(), lstat(path).catch(() => null)]);
+  return ours.ino === there?.ino && ours.dev === there.dev;
+}
+
+async function untilDone(
+  destination: string,
+  partial: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const deadline = performance.now() + RIVAL_MS;
+  const isThere = (path: string): Promise<boolean> =>
+    lstat(path).then(
+      () => true,
+      () => false,
+    );
+  while (performance.now() < deadline && !(await isThere(destination)) && (await isThere(partial))) {
+    await pause(RIVAL_LOOK_MS, signal);
+    signal?.throwIfAborted();
   }
+}
 
-  async #follow(
-    { name, directory }: Candidate,
-    target: RawName,
-  ): Promise<{ readonly directory: readonly RawName[]; readonly file: RawName } | null> {
-    const end = await resolveSymlink(this.#source, directory, target, MOUNT);
-    switch (end.kind) {
-      case 'file':
-        return { directory: end.directory, file: end.name };
-      case 'directory':
-        this.#warnings.add(name, 'a symlink to a directory');
-        return null;
-      case 'missing':
-        this.#warnings.add(name, 'a symlink that leads nowhere');
-        return null;
-      case 'loop':
-        this.#warnings.add(name, 'a symlink in a loop');
-        return null;
-      case 'outside':
-        this.#warnings.add(name, 'a symlink that leads out of /artifacts');
-        return null;
+/** @throws what the system has against the source or the target; the reason of the signal */
+async function collectInto(target: Directory, request: CollectRequest): Promise<Manifest> {
+  const { limits, signal, source, work } = request;
+  const warnings = new Warnings();
+  const trees = [await SourceTree.open({ path: source, mount: 'artifacts', globs: null, warnings, signal })];
+  try {
+    if (work && work.patterns.length > 0) {
+      const tree = await openWork(work, warnings, signal);
+      if (tree) trees.push(tree);
+      for (const pattern of tree?.unmatched ?? [])
+        warnings.note(`nothing in /work matches ${quoted(pattern)}`);
     }
+    const { chosen, parents } = await select(trees, limits, warnings);
+    const files = await new Copying(target, warnings, signal).copy(chosen);
+    return {
+      artifacts: [...recorded(chosen, files)],
+      directories: parents.map((entry) => describe(entry, 'directory')),
+      warnings: warnings.lines,
+    };
+  } finally {
+    for (const tree of trees) await tree.close();
+  }
+}
+
+/** A root may have made something else of its `/work`; then there is nothing to collect. */
+async function openWork(
+  { source, patterns }: NonNullable<CollectRequest['work']>,
+  warnings: Warnings,
+  signal: AbortSignal | undefined,
+): Promise<SourceTree | null> {
+  try {
+    return await SourceTree.open({
+      path: source,
+      mount: 'work',
+      globs: new Globs(patterns),
+      warnings,
+      signal,
+    });
+  } catch (error) {
+    if (!hasChanged(error)) throw error;
+    warnings.note('nothing was collected from /work: it is no directory any more');
+    return null;
+  }
+}
+
+type Copied = Pick<Artifact, 'size_bytes' | 'sha256' | 'mode' | 'mtime_ns'>;
+
+/** In the order of `chosen`. A link tells of the file that it leads to. */
+function* recorded(chosen: readonly Chosen[], files: ReadonlyMap<string, Copied>): Generator<Artifact> {
+  for (const { name, entry, source, link } of chosen) {
+    if (source !== null) {
+      const file = files.get(name);
+      if (file) yield { name, type: 'file', ...file, link_target: null, leads_to: null };
+    } else if (link) {
+      const end = link.to === null ? undefined : files.get(link.to);
+      yield {
+        ...describe(entry, 'symlink'),
+        size_bytes: end?.size_bytes ?? 0,
+        sha256: end?.sha256 ?? null,
+        link_target: link.target,
+        leads_to: end === undefined ? null : link.to,
+      };
+    } else yield describe(entry, 'directory');
+  }
+}
+
+const describe = ({ name, stats }: Entry, type: Artifact['type']): Artifact => ({
+  name,
+  type,
+  size_bytes: 0,
+  sha256: null,
+  mode: Number(stats.mode & PERMISSIONS),
+  mtime_ns: stats.mtimeNs.toString(),
+  link_target: null,
+  leads_to: null,
+});
+
+/** Copies files some at a time, directory by directory. */
+class Copying {
+  readonly #target: Directory;
+  readonly #warnings: Warnings;
+  readonly #signal: AbortSignal | undefined;
+  readonly #buffers: Buffer[] = [];
+
+  constructor(target: Directory, warnings: Warnings, signal: AbortSignal | undefined) {
+    this.#target = target;
+    this.#warnings = warnings;
+    this.#signal = signal;
   }
 
-  async #take(name: string, path: readonly RawName[], file: RawName): Promise<void> {
-    const directory = await this.#source.descend(path);
-    try {
-      // A link may lead to something that must not even be opened.
-      if (!(await directory.stat(file)).isFile()) {
-        this.#warnings.add(name, 'a symlink to something that is not a regular file');
-        return;
-      }
-      const input = await directory.openFile(file, constants.O_RDONLY);
+  /** @returns the files by name; those that were changed into something else meanwhile are missing */
+  async copy(chosen: readonly Chosen[]): Promise<Map<string, Copied>> {
+    const copied = new Map<string, Copied>();
+    for (const group of groups(chosen)) {
+      this.#signal?.throwIfAborted();
+      const [first] = group;
+      if (!first) continue;
+      const from = await first.tree.root
+        .descend(rawPath(first.source.slice(0, -1)))
+        .catch((error: unknown) => {
+          if (!hasChanged(error)) throw error;
+          for (const { name } of group) this.#warnings.leftOut(name, 'it was changed while it was collected');
+          return null;
+        });
+      if (from === null) continue;
       try {
-        const stats = await input.stat();
-        const { maxFileBytes, maxTotalBytes } = this.#limits;
-        if (!stats.isFile()) this.#warnings.add(name, 'not a regular file');
-        else if (stats.size > maxFileBytes) {
-          this.#warnings.add(name, `${stats.size} bytes, the limit for a file is ${maxFileBytes}`);
-        } else if (this.#totalBytes + stats.size > maxTotalBytes) {
-          this.#warnings.add(name, `with it all artifacts would have more than ${maxTotalBytes} bytes`);
-        } else {
-          const artifact = await this.#copy(name, input, stats.size);
-          this.#artifacts.push(artifact);
-          this.#totalBytes += artifact.size_bytes;
+        const to = await this.#directory(first.entry.path.slice(0, -1));
+        try {
+          await inBatches(group, async (file) => {
+            const result = await this.#file(file, from, to);
+            if (result) copied.set(file.name, result);
+          });
+        } finally {
+          await to.close();
         }
       } finally {
-        await input.close();
+        await from.close();
       }
+    }
+    return copied;
+  }
+
+  /** Opens a directory of the target, made where it is missing. */
+  async #directory(path: readonly string[]): Promise<Directory> {
+    let current = await this.#target.descend([]);
+    for (const segment of rawPath(path)) {
+      const parent = current;
+      try {
+        await parent.makeDirectory(segment, 0o700).catch((error: unknown) => {
+          if (systemCode(error) !== 'EEXIST') throw error;
+        });
+        current = await parent.openDirectory(segment);
+      } finally {
+        await parent.close();
+      }
+    }
+    return current;
+  }
+
+  async #file({ name, entry, source }: ChosenFile, from: Directory, to: Directory): Promise<Copied | null> {
+    this.#signal?.throwIfAborted();
+    const file = rawName(source.at(-1) ?? '');
+    const input = await openRegular(from, file);
+    if (input === null) {
+      this.#warnings.leftOut(name, 'it was changed while it was collected');
+      return null;
+    }
+    try {
+      const before = await input.stat({ bigint: true });
+      // No more than was counted.
+      const size = Number(before.size < entry.stats.size ? before.size : entry.stats.size);
+      const { done, sha256 } = await this.#bytes(input, to, rawName(entry.path.at(-1) ?? ''), size);
+      const after = await input.stat({ bigint: true });
+      if (after.size !== BigInt(done) || after.mtimeNs !== before.mtimeNs)
+        this.#warnings.about(
+          name,
+          'was written to while it was collected: it may be neither the old nor the new',
+        );
+      return {
+        size_bytes: done,
+        sha256,
+        mode: Number(after.mode & PERMISSIONS),
+        mtime_ns: after.mtimeNs.toString(),
+      };
     } finally {
-      await directory.close();
+      await input.close();
     }
   }
 
   /** Copies and hashes in one pass. Blocks of zeros become holes, so that a sparse file takes no disk here either. */
-  async #copy(name: string, input: FileHandle, size: number): Promise<Artifact> {
-    const path = join(this.#target, name);
-    if (name.includes('/')) await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const output = await open(path, 'wx', 0o600);
+  async #bytes(
+    input: FileHandle,
+    to: Directory,
+    name: string,
+    size: number,
+  ): Promise<{ readonly done: number; readonly sha256: string }> {
+    const output = await to.openFile(name, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    const buffer = this.#buffers.pop() ?? Buffer.allocUnsafe(BLOCK_BYTES);
     try {
       const hash = createHash('sha256');
       let done = 0;
+      let isHole = false;
       while (done < size) {
         this.#signal?.throwIfAborted();
-        const { bytesRead } = await input.read(this.#buffer, 0, Math.min(BLOCK_BYTES, size - done), done);
+        const { bytesRead } = await input.read(buffer, 0, Math.min(BLOCK_BYTES, size - done), done);
         if (bytesRead === 0) break;
-        const block = this.#buffer.subarray(0, bytesRead);
+        const block = buffer.subarray(0, bytesRead);
         hash.update(block);
-        if (!block.equals(ZEROS.subarray(0, bytesRead))) await writeFully(output, block, done);
+        isHole = block.equals(ZEROS.subarray(0, bytesRead));
+        if (!isHole) await writeFully(output, block, done);
         done += bytesRead;
       }
-      await output.truncate(done);
-      return { name, size_bytes: done, sha256: hash.digest('hex') };
+      if (isHole) await output.truncate(done);
+      return { done, sha256: hash.digest('hex') };
     } finally {
+      this.#buffers.push(buffer);
       await output.close();
     }
   }
@@ -225,28 +299,39 @@ class Collection {
 
 const ZEROS = Buffer.alloc(BLOCK_BYTES);
 
-/** What was left out, for people: bounded lines, a bounded number of them, in the order of the names. */
-class Warnings {
-  readonly #files: { readonly name: string; readonly reason: string }[] = [];
-  readonly #notes: string[] = [];
+type ChosenFile = Chosen & { readonly source: readonly string[] };
 
-  add(name: string, reason: string): void {
-    this.#files.push({ name, reason });
+const rawPath = (path: readonly string[]): string[] => path.map(rawName);
+
+/** Files that lie in one directory, and go to one. */
+function* groups(chosen: readonly Chosen[]): Generator<ChosenFile[]> {
+  let group: ChosenFile[] = [];
+  let key = '';
+  for (const each of chosen) {
+    if (each.source === null) continue;
+    const directories = [each.source.slice(0, -1), each.entry.path.slice(0, -1)];
+    const own = JSON.stringify([each.tree.mount, ...directories]);
+    if (own !== key && group.length > 0) {
+      yield group;
+      group = [];
+    }
+    key = own;
+    group.push({ ...each, source: each.source });
   }
+  if (group.length > 0) yield group;
+}
 
-  note(line: string): void {
-    this.#notes.push(line);
-  }
-
-  get lines(): readonly string[] {
-    const sorted = this.#files.sort((a, b) => (a.name < b.name ? -1 : 1));
-    const lines = sorted.slice(0, MAX_WARNINGS).map(({ name, reason }) => {
-      const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name;
-      return `${JSON.stringify(shown)} was left out: ${reason}`;
-    });
-    const more = sorted.length - lines.length;
-    if (more > 0) lines.push(`${more} more were left out for such reasons`);
-    return [...lines, ...this.#notes];
+/** @returns null for what is no regular file any more, which is not even opened as far as that can be known */
+async function openRegular(directory: Directory, file: string): Promise<FileHandle | null> {
+  try {
+    if (!(await directory.stat(file)).isFile()) return null;
+    const handle = await directory.openFile(file, constants.O_RDONLY);
+    if ((await handle.stat()).isFile()) return handle;
+    await handle.close();
+    return null;
+  } catch (error) {
+    if (hasChanged(error) || systemCode(error) === 'ENXIO') return null;
+    throw error;
   }
 }
 

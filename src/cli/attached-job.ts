@@ -1,8 +1,9 @@
 /** A job that a command stays with to its end: its log is shown, what it leaves is fetched, Ctrl-C cancels it. */
-import type { ArtifactAnswer, CreatedJob, JobAnswer } from '../client/answers.ts';
+import type { ArtifactAnswer, ArtifactList, CreatedJob, JobAnswer } from '../client/answers.ts';
 import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError, hasCode } from '../client/client-error.ts';
-import { downloadInto } from '../client/download.ts';
+import { bytesOf } from '../client/choose-artifacts.ts';
+import { fetchArtifacts } from '../client/fetch-artifacts.ts';
 import { followJob } from '../client/follow.ts';
 import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
 import { isWaiting } from '../jobs/states.ts';
@@ -207,18 +208,20 @@ async function conclude(
     failures += 1;
     await reportError(error, context.err, context.json);
   };
-  const artifacts = await listArtifacts(client, job.id, options, signal).catch(async (error: unknown) => {
+  const list = await listArtifacts(client, job.id, options, signal).catch(async (error: unknown) => {
     await told(error);
-    return [];
+    return null;
   });
-  if (options.artifacts !== undefined) {
-    for (const artifact of artifacts) {
-      try {
-        const force = options.force === true;
-        fetched.push(await downloadInto(client, job.id, artifact, options.artifacts, { force, signal }));
-      } catch (error) {
-        await told(error);
+  const artifacts = list?.artifacts ?? [];
+  if (options.artifacts !== undefined && list !== null) {
+    const fetching = { force: options.force === true, signal };
+    try {
+      for await (const each of fetchArtifacts(client, job.id, list, options.artifacts, fetching)) {
+        if ('error' in each) await told(each.error);
+        else fetched.push(each.path);
       }
+    } catch (error) {
+      await told(error);
     }
   }
   for (const warning of [...(job.warnings ?? []), ...(job.artifact_warnings ?? [])])
@@ -244,14 +247,14 @@ async function listArtifacts(
   id: string,
   options: AttachOptions,
   signal: AbortSignal,
-): Promise<readonly ArtifactAnswer[]> {
+): Promise<ArtifactList | null> {
   try {
-    return (await client.artifacts(id, signal)).artifacts;
+    return await client.artifacts(id, signal);
   } catch (error) {
     signal.throwIfAborted();
-    if (hasCode(error, 'artifacts_not_available', 'artifacts_deleted')) return [];
+    if (hasCode(error, 'artifacts_not_available', 'artifacts_deleted')) return null;
     // They would only be counted for the last line: no reason to lose the job's exit code.
-    if (options.artifacts === undefined && error instanceof ClientError) return [];
+    if (options.artifacts === undefined && error instanceof ClientError) return null;
     throw error;
   }
 }
@@ -262,7 +265,7 @@ function describeArtifacts(
   directory?: string,
 ): string {
   if (artifacts.length === 0) return 'no artifacts';
-  const size = showBytes(artifacts.reduce((sum, { size_bytes }) => sum + size_bytes, 0));
+  const size = showBytes(bytesOf(artifacts));
   const all = `${count(artifacts.length, 'artifact')}, ${size}`;
   if (directory === undefined) return all;
   return fetched.length === artifacts.length

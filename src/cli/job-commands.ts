@@ -137,24 +137,26 @@ function addArtifacts(program: Command, settling: Settling): void {
   const artifacts = clientCommand(program, 'artifacts', 'list what a job left in /artifacts, or get it', [
     'flashpods artifacts job_…',
     'flashpods artifacts get job_… -o out',
-    'flashpods artifacts get job_… reports/junit.xml -o junit.xml',
+    "flashpods artifacts get job_… 'build/**' '**/*.xml' -o out",
   ])
     .argument('<job>', 'id of the job', named)
+    .argument('[names...]', 'names, directories or globs of artifacts; all of them unless given', allNamed)
     .action(
-      settling(async ([id = ''], _options, context) =>
-        (await import('./commands/artifacts.ts')).listArtifacts(id, context),
+      settling(async ([id = '', ...names], _options, context) =>
+        (await import('./commands/artifacts.ts')).listArtifacts(id, names, context),
       ),
     );
   const get = addConnectionOptions(
-    artifacts.command('get').description('fetch artifacts: those named, or all'),
+    artifacts.command('get').description('fetch artifacts with their modes and times: those named, or all'),
   );
   withExamples(get, [
     'flashpods artifacts get job_… -o out',
     'flashpods artifacts get job_… reports/junit.xml -o junit.xml',
+    "flashpods artifacts get job_… 'build/**' '**/*.xml' -o out",
   ])
     .argument('<job>', 'id of the job', named)
-    .argument('[names...]', 'names of artifacts; all of them unless given', allNamed)
-    .option('-o, --output <path>', 'directory to write to; for one artifact also a file')
+    .argument('[names...]', 'names, directories or globs of artifacts; all of them unless given', allNamed)
+    .option('-o, --output <path>', 'directory to write to; for one file also a file')
     .option('--force', 'overwrite files')
     .action(
       settling<GetArtifactsOptions>(async ([id = '', ...names], options, context) =>

@@ -62,16 +62,34 @@ export interface JobList {
   readonly next_cursor: string | null;
 }
 
+/** An older server tells of files alone, without mode and time. */
 export interface ArtifactAnswer {
   readonly name: string;
+  readonly type?: 'file' | 'symlink' | 'directory';
   readonly size_bytes: number;
-  readonly sha256: string;
+  /** Null where there are no bytes. */
+  readonly sha256: string | null;
+  /** `0755` */
+  readonly mode?: string | null;
+  /** ISO 8601 to the nanosecond. */
+  readonly mtime?: string | null;
+  readonly link_target?: string | undefined;
+  /** Of a symlink: name of the artifact with its bytes. */
+  readonly leads_to?: string | undefined;
   readonly created_at: string;
 }
 
+/** A directory that holds artifacts. */
+export type ArtifactDirectory = Pick<ArtifactAnswer, 'name' | 'mode' | 'mtime'>;
+
 export interface ArtifactList {
   readonly artifacts: readonly ArtifactAnswer[];
+  readonly directories?: readonly ArtifactDirectory[];
   readonly total_size_bytes: number;
+  readonly next_cursor?: string | null;
+  /** Whether nothing that the job left is missing; `warnings` says what is. */
+  readonly complete?: boolean;
+  readonly warnings?: readonly string[];
   readonly expires_at: string | null;
   readonly copy_in_progress: boolean;
 }

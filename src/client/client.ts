@@ -208,11 +208,35 @@ export class FlashpodsClient {
     }
   }
 
-  async artifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
-    return this.#object<ArtifactList>(
-      { method: 'GET', path: `${jobPath(id)}/artifacts`, signal },
-      'artifacts',
+  /** All of them, over as many answers as it takes. @param match only those that match one of these globs */
+  async artifacts(id: string, signal?: AbortSignal, match: readonly string[] = []): Promise<ArtifactList> {
+    const path = `${jobPath(id)}/artifacts`;
+    const query = match.length === 0 ? {} : { match };
+    const first = await this.#object<ArtifactList>({ method: 'GET', path, query, signal }, 'artifacts');
+    const pages = [first];
+    for (let cursor = first.next_cursor ?? null; cursor !== null;) {
+      const call: Call = { method: 'GET', path, query: { ...query, cursor }, signal };
+      const page = await this.#object<ArtifactList>(call, 'artifacts');
+      pages.push(page);
+      cursor = page.artifacts.length === 0 ? null : (page.next_cursor ?? null);
+    }
+    if (pages.length === 1) return first;
+    const directories = new Map(
+      pages.flatMap((page) => page.directories ?? []).map((directory) => [directory.name, directory]),
     );
+    const artifacts = pages.flatMap((page) => page.artifacts);
+    return { ...first, artifacts, directories: [...directories.values()], next_cursor: null };
+  }
+
+  /** All of them as a gzipped tar, unread. @param match only those that match one of these globs */
+  async openArchive(id: string, match: readonly string[], signal?: AbortSignal): Promise<IncomingMessage> {
+    const path = `${jobPath(id)}/artifacts.tar.gz`;
+    return this.#transport.open({
+      method: 'GET',
+      path,
+      query: match.length === 0 ? {} : { match },
+      signal,
+    });
   }
 
   /** The artifact's bytes, unread: from a byte on with status 206, or all of them with 200. */

@@ -1,10 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, copyFile, link, lstat, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { access, copyFile, link, lstat, mkdir, open, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { isPlainTarget } from '../artifacts/link-target.ts';
 import { systemCode } from '../errors.ts';
+import { setTimes } from '../files/exact-times.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import { pause } from '../timing/bell.ts';
+import { parseIsoNs } from '../timing/nanoseconds.ts';
 import type { ArtifactAnswer } from './answers.ts';
 import type { FlashpodsClient } from './client.ts';
 import { ClientError } from './client-error.ts';
@@ -44,7 +48,7 @@ async function makeDirectories(path: string): Promise<void> {
 }
 
 /**
- * Fetches an artifact to its place below a directory, which is made when it is missing.
+ * Fetches a file to its place below a directory, which is made when it is missing.
  * @returns the path of the file
  * @throws ClientError unsafe_artifact_name, or as {@link downloadTo}
  */
@@ -55,24 +59,80 @@ export async function downloadInto(
   directory: string,
   options: DownloadOptions,
 ): Promise<string> {
-  const segments = segmentsOf(artifact.name);
+  segmentsOf(artifact.name); // for a name that is not safe not even the directory is made
   await makeOutputDirectory(directory);
-  let parent = directory;
-  for (const segment of segments.slice(0, -1)) {
-    parent = join(parent, segment);
-    try {
-      await makeRealDirectory(parent, artifact.name);
-    } catch (error) {
-      throw asClientError(error, parent);
-    }
-  }
-  const target = join(parent, segments.at(-1) ?? '');
+  const target = await makePlace(directory, artifact.name);
   await downloadTo(client, jobId, artifact, target, options);
   return target;
 }
 
 /**
- * Fetches an artifact to a path. The file appears whole, with size and SHA-256 checked, or not at all.
+ * Makes the directories that an artifact lies in, below one that is there, and follows no symlink on the way.
+ * @param onMade told of each that was not there, with its name below `directory`
+ * @returns the artifact's path
+ * @throws ClientError unsafe_artifact_name, file_exists, download_failed
+ */
+export async function makePlace(
+  directory: string,
+  name: string,
+  onMade: (name: string, path: string) => void = () => undefined,
+): Promise<string> {
+  const segments = segmentsOf(name);
+  let parent = directory;
+  for (const [index, segment] of segments.slice(0, -1).entries()) {
+    parent = join(parent, segment);
+    try {
+      if (await makeRealDirectory(parent, name)) onMade(segments.slice(0, index + 1).join('/'), parent);
+    } catch (error) {
+      throw asClientError(error, parent);
+    }
+  }
+  return join(parent, segments.at(-1) ?? '');
+}
+
+/**
+ * Makes a directory, unless it is there. @returns whether it was not
+ * @throws ClientError file_exists, download_failed
+ */
+export async function makeArtifactDirectory(path: string, name: string): Promise<boolean> {
+  try {
+    return await makeRealDirectory(path, name);
+  } catch (error) {
+    throw asClientError(error, path);
+  }
+}
+
+/**
+ * Makes a symlink that leads nowhere outside of the directory with all artifacts.
+ * @throws ClientError unsafe_artifact_name, file_exists, download_failed
+ */
+export async function makeLink(
+  artifact: ArtifactAnswer,
+  path: string,
+  { force }: Pick<DownloadOptions, 'force'>,
+): Promise<void> {
+  const { name, link_target: target = '' } = artifact;
+  if (!isPlainTarget(target, segmentsOf(name).length - 1)) {
+    const message = `The artifact ${JSON.stringify(name.slice(0, 200))} is a symlink that is not safe.`;
+    throw new ClientError('unsafe_artifact_name', message);
+  }
+  const temporary = temporaryBeside(path);
+  try {
+    if (!force) return await symlink(target, path);
+    await symlink(target, temporary);
+    // In the place of a link that is there, and not of what that leads to.
+    await rename(temporary, path);
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') throw fileExists(path);
+    throw asClientError(error, path);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/**
+ * Fetches an artifact to a path, and gives the file the artifact's mode and time. It appears whole, with size and
+ * SHA-256 checked, or not at all.
  * @throws ClientError file_exists, download_failed, or what the API answered
  */
 export async function downloadTo(
@@ -80,12 +140,53 @@ export async function downloadTo(
   jobId: string,
   artifact: ArtifactAnswer,
   target: string,
-  { force, signal }: DownloadOptions,
+  options: DownloadOptions,
 ): Promise<void> {
-  const temporary = join(dirname(target), `.flashpods-${randomUUID()}.part`);
+  await storeFile(artifact, target, options, (file) =>
+    fetchTo(client, jobId, artifact, file, options.signal),
+  );
+  const mtimeNs = timeOf(artifact);
+  if (mtimeNs !== null) await setTimes([{ path: target, mtimeNs }]);
+}
+
+/** What a file's mode is to be; null: nobody knows. What the system would do with a program is not taken over. */
+export function modeOf({ mode }: Pick<ArtifactAnswer, 'mode'>): number | null {
+  return typeof mode === 'string' && /^0?[0-7]{3}$/.test(mode) ? Number.parseInt(mode, 8) : null;
+}
+
+/** Nanoseconds since the Unix epoch; null: nobody knows. */
+export const timeOf = ({ mtime }: Pick<ArtifactAnswer, 'mtime'>): bigint | null =>
+  typeof mtime !== 'string' ? null : parseIsoNs(mtime);
+
+const temporaryBeside = (target: string): string => join(dirname(target), `.flashpods-${randomUUID()}.part`);
+
+/**
+ * Makes a file of what `fill` writes, with the artifact's mode: whole and checked, or not at all.
+ * @throws ClientError file_exists, download_failed; what `fill` throws
+ */
+export async function storeFile(
+  artifact: ArtifactAnswer,
+  target: string,
+  { force, signal }: DownloadOptions,
+  fill: (file: FileHandle) => Promise<Received>,
+): Promise<void> {
+  const temporary = temporaryBeside(target);
   try {
     if (!force && (await exists(target))) throw fileExists(target);
-    await fetchTo(client, jobId, artifact, temporary, signal);
+    const file = await open(temporary, 'wx', 0o666);
+    try {
+      const { bytes, sha256 } = await fill(file);
+      if (bytes !== artifact.size_bytes || sha256 !== artifact.sha256) {
+        throw new ClientError(
+          'download_failed',
+          `${artifact.name} arrived with other bytes than its SHA-256 promises.`,
+        );
+      }
+      const mode = modeOf(artifact);
+      if (mode !== null) await file.chmod(mode);
+    } finally {
+      await file.close();
+    }
     if (force) await rename(temporary, target);
     else await moveToFree(temporary, target);
   } catch (error) {
@@ -109,44 +210,39 @@ function asClientError(error: unknown, path: string): unknown {
   });
 }
 
+export interface Received {
+  /** More than the artifact's are not counted to their end. */
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
 async function fetchTo(
   client: FlashpodsClient,
   jobId: string,
   artifact: ArtifactAnswer,
-  path: string,
+  file: FileHandle,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<Received> {
   const hash = createHash('sha256');
   let bytes = 0;
-  const file = await open(path, 'wx', 0o666);
-  try {
-    const retries = new Retries(client.connection.retry);
-    for (;;) {
-      try {
-        for await (const chunk of received(client, jobId, artifact, bytes, signal)) {
-          bytes += chunk.length;
-          if (bytes > artifact.size_bytes) break;
-          hash.update(chunk);
-          await file.writeFile(chunk);
-        }
-        break;
-      } catch (error) {
-        signal?.throwIfAborted();
-        // What came is kept, and the rest is asked for; opening the stream is retried where it is opened.
-        const delayMs = error instanceof Broken ? retries.delayAfter(error.cause) : null;
-        if (delayMs === null) throw error instanceof Broken ? error.asClientError(artifact.name) : error;
-        await pause(delayMs, signal);
-        signal?.throwIfAborted();
+  const retries = new Retries(client.connection.retry);
+  for (;;) {
+    try {
+      for await (const chunk of received(client, jobId, artifact, bytes, signal)) {
+        bytes += chunk.length;
+        if (bytes > artifact.size_bytes) break;
+        hash.update(chunk);
+        await file.writeFile(chunk);
       }
+      return { bytes, sha256: hash.digest('hex') };
+    } catch (error) {
+      signal?.throwIfAborted();
+      // What came is kept, and the rest is asked for; opening the stream is retried where it is opened.
+      const delayMs = error instanceof Broken ? retries.delayAfter(error.cause) : null;
+      if (delayMs === null) throw error instanceof Broken ? error.asClientError(artifact.name) : error;
+      await pause(delayMs, signal);
+      signal?.throwIfAborted();
     }
-  } finally {
-    await file.close();
-  }
-  if (bytes !== artifact.size_bytes || hash.digest('hex') !== artifact.sha256) {
-    throw new ClientError(
-      'download_failed',
-      `${artifact.name} arrived with other bytes than its SHA-256 promises.`,
-    );
   }
 }
 
@@ -203,13 +299,17 @@ async function moveToFree(from: string, to: string): Promise<void> {
   }
 }
 
-async function makeRealDirectory(path: string, name: string): Promise<void> {
-  await mkdir(path).catch((error: unknown) => {
+/** @returns whether it was made now */
+async function makeRealDirectory(path: string, name: string): Promise<boolean> {
+  try {
+    await mkdir(path);
+    return true;
+  } catch (error) {
     if (systemCode(error) !== 'EEXIST') throw error;
-  });
+  }
   // A symlink here would lead what the server sends to wherever it points.
   const found = await lstat(path);
-  if (found.isDirectory()) return;
+  if (found.isDirectory()) return false;
   const what = found.isSymbolicLink() ? 'a symlink' : 'not a directory';
   throw new ClientError('file_exists', `${name} can't be stored: ${path} is ${what}.`);
 }

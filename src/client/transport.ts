@@ -11,7 +11,8 @@ export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Encoded already; begins with a slash. */
   readonly path: string;
-  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  /** Of a list, each value by itself. */
+  readonly query?: Readonly<Record<string, string | number | readonly string[] | undefined>>;
   readonly json?: unknown;
   /** A body that can be sent once only: such a call is never retried here. */
   readonly stream?: {
@@ -123,9 +124,12 @@ export class Transport {
     const { url, token } = this.#connection;
     const payload = call.json === undefined ? undefined : Buffer.from(JSON.stringify(call.json));
     const query = new URLSearchParams(
-      Object.entries(call.query ?? {}).flatMap<[string, string]>(([name, value]) =>
-        value === undefined ? [] : [[name, String(value)]],
-      ),
+      Object.entries(call.query ?? {}).flatMap<[string, string]>(([name, value]) => {
+        if (value === undefined) return [];
+        return typeof value === 'object'
+          ? value.map((each): [string, string] => [name, each])
+          : [[name, String(value)]];
+      }),
     ).toString();
     try {
       return await this.#peer.send({

@@ -125,13 +125,38 @@ export class KnexJobQueries implements JobQueries {
   }
 
   async artifacts(id: string): Promise<ArtifactRecord[]> {
-    const rows = await this.#db.read((db) =>
-      db<Row<ArtifactRecord> & { job_id: string }>('artifacts')
-        .where({ job_id: id })
-        .orderBy('name')
-        .select('name', 'size_bytes', 'sha256', 'created_at'),
+    return this.#artifacts((rows) => rows.where({ job_id: id }).whereNot('type', 'parent').orderBy('name'));
+  }
+
+  async artifactParents(id: string): Promise<ArtifactRecord[]> {
+    return this.#artifacts((rows) => rows.where({ job_id: id, type: 'parent' }).orderBy('name'));
+  }
+
+  async artifact(id: string, name: string): Promise<ArtifactRecord | null> {
+    const [found] = await this.#artifacts((rows) =>
+      rows.where({ job_id: id, name }).whereNot('type', 'parent'),
     );
-    return rows.map((row) => camelKeys(row) as ArtifactRecord);
+    return found ?? null;
+  }
+
+  async #artifacts(narrow: (rows: ArtifactRows) => ArtifactRows): Promise<ArtifactRecord[]> {
+    const rows = await this.#db.read((db) =>
+      narrow(db<ArtifactRow>('artifacts')).select(
+        'name',
+        'type',
+        'size_bytes',
+        'sha256',
+        'mode',
+        'mtime_ns',
+        'link_target',
+        'leads_to',
+        'created_at',
+      ),
+    );
+    return rows.map(({ sha256, ...row }) => ({
+      ...(camelKeys(row) as Omit<ArtifactRecord, 'sha256'>),
+      sha256: sha256 === '' ? null : sha256,
+    }));
   }
 }
 
@@ -140,6 +165,13 @@ export async function jobByKey(db: Knex, owner: string, key: string): Promise<Jo
   const [row] = await db<JobRow>('jobs').where({ owner, idempotency_key: key });
   return row ? toJob(row) : null;
 }
+
+type ArtifactRow = Row<Required<Omit<ArtifactRecord, 'sha256'>>> & {
+  job_id: string;
+  /** Empty where there is none: the column takes no null. */
+  sha256: string;
+};
+type ArtifactRows = Knex.QueryBuilder<ArtifactRow, ArtifactRow[]>;
 
 type Page = Knex.QueryBuilder<JobRow, JobRow[]>;
 

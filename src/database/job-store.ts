@@ -195,6 +195,18 @@ async function replaceArtifacts(
   artifacts: readonly ArtifactRecord[],
 ): Promise<void> {
   await trx('artifacts').where({ job_id: jobId }).delete();
-  const rows = artifacts.map((artifact) => ({ job_id: jobId, ...snakeKeys(artifact) }));
+  const rows = artifacts.map(
+    ({ type = 'file', sha256, mode, mtimeNs, linkTarget, leadsTo, ...artifact }) => ({
+      job_id: jobId,
+      ...snakeKeys(artifact),
+      type,
+      // The column is older than what has none.
+      sha256: sha256 ?? '',
+      mode: mode ?? null,
+      mtime_ns: mtimeNs ?? null,
+      link_target: linkTarget ?? null,
+      leads_to: leadsTo ?? null,
+    }),
+  );
   if (rows.length > 0) await trx.batchInsert('artifacts', rows, 100);
 }

@@ -50,9 +50,22 @@ export interface JobFacts {
   readonly artifactsDeletedAt: number | null;
 }
 
+/** Something that a job left, or a directory that holds such things. */
 export interface ArtifactRecord {
   readonly name: string;
+  /** Left out: a file. `directory` is an empty one, `parent` one that holds artifacts and is none itself. */
+  readonly type?: 'file' | 'symlink' | 'directory' | 'parent';
+  /** Of a symlink: of the file that it leads to. 0 where there are no bytes. */
   readonly sizeBytes: number;
-  readonly sha256: string;
+  /** Of a symlink: of the file that it leads to. Null where there are no bytes. */
+  readonly sha256: string | null;
+  /** Permissions of user, group and others; null: nobody looked. */
+  readonly mode?: number | null;
+  /** Whole nanoseconds since the Unix epoch, in decimal: more than a number holds. Null: nobody looked. */
+  readonly mtimeNs?: string | null;
+  /** Of a symlink. */
+  readonly linkTarget?: string | null;
+  /** Of a symlink: name of the artifact with its bytes, if it leads to one. */
+  readonly leadsTo?: string | null;
   readonly createdAt: number;
 }

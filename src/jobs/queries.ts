@@ -33,5 +33,10 @@ export interface JobQueries {
   /** What of these jobs is not recorded as deleted; no entry for a job that has no row. */
   remains(ids: readonly string[]): Promise<ReadonlyMap<string, { logs: boolean; artifacts: boolean }>>;
 
+  /** What the job left, by name. */
   artifacts(id: string): Promise<ArtifactRecord[]>;
+  /** The directories that hold what it left, by name. */
+  artifactParents(id: string): Promise<ArtifactRecord[]>;
+  /** @returns null when it left nothing of that name */
+  artifact(id: string, name: string): Promise<ArtifactRecord | null>;
 }

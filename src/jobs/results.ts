@@ -1,6 +1,7 @@
 /** What a job printed and what it left, for those who may see the job: there, not there yet, or deleted. */
 import type { Readable } from 'node:stream';
 import { archiveArtifacts } from '../artifacts/archive.ts';
+import type { Globs } from '../artifacts/globs.ts';
 import { parseArtifactName } from '../artifacts/artifact-name.ts';
 import type { ArtifactStore, OpenArtifact } from '../artifacts/artifact-store.ts';
 import { FlashpodsError } from '../errors.ts';
@@ -12,7 +13,7 @@ import { isTerminal } from './states.ts';
 
 export interface JobResultsResources {
   readonly jobs: Pick<JobService, 'get'>;
-  readonly queries: Pick<JobQueries, 'artifacts'>;
+  readonly queries: Pick<JobQueries, 'artifacts' | 'artifactParents' | 'artifact'>;
   readonly logs: Pick<LogStore, 'readTail' | 'readFrom' | 'readRecords'>;
   readonly artifacts: Pick<ArtifactStore, 'open'>;
   readonly config: { readonly artifactRetentionHours: number };
@@ -22,8 +23,17 @@ export interface JobResultsResources {
 export interface Collected {
   readonly job: Job;
   readonly artifacts: readonly ArtifactRecord[];
+  /** Directories that hold those. */
+  readonly parents: readonly ArtifactRecord[];
   /** When they are deleted, milliseconds since the Unix epoch. */
   readonly expiresAt: number | null;
+}
+
+export interface NamedArtifact {
+  readonly job: Job;
+  readonly artifact: ArtifactRecord;
+  /** With its bytes: itself, or what a symlink leads to. */
+  readonly file: ArtifactRecord;
 }
 
 /** Every method throws `job_not_found`, also for somebody else's job; `null` as owner sees all. */
@@ -49,8 +59,24 @@ export class JobResults {
     );
   }
 
+  /**
+   * @param globs which artifacts; those that match none are left away, as if the job had not left them. None: all
+   * @throws FlashpodsError artifacts_not_available, copy_in_progress, artifacts_deleted
+   */
+  async collected(id: string, owner: string | null, globs: Globs | null = null): Promise<Collected> {
+    const { job, expiresAt } = await this.#ended(id, owner);
+    const [all, allParents] = await Promise.all([
+      this.#r.queries.artifacts(job.id),
+      this.#r.queries.artifactParents(job.id),
+    ]);
+    if (globs === null) return { job, artifacts: all, parents: allParents, expiresAt };
+    const artifacts = all.filter(({ name }) => globs.matches(name));
+    const holding = new Set(artifacts.flatMap(({ name }) => directoriesOf(name)));
+    return { job, artifacts, parents: allParents.filter(({ name }) => holding.has(name)), expiresAt };
+  }
+
   /** @throws FlashpodsError artifacts_not_available, copy_in_progress, artifacts_deleted */
-  async collected(id: string, owner: string | null): Promise<Collected> {
+  async #ended(id: string, owner: string | null): Promise<Pick<Collected, 'job' | 'expiresAt'>> {
     const job = await this.#r.jobs.get(id, owner);
     if (job.artifactsDeletedAt !== null || job.status === 'cleaned') {
       throw new FlashpodsError('artifacts_deleted');
@@ -60,28 +86,27 @@ export class JobResults {
     }
     const keptMs = this.#r.config.artifactRetentionHours * 3_600_000;
     const expiresAt = job.completedAt === null ? null : job.completedAt + keptMs;
-    return { job, artifacts: await this.#r.queries.artifacts(job.id), expiresAt };
+    return { job, expiresAt };
   }
 
   /**
    * One artifact by its name. Only what was recorded is ever found: the name of a request never becomes a path by
    * itself.
-   * @throws FlashpodsError invalid_artifact_name, artifact_not_found, and what `collected` throws
+   * @throws FlashpodsError invalid_artifact_name, artifact_not_found, artifact_not_a_file, and what `collected` throws
    */
-  async artifact(
-    id: string,
-    owner: string | null,
-    given: string,
-  ): Promise<{ job: Job; artifact: ArtifactRecord }> {
+  async artifact(id: string, owner: string | null, given: string): Promise<NamedArtifact> {
     const name = parseArtifactName(given);
-    const { job, artifacts } = await this.collected(id, owner);
-    const artifact = artifacts.find((candidate) => candidate.name === name);
+    const { job } = await this.#ended(id, owner);
+    const artifact = await this.#r.queries.artifact(job.id, name);
     if (!artifact) throw new FlashpodsError('artifact_not_found');
-    return { job, artifact };
+    const bytes = bytesAt(artifact);
+    const file = bytes === null || bytes === name ? artifact : await this.#r.queries.artifact(job.id, bytes);
+    if (bytes === null || file === null) throw new FlashpodsError('artifact_not_a_file');
+    return { job, artifact, file };
   }
 
   /**
-   * Opens one of a job's artifacts.
+   * Opens one of a job's files.
    * @throws FlashpodsError artifacts_deleted; Error when it is not as long as was recorded
    */
   async open({ id }: Job, { name, sizeBytes }: ArtifactRecord): Promise<OpenArtifact> {
@@ -93,11 +118,15 @@ export class JobResults {
     throw new Error(`artifact ${JSON.stringify(name)} has ${file.sizeBytes} bytes instead of ${sizeBytes}`);
   }
 
-  /** All of it as one gzipped tar, made while it is read. @throws FlashpodsError artifacts_deleted */
-  async archive({ job, artifacts }: Collected): Promise<Readable> {
-    const [first] = artifacts;
+  /**
+   * All of it as one gzipped tar, made while it is read. Where something was left out, its last file says what.
+   * @throws FlashpodsError artifacts_deleted
+   */
+  async archive({ job, artifacts, parents }: Collected): Promise<Readable> {
+    const first = artifacts.find((artifact) => bytesAt(artifact) !== null);
     if (first) await (await this.open(job, first)).close();
-    return archiveArtifacts(this.#r.artifacts, job.id, artifacts);
+    const members = [...parents, ...artifacts].sort((a, b) => (a.name < b.name ? -1 : 1));
+    return archiveArtifacts(this.#r.artifacts, job.id, members, job.artifactWarnings);
   }
 
   async #printed(id: string, owner: string | null): Promise<Job> {
@@ -105,6 +134,16 @@ export class JobResults {
     if (job.logsDeletedAt === null && job.status !== 'cleaned') return job;
     throw new FlashpodsError('logs_deleted');
   }
+}
+
+/** Directories that a name lies in. */
+export const directoriesOf = (name: string): string[] =>
+  [...name.matchAll(/\//g)].map(({ index }) => name.slice(0, index));
+
+/** Name of the file with the bytes of an artifact; null: it has none. */
+export function bytesAt({ name, type, leadsTo }: ArtifactRecord): string | null {
+  if (type === 'symlink') return leadsTo ?? null;
+  return type === 'directory' || type === 'parent' ? null : name;
 }
 
 function thereOrNotYet<Page>(page: Page | null): Page {

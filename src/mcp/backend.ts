@@ -1,6 +1,8 @@
 /** What tools need of Flashpods, however they reach it. */
 import type { Readable } from 'node:stream';
 import type { ArtifactAnswer } from '../client/answers.ts';
+import type { ClientError } from '../client/client-error.ts';
+import type { ArtifactsToFetch, FetchOptions } from '../client/fetch-artifacts.ts';
 import type { FlashpodsClient } from '../client/client.ts';
 import type { DirectoryOptions } from '../client/upload/directory.ts';
 
@@ -29,6 +31,13 @@ export interface Backend extends Pick<
 export interface LocalFiles {
   /** @returns the id of a finalized upload */
   send(directory: string, options: DirectoryOptions): Promise<string>;
+  /** Writes artifacts below a directory, each whole and checked. @returns paths, and what could not be written */
+  saveTree(
+    jobId: string,
+    wanted: ArtifactsToFetch,
+    directory: string,
+    options: FetchOptions,
+  ): Promise<{ readonly saved: readonly string[]; readonly failed: readonly ClientError[] }>;
   /** Writes an artifact to a file, whole and checked. */
   save(
     jobId: string,

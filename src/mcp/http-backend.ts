@@ -1,7 +1,9 @@
 import type { ArtifactAnswer } from '../client/answers.ts';
 import { FlashpodsClient } from '../client/client.ts';
 import { type Connection, type ConnectionFlags, discoverConnection } from '../client/connection.ts';
+import type { ClientError } from '../client/client-error.ts';
 import { downloadTo } from '../client/download.ts';
+import { fetchArtifacts } from '../client/fetch-artifacts.ts';
 import type { ClientEnvironment } from '../client/environment.ts';
 import { type DirectoryOptions, uploadDirectory } from '../client/upload/directory.ts';
 import type { Backend, LocalFiles } from './backend.ts';
@@ -35,6 +37,16 @@ export class HttpBackend implements Backend, LocalFiles {
   async send(directory: string, options: DirectoryOptions): Promise<string> {
     return (await uploadDirectory(await this.#client(), directory, options)).upload.upload_id;
   }
+
+  readonly saveTree: LocalFiles['saveTree'] = async (jobId, wanted, directory, options) => {
+    const saved: string[] = [];
+    const failed: ClientError[] = [];
+    for await (const each of fetchArtifacts(await this.#client(), jobId, wanted, directory, options)) {
+      if ('error' in each) failed.push(each.error);
+      else saved.push(each.path);
+    }
+    return { saved, failed };
+  };
 
   async save(
     jobId: string,

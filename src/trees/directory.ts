@@ -1,7 +1,7 @@
 import { chmod, constants as fs, lchown, link, lstat, mkdir, open, opendir } from 'node:fs/promises';
 import { readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import type { BigIntStats, Stats } from 'node:fs';
+import type { BigIntStats, Dirent, Stats } from 'node:fs';
 import { systemCode } from '../errors.ts';
 
 /** `O_PATH` of Linux, which Node does not name: a handle that names a file and neither reads nor wakes it. */
@@ -82,8 +82,12 @@ export class Directory {
 
   /** The names in it, in the file system's order. */
   async *names(): AsyncGenerator<RawName> {
-    const listing = await opendir(`/proc/self/fd/${this.handle.fd}`, { encoding: 'latin1', bufferSize: 256 });
-    for await (const { name } of listing) yield name;
+    for await (const { name } of this.listing()) yield name;
+  }
+
+  /** What is in it, in the file system's order, with the types that the file system tells without a look at each. */
+  async *listing(): AsyncGenerator<Dirent> {
+    yield* await opendir(`/proc/self/fd/${this.handle.fd}`, { encoding: 'latin1', bufferSize: 256 });
   }
 
   async makeDirectory(name: RawName, mode: number): Promise<void> {

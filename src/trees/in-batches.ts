@@ -6,7 +6,7 @@ const AT_ONCE = 16;
  * is closed; then throws what the first of them threw.
  */
 export async function inBatches<T>(
-  items: AsyncIterable<T>,
+  items: AsyncIterable<T> | Iterable<T>,
   work: (item: T) => Promise<unknown>,
 ): Promise<void> {
   let batch: T[] = [];

@@ -1,7 +1,7 @@
 /** Server-sent events as they go over the wire (WHATWG HTML, 9.2): the part that all listeners share, without ids. */
 import type { EventEntry } from '../../../src/jobs/events-entry.ts';
 import type { LogRecords } from '../../../src/logs/log-store.ts';
-import { presentArtifacts, presentJob } from '../jobs/present.ts';
+import { presentArtifact, presentJob } from '../jobs/present.ts';
 
 export const KEEP_ALIVE = ':\n\n';
 
@@ -28,8 +28,8 @@ export function entryEvents(entry: EventEntry): EntryEvents {
     const { job, wait, current } = entry;
     const now = current ? Date.now() : entry.event.at;
     events = {
-      artifacts: presentArtifacts(entry.artifacts, null).artifacts.map((artifact) =>
-        event('artifact', { job_id: job.id, ...artifact }),
+      artifacts: entry.artifacts.map((artifact) =>
+        event('artifact', { job_id: job.id, ...presentArtifact(artifact) }),
       ),
       state: event('state', presentJob(job, wait, now)),
     };

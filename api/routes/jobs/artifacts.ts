@@ -3,18 +3,21 @@ import { basename } from 'node:path';
 import { Readable } from 'node:stream';
 import { FlashpodsError } from '../../../src/errors.ts';
 import type { ArtifactRecord } from '../../../src/jobs/job.ts';
-import type { JobResults } from '../../../src/jobs/results.ts';
+import { LEFT_OUT_NAME } from '../../../src/artifacts/archive.ts';
+import type { Collected, JobResults, NamedArtifact } from '../../../src/jobs/results.ts';
 import { type RouteContext, viewOf } from '../../context.ts';
 import { answerError } from '../../middleware/errors.ts';
 import { json, operation, type Operation } from '../../operation.ts';
 import { entityTagMatches, parseRange } from './byte-range.ts';
-import { presentArtifacts } from './present.ts';
+import { presentArtifact, presentArtifacts } from './present.ts';
 import {
   archiveHeaders,
+  archiveQuery,
   artifactHeaders,
   artifactListSchema,
   artifactParams,
   jobIdParams,
+  listArtifactsQuery,
 } from './schema.ts';
 
 const STATE_ERRORS = [
@@ -32,12 +35,15 @@ export const artifactOperations = (results: JobResults): readonly Operation[] =>
     path: '/jobs/{id}/artifacts',
     summary: 'What the job left in /artifacts',
     scope: 'jobs:read',
+    description:
+      '`complete` is false where the job left more than is here, and `warnings` says what and why.',
     params: jobIdParams,
+    query: listArtifactsQuery,
     answers: { 200: json('The artifacts.', artifactListSchema) },
     errors: STATE_ERRORS,
-    async handle(ctx, { params: { id } }) {
-      const { artifacts, expiresAt } = await results.collected(id, viewOf(ctx));
-      ctx.body = presentArtifacts(artifacts, expiresAt);
+    async handle(ctx, { params: { id }, query: { match, limit, cursor = 0 } }) {
+      const collected = await results.collected(id, viewOf(ctx), match ?? null);
+      ctx.body = presentArtifacts(collected, { from: cursor, limit });
     },
   }),
   operation({
@@ -46,20 +52,26 @@ export const artifactOperations = (results: JobResults): readonly Operation[] =>
     method: 'get',
     path: '/jobs/{id}/artifacts/{name…}',
     summary: 'The bytes of one artifact',
-    description: '`Range` (one range), `If-Range` and `If-None-Match` are honoured; the ETag is the SHA-256.',
+    description:
+      '`Range` (one range), `If-Range` and `If-None-Match` are honoured; the ETag is the SHA-256. ' +
+      'A symlink is answered with the file that it leads to.',
     scope: 'jobs:read',
     params: artifactParams,
     headers: artifactHeaders,
     answers: {
-      200: { description: 'The artifact.', content: { 'application/octet-stream': 'binary' } },
+      200: {
+        description: 'The artifact.',
+        content: { 'application/octet-stream': 'binary' },
+        headers: FILE_HEADERS,
+      },
       206: { description: 'The range asked for.', content: { 'application/octet-stream': 'binary' } },
       304: { description: 'The caller has it already.' },
       416: { description: 'The range lies beyond the end; the error is `invalid_request`.' },
     },
-    errors: ['invalid_artifact_name', 'artifact_not_found', ...STATE_ERRORS],
+    errors: ['invalid_artifact_name', 'artifact_not_found', 'artifact_not_a_file', ...STATE_ERRORS],
     async handle(ctx, { params: { id, name } }) {
-      const { job, artifact } = await results.artifact(id, viewOf(ctx), name);
-      await answerWithFile(ctx, artifact, () => results.open(job, artifact));
+      const named = await results.artifact(id, viewOf(ctx), name);
+      await answerWithFile(ctx, named, () => results.open(named.job, named.file));
     },
   }),
   operation({
@@ -70,19 +82,26 @@ export const artifactOperations = (results: JobResults): readonly Operation[] =>
     summary: 'All artifacts in one archive',
     description:
       'A gzipped tar, made while it is sent: there is no `Content-Length` and no `Range`. ' +
-      'One that could not be completed breaks off without the end of chunked transfer. `If-None-Match` is honoured.',
+      'One that could not be completed breaks off without the end of chunked transfer. `If-None-Match` is honoured. ' +
+      `Where the job left more than is here, its last file is \`${LEFT_OUT_NAME}\`, which says what.`,
     scope: 'jobs:read',
     params: jobIdParams,
+    query: archiveQuery,
     headers: archiveHeaders,
     answers: {
-      200: { description: 'The archive.', content: { 'application/gzip': 'binary' } },
+      200: {
+        description: 'The archive.',
+        content: { 'application/gzip': 'binary' },
+        headers: { 'X-Artifacts-Complete': '`false` where the job left more than is here' },
+      },
       304: { description: 'The caller has it already.' },
     },
     errors: STATE_ERRORS,
-    async handle(ctx, { params: { id } }) {
-      const collected = await results.collected(id, viewOf(ctx));
+    async handle(ctx, { params: { id }, query: { match } }) {
+      const collected = await results.collected(id, viewOf(ctx), match ?? null);
       ctx.set('Accept-Ranges', 'none');
-      if (answeredAsKnown(ctx, archiveTag(collected.artifacts))) return;
+      if (answeredAsKnown(ctx, archiveTag(collected))) return;
+      ctx.set('X-Artifacts-Complete', String(collected.job.artifactWarnings.length === 0));
       ctx.attachment(`${collected.job.id}-artifacts.tar.gz`);
       ctx.type = 'application/gzip';
       ctx.status = 200;
@@ -98,13 +117,14 @@ export const artifactOperations = (results: JobResults): readonly Operation[] =>
 
 async function answerWithFile(
   ctx: RouteContext,
-  artifact: ArtifactRecord,
+  { artifact, file }: NamedArtifact,
   openFile: () => ReturnType<JobResults['open']>,
 ): Promise<void> {
-  const tag = `"${artifact.sha256}"`;
+  const tag = `"${file.sha256 ?? ''}"`;
   ctx.set('Accept-Ranges', 'bytes');
   if (answeredAsKnown(ctx, tag)) return;
-  const size = artifact.sizeBytes;
+  tellOfFile(ctx, artifact, file);
+  const size = file.sizeBytes;
   const ifRange = ctx.get('If-Range');
   // Ranges are defined for GET alone; a weak tag, a date or another tag in If-Range means the whole.
   const wanted = ctx.method === 'GET' && (ifRange === '' || ifRange === tag);
@@ -128,6 +148,26 @@ async function answerWithFile(
   ctx.set('Content-Length', String(end - start + 1));
 }
 
+/** What `GET …/artifacts` says of it, for whoever asks for its bytes only. */
+function tellOfFile(ctx: RouteContext, artifact: ArtifactRecord, file: ArtifactRecord): void {
+  const { mode, mtime } = presentArtifact(file);
+  const target = artifact.linkTarget;
+  if (mode !== null) ctx.set('X-Artifact-Mode', mode);
+  if (typeof target === 'string') ctx.set('X-Artifact-Link-Target', encodeURI(target));
+  if (mtime === null) return;
+  ctx.set('X-Artifact-Mtime', mtime);
+  // RFC 9110, 8.8.2.1: none that lies in the future.
+  const at = Date.parse(mtime);
+  if (at <= Date.now()) ctx.set('Last-Modified', new Date(at).toUTCString());
+}
+
+const FILE_HEADERS = {
+  'X-Artifact-Mode': 'its permissions in octal, such as `0755`',
+  'X-Artifact-Mtime': 'when it was last changed, ISO 8601 in UTC to the nanosecond',
+  'X-Artifact-Link-Target': 'of a symlink: its target, with percent signs as in a URI',
+  'Last-Modified': 'when it was last changed, to the second',
+};
+
 /** Sets the validator; answers 304 if the caller has this already. @returns whether it did */
 function answeredAsKnown(ctx: RouteContext, tag: string): boolean {
   ctx.set('ETag', tag);
@@ -139,7 +179,8 @@ function answeredAsKnown(ctx: RouteContext, tag: string): boolean {
 }
 
 /** Weak: the same files, but how they are compressed may differ from one version to the next. */
-const archiveTag = (artifacts: readonly ArtifactRecord[]): string => {
-  const content = JSON.stringify(artifacts.map(({ name, sha256 }) => [name, sha256]));
+const archiveTag = ({ artifacts, parents, job }: Collected): string => {
+  const members = [...parents, ...artifacts].map(({ createdAt: _createdAt, ...member }) => member);
+  const content = JSON.stringify([members, job.artifactWarnings]);
   return `W/"${createHash('sha256').update(content).digest('hex')}"`;
 };

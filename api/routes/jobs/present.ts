@@ -3,11 +3,14 @@ import { answerFields, specFields } from '../../../src/jobs/description/answer.t
 import { snakeKeys } from '../../../src/jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
 import type { Creation, JobCheck, JobPage } from '../../../src/jobs/service.ts';
+import { type Collected, directoriesOf } from '../../../src/jobs/results.ts';
 import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
 import type { Wait } from '../../../src/jobs/wait.ts';
+import { isoNs } from '../../../src/timing/nanoseconds.ts';
 import { isoTime, isoTimeOrNull } from '../time.ts';
 import {
   type artifactListSchema,
+  type artifactSchema,
   type checkedJobSchema,
   type createdJobSchema,
   cursorAfter,
@@ -89,17 +92,48 @@ export const presentCreated = (
   ...(notes.length > 0 ? { notes: [...notes] } : {}),
 });
 
-export const presentArtifacts = (
-  artifacts: readonly ArtifactRecord[],
-  expiresAt: number | null,
-): z.infer<typeof artifactListSchema> => ({
-  artifacts: artifacts.map((artifact) => ({
-    name: artifact.name,
-    size_bytes: artifact.sizeBytes,
-    sha256: artifact.sha256,
-    created_at: isoTime(artifact.createdAt),
-  })),
-  total_size_bytes: artifacts.reduce((sum, artifact) => sum + artifact.sizeBytes, 0),
-  expires_at: isoTimeOrNull(expiresAt),
-  copy_in_progress: false,
+export const presentArtifact = (artifact: ArtifactRecord): z.infer<typeof artifactSchema> => ({
+  name: artifact.name,
+  type: artifact.type === 'symlink' || artifact.type === 'directory' ? artifact.type : 'file',
+  size_bytes: artifact.sizeBytes,
+  sha256: artifact.sha256,
+  ...metadataOf(artifact),
+  ...(typeof artifact.linkTarget === 'string' ? { link_target: artifact.linkTarget } : {}),
+  ...(typeof artifact.leadsTo === 'string' ? { leads_to: artifact.leadsTo } : {}),
+  created_at: isoTime(artifact.createdAt),
 });
+
+const metadataOf = ({ mode, mtimeNs }: ArtifactRecord): { mode: string | null; mtime: string | null } => ({
+  mode: modeText(mode),
+  mtime: typeof mtimeNs !== 'string' ? null : isoNs(BigInt(mtimeNs)),
+});
+
+/** `0755` */
+const modeText = (mode: number | null | undefined): string | null =>
+  typeof mode !== 'number' ? null : mode.toString(8).padStart(4, '0');
+
+/** @param page which of them one answer shows */
+export function presentArtifacts(
+  { job, artifacts, parents, expiresAt }: Collected,
+  page: { readonly from: number; readonly limit: number } = { from: 0, limit: Infinity },
+): z.infer<typeof artifactListSchema> {
+  const end = page.from + page.limit;
+  const shown = artifacts.slice(page.from, end);
+  const holding = new Set(shown.flatMap(({ name }) => directoriesOf(name)));
+  return {
+    artifacts: shown.map(presentArtifact),
+    directories: parents
+      .filter(({ name }) => holding.has(name))
+      .map((directory) => ({ name: directory.name, ...metadataOf(directory) })),
+    total: artifacts.length,
+    total_size_bytes: artifacts.reduce(
+      (sum, { type, sizeBytes }) => sum + (type === 'symlink' ? 0 : sizeBytes),
+      0,
+    ),
+    next_cursor: end < artifacts.length ? cursorAfter(end) : null,
+    complete: job.artifactWarnings.length === 0,
+    warnings: [...job.artifactWarnings],
+    expires_at: isoTimeOrNull(expiresAt),
+    copy_in_progress: false,
+  };
+}

@@ -3,6 +3,7 @@ import { answerShape, specShape } from '../../../src/jobs/description/answer.ts'
 import { JOB_TYPES } from '../../../src/jobs/description/fields.ts';
 import { ACTIVE_STATES, ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
 import type { JobFilter } from '../../../src/jobs/queries.ts';
+import { Globs, globsProblem } from '../../../src/artifacts/globs.ts';
 import { timeSchema } from '../time.ts';
 
 export const jobIdParams = z.strictObject({ id: z.string().describe('`job_…`') });
@@ -191,11 +192,62 @@ export const outputSchema = z.object({
   next_offset: z.int(),
 });
 
+const globs = (what: string) =>
+  z
+    .union([z.string(), z.array(z.string())])
+    .transform((value) => (typeof value === 'string' ? [value] : value))
+    .refine((patterns) => patterns.length <= 50, 'must be at most 50 patterns')
+    .superRefine((patterns, ctx) => {
+      const problem = globsProblem(patterns);
+      if (problem !== null) ctx.addIssue({ code: 'custom', message: problem });
+    })
+    .transform((patterns) => new Globs(patterns))
+    .meta({ type: 'string', minLength: 1, maxLength: 1_000, description: what });
+
+const MATCH = 'only artifacts that match: a name, a directory, or a glob such as `build/**`; may be repeated';
+
+export const listArtifactsQuery = z.strictObject({
+  match: globs(MATCH).optional(),
+  limit: digits(1, 10_000).default(10_000).describe('artifacts in one answer'),
+  cursor: cursor.optional(),
+});
+export const archiveQuery = listArtifactsQuery.pick({ match: true });
+
+const modeSchema = z
+  .string()
+  .regex(/^0[0-7]{3}$/)
+  .nullable()
+  .describe('permissions in octal, such as `0755`; null: nobody looked');
+const mtimeSchema = z
+  .string()
+  .nullable()
+  .describe('when it was last changed, ISO 8601 in UTC to the nanosecond; null: nobody looked');
+
+export const artifactSchema = z.object({
+  name: z.string(),
+  type: z.enum(['file', 'symlink', 'directory']).describe('`directory`: one with nothing in it'),
+  size_bytes: z.int().describe('of a symlink: of the file that it leads to'),
+  sha256: z
+    .string()
+    .nullable()
+    .describe('of a symlink: of the file that it leads to; null where there are no bytes'),
+  mode: modeSchema,
+  mtime: mtimeSchema,
+  link_target: z.string().optional().describe('of a symlink: relative, and never out of the artifacts'),
+  leads_to: z.string().optional().describe('of a symlink: the artifact with its bytes, if there is one'),
+  created_at: timeSchema,
+});
+
 export const artifactListSchema = z.object({
-  artifacts: z.array(
-    z.object({ name: z.string(), size_bytes: z.int(), sha256: z.string(), created_at: timeSchema }),
-  ),
-  total_size_bytes: z.int(),
+  artifacts: z.array(artifactSchema),
+  directories: z
+    .array(z.object({ name: z.string(), mode: modeSchema, mtime: mtimeSchema }))
+    .describe('those that hold artifacts of this answer'),
+  total: z.int().describe('artifacts, of all answers'),
+  total_size_bytes: z.int().describe('of all of them; symlinks are not counted'),
+  next_cursor: z.string().nullable().describe('for the next answer; null: this is the last'),
+  complete: z.boolean().describe('whether the job left nothing that is not here; `warnings` says what'),
+  warnings: z.array(z.string()).describe('what was left out, and why'),
   expires_at: timeSchema.nullable(),
   copy_in_progress: z.boolean(),
 });

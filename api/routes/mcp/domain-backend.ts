@@ -23,7 +23,7 @@ import type { Caller } from '../../caller.ts';
 import { check } from '../../middleware/input.ts';
 import { presentImages } from '../images/present.ts';
 import { presentArtifacts, presentCreated, presentJob, presentJobList } from '../jobs/present.ts';
-import { listFilter, listJobsQuery } from '../jobs/schema.ts';
+import { listArtifactsQuery, listFilter, listJobsQuery } from '../jobs/schema.ts';
 
 export interface DomainResources {
   readonly jobs: JobService;
@@ -109,10 +109,10 @@ export class DomainBackend implements Backend {
     });
   }
 
-  artifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
+  artifacts(id: string, signal?: AbortSignal, match: readonly string[] = []): Promise<ArtifactList> {
     return this.#call('jobs:read', signal, async (principal) => {
-      const { artifacts, expiresAt } = await this.#r.results.collected(id, viewOf(principal));
-      return presentArtifacts(artifacts, expiresAt);
+      const globs = match.length === 0 ? null : check(listArtifactsQuery, { match: [...match] }).match;
+      return presentArtifacts(await this.#r.results.collected(id, viewOf(principal), globs ?? null));
     });
   }
 
@@ -124,8 +124,8 @@ export class DomainBackend implements Backend {
 
   openArtifact(id: string, name: string, signal?: AbortSignal): Promise<Readable> {
     return this.#call('jobs:read', signal, async (principal) => {
-      const { job, artifact } = await this.#r.results.artifact(id, viewOf(principal), name);
-      return (await this.#r.results.open(job, artifact)).read();
+      const { job, file } = await this.#r.results.artifact(id, viewOf(principal), name);
+      return (await this.#r.results.open(job, file)).read();
     });
   }
 

@@ -1,8 +1,10 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { ArtifactAnswer } from '../../client/answers.ts';
+import type { ArtifactAnswer, ArtifactList } from '../../client/answers.ts';
+import { chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
 import { ClientError } from '../../client/client-error.ts';
-import { downloadInto, downloadTo, makeOutputDirectory, segmentsOf } from '../../client/download.ts';
+import { downloadTo, makeOutputDirectory, segmentsOf } from '../../client/download.ts';
+import { fetchArtifacts } from '../../client/fetch-artifacts.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode, exitCodeOfError } from '../exit-code.ts';
 import { showBytes } from '../quantity.ts';
@@ -15,54 +17,90 @@ export interface GetArtifactsOptions {
   readonly force?: boolean;
 }
 
-/** Lists what a job left. */
-export async function listArtifacts(id: string, context: CliContext): Promise<number> {
+/** Lists what a job left, or what of it matches. */
+export async function listArtifacts(
+  id: string,
+  patterns: readonly string[],
+  context: CliContext,
+): Promise<number> {
   const client = await context.client();
   const list = await client.artifacts(id, context.untilInterrupted());
-  const rows = list.artifacts.map(({ name, size_bytes, sha256 }) => [
-    sanitize(name),
-    showBytes(size_bytes),
-    sanitize(sha256.slice(0, 12)),
+  const shown = patterns.length === 0 ? list : { ...list, ...chooseArtifacts(list, id, patterns) };
+  // An older server knows of neither mode nor time.
+  const isDescribed = shown.artifacts.some(({ mode }) => typeof mode === 'string');
+  const rows = shown.artifacts.map((artifact) => [
+    sanitize(shownName(artifact)),
+    showBytes(artifact.type === 'symlink' ? 0 : artifact.size_bytes),
+    sanitize(artifact.sha256?.slice(0, 12) ?? '-'),
+    ...(isDescribed
+      ? [permissionsOf(artifact), sanitize(artifact.mtime?.replace(/\.\d+Z$/, 'Z') ?? '-')]
+      : []),
   ]);
-  const columns = [{ title: 'NAME' }, { title: 'SIZE', right: true }, { title: 'SHA-256' }];
-  return context.show(list, () => table(columns, rows).join('\n'));
+  const columns = [
+    { title: 'NAME' },
+    { title: 'SIZE', right: true },
+    { title: 'SHA-256' },
+    ...(isDescribed ? [{ title: 'MODE' }, { title: 'CHANGED' }] : []),
+  ];
+  const code = await context.show(shown, () => table(columns, rows).join('\n'));
+  if (!context.json) noteIncomplete(list, context);
+  return code;
 }
 
 /**
- * Fetches artifacts. One that is named goes to its last name here, or to the file or into the directory that is named;
- * several, or all, keep their directories. One that can't be fetched keeps none of the others.
+ * Fetches artifacts. One file that is named goes to its last name here, or to the file or into the directory that is
+ * named; several, a directory, what a glob matches, or all keep their directories. One that can't be fetched keeps none
+ * of the others. What the job left and the server lacks is told, and changes no exit code: the job's end said it, too.
  */
 export async function getArtifacts(
   id: string,
-  names: readonly string[],
+  patterns: readonly string[],
   options: GetArtifactsOptions,
   context: CliContext,
 ): Promise<number> {
   const client = await context.client();
   const signal = context.untilInterrupted();
-  const { artifacts } = await client.artifacts(id, signal);
-  const wanted = names.length === 0 ? artifacts : names.map((name) => find(artifacts, id, name));
+  const list = await client.artifacts(id, signal);
+  const { artifacts, match } =
+    patterns.length === 0 ? { artifacts: list.artifacts, match: [] } : chooseArtifacts(list, id, patterns);
   const fetching = { force: options.force === true, signal };
+  const [only] = artifacts;
   let exitCode: number = ExitCode.fine;
-  for (const artifact of wanted) {
+  const show = (artifact: ArtifactAnswer, path: string): Promise<void> =>
+    context.json
+      ? context.out.json({ ...artifact, path })
+      : context.out.line(context.out.isTTY ? sanitize(path) : path);
+  const failed = async (error: unknown): Promise<void> => {
+    signal.throwIfAborted();
+    if (!(error instanceof ClientError)) throw error;
+    await reportError(error, context.err, context.json);
+    exitCode ||= exitCodeOfError(error);
+  };
+  if (patterns.length === 1 && only !== undefined && only.name === patterns[0] && only.sha256 !== null) {
     try {
-      let path: string;
-      if (names.length === 1) {
-        path = await targetOf(artifact, options.output);
-        await downloadTo(client, id, artifact, path, fetching);
-      } else {
-        path = await downloadInto(client, id, artifact, options.output ?? '.', fetching);
-      }
-      await (context.json ? context.out.json({ ...artifact, path }) : context.out.line(path));
+      const path = await targetOf(only, options.output);
+      await downloadTo(client, id, fileOf(list, only), path, fetching);
+      await show(only, path);
     } catch (error) {
-      signal.throwIfAborted();
-      if (!(error instanceof ClientError)) throw error;
-      await reportError(error, context.err, context.json);
-      exitCode ||= exitCodeOfError(error);
+      await failed(error);
+    }
+  } else if (artifacts.length > 0) {
+    const wanted = { artifacts, directories: list.directories };
+    for await (const fetched of fetchArtifacts(client, id, wanted, options.output ?? '.', {
+      ...fetching,
+      match,
+    })) {
+      if ('error' in fetched) await failed(fetched.error);
+      else await show(fetched.artifact, fetched.path);
     }
   }
-  if (wanted.length === 0) context.notice(`${sanitize(id)} left no artifacts`);
+  if (artifacts.length === 0) context.notice(`${sanitize(id)} left no artifacts`);
+  noteIncomplete(list, context);
   return exitCode;
+}
+
+function noteIncomplete({ warnings = [] }: ArtifactList, context: CliContext): void {
+  for (const warning of warnings) context.notice(sanitize(warning));
 }
 
 async function targetOf({ name }: ArtifactAnswer, output: string | undefined): Promise<string> {
@@ -72,12 +110,17 @@ async function targetOf({ name }: ArtifactAnswer, output: string | undefined): P
   return (await isDirectory(output)) ? join(output, basename(own)) : output;
 }
 
-function find(artifacts: readonly ArtifactAnswer[], id: string, name: string): ArtifactAnswer {
-  const found = artifacts.find((artifact) => artifact.name === name);
-  if (found) return found;
-  throw new ClientError('artifact_not_found', `${id} left no artifact ${JSON.stringify(name)}.`, {
-    status: 404,
-  });
+const shownName = ({ name, type, link_target: target }: ArtifactAnswer): string => {
+  if (type === 'directory') return `${name}/`;
+  return type === 'symlink' ? `${name} -> ${target ?? ''}` : name;
+};
+
+/** As `ls` shows them. */
+function permissionsOf({ type = 'file', mode }: ArtifactAnswer): string {
+  if (typeof mode !== 'string') return '-';
+  const bits = Number.parseInt(mode, 8);
+  const letters = [...'rwxrwxrwx'].map((letter, index) => ((bits >> (8 - index)) & 1 ? letter : '-'));
+  return { file: '-', symlink: 'l', directory: 'd' }[type] + letters.join('');
 }
 
 const isDirectory = (path: string): Promise<boolean> =>

@@ -11,6 +11,7 @@ import { up as errorCode } from './0009-error-code.ts';
 import { up as shell } from './0010-shell.ts';
 import { up as root } from './0011-root.ts';
 import { up as errorLines } from './0012-error-lines.ts';
+import { up as artifactKinds } from './0013-artifact-kinds.ts';
 
 /** Applied in this order, once each. An applied migration never changes; its name is what the database remembers. */
 export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise<void> }[] = [
@@ -26,4 +27,5 @@ export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise
   { name: '0010-shell', up: shell },
   { name: '0011-root', up: root },
   { name: '0012-error-lines', up: errorLines },
+  { name: '0013-artifact-kinds', up: artifactKinds },
 ];

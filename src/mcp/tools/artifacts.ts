@@ -3,8 +3,9 @@ import { mkdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { showBytes } from '../../cli/quantity.ts';
-import type { ArtifactAnswer } from '../../client/answers.ts';
+import type { ArtifactAnswer, ArtifactList } from '../../client/answers.ts';
 import { ClientError } from '../../client/client-error.ts';
+import { bytesOf, chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
 import { segmentsOf } from '../../client/download.ts';
 import { systemCode } from '../../errors.ts';
 import type { Backend } from '../backend.ts';
@@ -13,25 +14,49 @@ import { type CallToolResult, tool, type Tool } from '../definition.ts';
 import { callOf } from '../job-report.ts';
 import { inTime } from '../patience.ts';
 import { present } from '../present.ts';
-import { printable } from '../printable.ts';
+import { clip, printable } from '../printable.ts';
 import { artifactUri } from '../resources.ts';
 import { absolute } from '../submissions.ts';
 import { jobId, READS } from './arguments.ts';
 import type { Shop } from './spawn.ts';
 
-const MAX_LISTED = 200;
+/** Names and what is known of each, in one answer: as many as a model's context should hold. */
+const MAX_LISTED = 100;
+const MAX_LISTED_BYTES = 24_000;
+const MAX_WARNINGS = 10;
+const MAX_NAMES_TOLD = 10;
 /** Larger ones are for a file, not for a model's context. */
 const MAX_TEXT_BYTES = 32_000;
 const MAX_IMAGE_BYTES = 500_000;
 
-const listInput = z.strictObject({ job_id: jobId });
+const listInput = z.strictObject({
+  job_id: jobId,
+  match: z
+    .array(z.string().min(1))
+    .max(50)
+    .optional()
+    .describe('only these: names, directories, globs such as build/** or **/*.xml'),
+  offset: z.int().min(0).optional().describe('`next_offset` of the answer before'),
+});
 
 const listSchema = z.object({
   job_id: z.string(),
   artifacts: z.array(
-    z.object({ name: z.string(), size_bytes: z.int(), sha256: z.string(), created_at: z.string() }),
+    z.object({
+      name: z.string(),
+      type: z.enum(['file', 'symlink', 'directory']),
+      size_bytes: z.int(),
+      sha256: z.string().optional(),
+      mode: z.string().optional().describe('such as 0755'),
+      mtime: z.string().optional(),
+      link_target: z.string().optional(),
+    }),
   ),
+  total: z.int(),
   total_size_bytes: z.int(),
+  next_offset: z.int().optional().describe('there are more'),
+  complete: z.boolean().describe('false: the job left more than was kept, see warnings'),
+  warnings: z.array(z.string()).optional(),
   expires_at: z.string().optional().describe('they are deleted then'),
   next: z.string(),
 });
@@ -40,8 +65,11 @@ const downloadSchema = z.object({
   job_id: z.string(),
   artifact_name: z.string(),
   size_bytes: z.int(),
-  sha256: z.string(),
-  saved_to: z.string().optional().describe('path of the file'),
+  sha256: z.string().optional(),
+  saved_to: z.string().optional().describe('path of the file, or of the directory that several are in'),
+  saved: z.int().optional().describe('artifacts that were saved, of several'),
+  not_saved: z.array(z.string()).optional().describe('why some were not'),
+  warnings: z.array(z.string()).optional().describe('what the job left and nobody has'),
   text: z.string().optional().describe('the content, when it is text and small'),
   next: z.string(),
 });
@@ -53,13 +81,23 @@ function downloadInput(local: boolean) {
           .string()
           .min(1)
           .optional()
-          .describe('absolute path of a file to write to; with a slash at its end, of a directory'),
+          .describe(
+            'absolute path of a file to write to; with a slash at its end, of a directory. Mode and time are kept',
+          ),
         overwrite: z.boolean().optional().describe('whether a file that is there may be replaced'),
       }
     : {};
   return z.strictObject({
     job_id: jobId,
-    artifact_name: z.string().min(1).max(4_096).describe('a name as get_job_artifacts gives it'),
+    artifact_name: z
+      .string()
+      .min(1)
+      .max(4_096)
+      .describe(
+        local
+          ? 'a name as get_job_artifacts gives it; with save_to also a directory or a glob such as build/**'
+          : 'a name as get_job_artifacts gives it',
+      ),
     ...disk,
   });
 }
@@ -75,34 +113,14 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       name: 'get_job_artifacts',
       title: 'Artifacts of a job',
       description:
-        'Lists what a job left under /artifacts: names, sizes, SHA-256. They are there once the job has ended, however it ended, and are kept for an hour unless the server is set otherwise.',
+        'Lists what a job left: names, types, sizes, modes, SHA-256; or what of it matches. They are there once the job has ended, however it ended, and are kept for an hour unless the server is set otherwise.',
       input: listInput,
       output: listSchema,
       annotations: { ...READS, title: 'Artifacts of a job' },
-      call: async ({ job_id: id }, context) =>
-        inTime(context.signal, async (signal) => {
-          const list = await backend.artifacts(id, signal);
-          const artifacts = list.artifacts
-            .slice(0, MAX_LISTED)
-            .map(({ name, size_bytes, sha256, created_at }) => ({ name, size_bytes, sha256, created_at }));
-          const first = artifacts[0];
-          const next = first
-            ? `${callOf('download_artifact', { job_id: id, artifact_name: first.name })} fetches one.`
-            : 'The job left none: what it is to leave has to be written under /artifacts.';
-          const rows = artifacts.map(
-            ({ name, size_bytes }) => `${printable(name)} · ${showBytes(size_bytes)}`,
-          );
-          return {
-            content: [{ type: 'text', text: [...rows, `Next: ${next}`].join('\n') }],
-            structuredContent: {
-              job_id: id,
-              artifacts,
-              total_size_bytes: list.total_size_bytes,
-              ...present({ expires_at: list.expires_at }),
-              next,
-            },
-          };
-        }),
+      call: async ({ job_id: id, match, offset }, context) =>
+        inTime(context.signal, async (signal) =>
+          listed(id, await backend.artifacts(id, signal, match), offset ?? 0, match),
+        ),
     }),
     tool({
       name: 'download_artifact',
@@ -116,15 +134,31 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       async call(args, context) {
         const { job_id: id, artifact_name: name } = args;
         const { save_to: saveTo, overwrite = false } = args as { save_to?: string; overwrite?: boolean };
-        const artifact = (await backend.artifacts(id, context.signal)).artifacts.find(
-          (each) => each.name === name,
-        );
-        if (!artifact) {
+        const list = await backend.artifacts(id, context.signal);
+        const chosen = chooseArtifacts(list, id, [name]);
+        const named = chosen.artifacts.find((each) => each.name === name);
+        if (files && saveTo !== undefined && (named === undefined || named.sha256 === null)) {
+          const options = { force: overwrite, signal: context.signal, match: chosen.match };
+          const wanted = { artifacts: chosen.artifacts, directories: list.directories };
+          const target = absolute(saveTo);
+          const { saved, failed } = await files.saveTree(id, wanted, target, options);
+          const [first] = failed;
+          if (saved.length === 0 && first) throw first;
+          return savedTree(id, name, chosen.artifacts, {
+            target,
+            saved,
+            failed,
+            warnings: list.warnings ?? [],
+          });
+        }
+        if (named === undefined) {
           throw new ClientError(
             'artifact_not_found',
-            `The job ${id} left no artifact ${JSON.stringify(name)}.`,
+            `The job ${id} left no artifact ${JSON.stringify(name)}, but some that it matches.`,
           );
         }
+        if (named.sha256 === null) throw new ClientError('artifact_not_a_file', `${name} has no bytes.`);
+        const artifact = fileOf(list, named);
         if (files && saveTo !== undefined) {
           // As long as it takes: a gigabyte over a slow line is nothing that a model could fetch in pieces.
           const target = await targetOf(absolute(saveTo), artifact);
@@ -136,6 +170,109 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       },
     }),
   ];
+}
+
+/** One page of a list. What is told in text and in structure has about the same size. */
+function listed(
+  id: string,
+  list: ArtifactList,
+  offset: number,
+  match: readonly string[] | undefined,
+): CallToolResult {
+  const artifacts: z.output<typeof listSchema>['artifacts'] = [];
+  let bytes = 0;
+  for (const artifact of list.artifacts.slice(offset, offset + MAX_LISTED)) {
+    const { name, type = 'file', size_bytes, sha256, mode, mtime, link_target } = artifact;
+    const shown = { name, type, size_bytes, ...present({ sha256, mode, mtime, link_target }) };
+    bytes += Buffer.byteLength(JSON.stringify(shown));
+    if (bytes > MAX_LISTED_BYTES && artifacts.length > 0) break;
+    artifacts.push(shown);
+  }
+  const end = offset + artifacts.length;
+  const isMore = end < list.artifacts.length;
+  const [first] = artifacts;
+  const steps = [
+    first
+      ? `${callOf('download_artifact', { job_id: id, artifact_name: first.name })} fetches one.`
+      : 'There are none: what a job is to leave is written under /artifacts, or named by its argument `artifacts`.',
+    isMore
+      ? `${callOf('get_job_artifacts', { job_id: id, ...present({ match }), offset: end })} lists more.`
+      : '',
+  ];
+  const next = steps.filter((step) => step !== '').join(' ');
+  const warnings = warningsOf(list.warnings ?? []);
+  const rows = artifacts.map((artifact) => {
+    const target = artifact.link_target === undefined ? '' : ` -> ${printable(artifact.link_target)}`;
+    const what = artifact.type === 'file' ? showBytes(artifact.size_bytes) : artifact.type;
+    return [`${printable(artifact.name)}${target}`, what, artifact.mode ?? ''].filter(Boolean).join(' · ');
+  });
+  const count = isMore || offset > 0 ? [`${offset + 1} to ${end} of ${list.artifacts.length}`] : [];
+  return {
+    content: [
+      {
+        type: 'text',
+        text: [...rows, ...count, ...warnings.map((line) => `Missing: ${line}`), `Next: ${next}`].join('\n'),
+      },
+    ],
+    structuredContent: {
+      job_id: id,
+      artifacts,
+      total: list.artifacts.length,
+      total_size_bytes: list.total_size_bytes,
+      complete: list.complete ?? true,
+      ...present({
+        next_offset: isMore ? end : null,
+        warnings: warnings.length === 0 ? null : warnings,
+        expires_at: list.expires_at,
+      }),
+      next,
+    },
+  };
+}
+
+const warningsOf = (warnings: readonly string[]): string[] =>
+  warnings.slice(0, MAX_WARNINGS).map((warning) => clip(printable(warning), 500));
+
+function savedTree(
+  id: string,
+  name: string,
+  artifacts: readonly ArtifactAnswer[],
+  result: {
+    readonly target: string;
+    readonly saved: readonly string[];
+    readonly failed: readonly ClientError[];
+    readonly warnings: readonly string[];
+  },
+): CallToolResult {
+  const { target, saved, failed } = result;
+  const warnings = warningsOf(result.warnings);
+  const notSaved = failed.slice(0, MAX_NAMES_TOLD).map(({ message }) => printable(message));
+  if (failed.length > notSaved.length) notSaved.push(`and ${failed.length - notSaved.length} more`);
+  const next =
+    failed.length === 0
+      ? 'Nothing is left to do.'
+      : 'Call again with overwrite true to replace files that are there, or with another save_to.';
+  const text = [
+    `${saved.length} of ${artifacts.length} artifacts saved in ${target}.`,
+    ...notSaved.map((line) => `Not saved: ${line}`),
+    ...warnings.map((line) => `Missing: ${line}`),
+    ...(failed.length === 0 ? [] : [`Next: ${next}`]),
+  ];
+  return {
+    content: [{ type: 'text', text: text.join('\n') }],
+    structuredContent: {
+      job_id: id,
+      artifact_name: name,
+      size_bytes: bytesOf(artifacts),
+      saved_to: target,
+      saved: saved.length,
+      ...present({
+        not_saved: notSaved.length === 0 ? null : notSaved,
+        warnings: warnings.length === 0 ? null : warnings,
+      }),
+      next,
+    },
+  };
 }
 
 async function inline(
@@ -161,7 +298,10 @@ async function inline(
       next: elsewhere,
     });
   }
-  const result = answer(id, artifact, `${printable(name)}, ${showBytes(size)}`, {});
+  // A client that takes only what is structured gets no picture, but the way to it.
+  const result = answer(id, artifact, `${printable(name)}, ${showBytes(size)}`, {
+    next: `The picture is part of this answer. Where it is not shown: ${elsewhere}`,
+  });
   return {
     ...result,
     content: [...result.content, { type: 'image', data: content.base64, mimeType: content.mimeType }],
@@ -185,7 +325,7 @@ function answer(
       job_id: id,
       artifact_name: name,
       size_bytes,
-      sha256,
+      ...present({ sha256 }),
       ...present({ saved_to: more.saved_to, text: more.text }),
       next,
     },

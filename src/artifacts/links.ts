@@ -1,0 +1,71 @@
+import { stepsOf } from './link-target.ts';
+
+/** What lies at a path of the tree: a symlink's target, or what it is; null: nothing that is known. */
+export type Looked = { readonly target: string } | 'file' | 'directory' | 'other' | null;
+
+export type LinkEnd =
+  | { readonly kind: 'file' | 'directory' | 'missing'; readonly path: readonly string[] }
+  | { readonly kind: 'outside' | 'loop' | 'other' | 'exhausted' };
+
+/** As many as Linux follows. */
+const MAX_LINKS = 40;
+/** Of all links of a tree together. */
+const MAX_STEPS = 500_000;
+
+/**
+ * Follows symlinks by hand within a tree, so that the kernel never leaves it. All links of a tree share one budget: a
+ * job can't make this take longer by making more of them.
+ */
+export class LinkFollower {
+  readonly #look: (path: readonly string[]) => Promise<Looked>;
+  readonly #mount: string;
+  #steps = 0;
+
+  /** @param mount name in `/` under which whoever made the links saw the tree: targets by way of it stay inside */
+  constructor(mount: string, look: (path: readonly string[]) => Promise<Looked>) {
+    this.#mount = mount;
+    this.#look = look;
+  }
+
+  /**
+   * Where a link in `directory` leads; no segment of that is a link. Behind something that is missing, names are taken
+   * as they are.
+   */
+  async follow(directory: readonly string[], target: string): Promise<LinkEnd> {
+    let links = 1;
+    let missing = false;
+    // Where it stands, from the root; null: at `/`, which holds the mount.
+    let here: string[] | null = target.startsWith('/') ? null : [...directory];
+    const ahead = stepsOf(target).reverse();
+    for (;;) {
+      const step = ahead.pop();
+      if (step === undefined) break;
+      if (++this.#steps > MAX_STEPS) return { kind: 'exhausted' };
+      if (here === null) {
+        if (step === '..') continue;
+        if (step !== this.#mount) return { kind: 'outside' };
+        here = [];
+        continue;
+      }
+      if (step === '..') {
+        if (here.length === 0) here = null;
+        else here.pop();
+        continue;
+      }
+      here.push(step);
+      const found = missing ? null : await this.#look(here);
+      if (found === null) missing = true;
+      else if (typeof found === 'object') {
+        if (++links > MAX_LINKS) return { kind: 'loop' };
+        if (found.target.startsWith('/')) here = null;
+        else here.pop();
+        ahead.push(...stepsOf(found.target).reverse());
+      } else if (found !== 'directory') {
+        if (ahead.length > 0) missing = true;
+        else return found === 'file' ? { kind: 'file', path: here } : { kind: 'other' };
+      }
+    }
+    if (here === null) return { kind: 'outside' };
+    return { kind: missing ? 'missing' : 'directory', path: here };
+  }
+}
