@@ -107,11 +107,11 @@ function headerOf({ name, type = 'file', mode, mtimeNs, linkTarget, createdAt }:
   };
 }
 
-/** The header of ustar holds whole seconds of a span without negative ones. */
+/** The header of ustar holds whole seconds, and tar-stream writes those of 31 bits only; PAX has the time itself. */
 function timeOf(mtimeNs: string | null, createdAt: number): Pick<Header, 'mtime' | 'pax'> {
   if (mtimeNs === null) return { mtime: new Date(createdAt) };
   const { seconds, rest } = splitNs(BigInt(mtimeNs));
-  const mtime = new Date(Math.min(Math.max(Number(seconds), 0), 0o77777777777) * 1_000);
+  const mtime = new Date(Math.min(Math.max(Number(seconds), 0), 0x7fffffff) * 1_000);
   return { mtime, pax: { mtime: decimalOf(seconds, rest) } };
 }
 

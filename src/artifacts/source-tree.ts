@@ -4,7 +4,7 @@ import type { BigIntStats } from 'node:fs';
 import { systemCode } from '../errors.ts';
 import { bytesOfName, Directory, rawName, type RawName } from '../trees/directory.ts';
 import { artifactNameProblem } from './artifact-name.ts';
-import type { Globs} from './globs.ts';
+import type { Globs } from './globs.ts';
 import { type Progress } from './globs.ts';
 import type { Looked } from './links.ts';
 import type { Warnings } from './warnings.ts';

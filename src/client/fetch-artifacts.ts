@@ -201,10 +201,7 @@ class Fetching {
     response.on('close', () => {
       if (!response.complete) broken(new Error('the connection broke'));
     });
-    response
-      .pipe(gunzip)
-      .pipe(bounded)
-      .pipe(tar);
+    response.pipe(gunzip).pipe(bounded).pipe(tar);
     try {
       for await (const member of tar) yield member as unknown as Member;
     } catch (error) {
