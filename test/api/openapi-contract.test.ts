@@ -71,6 +71,12 @@ describe('the contract in /openapi.json', () => {
     const again = { type: 'worker', command: 'true', client_job_id: randomUUID() };
     for (let n = 0; n < 2; n += 1) await driver.send(operation('createJob'), 'valid', again);
     await driver.send(operation('finalizeUpload'), 'valid', {}, world.tooLarge);
+    // While the owner may have no more jobs waiting than it has.
+    const { caller } = world.api;
+    const limits = { limits: { queued_jobs: 0 } };
+    assert.equal((await caller.json('PUT', '/tenants/default', limits)).status, 200);
+    await driver.send(operation('checkJob'), 'valid', { type: 'worker', command: 'true' });
+    await caller.json('PUT', '/tenants/default', { limits: { queued_jobs: null } });
     for (let n = 0; n < 1_200 && !driver.reached.has('createToken 409'); n += 1) {
       const token = { name: `n${n}`, owner: 'o', scopes: ['jobs:read'] };
       await driver.send(operation('createToken'), 'valid', token);

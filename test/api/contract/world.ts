@@ -159,9 +159,12 @@ async function cleaned(api: RunningApi): Promise<string> {
   return id;
 }
 
-/** A job whose files were for it alone. */
+/** A job whose files are not kept any longer. */
 async function filesGone(api: RunningApi): Promise<string> {
-  return api.caller.submit('true', { files_id: await finalized(api) });
+  const files = await finalized(api);
+  const job = await api.caller.submit('true', { files_id: files });
+  await api.database.write((trx) => trx('uploads').where({ id: files }).update({ files_deleted_at: 1 }));
+  return job;
 }
 
 /** Accepted when there was room for it, as far as `POST /jobs/{id}/rerun` can tell. */
