@@ -10,16 +10,20 @@ import { isDraft, writeWhole } from '../src/files/write-whole.ts';
 import { dispatchId } from '../src/ids.ts';
 import { camelKeys } from '../src/jobs/description/names.ts';
 
-export interface DispatchRecord {
+/** Wall clock and uptime of when a job's time began, milliseconds; the uptime survives a clock that is set. */
+export interface Since {
+  readonly startedAt?: number;
+  /** Of the record's boot. */
+  readonly startedUptimeMs?: number;
+}
+
+export interface DispatchRecord extends Since {
   readonly jobId: string;
   readonly epoch: number;
-  /** `created`: the container exists; it may or may not have been started. `started`: it ran. `ended`: see `end`. */
-  readonly phase: 'created' | 'started' | 'ended';
+  /** `installing`: its packages are being installed, and its time runs; nothing of the job itself exists. `created`: the container exists; it may or may not have been started. `started`: it ran. `ended`: see `end`. */
+  readonly phase: 'installing' | 'created' | 'started' | 'ended';
   /** The kernel's boot in which this was written. */
   readonly bootId: string;
-  /** Wall clock and uptime of the start, milliseconds; the uptime survives a clock that is set. */
-  readonly startedAt?: number;
-  readonly startedUptimeMs?: number;
   readonly end?: {
     readonly exitCode: number | null;
     readonly endedAt: number;

@@ -15,12 +15,15 @@ import type { LogAttendant } from './attendants/log.ts';
 import type { DispatchRecord } from './dispatch-records.ts';
 import { Ending } from './ending.ts';
 import { readUptimeMs } from './host-facts.ts';
+import { JobClock } from './job-clock.ts';
 import { persist, settleAll } from './persist.ts';
 import { decide } from './recovery.ts';
 import type { SupervisionResources } from './resources.ts';
 import { collect, NOTHING_COLLECTED } from './stages/collect.ts';
 import { writeEnd } from './stages/finish.ts';
-import { bind, Fenced, type Launching, provision, pullLines, start, startFailure } from './stages/launch.ts';
+import { Fenced, type Launching, provision, pullLines, start, startFailure } from './stages/launch.ts';
+import { prepare } from './stages/prepare.ts';
+import { StartDeadline } from './stages/start-deadline.ts';
 
 /** How a run came out: `done` with its exit code, or `void`: nothing exists and nothing may be started. */
 export type RunResult =
@@ -40,8 +43,11 @@ export class JobRun {
   readonly #detach: AbortSignal;
   readonly #ending: Ending;
   readonly #log: LogAttendant;
+  readonly #clock: JobClock;
   readonly #attendants: Attendants;
   #sandbox: Sandbox | null = null;
+  /** In which packages are being installed for it. */
+  #build: Sandbox | null = null;
   #imageDigest: string | null;
   /** From the claim until the container is gone. */
   #holdsCapacity = false;
@@ -58,8 +64,16 @@ export class JobRun {
     const { lifecycle, queries } = resources;
     const ending = new Ending({ lifecycle, queries, job, actor: this.#actor, ask });
     this.#ending = ending;
-    const { log, all } = attendantsOf(resources, { job, ending, detach, logger, ask });
+    const { log, timeout, all } = attendantsOf(resources, { job, ending, detach, logger, ask });
     this.#log = log;
+    this.#clock = new JobClock({
+      resources,
+      job,
+      actor: this.#actor,
+      timeout,
+      ask,
+      look: () => this.look(),
+    });
     this.#attendants = all;
   }
 
@@ -77,9 +91,9 @@ export class JobRun {
     return this.#job;
   }
 
-  /** What of the host belongs to this run; null until there is something. */
-  get sandbox(): Sandbox | null {
-    return this.#sandbox;
+  /** Whether a sandbox belongs to this run, by its id. */
+  owns(sandbox: string): boolean {
+    return this.#sandbox?.id === sandbox || this.#build?.id === sandbox;
   }
 
   /** @throws the reason of the detach signal when it is aborted: then everything is left for a successor */
@@ -122,6 +136,7 @@ export class JobRun {
     switch (action.do) {
       case 'launch':
       case 'start':
+        await this.#clock.resume(record, this.#facts);
         return this.#launch(action.do);
       case 'follow':
         await this.#adopt(container);
@@ -151,15 +166,18 @@ export class JobRun {
   /** @param from `start`: the container was created by an earlier process */
   async #launch(from: 'launch' | 'start'): Promise<RunResult> {
     const { startTimeoutSeconds } = this.#r.config;
-    const deadline = AbortSignal.timeout(startTimeoutSeconds * 1000);
-    const stop = AbortSignal.any([this.#detach, deadline, this.#ending.decided]);
+    const deadline = new StartDeadline(startTimeoutSeconds * 1000);
+    const stop = AbortSignal.any([this.#detach, deadline.signal, this.#ending.decided]);
     const launching: Launching = { stop, logger: this.#logger, tell: (line) => this.#log.system(line) };
+    const hold = (build: Sandbox | null): void => void (this.#build = build);
     try {
       if (from === 'launch') for (const line of pullLines(this.#r, this.#job)) this.#log.system(line);
       const sandbox = (this.#sandbox ??= await provision(this.#r));
       const [, digest] = await settleAll([
         this.#attendants.open(sandbox),
-        from === 'launch' ? bind(this.#r, this.#job, sandbox, launching) : this.#imageDigest,
+        from === 'launch'
+          ? prepare(this.#r, this.#job, sandbox, { ...launching, deadline, clock: this.#clock, hold })
+          : this.#imageDigest,
       ]);
       this.#imageDigest = digest;
       stop.throwIfAborted();
@@ -171,18 +189,22 @@ export class JobRun {
       if (await this.#endedElsewhere()) return FENCED;
       // An ending overtook the start: nothing of it may run, and it never shows `running`.
       if (this.#ending.reason !== null) return this.#fail(this.#ending.reason, null);
-      const failure = startFailure(error, deadline.aborted, startTimeoutSeconds);
+      const failure = startFailure(error, deadline.signal.aborted, startTimeoutSeconds);
       this.#logger.error({ err: error, code: failure.code }, 'the job could not be started');
       return this.#fail('start_failed', failure);
+    } finally {
+      deadline.stop();
     }
     const { id: jobId, epoch } = this.#job;
-    const [startedAt, startedUptimeMs] = [Date.now(), readUptimeMs()];
+    const now = Date.now();
+    const since = this.#clock.since ?? { startedAt: now, startedUptimeMs: readUptimeMs() };
+    const startedAt = since.startedAt ?? now;
     const { bootId, records } = this.#r;
-    const record: DispatchRecord = { jobId, epoch, phase: 'started', bootId, startedAt, startedUptimeMs };
+    const record: DispatchRecord = { jobId, epoch, phase: 'started', bootId, ...since };
     // Timeout, cancellation and exit hold from now on, also while disk or database take nothing.
     const recorded = Promise.all([
       this.#ask('writing the dispatch record', () => records.write(record)),
-      this.#markRunning(startedAt),
+      this.#clock.running(startedAt, this.#facts),
     ]);
     return this.#follow({ record, startedAt }, recorded);
   }
@@ -190,19 +212,7 @@ export class JobRun {
   async #adopt(container: ContainerState | null): Promise<void> {
     await this.#attendants.open(this.#sandbox);
     this.#log.follow();
-    await this.#markRunning(container?.startedAt ?? Date.now());
-  }
-
-  /** starting → running, unless an ending was decided meanwhile: such a job never shows `running`. */
-  async #markRunning(startedAt: number): Promise<void> {
-    if (this.#job.status === 'running') return;
-    const facts = { startedAt, imageDigest: this.#imageDigest, ranBy: this.#sandbox?.ranBy ?? null };
-    const row = await this.#ask('writing the state', () =>
-      this.#r.lifecycle.started(this.#job, facts, this.#actor),
-    );
-    this.#announce();
-    if (row) this.#r.started(row);
-    else await this.look();
+    await this.#clock.running(container?.startedAt ?? Date.now(), this.#facts);
   }
 
   /** @param recorded settled before the end of the job is written down: its start comes first */
@@ -295,6 +305,10 @@ export class JobRun {
       this.#r.records.remove(this.#job.id, this.#job.epoch),
     );
     return { kind: 'done', exitCode: end?.exitCode ?? null };
+  }
+
+  get #facts(): Pick<Job, 'imageDigest' | 'ranBy'> {
+    return { imageDigest: this.#imageDigest, ranBy: this.#sandbox?.ranBy ?? null };
   }
 
   #existing(): Sandbox {

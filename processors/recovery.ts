@@ -28,12 +28,16 @@ const lost: Action = { do: 'lose', error: 'container_lost_on_recovery' };
 export function decide({ status, container, record, bootId }: Situation): Action {
   if (record?.phase === 'ended') return { do: 'finish' };
   if (container === null) {
+    // What was being installed was no run of the job: it begins anew.
+    if (record?.phase === 'installing') return { do: 'launch' };
     if (status === 'running') return lost;
     return record === null ? { do: 'launch' } : { do: 'lose', error: 'container_not_found_on_recovery' };
   }
   const rebooted = record !== null && record.bootId !== bootId;
   switch (container.phase) {
     case 'created':
+      // After packages were installed the row says `running` before the container is started.
+      if (record?.startedAt !== undefined && record.phase !== 'started' && !rebooted) return { do: 'start' };
       // After a reboot Podman may present a container that ran as one that never did.
       return status === 'running' || record?.phase === 'started' ? lost : { do: 'start' };
     case 'running':

@@ -2,6 +2,7 @@ import type { LimitFunction } from 'p-limit';
 import type { QueueResources } from '../queues/resources.ts';
 import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
+import type { PackageLayers } from '../src/containers/package-layers.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import type { KnexHostStore } from '../src/database/host-store.ts';
 import { SCRIPT_FILE, scriptOf, type ShellCommand } from '../src/containers/shell.ts';
@@ -50,6 +51,7 @@ export interface CleanerResources extends Pick<WorkerResources, 'logger' | 'uplo
   readonly journal: Pick<EventJournal, 'deleteExpired'>;
   readonly logs: Pick<LogStore, 'list' | 'delete'>;
   readonly artifacts: Pick<ArtifactStore, 'list' | 'delete'>;
+  readonly runtime: { readonly packages: Pick<PackageLayers, 'trim'> | null };
 }
 
 /** What supervising the jobs of one host needs, the parts of its worker among them. */

@@ -166,7 +166,7 @@ export class Supervisor {
   #isOwned(sandbox: Sandbox, isWanted: (dispatch: string) => boolean): boolean {
     const { dispatch } = sandbox;
     if (dispatch !== null) return isWanted(dispatchId(dispatch.jobId, dispatch.epoch));
-    return [...this.#held.values()].some(({ run }) => run.sandbox?.id === sandbox.id);
+    return [...this.#held.values()].some(({ run }) => run.owns(sandbox.id));
   }
 
   async #discard(sandbox: Sandbox): Promise<void> {

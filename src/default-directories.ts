@@ -14,3 +14,12 @@ export function defaultRunDirectory(dataDir: string): string {
   const user = process.getuid?.() ?? 0;
   return `/tmp/flashpods-${user}-${createHash('sha256').update(dataDir).digest('hex').slice(0, 12)}`;
 }
+
+/** What the worker of a host keeps: sandboxes, layers, records. */
+export const hostDirectory = ({
+  dataDir,
+  hostName,
+}: {
+  readonly dataDir: string;
+  readonly hostName: string;
+}): string => join(dataDir, 'hosts', hostName);

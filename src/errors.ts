@@ -106,6 +106,12 @@ export const ERRORS = {
     'Send a name such as `ubuntu:22.04`, at most 255 characters.',
     { mcp: 'Send an image reference such as "debian:12", or leave `image` out.' },
   ),
+  invalid_packages: refusal(
+    400,
+    '`packages` is not a list of names of Debian packages.',
+    'Send at most 100 names such as `libreadline-dev`, without options, paths or blanks.',
+    { cli: 'Give names such as `--packages libreadline-dev,tree`.' },
+  ),
   image_not_found: refusal(
     422,
     'No host has this image of ours, and no registry has it either.',
@@ -319,6 +325,14 @@ export const ERRORS = {
       cli: 'The message says whether the registry could be reached; `flashpods image ls` lists what needs none.',
       mcp: 'Use an image that is on a host: list_images lists them. Another name helps only if the message says that the registry has no such image.',
     },
+  ),
+  package_not_found: ending(
+    'The package sources of the image have no package of such a name.',
+    'The message names those that are most like it; packages.debian.org knows which package has a file.',
+  ),
+  package_install_failed: ending(
+    'The packages could not be installed over the image.',
+    'The log holds what apt said; the image has to be a Debian or an Ubuntu, and its package sources have to be reachable.',
   ),
   container_start_failed: ending(
     'The container could not be created or started.',

@@ -16,6 +16,11 @@ export const isUploadId = (value: string): boolean => /^upload_[a-z0-9-]{12}$/.t
 /** The name of one dispatch of a job: BullMQ's id in the host's queue, and part of its container's name. */
 export const dispatchId = (jobId: string, epoch: number): string => `${jobId}-${epoch}`;
 
+const BUILD = 'flashpods-build-';
+/** The same of a build, by its sandbox. */
+export const buildName = (sandboxId: string): string => `${BUILD}${sandboxId}`;
+export const isBuildName = (name: string): boolean => name.startsWith(BUILD);
+
 /** Under which people find the container of a dispatch. Nothing reads it back: records and labels say what it is. */
 export const containerName = (jobId: string, epoch: number): string =>
   `flashpods-${dispatchId(jobId, epoch)}`;

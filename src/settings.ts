@@ -134,6 +134,11 @@ export const settingsSchema = z.strictObject({
     .default(60)
     .describe('a finalized upload that nothing uses expires after this time'),
   jobDiskMb: integer(64).default(10_240).describe('disk that one job may fill (artifacts, /tmp, home), MB'),
+  packageImagesMb: integer(64)
+    .default(5_120)
+    .describe(
+      'what is installed for the jobs of one owner (`packages`) and kept on this host, MB; beyond it what was not used for longest goes',
+    ),
   allowRoot: z
     .enum(['true', 'false'])
     .default('true')

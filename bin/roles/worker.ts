@@ -1,7 +1,7 @@
 /** The worker of this host as a process. */
-import { join } from 'node:path';
 import { Worker } from '../../processors/worker.ts';
 import { type Config, ConfigError } from '../../src/config.ts';
+import { hostDirectory } from '../../src/default-directories.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder, type StopSteps } from '../../src/lifecycle/stop-in-order.ts';
@@ -28,10 +28,14 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
       socketPath: podmanSocket,
       hostName: config.hostName,
       deploymentId: await database.deploymentId(),
-      dataDir: join(config.dataDir, 'hosts', config.hostName),
+      dataDir: hostDirectory(config),
       runDir: podmanRunPath(config),
       idBase: config.idBase,
       mirrors,
+      packages: {
+        ownerBytes: config.packageImagesMb * 2 ** 20,
+        minFreeBytes: config.minFreeDiskMb * 2 ** 20,
+      },
       logger,
     });
     steps.unshift(['podman client', () => runtime.close()]);

@@ -8,7 +8,7 @@ import { Timeout } from './timeout.ts';
 export function attendantsOf(
   resources: Pick<SupervisionResources, 'config' | 'logs' | 'minuteMs' | 'bootId'>,
   { job, ending, detach, logger, ask }: Attended,
-): { readonly log: LogAttendant; readonly all: Attendants } {
+): { readonly log: LogAttendant; readonly timeout: Timeout; readonly all: Attendants } {
   const { config, logs, minuteMs, bootId } = resources;
   const log = new LogAttendant({
     capture: (spoolPath) =>
@@ -22,13 +22,11 @@ export function attendantsOf(
       ),
     finish: (capture) => ask('finishing the log', () => capture.finish()),
   });
+  const timeout = new Timeout({ job, ending, minuteMs, bootId });
   const graceMs = config.graceSeconds * 1000;
   return {
     log,
-    all: new Attendants([
-      log,
-      new Timeout({ job, ending, minuteMs, bootId }),
-      new Enforcement({ ending, graceMs, detach, logger }),
-    ]),
+    timeout,
+    all: new Attendants([log, timeout, new Enforcement({ ending, graceMs, detach, logger })]),
   };
 }

@@ -20,7 +20,13 @@ export class Timeout implements Attendant {
   }
 
   started(_sandbox: Sandbox, started: Started): void {
+    this.begin(started);
+  }
+
+  /** Its time runs. Calling it again corrects when it began. */
+  begin(started: Started): void {
     const { ending } = this.#o;
+    clearTimeout(this.#timer);
     const decide = (): void => void ending.decide('timeout').catch(() => undefined);
     this.#timer = setTimeout(decide, this.#remainingMs(started));
   }

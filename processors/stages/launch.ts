@@ -3,12 +3,13 @@
  * start does all of it in one go; of a job that was taken over it does what is missing.
  */
 import { STANDING_MOUNTS, runFilesMounts, workMount } from '../../src/containers/mounts.ts';
-import type { LaunchSpec, Sandbox } from '../../src/containers/sandbox.ts';
+import type { LaunchSpec, Limits, Sandbox } from '../../src/containers/sandbox.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { amountOf, memoryBytesOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { Failure } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
+import type { Since } from '../dispatch-records.ts';
 import { untilAnswered } from '../persist.ts';
 import {
   commandOf,
@@ -37,24 +38,35 @@ export const provision = ({
   runtime.provision({ diskBytes: config.jobDiskMb * 2 ** 20, mounts: STANDING_MOUNTS });
 
 /**
- * Gets the image, creates the container and writes down that it exists.
- * @returns the image's digest
- * @throws FlashpodsError image_pull_failed, container_start_failed; the reason of `stop` once it is aborted
+ * Gets the image.
+ * @returns its digest
+ * @throws FlashpodsError image_pull_failed; the reason of `stop` once it is aborted
+ */
+export const getImage = (
+  { runtime }: Pick<SupervisionResources, 'runtime'>,
+  { image }: Job,
+  { stop, logger, tell }: Launching,
+): Promise<string> => untilAnswered(logger, stop, () => runtime.ensureImage(image, tell, stop));
+
+/**
+ * Creates the container and writes down that it exists.
+ * @param layer key of the layer with the job's packages
+ * @param since what is known of when the job's time began
+ * @throws FlashpodsError container_start_failed; the reason of `stop` once it is aborted
  */
 export async function bind(
-  resources: Pick<SupervisionResources, 'config' | 'runtime' | 'records' | 'bootId' | 'snapshots'>,
+  resources: Pick<SupervisionResources, 'config' | 'records' | 'bootId' | 'snapshots'>,
   job: Job,
   sandbox: Sandbox,
-  { stop, logger, tell }: Launching,
-): Promise<string> {
-  const { runtime, records, bootId } = resources;
-  const digest = await untilAnswered(logger, stop, () => runtime.ensureImage(job.image, tell, stop));
+  { stop, logger }: Launching,
+  { layer, since }: { readonly layer: string | undefined; readonly since: Since | null },
+): Promise<void> {
+  const { records, bootId } = resources;
   stop.throwIfAborted();
-  const spec = await launchSpec(resources, job);
+  const spec = { ...(await launchSpec(resources, job)), layer };
   await untilAnswered(logger, stop, () => sandbox.bind(spec));
   // guard: recorded-before-start
-  await records.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId });
-  return digest;
+  await records.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId, ...since });
 }
 
 /**
@@ -95,6 +107,13 @@ export function startFailure(error: unknown, isLate: boolean, limitSeconds: numb
   return { code, message: 'The container could not be prepared on its host.' };
 }
 
+/** What the job, and all that is done for it on its time, may use. */
+export const limitsOf = ({ config }: Pick<SupervisionResources, 'config'>, job: Job): Limits => ({
+  cpus: job.cpus,
+  memoryBytes: memoryBytesOf(amountOf(job)),
+  pidsLimit: config.jobPidsLimit,
+});
+
 async function launchSpec(
   { config, snapshots }: Pick<SupervisionResources, 'config' | 'snapshots'>,
   job: Job,
@@ -108,9 +127,7 @@ async function launchSpec(
     command: commandOf(job) ?? [],
     env: jobEnvironment(job),
     defaultEnv: DEFAULT_ENVIRONMENT,
-    cpus: job.cpus,
-    memoryBytes: memoryBytesOf(amountOf(job)),
-    pidsLimit: config.jobPidsLimit,
+    ...limitsOf({ config }, job),
     network: job.network,
     root: job.root,
     mounts: [workMount(snapshot, job.writable !== false), ...runFilesMounts(jobFiles(job))],

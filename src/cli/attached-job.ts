@@ -6,6 +6,7 @@ import { bytesOf } from '../client/choose-artifacts.ts';
 import { fetchArtifacts } from '../client/fetch-artifacts.ts';
 import { followJob } from '../client/follow.ts';
 import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
+import { type MissingPart, missingPart, missingPartAdvice } from '../packages/missing.ts';
 import { isWaiting } from '../jobs/states.ts';
 import type { CliContext } from './context.ts';
 import { ExitCode, exitCodeOfJob } from './exit-code.ts';
@@ -36,13 +37,19 @@ export async function attach(
   interruption.holds(created.job_id);
   if (context.json) await context.out.json({ event: 'created', ...created });
   let lacks: string | null = null;
+  let lacksPart: MissingPart | null = null;
   const onText = (text: string): void => {
     lacks = missingProgram(text) ?? lacks;
+    lacksPart ??= missingPart(text);
   };
   const job = await follow(created.job_id, options, context, client, interruption.leaving, onText);
   interruption.ended();
   const code = await conclude(job, options, context, client, interruption.leaving);
   if (lacks !== null && code !== 0) await sayWhoHas(lacks, job.image, context, client, interruption.leaving);
+  else if (lacksPart !== null && code !== 0) {
+    const advice = missingPartAdvice(lacksPart, job.packages ?? []);
+    if (advice !== null) context.notice(sanitize(advice));
+  }
   return code;
 }
 

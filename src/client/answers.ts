@@ -154,6 +154,8 @@ export interface ImageAnswer {
   readonly reference: string;
   readonly digest: string;
   readonly size_bytes: number;
+  /** What was installed over it for the caller; servers of earlier versions say nothing. */
+  readonly packages?: readonly string[];
   readonly summary: string | null;
   /** Versions of its main programs. */
   readonly programs: Readonly<Record<string, string>>;

@@ -3,6 +3,7 @@
  * particular to Podman stays behind this interface and that of a {@link Sandbox} (`podman/`).
  */
 import type { HostImage } from '../images/image.ts';
+import type { PackageLayers } from './package-layers.ts';
 import type { ProvisionRequest, Sandbox } from './sandbox.ts';
 
 /** How this host runs containers; found out by trying, shown by `doctor` and `/health`. */
@@ -66,7 +67,10 @@ export interface FoundSandbox {
 export interface ContainerRuntime {
   readonly facts: RuntimeFacts;
 
-  /** The images that are on this host and have a name. @throws when Podman does not answer */
+  /** Null on a host without writable roots. */
+  readonly packages: PackageLayers | null;
+
+  /** The images that are on this host and have a name, and what was installed over them. @throws when Podman does not answer */
   images(): Promise<readonly HostImage[]>;
 
   /** Whether the image is on this host now. */

@@ -41,6 +41,10 @@ export interface LaunchSpec extends Limits {
   readonly network: 'internet' | 'none';
   /** Added to those that it was provisioned with. */
   readonly mounts: readonly Mount[];
+  /** Key of a layer that is laid over the image, see package-layers.ts. */
+  readonly layer?: string | undefined;
+  /** It makes such a layer for the job, and is no run of it. */
+  readonly isBuild?: boolean;
 }
 
 /** The dispatch that a sandbox is bound to. */
@@ -51,7 +55,7 @@ export interface BoundDispatch {
 
 export interface Sandbox {
   readonly id: string;
-  /** Null until a job is bound to it. */
+  /** Null until a job is bound to it; a build is nobody's once the process that began it is dead. */
   readonly dispatch: BoundDispatch | null;
 
   /**
@@ -100,6 +104,19 @@ export interface Sandbox {
    * The job's content: hostile. The path may be missing when nothing of the sandbox is left.
    */
   artifactsPath(): Promise<string>;
+
+  /**
+   * Copies what the container has changed of its image into a new directory, as a layer. For after {@link remove}, on
+   * hosts with writable roots.
+   * @param makeRoom is told how many bytes it will take
+   * @returns the same number
+   * @throws what the file system has against it, the signal's reason
+   */
+  saveLayer(
+    directory: string,
+    makeRoom: (bytes: number) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<number>;
 
   /** Removes the container only: after this its processes are gone and its capacity is free. */
   remove(): Promise<void>;

@@ -13,6 +13,8 @@ export interface HostImage {
   readonly programs: readonly string[] | null;
   /** Whose it is; null: everybody's. */
   readonly owner: string | null;
+  /** What was installed over it for its owner; hosts of earlier versions say nothing. */
+  readonly packages?: readonly string[];
 }
 
 /** @param labels of the image; they may be anybody's */

@@ -50,5 +50,5 @@ export function missingProgramAdvice(
   const [first] = found.buildable;
   return first
     ? `${missing} No image here has it; \`flashpods image build ${first.name}\` on the host makes one that does.`
-    : `${missing} No image here is known to have it: send it along, or name another image.`;
+    : `${missing} No image here is known to have it: name the Debian package that has it in \`packages\` (\`--packages\`), send it along, or name another image.`;
 }

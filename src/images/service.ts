@@ -4,6 +4,8 @@ import { describedImages, type ImageDescription, shortName } from './description
 import type { HostImage } from './image.ts';
 
 export interface ListedImage extends Omit<HostImage, 'owner'> {
+  /** What was installed over it; none for an image itself. */
+  readonly packages: readonly string[];
   /** What a job may call it: short where it is one of ours. */
   readonly name: string;
   /** Everybody may use it. */
@@ -58,8 +60,8 @@ export class ImageService {
     const reports = await this.#r.reports().catch(() => null);
     if (!reports || reports.size === 0) return;
     for (const images of reports.values())
-      if (!images || images.some((image) => image.reference === reference)) return;
-    const { images } = listOf(reports, owner);
+      if (!images || images.some((image) => image.reference === reference && !isDerived(image))) return;
+    const images = listOf(reports, owner).images.filter((image) => !isDerived(image));
     throw new FlashpodsError(
       'image_not_found',
       `No host has the image ${name} yet: \`flashpods image build ${name}\` on a host makes it. ${imagesInWords(images)}`,
@@ -68,22 +70,29 @@ export class ImageService {
   }
 }
 
+/** What jobs name is the image under it, and its packages beside. */
+const isDerived = ({ packages = [] }: Pick<HostImage, 'packages'>): boolean => packages.length > 0;
+
 function listOf(reports: HostImages, owner: string | null): ImageList {
-  const byReference = new Map<string, ListedImage>();
+  const byKey = new Map<string, ListedImage>();
   for (const [host, images] of reports) {
     for (const { owner: whose, ...image } of images ?? []) {
       if (whose !== null && owner !== null && whose !== owner) continue;
-      const earlier = byReference.get(image.reference);
+      const { packages = [] } = image;
+      const key = JSON.stringify([image.reference, packages, packages.length === 0 ? null : whose]);
       const name = shortName(image.reference);
-      const entry = earlier ?? { ...image, name, isShared: whose === null, hosts: [] };
-      byReference.set(image.reference, { ...entry, hosts: [...entry.hosts, host] });
+      const earlier = byKey.get(key);
+      const entry = earlier ?? { ...image, packages, name, isShared: whose === null, hosts: [] };
+      byKey.set(key, { ...entry, hosts: [...entry.hosts, ...(entry.hosts.includes(host) ? [] : [host])] });
     }
   }
   const isOurs = ({ name, reference }: ListedImage): boolean => name !== reference;
-  const images = [...byReference.values()].sort(
-    (a, b) => Number(isOurs(b)) - Number(isOurs(a)) || (a.name < b.name ? -1 : 1),
+  const words = ({ name, packages }: ListedImage): string => [name, ...packages].join(' ');
+  const images = [...byKey.values()].sort(
+    (a, b) => Number(isOurs(b)) - Number(isOurs(a)) || (words(a) < words(b) ? -1 : 1),
   );
-  const buildable = [...describedImages().values()].filter(({ reference }) => !byReference.has(reference));
+  const here = new Set(images.flatMap(({ reference, packages }) => (packages.length > 0 ? [] : [reference])));
+  const buildable = [...describedImages().values()].filter(({ reference }) => !here.has(reference));
   return { images, buildable };
 }
 

@@ -11,6 +11,8 @@ const END_STATES: Readonly<Record<EndingCode, FailedState>> = {
   pids_limit: 'failed',
   queue_timeout: 'failed',
   image_pull_failed: 'failed',
+  package_not_found: 'failed',
+  package_install_failed: 'failed',
   container_start_failed: 'failed',
   container_lost_on_recovery: 'failed',
   container_not_found_on_recovery: 'failed',

@@ -134,6 +134,11 @@ export class JobLifecycle {
     });
   }
 
+  /** A job that was running before its container was, because its packages were installed: what is known now. */
+  launched({ id, epoch }: Dispatch, facts: Pick<Job, 'ranBy'>): Promise<boolean> {
+    return this.#store.patch(id, epoch, facts);
+  }
+
   /** Writes why a job that a host holds ends. @returns whether this call was the first */
   endingDecided(
     id: string,

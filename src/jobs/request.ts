@@ -102,7 +102,10 @@ function valueInForce(name: FieldName, given: unknown, limits: TypeLimits): unkn
   // The only such setting is the image.
   if (field.setting)
     return referenceOf((given as string | undefined) ?? limits[field.setting] ?? refuseNoImage());
-  if (!field.range) return given ?? field.default;
+  if (!field.range) {
+    const value = given ?? field.default;
+    return field.inForce ? field.inForce(value as never) : value;
+  }
   const range = limits[camel(name) as Exclude<keyof TypeLimits, 'image'>];
   return Math.min(typeof given === 'number' ? given : range.default, range.max);
 }
@@ -143,9 +146,22 @@ export function hashSpec(spec: JobSpec): string {
   for (const name of SPEC_FIELDS) {
     const { hashed, default: usual } = fieldOf(name);
     const value = asked[camel(name)];
-    if (hashed === 'unless default' && (value === null || value === usual)) delete asked[camel(name)];
+    const isUsual = JSON.stringify(value) === JSON.stringify(usual);
+    if (hashed === 'unless default' && (value === null || isUsual)) delete asked[camel(name)];
   }
   return createHash('sha256')
     .update(JSON.stringify(canonical(asked)))
     .digest('hex');
+}
+
+/** For where jobs may not be root. @throws FlashpodsError invalid_request when the job asks for it, or for packages */
+export function refuseRoot({ root, packages }: Pick<JobSpec, 'root' | 'packages'>): void {
+  // They are installed by root of a container, in an image that the caller chooses.
+  const field = root ? 'root' : packages.length > 0 ? 'packages' : null;
+  if (field === null) return;
+  throw new FlashpodsError(
+    'invalid_request',
+    `Jobs may not run as root here (FLASHPODS_ALLOW_ROOT=false), nor install as root: leave \`${field}\` out, or choose an image that has what the job needs.`,
+    { details: { field } },
+  );
 }

@@ -13,7 +13,7 @@ import type { Job } from './job.ts';
 import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
 import type { JobLifecycle } from './lifecycle.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
-import { hashSpec, loweredToMaximum, specOf, toJobSpec } from './request.ts';
+import { hashSpec, loweredToMaximum, refuseRoot, specOf, toJobSpec } from './request.ts';
 import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './waiting-limits.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import { quotaExceeded, refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
@@ -29,7 +29,7 @@ export interface JobServiceResources {
   readonly hosts: HostRegistry;
   readonly images: Pick<ImageService, 'refuseAbsent'>;
   readonly limits: JobLimits;
-  /** False: a job that asks for `root` is refused. */
+  /** False: a job that asks for `root`, or for packages, is refused. */
   readonly allowsRoot?: boolean;
   readonly tenants: TenantRegistry;
   readonly logger: Logger;
@@ -134,7 +134,7 @@ export class JobService {
 
   #toSpec(request: JobRequest): JobSpec {
     const spec = toJobSpec(request, this.#r.limits);
-    if (spec.root && !this.allowsRoot) throw rootRefused();
+    if (!this.allowsRoot) refuseRoot(spec);
     return spec;
   }
 
@@ -146,7 +146,7 @@ export class JobService {
   async rerun(id: string, owner: string | null): Promise<Job> {
     const job = await this.get(id, owner);
     const spec = specOf(job);
-    if (spec.root && !this.allowsRoot) throw rootRefused();
+    if (!this.allowsRoot) refuseRoot(spec);
     try {
       const key = { clientJobId: null, requestHash: hashSpec(spec) };
       return (await this.#accept(job.owner, spec, key, true)).job;
@@ -340,10 +340,3 @@ function sameRequest(job: Job, requestHash: string): Job {
   if (job.requestHash === requestHash) return job;
   throw new FlashpodsError('idempotency_key_reused', undefined, { details: { job_id: job.id } });
 }
-
-const rootRefused = (): FlashpodsError =>
-  new FlashpodsError(
-    'invalid_request',
-    'Jobs may not run as root here (FLASHPODS_ALLOW_ROOT=false): leave `root` out, or choose an image that has what the job installs.',
-    { details: { field: 'root' } },
-  );

@@ -5,6 +5,7 @@ import type { ArtifactAnswer, JobAnswer } from '../client/answers.ts';
 import { ClientError, hasCode } from '../client/client-error.ts';
 import { adviceOn, FlashpodsError, isErrorCode } from '../errors.ts';
 import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
+import { missingPart, type MissingPart, missingPartAdvice } from '../packages/missing.ts';
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
 import type { Backend } from './backend.ts';
 import type { CallToolResult } from './definition.ts';
@@ -111,7 +112,11 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
     readLog(backend, job, signal),
     isTerminal(job.status) ? listArtifacts(backend, job.id, signal) : null,
   ]);
-  const lacks = log?.missingProgram ? await missingIn(backend, job, log.missingProgram, signal) : null;
+  const lacks = log?.missingProgram
+    ? await missingIn(backend, job, log.missingProgram, signal)
+    : log?.missingPart
+      ? missingPartAdvice(log.missingPart, job.packages ?? [])
+      : null;
   const next = nextFor(job, { more: log !== null && log.more, artifacts: artifacts ?? [] });
   return {
     ...report,
@@ -130,6 +135,8 @@ interface ReadLog {
   readonly tail: Excerpt;
   /** The last one that the log says is not there. */
   readonly missingProgram: string | null;
+  /** The first header or library of which the log says the same. */
+  readonly missingPart: MissingPart | null;
   readonly bytes: number;
   /** The log holds more than the tail. */
   readonly more: boolean;
@@ -154,6 +161,7 @@ async function readLog(
     return {
       tail,
       missingProgram: missing ?? null,
+      missingPart: failed ? (said.map(missingPart).find((part) => part !== null) ?? null) : null,
       bytes: page.totalBytes,
       more: tail.lines < lines.length || (lines[0]?.seq ?? 1) > 1,
     };

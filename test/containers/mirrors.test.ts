@@ -4,6 +4,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -12,6 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { after, before, describe, it } from 'mocha';
+import { BASE_IMAGE } from '../../src/containers/base-image.ts';
+import type { WantedLayer } from '../../src/containers/package-layers.ts';
 import { readCertificates } from '../../src/mirrors/certificates.ts';
 import { type MirrorConfig, MirrorSource } from '../../src/mirrors/mirrors.ts';
 import { makeTruststore } from '../../src/mirrors/truststore.ts';
@@ -19,7 +22,14 @@ import { makeBareImage, makeImage } from '../support/agent-image.ts';
 import { bridgeAddress } from '../support/mirror/bridge.ts';
 import { GREETING, SAMPLE } from '../support/mirror/content.ts';
 import { ACCOUNT, makeCa, type Mirror, mirrorSettings, startMirror } from '../support/mirror/mirror.ts';
-import { type JobOverrides, runToEnd, startTestPodman, type TestPodman } from '../support/podman.ts';
+import {
+  finished,
+  type JobOverrides,
+  launch,
+  runToEnd,
+  startTestPodman,
+  type TestPodman,
+} from '../support/podman.ts';
 
 /** Cheap tools only; `npm run mirrors` tries all of them in our images. */
 describe('a job behind a TLS mirror with a private CA', () => {
@@ -68,6 +78,43 @@ describe('a job behind a TLS mirror with a private CA', () => {
       await output({ script: `curl -sS ${mirror.url}/hello; env` }),
       /^curl: \(60\)(?![^]*CERT_FILE)/,
     );
+  });
+
+  it('has packages that were installed behind the mirror, and the certificates of both', async () => {
+    const { packages } = podman.runtime;
+    assert.ok(packages);
+    const other = readFileSync(await makeCa(join(directory, 'installed'), 'Installed'), 'utf8');
+    const want = (): Promise<WantedLayer> =>
+      packages.want({ owner: 'anna', image: BASE_IMAGE, packages: ['hello'] });
+    give({});
+    const plain = await want();
+    give({ ...mirrorSettings(mirror.url), caFile: mirror.caFile });
+    const wanted = await want();
+    assert.notEqual(wanted.key, plain.key);
+    const build = await launch(podman.runtime, {
+      isBuild: true,
+      root: true,
+      network: 'internet',
+      // As update-ca-certificates does.
+      script: `set -e; curl -sS ${mirror.url}/hello >/opt/fetched; cd /etc/ssl/certs
+        cp ca-certificates.crt new; echo '${other}' >>new; mv new ca-certificates.crt; grep -rl ${mirror.url} /etc/apt | wc -l`,
+    });
+    assert.notEqual((await finished(build)).output.trim(), '0');
+    await build.remove();
+    await packages.keep(wanted, build, AbortSignal.timeout(60_000));
+    await build.dispose();
+    // First, so that something of the plain image could be taken for the other one.
+    assert.doesNotMatch(await output({ script: 'cat /opt/fetched 2>&1' }), new RegExp(GREETING));
+    const layer = packages.hold(wanted);
+    const last = (
+      await output({
+        layer: wanted.key,
+        script: `curl -sS ${mirror.url}/hello; cat /opt/fetched; grep -c . /usr/local/etc/npmrc; cat /etc/ssl/certs/ca-certificates.crt`,
+      })
+    ).trim();
+    layer?.();
+    assert.match(last, new RegExp(`^${GREETING}\n${GREETING}\n1\n`));
+    for (const pem of [other, readFileSync(mirror.caFile, 'utf8')]) assert.ok(last.includes(pem.trim()));
   });
 
   it('is told to every tool, and what the image and the job say holds', async () => {

@@ -51,6 +51,38 @@ describe('the list of images', () => {
     assert.deepEqual(await names(null), [foreign.reference, annas.reference]);
   });
 
+  it('shows what was installed over an image to its owner, beside the image', async () => {
+    const over = (owner: string, ...packages: string[]): HostImage => ({
+      ...base,
+      programs: null,
+      owner,
+      packages,
+    });
+    const reports = {
+      a: [over('anna', 'tree'), over('bert', 'tree'), over('anna', 'hello', 'tree')],
+      b: [base, over('anna', 'tree')],
+    };
+    const seen = async (owner: string | null): Promise<unknown> =>
+      (await serviceOf(reports).list(owner)).images.map(({ name, packages, hosts }) => [
+        name,
+        packages,
+        hosts,
+      ]);
+    assert.deepEqual(await seen('anna'), [
+      ['base', [], ['b']],
+      ['base', ['hello', 'tree'], ['a']],
+      ['base', ['tree'], ['a', 'b']],
+    ]);
+    assert.deepEqual(await seen('carl'), [['base', [], ['b']]]);
+    assert.equal(((await seen(null)) as unknown[]).length, 4);
+    // It is no image by itself.
+    const { buildable } = await serviceOf({ a: [over('anna', 'tree')] }).list('anna');
+    assert.ok(buildable.some(({ name }) => name === 'base'));
+    await assert.rejects(serviceOf({ a: [over('anna', 'tree')] }).refuseAbsent(BASE, 'anna'), {
+      code: 'image_not_found',
+    });
+  });
+
   it('finds those that have a program', async () => {
     const service = serviceOf({ a: [node, base, foreign] });
     const having = async (program: string): Promise<string[][]> => {

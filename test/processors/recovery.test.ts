@@ -10,6 +10,8 @@ const record = (phase: DispatchRecord['phase'], bootId = 'this'): DispatchRecord
   phase,
   bootId,
 });
+/** The time of a job with packages begins before its container. */
+const afterInstallation: DispatchRecord = { ...record('created'), startedAt: 5 };
 const created = { phase: 'created', finishedAt: null } as const;
 const running = { phase: 'running', finishedAt: null } as const;
 const exited = { phase: 'exited', finishedAt: 5 } as const;
@@ -92,6 +94,22 @@ describe('recovery', () => {
         'lose',
         'container_lost_on_recovery',
       ],
+      [
+        'installs the packages of a job anew that had no container yet, after a reboot as well',
+        { status: 'running', container: null, record: record('installing', 'last') },
+        'launch',
+      ],
+      [
+        'starts a container that was created after its packages were installed',
+        { status: 'running', container: created, record: afterInstallation },
+        'start',
+      ],
+      [
+        'loses it after a reboot, when nobody can know',
+        { status: 'running', container: created, record: { ...afterInstallation, bootId: 'last' } },
+        'lose',
+        'container_lost_on_recovery',
+      ],
     ];
   for (const [what, situation, action, error] of cases) {
     it(what, () => {
@@ -113,7 +131,9 @@ describe('recovery', () => {
     },
     record: {
       none: [null],
+      installing: [record('installing')],
       created: [record('created')],
+      'created after an installation': [afterInstallation],
       started: [record('started')],
       ended: [record('ended')],
       'of an earlier boot': [record('created', 'earlier'), record('started', 'earlier')],

@@ -13,6 +13,7 @@ export const presentImages = (
     reference: image.reference,
     digest: image.digest,
     size_bytes: image.sizeBytes,
+    packages: [...image.packages],
     summary: image.summary,
     programs: image.versions,
     shared: image.isShared,

@@ -11,6 +11,9 @@ export const imageListSchema = z.object({
       reference: z.string().describe('its name in full'),
       digest: z.string(),
       size_bytes: z.int(),
+      packages: z
+        .array(z.string())
+        .describe('what jobs of yours have installed over it (`packages`), kept for the next one'),
       summary: z.string().nullable().describe('what is in it, one line'),
       programs: z.record(z.string(), z.string()).describe('versions of its main programs'),
       shared: z.boolean().describe('everybody may use it; otherwise it is one of your own'),

@@ -34,8 +34,13 @@ export async function listImages(context: CliContext): Promise<number> {
     await context.out.json(answer);
     return ExitCode.fine;
   }
-  const rows = answer.images.map(({ name, size_bytes: size, hosts, summary, programs }) =>
-    [name, showBytes(size), hosts.join(' '), contents(summary, programs)].map(sanitize),
+  const rows = answer.images.map(({ name, size_bytes: size, hosts, summary, programs, packages = [] }) =>
+    [
+      [name, ...packages].join(' + '),
+      showBytes(size),
+      hosts.join(' '),
+      packages.length > 0 ? 'installed for your jobs' : contents(summary, programs),
+    ].map(sanitize),
   );
   for (const line of table(COLUMNS, rows)) await context.out.line(line);
   if (answer.images.length === 0) context.notice('no host has an image yet, or none has told.');

@@ -3,6 +3,7 @@ import { FlashpodsError, messageOf } from '../../errors.ts';
 import { containerName } from '../../ids.ts';
 import { once } from '../../lifecycle/once.ts';
 import type { HostImage } from '../../images/image.ts';
+import type { PackageLayers } from '../package-layers.ts';
 import type { ContainerRuntime, ContainerState, FoundSandbox, RuntimeFacts } from '../runtime.ts';
 import type { ProvisionRequest, Sandbox } from '../sandbox.ts';
 import { asContainerError, Container } from './container/container.ts';
@@ -20,6 +21,7 @@ export interface RuntimeParts extends Omit<SandboxParts, 'exits' | 'coresInUse'>
 
 export class HostRuntime implements ContainerRuntime {
   readonly facts: RuntimeFacts;
+  readonly packages: PackageLayers | null;
   readonly #parts: RuntimeParts;
   readonly #exits = new ExitWatch();
   readonly #sandboxes: Sandboxes;
@@ -27,11 +29,12 @@ export class HostRuntime implements ContainerRuntime {
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
     this.facts = parts.facts;
+    this.packages = parts.packages;
     this.#sandboxes = new Sandboxes(parts.root, { ...parts, exits: this.#exits });
   }
 
   async images(): Promise<readonly HostImage[]> {
-    return await this.#parts.images.list();
+    return [...(await this.#parts.images.list()), ...(this.packages?.list() ?? [])];
   }
 
   async hasImage(image: string): Promise<boolean> {

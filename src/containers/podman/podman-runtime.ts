@@ -34,6 +34,7 @@ import { LoopDisk } from './disks/loop-disk.ts';
 import { ImageHolds } from './rootfs/image-holds.ts';
 import { ImageLayers } from './rootfs/image-layers.ts';
 import { MirrorLayers } from './rootfs/mirror-layers.ts';
+import { HostPackageLayers, type PackageLayersOptions, packagesBelow } from './rootfs/package-layers.ts';
 import { tryWritableRoot } from './rootfs/probe.ts';
 import { WritableRoots } from './rootfs/writable-root.ts';
 import { recordsBelow, sandboxRoot } from './sandbox/sandboxes.ts';
@@ -57,6 +58,8 @@ export interface PodmanRuntimeOptions {
   readonly idBase?: number;
   /** From where jobs fetch packages, and whom they trust, where somebody says it. */
   readonly mirrors?: Pick<MirrorSource, 'current'>;
+  /** What is kept of installed packages, and when it goes for other things; 5 GiB and nothing unless said. */
+  readonly packages?: { readonly ownerBytes: number; readonly minFreeBytes: number };
   /** Does without loop mounts even where they work. */
   readonly disk?: 'watch';
   /** Does without a root file system of ours even where it works. */
@@ -135,10 +138,15 @@ async function assemble(
   const { hostName, deploymentId } = options;
   const idleMs = options.imageIdleMs ?? IMAGE_IDLE_MS;
   const holds = new ImageHolds({ podman, hostName, deploymentId, idleMs, logger });
-  const mirrors = new MirrorLayers(join(options.dataDir, 'mirrors'), layers);
+  const mirrorLayers = new MirrorLayers(join(options.dataDir, 'mirrors'), layers);
   const roots =
-    noRoot === null && idBase !== null ? new WritableRoots({ layers, holds, mirrors, idBase }) : null;
+    noRoot === null && idBase !== null
+      ? new WritableRoots({ layers, holds, mirrors: mirrorLayers, idBase })
+      : null;
   await roots?.takeOver(recordsBelow(root));
+  const images = new Images(podman);
+  const mirrors = options.mirrors ?? NO_MIRRORS;
+  const packages = roots && packageLayers(options, { images, layers, mirrors, root, logger });
   return new HostRuntime({
     facts,
     root,
@@ -156,13 +164,30 @@ async function assemble(
       seccompProfile: seccomp.path,
     },
     podman,
-    images: new Images(podman),
+    images,
     cgroups,
     disk,
     cores: limits.cpu && hasCpuset ? coresOfProcess() : [],
     roots,
-    mirrors: options.mirrors ?? NO_MIRRORS,
+    mirrors,
+    packages,
     logger,
+  });
+}
+
+function packageLayers(
+  { dataDir, packages }: PodmanRuntimeOptions,
+  {
+    root,
+    ...parts
+  }: Pick<PackageLayersOptions, 'images' | 'layers' | 'mirrors' | 'logger'> & { readonly root: string },
+): HostPackageLayers {
+  return new HostPackageLayers({
+    ...parts,
+    directory: packagesBelow(dataDir),
+    ownerBytes: packages?.ownerBytes ?? 5 * 2 ** 30,
+    minFreeBytes: packages?.minFreeBytes ?? 0,
+    inUse: () => new Set(recordsBelow(root).flatMap((record) => record.root?.layers ?? [])),
   });
 }
 

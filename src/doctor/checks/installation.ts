@@ -3,6 +3,8 @@ import { constants } from 'node:fs';
 import { access, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Config, variableOf } from '../../config.ts';
+import { hostDirectory } from '../../default-directories.ts';
+import { keptBelow, packagesBelow } from '../../containers/podman/rootfs/package-layers.ts';
 import { unknownMigrations } from '../../database/inspect.ts';
 import { messageOf, systemCode } from '../../errors.ts';
 import { CertificateError, doubtsOf, subjectOf } from '../../mirrors/certificates.ts';
@@ -128,6 +130,11 @@ async function diskSpace(config: Config): Promise<Finding> {
       );
     if (bavail < blocks * LOW_SHARE) low.push(text);
     texts.push(text);
+  }
+  const kept = keptBelow(packagesBelow(hostDirectory(config)));
+  if (kept.length > 0) {
+    const bytes = kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    texts.push(`${gigabytes(bytes)} of packages installed for jobs, which go when it gets tight`);
   }
   return low.length > 0
     ? warning(low.join(', '), 'Free space there, or move parts with FLASHPODS_UPLOADS_PATH and its like.')

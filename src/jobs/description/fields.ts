@@ -8,6 +8,7 @@
  */
 import type { z } from 'zod';
 import type { ErrorCode } from '../../errors.ts';
+import { inOrder } from '../../packages/names.ts';
 import type { Schemas } from './schemas.ts';
 
 export const JOB_TYPES = ['worker', 'agent'] as const;
@@ -28,7 +29,7 @@ export interface Range {
 /** How `flashpods run` takes a field. */
 export interface FieldOption {
   readonly flags: string;
-  readonly value: 'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'flag' | 'no';
+  readonly value: 'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'names' | 'flag' | 'no';
   readonly choices?: readonly string[];
 }
 
@@ -41,7 +42,9 @@ export interface Field {
   readonly of?: readonly JobType[];
   readonly required?: true;
   /** In force where none is given; null: nothing is. */
-  readonly default?: null | string | number | boolean | Readonly<Record<string, never>>;
+  readonly default?: null | string | number | boolean | readonly never[] | Readonly<Record<string, never>>;
+  /** The one form of values that mean the same; left out: as it is given. */
+  readonly inForce?: (value: never) => unknown;
   /** The default, and the maximum of a number, are settings of each type; these are what they are unless set. */
   readonly range?: Readonly<Record<JobType, Range>>;
   readonly setting?: 'image';
@@ -159,6 +162,19 @@ export const FIELDS = {
     wrong: 'invalid_image',
     option: { flags: '--image <image>', value: 'text' },
     argument: 'list_images says which are here and what is in them',
+  },
+  packages: {
+    schema: (s) => s.packages(),
+    meaning:
+      'Debian packages that the image is to have besides, such as libreadline-dev; installed before the command, and kept for the next job',
+    default: [],
+    inForce: inOrder,
+    stored: 'json',
+    hashed: 'unless default',
+    wrong: 'invalid_packages',
+    option: { flags: '--packages <names>', value: 'names' },
+    argument:
+      'for headers, libraries and programs that the image has not; the image has to be a Debian or an Ubuntu',
   },
   cpus: {
     schema: (s) => s.whole(),

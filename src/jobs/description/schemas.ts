@@ -1,6 +1,7 @@
 /** What the values of a job's fields must look like. The table in `fields.ts` names these; only this file loads zod. */
 import { z } from 'zod';
 import { isUploadId } from '../../ids.ts';
+import { isPackage, MAX_PACKAGES, nameOf, PACKAGE_PATTERN } from '../../packages/names.ts';
 import { BRANCH_PATTERN, GIT_URL_PATTERN, isBranchName, isGitUrl } from '../git.ts';
 
 /** What is said of a text that is too long: how long it is, and what to do instead. */
@@ -47,6 +48,19 @@ export const schemas = {
   },
   uuid: () => z.string().regex(UUID_V4, 'must be a UUID v4'),
   image: () => z.string().max(255).regex(IMAGE, 'must be an image reference'),
+  packages: () =>
+    z
+      .array(
+        z
+          .string()
+          .refine(isPackage, 'must be the name of a Debian package, such as libreadline-dev or tree=2.1.0-1')
+          .meta({ pattern: PACKAGE_PATTERN }),
+      )
+      .max(MAX_PACKAGES)
+      .refine(
+        (packages) => new Set(packages.map(nameOf)).size === new Set(packages).size,
+        'must not name two versions of a package',
+      ),
   upload: () =>
     z
       .string()
@@ -115,5 +129,6 @@ export function kindOf(schema: z.ZodType): z.ZodType {
     const whole = z.int().min(minValue ?? 0);
     return maxValue === null || maxValue >= Number.MAX_SAFE_INTEGER ? whole : whole.max(maxValue);
   }
+  if (schema instanceof z.ZodArray) return z.array(kindOf(schema.element as z.ZodType));
   return schema instanceof z.ZodRecord ? z.record(z.string(), z.string()) : schema;
 }

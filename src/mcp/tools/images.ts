@@ -27,6 +27,10 @@ const listSchema = z.object({
     z.object({
       name: z.string().describe('what to give as `image`'),
       size_bytes: z.int(),
+      packages: z
+        .array(z.string())
+        .optional()
+        .describe('installed over it for earlier jobs of yours: there at once for the same `packages`'),
       summary: z.string().optional(),
       programs: z.record(z.string(), z.string()).describe('versions of the main programs'),
     }),
@@ -41,7 +45,7 @@ export function imageTools({ backend }: Shop): Tool[] {
       name: 'list_images',
       title: 'List images',
       description:
-        'Lists the images that a command can run in, with what is in each. For `image` of run_command and spawn_worker. With `program` only those that have it.',
+        'Lists the images that a command can run in, with what is in each. For `image` of run_command and spawn_worker. With `program` only those that have it. What no image has, `packages` of those tools installs.',
       input: listInput,
       output: listSchema,
       annotations: { ...READS, title: 'List images' },
@@ -56,9 +60,10 @@ export function imageTools({ backend }: Shop): Tool[] {
           return {
             content: [{ type: 'text', text: [...lines, `Next: ${next}`].join('\n') }],
             structuredContent: {
-              images: images.map(({ name, size_bytes, summary, programs }) => ({
+              images: images.map(({ name, size_bytes, summary, programs, packages = [] }) => ({
                 name,
                 size_bytes,
+                ...(packages.length === 0 ? {} : { packages: [...packages] }),
                 ...(summary === null ? {} : { summary }),
                 programs,
               })),
@@ -83,7 +88,9 @@ function nextFor({ images, buildable, defaults }: ImageListAnswer, program: stri
     : `No image here is known to have ${printable(program)}.${more}`;
 }
 
-const line = ({ name, summary, programs }: ImageAnswer): string => {
+const line = ({ name, summary, programs, packages = [] }: ImageAnswer): string => {
+  if (packages.length > 0) return printable(clip(`${name} with packages ${packages.join(' ')}`, MAX_SUMMARY));
+
   const versions = Object.entries(programs).map(([program, version]) => `${program} ${version}`);
   const parts = [summary ?? '', versions.length > 0 ? `(${versions.join(', ')})` : ''].filter(Boolean);
   return printable(`${name}${parts.length > 0 ? `: ${clip(parts.join(' '), MAX_SUMMARY * 2)}` : ''}`);
@@ -91,7 +98,7 @@ const line = ({ name, summary, programs }: ImageAnswer): string => {
 
 /** For the server's instructions: what is where, before the first call. */
 export function describeImages({ images, buildable, defaults }: ImageListAnswer): string {
-  const usual = images.find(({ name }) => name === defaults.worker);
+  const usual = images.find(({ name, packages = [] }) => name === defaults.worker && packages.length === 0);
   const ours = images.filter(({ summary }) => summary !== null && summary !== usual?.summary);
   const others = ours.slice(0, DESCRIBED).map(line);
   return [
@@ -100,6 +107,7 @@ export function describeImages({ images, buildable, defaults }: ImageListAnswer)
     buildable.length > 0
       ? `- Not on this farm yet: ${buildable.map(({ name }) => name).join(', ')} (a person makes one with \`flashpods image build NAME\`).`
       : null,
+    '- What an image lacks, `packages` installs from Debian, once for all jobs that ask for the same: ["libreadline-dev"].',
     '- list_images says it anew, and finds the images that have a program. Other images have to come from a registry, which may be out of reach.',
   ]
     .filter((part) => part !== null)

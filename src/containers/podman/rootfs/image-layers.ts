@@ -26,6 +26,7 @@ const BASH = '/bin/bash';
 export class ImageLayers {
   readonly directory: string;
   readonly #idBase: number;
+  /** By layers. */
   readonly #users = new Map<string, Promise<ImageUsers>>();
   /** Layers are being taken away: what is mapped may not be so for long. */
   #isDropping = false;
@@ -39,11 +40,12 @@ export class ImageLayers {
 
   /** What the image says of its users; looked up once. @throws when its layers can't be mapped */
   usersOf(image: ImageConfig): Promise<ImageUsers> {
-    const known = this.#users.get(image.id);
+    const key = image.layers.join('\n');
+    const known = this.#users.get(key);
     if (known !== undefined) return known;
     const users = this.#inTurn(() => this.#lookForUsers(image));
-    this.#users.set(image.id, users);
-    users.catch(() => this.#users.delete(image.id)); // the next job tries again
+    this.#users.set(key, users);
+    users.catch(() => this.#users.delete(key)); // the next job tries again
     return users;
   }
 
@@ -63,6 +65,12 @@ export class ImageLayers {
     return lowerOf(layers.filter((layer) => this.#isMapped(layer))) || NOTHING;
   }
 
+  /** Takes away the mount of a layer that is about to be deleted; no sandbox has it. */
+  async forget(layer: string): Promise<void> {
+    await this.#inTurn(() => this.#drop(nameOf(layer)));
+    for (const key of this.#users.keys()) if (key.split('\n').includes(layer)) this.#users.delete(key);
+  }
+
   /**
    * Takes away the mounts of layers that are not used.
    * @param used asked again for each layer, since jobs come meanwhile: the layers of an image are used from before they
@@ -73,14 +81,19 @@ export class ImageLayers {
       this.#isDropping = true;
       try {
         for (const name of this.#names()) {
-          if (used().flat().map(nameOf).includes(name)) continue;
-          await unmountAll(join(this.directory, name));
-          rmdirSync(join(this.directory, name));
+          if (!used().flat().map(nameOf).includes(name)) await this.#drop(name);
         }
       } finally {
         this.#isDropping = false;
       }
     });
+  }
+
+  async #drop(name: string): Promise<void> {
+    const place = join(this.directory, name);
+    if (!existsSync(place)) return;
+    await unmountAll(place);
+    rmdirSync(place);
   }
 
   /** By name and not by what is mounted: a crash may come between the two. */

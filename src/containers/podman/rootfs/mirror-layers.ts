@@ -1,7 +1,7 @@
 /**
  * One more layer between an image and its job: the files by which what runs there trusts our certificates and fetches
- * from our mirrors (src/mirrors/files.ts). It is made once for an image, a user and what is set, and lies beside the
- * sandboxes; an account for a registry may be in it.
+ * from our mirrors (src/mirrors/files.ts). It is made once for an image with what is installed over it, a user and what
+ * is set, and lies beside the sandboxes; an account for a registry may be in it.
  *
  * ```
  * <directory>/<key>       a layer; complete, with the owners that it has inside
@@ -51,7 +51,7 @@ export class MirrorLayers {
 
   /** The directory of the layer. @throws when the image can't be looked at, or the disk takes nothing */
   async of(image: ImageConfig, user: JobUser, mirrors: Mirrors): Promise<string> {
-    const parts = [VERSION, image.id, user.home, user.uid, user.gid, mirrors.key];
+    const parts = [VERSION, image.id, lastLaidOver(image), user.home, user.uid, user.gid, mirrors.key];
     const key = createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
     const path = join(this.#directory, key);
     if (existsSync(path)) return path;
@@ -86,6 +86,16 @@ export class MirrorLayers {
     writeTree(made, mirrorFiles(mirrors, look, who), look, user);
     renameSync(made, path);
   }
+}
+
+/**
+ * Packages over an image have the same id as it and other files, and may be installed anew in the same place.
+ * @throws when the layer is gone
+ */
+function lastLaidOver({ layers: [last] }: ImageConfig): readonly unknown[] {
+  if (last === undefined) return [];
+  const { ino, ctimeMs } = statSync(last);
+  return [last, ino, ctimeMs];
 }
 
 /** Directories are as the image has them: in an overlay those of the upper layer count. */

@@ -25,6 +25,7 @@
 #   file PATH                     makes an empty file unless there is one; what else is there makes room
 #   entry FILE LINE               LINE in the place of the one with the same first field, else at the end
 #   write FILE TEXT               a file with this text, in the place of what is there
+#   drop PATH                     what is there goes, with all below it
 #   show FILE                     prints a line with the bytes of a regular file in hex; empty without one
 #   has PROGRAM                   prints a line with 1 for what can be executed, else 0
 #   look PATTERN                  prints what is at each path of this pattern of a shell, at itself where there is none:
@@ -253,6 +254,19 @@ sub look {
     print ".\n";
 }
 
+sub drop {
+    my ($path) = @_;
+    lstat $path or return;
+    if (-d _) {
+        opendir(my $directory, $path) or die "$path: $!\n";
+        my @names = grep { $_ ne '.' && $_ ne '..' } readdir $directory;
+        closedir $directory;
+        drop("$path/$_") for @names;
+        rmdir $path or die "$path: $!\n";
+    }
+    else { unlink $path or die "$path: $!\n" }
+}
+
 my @locks;
 my $has_entered = 0;
 sub inside { my ($step) = @_; return sub { $has_entered or die "not inside of a root\n"; $step->(@_) } }
@@ -283,6 +297,7 @@ my %steps = (
     file => [1, inside(\&file)],
     entry => [2, inside(\&entry)],
     write => [2, inside(\&put)],
+    drop => [1, inside(\&drop)],
     show => [1, inside(sub { print unpack('H*', text($_[0]) // ''), "\n" })],
     has => [1, inside(sub { print -f $_[0] && -x _ ? "1\n" : "0\n" })],
     look => [1, inside(\&look)],

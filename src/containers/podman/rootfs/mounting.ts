@@ -25,6 +25,7 @@ export type Step = readonly [
     | 'show'
     | 'has'
     | 'look'
+    | 'drop'
     | 'homes',
   ...words: (string | number)[],
 ];

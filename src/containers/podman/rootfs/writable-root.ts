@@ -11,7 +11,7 @@ import { ARTIFACTS, type Mount } from '../../mounts.ts';
 import type { LaunchSpec } from '../../sandbox.ts';
 import type { DiskDirectory } from '../disks/disk.ts';
 import { unmountAll } from '../disks/mounts.ts';
-import { command } from '../host/command.ts';
+import { command, longCommand } from '../host/command.ts';
 import type { ImageConfig } from '../images/images.ts';
 import type { SandboxRecord } from '../sandbox/record.ts';
 import type { SandboxPaths } from '../sandbox/paths.ts';
@@ -21,6 +21,7 @@ import type { ImageLayers } from './image-layers.ts';
 import { jobUser, type JobUser } from './job-user.ts';
 import type { MirrorLayers } from './mirror-layers.ts';
 import { doSteps, ids, type Step } from './mounting.ts';
+import { ID_RANGE_SIZE } from '../container/job-user.ts';
 
 /** What has to be known of a root to mount it again. */
 export interface RootRecord {
@@ -41,6 +42,13 @@ const ENGINE_FILES = ['/etc/hosts', '/etc/hostname', '/etc/resolv.conf'];
 /** Below the sandbox: the upload, while the overlay is made of it. */
 const LAYER = 'layer';
 
+const SAVED = 'saved';
+/** What belongs to one container: its mounts, what we put into its root, and what Podman does. */
+const NOT_SAVED = [
+  ...['/work', '/artifacts', '/tmp', '/var/tmp', '/dev', '/proc', '/sys', '/run/flashpods'],
+  ...['/run/.containerenv', '/etc/hosts', '/etc/hostname', '/etc/resolv.conf', '/etc/mtab'],
+];
+
 export interface RootParts {
   readonly layers: ImageLayers;
   readonly holds: ImageHolds;
@@ -54,7 +62,7 @@ export class WritableRoots {
   readonly #mirrors: MirrorLayers;
   readonly #idBase: number;
 
-  /** Layers of the images that were held, by the image's id. */
+  /** Layers of the images that were held, and those that were laid over them, by the image's id. */
   readonly #layersOf = new Map<string, readonly string[]>();
 
   constructor({ layers, holds, mirrors, idBase }: RootParts) {
@@ -102,7 +110,7 @@ export class WritableRoots {
    */
   async takeOver(records: readonly SandboxRecord[]): Promise<void> {
     const used = records.flatMap(({ id, root }) => {
-      if (root !== undefined) this.#layersOf.set(root.image, root.layers);
+      if (root !== undefined) this.#noteLayers(root);
       return root === undefined ? [] : [{ image: root.image, sandbox: id }];
     });
     await this.#holds.takeOver(used);
@@ -125,8 +133,13 @@ export class WritableRoots {
 
   /** The image stays until {@link release}. */
   hold({ image, layers }: RootRecord, sandbox: string): Promise<void> {
-    this.#layersOf.set(image, layers);
+    this.#noteLayers({ image, layers });
     return this.#holds.hold(image, sandbox);
+  }
+
+  /** One job of an image may have packages over it, and the next one others or none. */
+  #noteLayers({ image, layers }: Pick<RootRecord, 'image' | 'layers'>): void {
+    this.#layersOf.set(image, [...new Set([...(this.#layersOf.get(image) ?? []), ...layers])]);
   }
 
   release(sandbox: string): void {
@@ -153,6 +166,32 @@ export class WritableRoots {
       // Layers may have gone between the look at them and their use.
       await this.#mount(paths, record, mounts);
     }
+  }
+
+  /** See `Sandbox.saveLayer`. The layer has the owners of the container's inside, as those of images have. */
+  async save(
+    paths: SandboxPaths,
+    target: string,
+    makeRoom: (bytes: number) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    await removeRoot(paths);
+    const upper = join(paths.disk, UPPER);
+    // Inside of it, since a link of the image may lead anywhere.
+    await doSteps([['enter', upper], ...NOT_SAVED.map((path): Step => ['drop', path])]);
+    const measured = await longCommand(signal, 'du', '--summarize', '--block-size=1', '--', upper);
+    const bytes = Number(measured.split('\t')[0]);
+    await makeRoom(bytes);
+    const mapped = join(paths.directory, SAVED);
+    const map = ids(this.#idBase, 0, ID_RANGE_SIZE);
+    await doSteps([['map', upper, mapped, 'ro', map, map]]);
+    try {
+      mkdirSync(target);
+      await longCommand(signal, 'cp', '--archive', '--', `${mapped}/.`, target);
+    } finally {
+      await unmountAll(mapped);
+    }
+    return bytes;
   }
 
   async #mount(paths: SandboxPaths, record: RootRecord, mounts: readonly Mount[]): Promise<void> {

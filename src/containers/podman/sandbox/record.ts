@@ -26,6 +26,8 @@ export interface Binding extends BoundDispatch, Limits {
   /** Cores on which it may run; records of earlier versions, and hosts that can't, say none. */
   readonly cores?: readonly number[];
   readonly container: string;
+  /** See `LaunchSpec.isBuild`. */
+  readonly isBuild?: boolean;
   /** As `Sandbox.ranBy`; earlier versions did not write it down. */
   readonly ranBy?: string | null;
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { FlashpodsError, messageOf } from '../../../errors.ts';
 import { ifThere } from '../../../files/if-missing.ts';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
-import { containerName } from '../../../ids.ts';
+import { buildName, containerName } from '../../../ids.ts';
 import { once } from '../../../lifecycle/once.ts';
 import type { MirrorSource } from '../../../mirrors/mirrors.ts';
 import type { Logger } from '../../../observability/logger.ts';
@@ -31,6 +31,7 @@ import type { Disk, MakeDisk } from '../disks/disk.ts';
 import { unmountAll } from '../disks/mounts.ts';
 import type { Images } from '../images/images.ts';
 import { removeRoot, type RootRecord, UPPER, type WritableRoots } from '../rootfs/writable-root.ts';
+import type { HostPackageLayers } from '../rootfs/package-layers.ts';
 import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
 import { withMirrors } from './mirrors.ts';
@@ -51,6 +52,8 @@ export interface SandboxParts {
   /** Null on a host that can't have them. */
   readonly roots: WritableRoots | null;
   readonly mirrors: Pick<MirrorSource, 'current'>;
+  /** Null without roots. */
+  readonly packages: HostPackageLayers | null;
   readonly exits: ExitWatch;
   /** Of this machine; none where they can't be chosen. */
   readonly cores: readonly number[];
@@ -99,7 +102,12 @@ export class PodmanSandbox implements Sandbox {
 
   get dispatch(): BoundDispatch | null {
     const { bound } = this.#record;
-    return bound && { jobId: bound.jobId, epoch: bound.epoch };
+    return bound === null || bound.isBuild === true ? null : { jobId: bound.jobId, epoch: bound.epoch };
+  }
+
+  /** A job, or a build for one, is bound to it. */
+  get isBound(): boolean {
+    return this.#record.bound !== null;
   }
 
   get ranBy(): string | null {
@@ -129,7 +137,7 @@ export class PodmanSandbox implements Sandbox {
 
   async #bind(given: LaunchSpec): Promise<string> {
     const { images, roots } = this.#parts;
-    const image = await imageOf(images, given);
+    const image = this.#layered(await imageOf(images, given), given.layer);
     const mirrors = this.#parts.mirrors.current();
     const root =
       this.#record.isWritable === true && roots ? await roots.describe(given, image, mirrors) : null;
@@ -152,6 +160,14 @@ export class PodmanSandbox implements Sandbox {
       }
       throw startFailed(createProblem(error.message), error);
     }
+  }
+
+  #layered(image: NamedImage, layer: string | undefined): NamedImage {
+    if (layer === undefined) return image;
+    const { packages } = this.#parts;
+    if (packages === null || this.#record.isWritable !== true)
+      throw startFailed('this host can lay nothing over an image');
+    return packages.over(image, layer);
   }
 
   /** In a root file system of ours. @returns its id */
@@ -199,15 +215,15 @@ export class PodmanSandbox implements Sandbox {
 
   /** Writes down for whom it is, and sets what holds for that job. */
   #take(spec: LaunchSpec, root: RootRecord | null): Container {
-    const { jobId, epoch, cpus, memoryBytes, pidsLimit } = spec;
+    const { jobId, epoch, cpus, memoryBytes, pidsLimit, isBuild = false } = spec;
     const limits = { cpus, memoryBytes, pidsLimit };
-    const name = containerName(jobId, epoch);
+    const name = this.#nameFor(spec);
     const mounts = mergeMounts(this.#record.mounts, spec.mounts);
     try {
       this.#record = {
         ...this.#record,
         mounts: mounts.filter(({ kind }) => kind !== 'files'),
-        bound: { jobId, epoch, container: name, ...limits, cores: this.#cores(cpus) },
+        bound: { jobId, epoch, container: name, ...limits, cores: this.#cores(cpus), isBuild },
         ...(root === null ? {} : { root }),
       };
       writeRecord(this.#paths, this.#record);
@@ -245,7 +261,7 @@ export class PodmanSandbox implements Sandbox {
     const isOurs = this.#record.root !== undefined;
     return createBody(spec, {
       host: this.#parts.host,
-      name: containerName(spec.jobId, spec.epoch),
+      name: this.#nameFor(spec),
       sandbox: this.id,
       root: root.body,
       binds: mounts.flatMap((mount) => (isOurs ? bindOver(this.#paths, mount) : bindOf(this.#paths, mount))),
@@ -319,6 +335,16 @@ export class PodmanSandbox implements Sandbox {
     return join(this.#paths.root, ARTIFACTS.target);
   }
 
+  async saveLayer(
+    directory: string,
+    makeRoom: (bytes: number) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { roots } = this.#parts;
+    if (roots === null || this.#record.root === undefined) throw new Error(`${this.id} has no layer to save`);
+    return await roots.save(this.#paths, directory, makeRoom, signal);
+  }
+
   async remove(): Promise<void> {
     // Podman takes the container's cgroup with it, and on v1 nothing else counted kills for memory.
     this.#look();
@@ -355,6 +381,11 @@ export class PodmanSandbox implements Sandbox {
     await this.#rootMade?.catch(() => undefined);
     await this.#diskMade?.catch(() => undefined);
   });
+
+  /** A job may be built for once more while the last build of a dead process is still there. */
+  #nameFor({ jobId, epoch, isBuild = false }: LaunchSpec): string {
+    return isBuild ? buildName(this.id) : containerName(jobId, epoch);
+  }
 
   #containerOf(name: string): Container {
     return new Container(name, this.#parts.podman, this.#parts.logger);

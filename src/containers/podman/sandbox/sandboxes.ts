@@ -1,7 +1,7 @@
 /** The sandboxes of one installation on this host: those of this process, and what earlier ones left. */
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { newSandboxId } from '../../../ids.ts';
+import { isBuildName, newSandboxId } from '../../../ids.ts';
 import { STANDING_MOUNTS } from '../../mounts.ts';
 import type { ContainerState } from '../../runtime.ts';
 import type { ProvisionRequest } from '../../sandbox.ts';
@@ -61,9 +61,10 @@ export class Sandboxes {
   of(container: ContainerState): PodmanSandbox {
     const { sandboxId, jobId, epoch, name } = container;
     const known = this.#read(sandboxId);
-    if (known?.dispatch) return known;
+    if (known?.isBound) return known;
     const limits = { cpus: 0, memoryBytes: Infinity, pidsLimit: Infinity };
-    return this.#hold({ ...this.#remains(sandboxId), bound: { jobId, epoch, container: name, ...limits } });
+    const bound = { jobId, epoch, container: name, ...limits, isBuild: isBuildName(name) };
+    return this.#hold({ ...this.#remains(sandboxId), bound });
   }
 
   /** By the kernel and by what is written down, so that they are known when the process that chose them is dead. */
