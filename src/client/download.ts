@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { access, copyFile, link, lstat, mkdir, open, rename, rm, stat, symlink } from 'node:fs/promises';
+import { copyFile, link, lstat, open, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isPlainTarget } from '../artifacts/link-target.ts';
 import { systemCode } from '../errors.ts';
@@ -10,6 +10,7 @@ import { ifMissing } from '../files/if-missing.ts';
 import { pause } from '../timing/bell.ts';
 import { parseIsoNs } from '../timing/nanoseconds.ts';
 import type { ArtifactAnswer } from './answers.ts';
+import { asClientError, fileExists, makePlace, NewDirectories, segmentsOf } from './artifact-places.ts';
 import type { FlashpodsClient } from './client.ts';
 import { ClientError } from './client-error.ts';
 import { Retries } from './retry.ts';
@@ -18,33 +19,6 @@ export interface DownloadOptions {
   /** Whether a file that is there already may be replaced. */
   readonly force: boolean;
   readonly signal?: AbortSignal | undefined;
-}
-
-/**
- * Makes a directory with those above it, where it is missing, and sees that it can be written to.
- * @throws ClientError download_failed
- */
-export async function makeOutputDirectory(path: string): Promise<void> {
-  try {
-    await makeDirectories(path);
-    await access(path, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    throw asClientError(error, path);
-  }
-}
-
-/** One level after the other: Node's own `recursive` never returns where the kernel denies that a parent exists. */
-async function makeDirectories(path: string): Promise<void> {
-  try {
-    await mkdir(path);
-  } catch (error) {
-    const code = systemCode(error);
-    const parent = dirname(path);
-    if (code === 'ENOENT' && parent !== path) {
-      await makeDirectories(parent);
-      await mkdir(path);
-    } else if (code !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
-  }
 }
 
 /**
@@ -60,46 +34,11 @@ export async function downloadInto(
   options: DownloadOptions,
 ): Promise<string> {
   segmentsOf(artifact.name); // for a name that is not safe not even the directory is made
-  await makeOutputDirectory(directory);
-  const target = await makePlace(directory, artifact.name);
+  const made = new NewDirectories(directory);
+  await made.start();
+  const target = await makePlace(made, artifact.name);
   await downloadTo(client, jobId, artifact, target, options);
   return target;
-}
-
-/**
- * Makes the directories that an artifact lies in, below one that is there, and follows no symlink on the way.
- * @param onMade told of each that was not there, with its name below `directory`
- * @returns the artifact's path
- * @throws ClientError unsafe_artifact_name, file_exists, download_failed
- */
-export async function makePlace(
-  directory: string,
-  name: string,
-  onMade: (name: string, path: string) => void = () => undefined,
-): Promise<string> {
-  const segments = segmentsOf(name);
-  let parent = directory;
-  for (const [index, segment] of segments.slice(0, -1).entries()) {
-    parent = join(parent, segment);
-    try {
-      if (await makeRealDirectory(parent, name)) onMade(segments.slice(0, index + 1).join('/'), parent);
-    } catch (error) {
-      throw asClientError(error, parent);
-    }
-  }
-  return join(parent, segments.at(-1) ?? '');
-}
-
-/**
- * Makes a directory, unless it is there. @returns whether it was not
- * @throws ClientError file_exists, download_failed
- */
-export async function makeArtifactDirectory(path: string, name: string): Promise<boolean> {
-  try {
-    return await makeRealDirectory(path, name);
-  } catch (error) {
-    throw asClientError(error, path);
-  }
 }
 
 /**
@@ -200,16 +139,6 @@ export async function storeFile(
   }
 }
 
-/** What the system says of a path, told as such; everything else as it is. */
-function asClientError(error: unknown, path: string): unknown {
-  const code = systemCode(error);
-  if (error instanceof ClientError || code === undefined) return error;
-  return new ClientError('download_failed', `${path} can't be written (${code}).`, {
-    advice: 'Check the path, its permissions and the space on its disk.',
-    cause: error,
-  });
-}
-
 export interface Received {
   /** More than the artifact's are not counted to their end. */
   readonly bytes: number;
@@ -299,40 +228,4 @@ async function moveToFree(from: string, to: string): Promise<void> {
   }
 }
 
-/** @returns whether it was made now */
-async function makeRealDirectory(path: string, name: string): Promise<boolean> {
-  try {
-    await mkdir(path);
-    return true;
-  } catch (error) {
-    if (systemCode(error) !== 'EEXIST') throw error;
-  }
-  // A symlink here would lead what the server sends to wherever it points.
-  const found = await lstat(path);
-  if (found.isDirectory()) return false;
-  const what = found.isSymbolicLink() ? 'a symlink' : 'not a directory';
-  throw new ClientError('file_exists', `${name} can't be stored: ${path} is ${what}.`);
-}
-
-/** The rules of the API for names of artifacts, checked here because a server is not trusted to keep them. */
-export function segmentsOf(name: string): readonly string[] {
-  const segments = name.split('/');
-  const safe = segments.every(
-    (segment) =>
-      segment !== '' &&
-      segment !== '.' &&
-      segment !== '..' &&
-      segment.trim() === segment &&
-      Buffer.byteLength(segment) <= 255 &&
-      !/[\\\0]/.test(segment),
-  );
-  if (safe) return segments;
-  throw new ClientError(
-    'unsafe_artifact_name',
-    `The artifact name ${JSON.stringify(name.slice(0, 200))} is not safe.`,
-  );
-}
-
 const exists = (path: string): Promise<boolean> => lstat(path).then(() => true, ifMissing(false));
-
-const fileExists = (path: string): ClientError => new ClientError('file_exists', `${path} exists already.`);

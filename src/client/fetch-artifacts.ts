@@ -6,15 +6,13 @@ import { createGunzip } from 'node:zlib';
 import { extract, type Header } from 'tar-stream';
 import { type FileTime, setTimes } from '../files/exact-times.ts';
 import type { ArtifactAnswer, ArtifactDirectory } from './answers.ts';
+import { makeArtifactDirectory, makePlace, NewDirectories } from './artifact-places.ts';
 import type { FlashpodsClient } from './client.ts';
 import { ClientError } from './client-error.ts';
 import {
   type DownloadOptions,
   downloadTo,
-  makeArtifactDirectory,
   makeLink,
-  makeOutputDirectory,
-  makePlace,
   modeOf,
   type Received,
   storeFile,
@@ -43,7 +41,8 @@ export interface ArtifactsToFetch {
 
 /**
  * Fetches artifacts to their places below a directory, which is made when it is missing. Nothing is written outside of
- * it, no symlink that is there is followed, and a directory that is there keeps its mode and time.
+ * it, no symlink that is there is followed, and a directory that is there keeps its mode and time. A `.git` comes only
+ * into a directory that is new or empty.
  * @returns each once it is there; one that can't be fetched keeps none of the others
  * @throws ClientError download_failed when the directory can't be made; the reason of the signal
  */
@@ -54,8 +53,9 @@ export async function* fetchArtifacts(
   directory: string,
   options: FetchOptions,
 ): AsyncGenerator<Fetched, void, void> {
-  await makeOutputDirectory(directory);
-  const fetching = new Fetching(client, jobId, wanted, directory, options);
+  const directories = new NewDirectories(directory);
+  await directories.start();
+  const fetching = new Fetching(client, jobId, wanted, directories, options);
   try {
     yield* fetching.run();
   } finally {
@@ -68,17 +68,15 @@ class Fetching {
   readonly #jobId: string;
   readonly #artifacts: readonly ArtifactAnswer[];
   readonly #directories: ReadonlyMap<string, ArtifactDirectory>;
-  readonly #root: string;
+  readonly #new: NewDirectories;
   readonly #options: FetchOptions;
-  /** Directories that were made here, by name, in the order of their making. */
-  readonly #made = new Map<string, string>();
   readonly #times: FileTime[] = [];
 
   constructor(
     client: FlashpodsClient,
     jobId: string,
     { artifacts, directories = [] }: ArtifactsToFetch,
-    root: string,
+    made: NewDirectories,
     options: FetchOptions,
   ) {
     this.#client = client;
@@ -86,7 +84,7 @@ class Fetching {
     this.#artifacts = artifacts;
     const own = artifacts.filter(({ type }) => type === 'directory');
     this.#directories = new Map([...directories, ...own].map((each) => [each.name, each]));
-    this.#root = root;
+    this.#new = made;
     this.#options = options;
   }
 
@@ -114,7 +112,7 @@ class Fetching {
     for (const artifact of this.#artifacts) {
       if (artifact.type === 'directory') {
         yield* this.#placed(artifact, async (path) => {
-          if (await makeArtifactDirectory(path, artifact.name)) this.#made.set(artifact.name, path);
+          if (await makeArtifactDirectory(path, artifact.name)) this.#new.made.set(artifact.name, path);
         });
       } else if (artifact.type === 'symlink') {
         yield* this.#placed(artifact, (path) => makeLink(artifact, path, this.#options));
@@ -124,14 +122,14 @@ class Fetching {
 
   /** Modes and times of directories come last, since what is made in them changes them: the innermost first. */
   async settle(): Promise<void> {
-    for (const [name, path] of [...this.#made].reverse()) {
+    for (const [name, path] of [...this.#new.made].reverse()) {
       const described = this.#directories.get(name);
       if (described === undefined) continue;
       const mtimeNs = timeOf(described);
       if (mtimeNs !== null) this.#times.push({ path, mtimeNs });
     }
     await setTimes(this.#times);
-    for (const [name, path] of [...this.#made].reverse()) {
+    for (const [name, path] of [...this.#new.made].reverse()) {
       const mode = modeOf(this.#directories.get(name) ?? {});
       if (mode !== null) await chmod(path, mode).catch(() => undefined); // somebody has taken it away
     }
@@ -144,7 +142,7 @@ class Fetching {
     this.#options.signal?.throwIfAborted();
     let path: string;
     try {
-      path = await makePlace(this.#root, artifact.name, (name, made) => this.#made.set(name, made));
+      path = await makePlace(this.#new, artifact.name);
       await work(path);
     } catch (error) {
       this.#options.signal?.throwIfAborted();

@@ -208,5 +208,6 @@ async function replaceArtifacts(
       leads_to: leadsTo ?? null,
     }),
   );
-  if (rows.length > 0) await trx.batchInsert('artifacts', rows, 100);
+  // SQLite takes no more than 500 rows in the form that knex gives them.
+  if (rows.length > 0) await trx.batchInsert('artifacts', rows, 500);
 }

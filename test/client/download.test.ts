@@ -52,6 +52,26 @@ describe('fetching artifacts', () => {
     downloadInto(client, 'job_aaaaaaaaaaaa', artifact(name, change), directory, { force });
   const everything = async (): Promise<string[]> => (await readdir(scratch, { recursive: true })).sort();
 
+  it('puts a .git only into a directory that is new', async () => {
+    await fetch('.git/hooks/pre-commit');
+    // It is not empty any more, and what is new in it is.
+    await fetch('repository/.git/config');
+    await fetch('.gitignore');
+    const before = await everything();
+    for (const name of [
+      '.git/hooks/post-checkout',
+      '.git',
+      '.GIT/config',
+      '.g\u200cit/config',
+      'git~1/config',
+      '.git./config',
+      'repository/.git/hooks/pre-commit',
+    ]) {
+      await assert.rejects(fetch(name, true), { code: 'unsafe_artifact_name', message: /belongs to a git/ });
+    }
+    assert.deepEqual(await everything(), before);
+  });
+
   it('keeps subdirectories and strange but harmless names', async () => {
     for (const name of [
       'a/b/c.txt',

@@ -3,7 +3,13 @@ import { basename, join } from 'node:path';
 import type { ArtifactAnswer, ArtifactList } from '../../client/answers.ts';
 import { chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
 import { ClientError } from '../../client/client-error.ts';
-import { downloadTo, makeOutputDirectory, segmentsOf } from '../../client/download.ts';
+import {
+  isGitName,
+  makeOutputDirectory,
+  repositoryInTheWay,
+  segmentsOf,
+} from '../../client/artifact-places.ts';
+import { downloadTo } from '../../client/download.ts';
 import { fetchArtifacts } from '../../client/fetch-artifacts.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode, exitCodeOfError } from '../exit-code.ts';
@@ -105,9 +111,11 @@ function noteIncomplete({ warnings = [] }: ArtifactList, context: CliContext): v
 
 async function targetOf({ name }: ArtifactAnswer, output: string | undefined): Promise<string> {
   const own = segmentsOf(name).at(-1) ?? name;
-  if (output === undefined) return own;
-  if (output.endsWith('/')) await makeOutputDirectory(output);
-  return (await isDirectory(output)) ? join(output, basename(own)) : output;
+  if (output?.endsWith('/')) await makeOutputDirectory(output);
+  if (output !== undefined && !(await isDirectory(output))) return output;
+  // A file with this name makes a repository of the directory that it lies in.
+  if (isGitName(own)) throw repositoryInTheWay(name, output ?? '.');
+  return output === undefined ? own : join(output, basename(own));
 }
 
 const shownName = ({ name, type, link_target: target }: ArtifactAnswer): string => {

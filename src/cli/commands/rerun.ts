@@ -1,4 +1,4 @@
-import { makeOutputDirectory } from '../../client/download.ts';
+import { makeOutputDirectory } from '../../client/artifact-places.ts';
 import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
 import { refuseAttached } from './run.ts';

@@ -1,5 +1,5 @@
 import { ClientError } from '../../client/client-error.ts';
-import { makeOutputDirectory } from '../../client/download.ts';
+import { makeOutputDirectory } from '../../client/artifact-places.ts';
 import type { WorkerRequest } from '../../jobs/description/types.ts';
 import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';

@@ -4,9 +4,9 @@ import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { showBytes } from '../../cli/quantity.ts';
 import type { ArtifactAnswer, ArtifactList } from '../../client/answers.ts';
+import { isGitName, repositoryInTheWay, segmentsOf } from '../../client/artifact-places.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { bytesOf, chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
-import { segmentsOf } from '../../client/download.ts';
 import { systemCode } from '../../errors.ts';
 import type { Backend } from '../backend.ts';
 import { isImage, readArtifact } from '../artifact-content.ts';
@@ -337,7 +337,8 @@ async function targetOf(path: string, { name }: ArtifactAnswer): Promise<string>
   const last = segmentsOf(name).at(-1) ?? '';
   try {
     if (path.endsWith('/')) await mkdir(path, { recursive: true });
-    return (await stat(path)).isDirectory() ? join(path, last) : path;
+    if (!(await stat(path)).isDirectory()) return path;
+    if (!isGitName(last)) return join(path, last);
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT') return path;
@@ -345,4 +346,5 @@ async function targetOf(path: string, { name }: ArtifactAnswer): Promise<string>
       cause: error,
     });
   }
+  throw repositoryInTheWay(name, path);
 }
