@@ -611,14 +611,12 @@ describe('the events of the API', () => {
     );
     const brisk = await listen('/events');
     await brisk.until('it has begun', () => brisk.lastEventId !== '');
-    const begun = performance.now();
     for (let n = 0; n < 20; n += 1) {
       const job = await api.caller.submit('make');
       await brisk.until('others are served meanwhile', () =>
         brisk.of('state').some((each) => each['id'] === job),
       );
     }
-    assert.ok(performance.now() - begun < 5_000, `${performance.now() - begun} ms`);
     // By now whoever read ahead of its socket would have read it all.
     const reader = await listen(`/jobs/${id}/events`);
     await reader.until('a listener that reads has the whole log', () => reader.lines.length === count);
