@@ -157,11 +157,13 @@ export function hashSpec(spec: JobSpec): string {
 /** For where jobs may not be root. @throws FlashpodsError invalid_request when the job asks for it, or for packages */
 export function refuseRoot({ root, packages }: Pick<JobSpec, 'root' | 'packages'>): void {
   // They are installed by root of a container, in an image that the caller chooses.
-  const field = root ? 'root' : packages.length > 0 ? 'packages' : null;
-  if (field === null) return;
+  const [field, instead] = root
+    ? ['root', 'leave `root` out, or choose an image that has what the job needs']
+    : ['packages', 'they are installed as root; choose an image that has them'];
+  if (!root && packages.length === 0) return;
   throw new FlashpodsError(
     'invalid_request',
-    `Jobs may not run as root here (FLASHPODS_ALLOW_ROOT=false), nor install as root: leave \`${field}\` out, or choose an image that has what the job needs.`,
+    `Jobs may not run as root here (FLASHPODS_ALLOW_ROOT=false): ${instead}.`,
     { details: { field } },
   );
 }

@@ -46,6 +46,9 @@ describe('a farm on which no job may be root', () => {
       assert.equal(status, 400, JSON.stringify(body));
       assert.match(JSON.stringify(body), SAID);
     }
+    const packages = await caller.json('POST', '/jobs', { ...job, packages: ['hello'] });
+    assert.deepEqual([packages.status, packages.body['error']], [400, 'invalid_request']);
+    assert.match(JSON.stringify(packages.body), /choose an image that has them/);
     assert.equal((await caller.json('POST', '/jobs', job)).status, 201);
     assert.equal((await caller.json('GET', '/images')).body['allows_root'], false);
     assert.equal((await farm(true).caller.json('GET', '/images')).body['allows_root'], true);
