@@ -46,7 +46,7 @@ export const TOOLS: readonly ToolTrial[] = [
       `cat > /tmp/g.py <<'X'
 import urllib.request; print(urllib.request.urlopen("${url}/hello").read().decode(), end="")
 X
-python3 /tmp/g.py; env -i python3 /tmp/g.py; python3 -c 'import requests; print(requests.get("${url}/hello").text, end="")'`,
+python3 /tmp/g.py; env -i python3 /tmp/g.py; python3 -c 'from pip._vendor import requests; print(requests.get("${url}/hello").text, end="")'`,
   },
   {
     tool: 'pip',
