@@ -64,7 +64,8 @@ export class ScriptedJob {
     if (url.pathname.startsWith('/uploads')) {
       const isSent = url.pathname.endsWith('/finalize');
       json(response, isSent ? 200 : 201, { upload_id: UPLOAD, state: isSent ? 'finalized' : 'uploading' });
-    } else if (method === 'POST')
+    } else if (url.pathname === '/job-checks') json(response, 200, { type: 'worker' });
+    else if (method === 'POST')
       this.onCreate(() => json(response, 201, { job_id: JOB, status: 'queued', created: true }));
     else if (method === 'DELETE') {
       json(response, 200, { job_id: JOB, status: 'cancelled' });

@@ -195,6 +195,7 @@ describe('flashpods mcp', () => {
       else if (path.endsWith('/finalize'))
         json(response, 200, { ...upload, state: 'finalized', file_count: 1 });
       else if (path === '/uploads') json(response, 201, upload);
+      else if (path === '/job-checks') json(response, 200, { type: 'worker' });
       else if (method === 'POST') json(response, 201, { job_id: JOB, status: 'queued', created: true });
       else if (path.includes('/output')) json(response, 404, failure('logs_not_available'));
       else if (path.endsWith('/artifacts')) json(response, 404, failure('artifacts_not_available'));
@@ -275,8 +276,8 @@ describe('flashpods mcp', () => {
     const agent = await agentOf(far.server.url);
     const args = { task: 't', git_branch: 'main', files: { local_path: dir.path('plain') } };
     const plain = await agent.call('spawn_sub_agent', args);
-    assert.match(plain.text, /^invalid_arguments: .*holds no directory \.git.*\nWhat to do: .*git_url/);
-    assert.equal(far.requests('POST', '/').length, 0);
+    assert.match(plain.text, /^invalid_arguments: .*holds no \.git.*\nWhat to do: .*git_url/);
+    for (const path of ['/jobs', '/uploads']) assert.equal(far.requests('POST', path).length, 0);
     const absent = await agent.call('spawn_sub_agent', {
       ...args,
       files: { local_path: dir.path('plain', 'absent') },

@@ -30,6 +30,7 @@ const REQUEST_ERRORS = [
   'invalid_cpus',
   'invalid_memory',
   'invalid_timeout',
+  'invalid_packages',
   'payload_too_large',
   'unsupported_media_type',
 ] as const;
