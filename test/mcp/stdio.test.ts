@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import { execa } from 'execa';
 import { afterEach, before, beforeEach, describe, it } from 'mocha';
 import { JOB, ScriptedJob } from '../cli/scripted-job.ts';
 import { failure, json, type Seen, WireServer } from '../client/wire-server.ts';
@@ -283,7 +284,7 @@ describe('flashpods mcp', () => {
       files: { local_path: dir.path('plain', 'absent') },
     });
     assert.match(absent.text, /^invalid_arguments: .*can't be read.*\nWhat to do: Correct the argument/);
-    await mkdir(dir.path('plain', '.git'));
+    await execa('git', ['init', '--quiet', dir.path('plain')]);
     const repository = await agent.call('spawn_sub_agent', args);
     assert.equal(repository.structured['job_id'], JOB, repository.text);
   });
