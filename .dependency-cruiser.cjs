@@ -39,13 +39,14 @@ module.exports = {
     },
     {
       // Routes, processors and clients are given a store and ids; where the files lie is the store's own business.
+      // Names, globs and link targets are texts, and a sandbox's spool belongs to no store.
       name: 'files-behind-stores',
       severity: 'error',
       from: { path: '^(api|queues|processors|src/(jobs|client|mcp))/' },
       to: {
         path: '^src/(logs|artifacts|uploads)/',
         pathNot:
-          '/((log|artifact|snapshot|upload)-store|service|upload|rsync|tar-intake|archive|artifact-name|manifest)\\.ts$',
+          '/((log|artifact|snapshot|upload)-store|service|upload|rsync|tar-intake|archive|artifact-name|globs|link-target|manifest|spool-lines)\\.ts$',
       },
     },
     {
