@@ -168,14 +168,15 @@ describe('what an image gets of mirrors', () => {
 
   it('turns the public archives of apt into mirrors, and no others', () => {
     const registries = { aptMirror: 'https://m/debian/', ubuntuMirror: 'https://m/u' };
-    const archive = 'ftp.debian.org';
+    const [debian, ubuntu] = ['debian.org', 'archive.ubuntu.com'];
+    const archive = `ftp.${debian}`;
     const text = (isOurs: boolean): string =>
       withAptMirrors(
         `# deb http://${archive}/debian x main
 deb [signed-by=/k] http://${archive}/debian bookworm main
-deb http://security.debian.org/debian-security bookworm-security main
-URIs: http://ftp.de.debian.org/debian/ http://archive.ubuntu.com/ubuntu
-deb http://xx.archive.ubuntu.com/ubuntu/ jammy main
+deb http://security.${debian}/debian-security bookworm-security main
+URIs: http://ftp.de.${debian}/debian/ http://${ubuntu}/ubuntu
+deb http://xx.${ubuntu}/ubuntu/ jammy main
 deb https://download.docker.com/linux/debian bookworm stable
 deb http://somewhere/a bookworm-security main
 `,
