@@ -31,7 +31,7 @@ const NO_DEFAULT = 0o10000;
 /**
  * Artifacts of a job as a gzipped tar stream, in the order given: regular files, symlinks and directories, with their
  * modes, and their times to the nanosecond (PAX). It reads as fast as it is read and keeps a few blocks in memory,
- * whatever the sizes. Destroying it closes everything. It fails, and so never ends as if it were whole, when a file is
+ * for any sizes. Destroying it closes everything. It fails, and so never ends as if it were whole, when a file is
  * gone or has another size than recorded.
  * @param leftOut what the collection left out, for the file at the end; none: there is no such file
  */

@@ -81,7 +81,7 @@ export class Globs {
     );
   }
 
-  /** Comparisons so far, of which a hundred million take about a second: for whoever walks a stranger's tree. */
+  /** Comparisons so far, of which a hundred million take about a second: for a walk of a stranger's tree. */
   get spent(): number {
     return this.#spent;
   }

@@ -21,7 +21,7 @@ export class LinkFollower {
   readonly #mount: string;
   #steps = 0;
 
-  /** @param mount name in `/` under which whoever made the links saw the tree: targets by way of it stay inside */
+  /** @param mount name in `/` under which the maker of the links saw the tree: targets by way of it stay inside */
   constructor(mount: string, look: (path: readonly string[]) => Promise<Looked>) {
     this.#mount = mount;
     this.#look = look;

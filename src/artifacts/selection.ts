@@ -188,7 +188,7 @@ class Budget {
     if (this.#tooMany === 0) return;
     const { maxFiles } = this.#limits;
     this.#warnings.note(
-      `${this.#tooMany} more files were left out: the limit is ${maxFiles} files. Pack them into one archive, or ask whoever runs the server for a higher FLASHPODS_ARTIFACT_MAX_FILES.`,
+      `${this.#tooMany} more files were left out: the limit is ${maxFiles} files. Pack them into one archive, or ask for a higher FLASHPODS_ARTIFACT_MAX_FILES.`,
     );
   }
 }

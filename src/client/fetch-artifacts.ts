@@ -19,7 +19,7 @@ import {
   timeOf,
 } from './download.ts';
 
-/** From so many files on they come in one archive: each by itself costs a request, of which a server takes 100 a second. */
+/** From this number of files on they come in one archive: each by itself costs a request, of which a server takes 100 a second. */
 const ARCHIVE_FROM = 20;
 /** What a member of an archive may take beside its content. */
 const MEMBER_BYTES = 16 * 1024;
@@ -224,7 +224,7 @@ class ArchiveBroken extends Error {
   }
 }
 
-/** Lets so many bytes pass: what a server packs may be any number of zeros. */
+/** Lets this number of bytes pass: what a server packs may be any number of zeros. */
 function bound(most: number): Transform {
   let bytes = 0;
   return new Transform({

@@ -72,7 +72,7 @@ export async function shareUpload(
 }
 
 /**
- * The job is over. An upload that it took and never ran on is free again, for any job; all others are kept for so long,
+ * The job is over. An upload that it took and never ran on is free again, for any job; all others are kept for that time,
  * so that the job can be made once more.
  */
 export async function leaveUpload(

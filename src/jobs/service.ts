@@ -111,7 +111,7 @@ export class JobService {
    * Whether `create` would take the request now, without a job: all that can be known before files are sent. An
    * upload that it names is not looked at. A repeated creation is no error.
    * @param request as `parseCreateJob` gives it
-   * @throws FlashpodsError whatever `create` throws, but for uploads and keys
+   * @throws FlashpodsError as `create` does, but for uploads and keys
    */
   async check(owner: string, request: JobRequest): Promise<JobCheck> {
     const lowered = lowerDefaults(this.#toSpec(request), request, await this.#r.hosts.known());

@@ -8,7 +8,7 @@ import { SpoolWatch } from './spool-watch.ts';
 /** More of one line is dropped. */
 const LINE_BYTES = 4_096;
 const NEWLINE = 10;
-/** So many at once; then whoever is told gets time to write them down. */
+/** This number at once; then the listener gets time to write them down. */
 const LINES_AT_ONCE = 200;
 const TIME_MS = 10;
 

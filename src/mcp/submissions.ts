@@ -125,7 +125,7 @@ class RunningSubmission implements Submission {
   }
 
   async #run(request: JobRequest, files: FilesToSend | null): Promise<CreatedJob> {
-    // Whatever can be refused without the files is refused before they are sent.
+    // All that can be refused without the files is refused before they are sent.
     if (files) await this.#backend.checkJob(request, this.#withdrawn.signal);
     const sent = files ? { files_id: await this.#send(files) } : {};
     this.phase = { name: 'creating' };
@@ -166,7 +166,7 @@ function reused({ jobId }: RunningSubmission): FlashpodsError {
     : new FlashpodsError('idempotency_key_reused', undefined, { details: { job_id: jobId } });
 }
 
-/** A directory that is none is left to whoever reads it. @throws ClientError invalid_arguments when it holds no repository */
+/** A directory that is none is left to the one that reads it. @throws ClientError invalid_arguments when it holds no repository */
 async function requireRepository(directory: string): Promise<void> {
   if (!(await isDirectory(directory)) || (await gitDirectoryOf(join(directory, '.git'))) !== null) return;
   throw new ClientError(

@@ -18,7 +18,7 @@ export function readCertificates(path: string): X509Certificate[] {
   const bytes = read(path);
   const text = bytes.toString('latin1');
   const blocks = [...text.matchAll(BLOCK)].map(([pem, label = '']) => ({ pem, label }));
-  // Whoever runs in a job can read the file.
+  // All that runs in a job can read the file.
   if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text))
     throw new CertificateError(
       `${path} holds a private key, which every job could read: give a file with the certificates alone`,

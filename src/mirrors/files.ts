@@ -1,6 +1,6 @@
 /**
  * What is put into the root file system of a job, so that what runs there trusts our certificates and fetches from our
- * mirrors whatever its user and its variables are. Pure: from what an image has to the files that it gets. Where the
+ * mirrors with any user and any variables. Pure: from what an image has to the files that it gets. Where the
  * image says something itself, that holds.
  */
 import { X509Certificate } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
  * Java's truststores (`cacerts`). Java reads no PEM, and its options (JAVA_TOOL_OPTIONS) make every program print a line,
- * so a job gets the image's own store with our certificates in it, as JKS: every Java reads that, whatever the store was.
+ * so a job gets the image's own store with our certificates in it, as JKS: every Java reads that.
  * Formats: https://docs.oracle.com/javase/8/docs/technotes/guides/security/crypto/CryptoSpec.html (keystore "jks" of
  * the SUN provider), RFC 7292 (PKCS #12).
  */

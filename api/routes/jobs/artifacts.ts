@@ -148,7 +148,7 @@ async function answerWithFile(
   ctx.set('Content-Length', String(end - start + 1));
 }
 
-/** What `GET …/artifacts` says of it, for whoever asks for its bytes only. */
+/** What `GET …/artifacts` says of it, for a caller that asks for its bytes only. */
 function tellOfFile(ctx: RouteContext, artifact: ArtifactRecord, file: ArtifactRecord): void {
   const { mode, mtime } = presentArtifact(file);
   const target = artifact.linkTarget;

@@ -32,7 +32,7 @@ export async function run(
   try {
     // Before there is a job: what would keep its artifacts from being stored is known now.
     if (options.artifacts !== undefined) await makeOutputDirectory(options.artifacts);
-    // Whatever can be refused without the files is refused before they are sent.
+    // All that can be refused without the files is refused before they are sent.
     if (options.files !== undefined) await client.checkJob(request, interruption.preparing);
     const files =
       options.files === undefined

@@ -43,7 +43,7 @@ export async function gitForOneTree({ own, common }: GitDirectory): Promise<GitP
   const config = all.get('config');
   if (config) {
     const text = await readFile(config.source);
-    // Where it lies now, whatever was said before: the last one holds.
+    // Where it lies now: the last one holds.
     const here = Buffer.from('\n[core]\n\tbare = false\n\tworktree = ..\n');
     all.set('config', { ...config, content: Buffer.concat([text, here]) });
   }

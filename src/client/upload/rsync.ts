@@ -6,7 +6,7 @@ import { ClientError } from '../client-error.ts';
 import { type Connection, isLoopback } from '../connection.ts';
 import type { Tree } from './tree.ts';
 
-/** rsync can't be used here, for whatever reason. Files can still go over HTTP. */
+/** rsync can't be used here. Files can still go over HTTP. */
 export class RsyncUnavailable extends Error {}
 
 /** A transfer that was under way broke: it may go on where it was, and if not, files can still go over HTTP. */

@@ -112,7 +112,7 @@ export class Rules {
       const source = await this.#read(join(directory, '.gitignore'), '.gitignore', null, directory);
       if (source) sources = [source, ...sources];
     }
-    // Whoever names a directory that is ignored itself wants what it holds.
+    // A person who names a directory that is ignored itself wants what it holds.
     const segments = rawName(relative(top, this.#root)).split('/');
     const isIgnored = segments.some((_, index) => {
       const above = segments.length - index - 1;
