@@ -6,7 +6,7 @@ const { writeFileSync } = require('node:fs');
 const { relative } = require('node:path');
 const { reporters, Runner } = require('mocha');
 
-const SHOWN = 12;
+const SHOWN = 20;
 const { EVENT_RUN_END, EVENT_SUITE_BEGIN, EVENT_SUITE_END } = Runner.constants;
 
 module.exports = class CountingReporter extends reporters.Spec {

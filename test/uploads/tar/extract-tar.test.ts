@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { mkdir, readFile, readdir, readlink, realpath, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readFile, readdir, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { promisify } from 'node:util';
@@ -18,16 +18,6 @@ import type { RawEntry } from './raw-tar.ts';
 
 const run = promisify(execFile);
 const limits = { maxBytes: 2 ** 30 };
-
-/** Every path below a directory. `readdir` with `recursive` would go through a link to the directory it lies in. */
-const pathsIn = async (directory: string, above = ''): Promise<string[]> => {
-  const entries = await readdir(join(directory, above), { withFileTypes: true });
-  const below = entries.map(async (entry) => {
-    const path = join(above, entry.name);
-    return entry.isDirectory() ? [path, ...(await pathsIn(directory, path))] : [path];
-  });
-  return (await Promise.all(below)).flat();
-};
 
 describe('unpacking a tar', () => {
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
@@ -291,21 +281,14 @@ describe('unpacking a tar', () => {
           const sound = entries.map((one) =>
             one.type === '0' || one.type === '7' ? one : { ...one, content: '' },
           );
-          const whole = await unpack(rawTar(...sound)).then(
-            () => true,
-            (error: unknown) => {
-              assert.ok(error instanceof FlashpodsError, String(error));
-              assert.equal(error.code, 'invalid_request');
-              return false;
-            },
-          );
-          for (const path of await pathsIn(destination)) {
-            // What is refused may leave links that only the whole tree shows to lead out: the caller removes it.
-            const real = whole
-              ? await realpath(join(destination, path)).catch(() => destination)
-              : destination;
-            assert.ok(real === destination || real.startsWith(`${destination}/`), `${path} leads to ${real}`);
-          }
+          await unpack(rawTar(...sound)).catch((error: unknown) => {
+            assert.ok(error instanceof FlashpodsError, String(error));
+            assert.equal(error.code, 'invalid_request');
+          });
+          // A symlink may lead anywhere, and nothing goes through it; no file has a second name outside.
+          const outside = await lstat(join(directory.path, 'outside'));
+          assert.equal(outside.nlink, 1);
+          assert.ok(outside.isFile());
           assert.deepEqual((await readdir(directory.path)).sort(), ['outside', 'source', 'tree']);
           assert.equal(await readFile(join(directory.path, 'outside'), 'utf8'), 'untouched');
           await removeTree(destination);

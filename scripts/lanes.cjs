@@ -1,0 +1,32 @@
+/**
+ * Which spec files run beside which. Two cores are not kept busy by one mocha: most tests wait for something.
+ * Patterns of spec files, as mocha takes them.
+ */
+
+/** With real containers. They share a Podman storage and run one after another: some of them prune it. */
+const containers = [
+  'test/bin/**/*.test.ts',
+  'test/containers/**/*.test.ts',
+  'test/doctor/**/*.test.ts',
+  'test/e2e/**/*.test.ts',
+  'test/faults/!(dispatchers|guards).test.ts',
+  'test/processors/{agent,packages,supervision,worker}.test.ts',
+  'test/scripts/**/*.test.ts',
+  'test/support/**/*.test.ts',
+];
+
+/** Without containers, and yet 3 seconds or more each. `npm run test:fast` leaves them out. */
+const long = [
+  'test/api/{accepted,authentication,events,health-outages,openapi-contract,rate-limit,tokens,uploads,uploads-rsync}.test.ts',
+  'test/artifacts/{collector,round-trip}.test.ts',
+  'test/cli/{completion,process,run,shell-quote,terminal}.test.ts',
+  'test/client/{transports,upload-directory,what-goes-along}.test.ts',
+  'test/faults/{dispatchers,guards}.test.ts',
+  'test/logs/log-capture.test.ts',
+  'test/mcp/{conformance,http,stdio,tools}.test.ts',
+  'test/processors/cleaner.test.ts',
+  'test/queues/{dispatcher,dispatcher-crashes,dispatcher-outages,fairness,heartbeat,host-consumer,intake,waiting}.test.ts',
+  'test/uploads/tar/extract-tar.test.ts',
+];
+
+module.exports = { containers, long };
