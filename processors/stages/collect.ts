@@ -1,4 +1,5 @@
-/** The stage after the container: what the job left under `/artifacts` becomes artifacts. */
+/** The stage after the container: what the job left in `/artifacts`, and what of `/work` it asked for, become artifacts. */
+import { workPatterns } from '../../src/artifacts/work-patterns.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import type { Sandbox } from '../../src/containers/sandbox.ts';
 import type { ArtifactRecord, Job } from '../../src/jobs/job.ts';
@@ -22,9 +23,11 @@ export async function collect(
   signal: AbortSignal,
   logger: Logger,
 ): Promise<Collected> {
+  const patterns = workPatterns(job.artifacts);
   try {
     const result = await store.collect(job.id, {
       source: await sandbox.artifactsPath(),
+      work: patterns.length === 0 ? undefined : { source: await sandbox.workPath(), patterns },
       limits: {
         maxFileBytes: config.artifactMaxFileMb * 2 ** 20,
         maxTotalBytes: config.artifactMaxTotalMb * 2 ** 20,

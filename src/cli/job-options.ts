@@ -2,7 +2,7 @@
 import { Option } from 'commander';
 import { FIELD_NAMES, type FieldName, type FieldOption, fieldOf } from '../jobs/description/fields.ts';
 import type { WorkerRequest } from '../jobs/description/types.ts';
-import { gigabytes, integerFrom, keyValue, listed, minutes, seconds } from './option-values.ts';
+import { gigabytes, integerFrom, keyValue, listed, minutes, seconds, several } from './option-values.ts';
 
 const READERS: Readonly<
   Record<Exclude<FieldOption['value'], 'text' | 'flag' | 'no'>, (value: string) => unknown>
@@ -13,6 +13,7 @@ const READERS: Readonly<
   seconds: (value) => Math.ceil(seconds(value)),
   pairs: (value: string, earlier?: Readonly<Record<string, string>>) => keyValue(value, earlier),
   names: (value: string, earlier?: readonly string[]) => listed(value, earlier),
+  several: (value: string, earlier?: readonly string[]) => several(value, earlier),
 };
 
 /** What a person who types the option should know beside what it means. */
@@ -26,6 +27,7 @@ const NOTES: Readonly<Record<FieldOption['value'], string>> = {
   seconds: '; 5m and 1h are taken, too',
   pairs: '; repeatable',
   names: '; with commas between, repeatable',
+  several: '; repeatable',
 };
 
 const OPTIONS: readonly { readonly field: FieldName; readonly option: FieldOption }[] = FIELD_NAMES.flatMap(

@@ -23,7 +23,7 @@ export type Mount =
   | (Place & { readonly kind: 'files'; readonly files: Readonly<Record<string, string>> });
 
 export const HOME = '/home/job';
-const WORK = { feature: 'work', target: '/work', directory: 'work' } as const;
+export const WORK = { feature: 'work', target: '/work', directory: 'work' } as const;
 export const ARTIFACTS = { feature: 'artifacts', target: '/artifacts', directory: 'artifacts' } as const;
 
 /** What every sandbox has, whatever job will be launched in it. Without a job's files its `/work` is empty. */

@@ -105,6 +105,9 @@ export interface Sandbox {
    */
   artifactsPath(): Promise<string>;
 
+  /** The same for `/work`, with the files that were sent and what the job has made of them. */
+  workPath(): Promise<string>;
+
   /**
    * Copies what the container has changed of its image into a new directory, as a layer. For after {@link remove}, on
    * hosts with writable roots.

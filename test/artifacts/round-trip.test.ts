@@ -66,7 +66,7 @@ describe('artifacts, from a job and back', () => {
     const store = new LocalArtifactStore(join(api.dir, 'artifacts'));
     const { artifacts, warnings, failure } = await collect(
       { config, artifacts: store } as never,
-      { id } as Job,
+      { id, artifacts: [] as readonly string[] } as Job,
       sandbox as Sandbox,
       new AbortController().signal,
       silent,

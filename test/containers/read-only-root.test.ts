@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { runToEnd, startTestPodman, type TestPodman } from '../support/podman.ts';
+import { finished, launch, runToEnd, startTestPodman, type TestPodman } from '../support/podman.ts';
 
 describe('a job on a host that has no writable roots for jobs', () => {
   let podman: TestPodman;
@@ -62,6 +71,19 @@ describe('a job on a host that has no writable roots for jobs', () => {
       output,
       /^0\n\S+ root\n\/tmp\n\/var\/tmp\n\S+\n\/artifacts\n\/work\nCapEff:\s*0+a00405fb\n$/,
     );
+  });
+
+  it('leaves what it made in /work where artifacts are collected from', async () => {
+    for (const workReadOnly of [false, true]) {
+      const sandbox = await launch(podman.runtime, {
+        workDir: work,
+        workReadOnly,
+        script: 'echo new > made',
+      });
+      await finished(sandbox);
+      assert.deepEqual(readdirSync(await sandbox.workPath()), workReadOnly ? ['f'] : ['f', 'made']);
+      await sandbox.dispose();
+    }
   });
 
   it('is ended with its disk full, and has its artifacts', async () => {

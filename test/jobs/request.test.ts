@@ -163,6 +163,27 @@ describe('a request for a job', () => {
     for (const [hash, request] of Object.entries(hashes)) assert.equal(hashOf(request), hash);
     assert.equal(hashOf(worker({ writable: false })), hashOf(worker({})));
     assert.notEqual(hashOf(worker({ writable: true })), hashOf(worker({})));
+    assert.equal(hashOf(worker({ artifacts: [] })), hashOf(worker({})));
+    assert.notEqual(hashOf(worker({ artifacts: ['dist'] })), hashOf(worker({})));
+  });
+
+  it('names the pattern of artifacts that can be none, and what to do', () => {
+    for (const artifacts of [
+      ['dist/*.whl', '/work/build/out', '/work', './a', '/artifacts/x', '**/{a,b}.xml'],
+    ])
+      parseCreateJob(worker({ artifacts }));
+    for (const [pattern, why] of [
+      ['/etc/passwd', /"\/etc\/passwd" must be relative to \/work or begin with \/work\/: copy/],
+      ['/workshop/x', /must be relative to \/work/],
+      ['../x', /must not have a segment \.\./],
+      ['/work/../etc', /must not have a segment \.\./],
+      ['', /must name something/],
+      ['!a', /must not begin with !/],
+    ] as const) {
+      const error = refusal(worker({ artifacts: ['fine', pattern] }));
+      assert.equal(error.details['field'], 'artifacts');
+      assert.match(error.message, why);
+    }
   });
 
   it('of any JSON at all is accepted or refused with a code, never with another error', () => {

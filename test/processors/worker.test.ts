@@ -228,6 +228,46 @@ describe('a worker', () => {
     assert.equal(await readFile(join(snapshot, 'file'), 'utf8'), 'content\n');
   });
 
+  it('keeps what of /work matches `artifacts`, with what the job made of its files, whatever its exit code', async () => {
+    const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_artifacts001.layer', 'work');
+    await mkdir(join(snapshot, 'sent', 'deep'), { recursive: true });
+    await writeFile(join(snapshot, 'sent', 'deep', 'a.whl'), 'sent\n');
+    giveTo(farm.runtime.facts.idBase, snapshot);
+    const command =
+      'mkdir -p build/out/empty; echo made > build/out/app; echo no > build/other; echo r > /artifacts/report; exit 3';
+    const kept = async (request: Record<string, unknown>): Promise<[string[], readonly string[]]> => {
+      const job = await farm.run(request);
+      const artifacts = await farm.queries.artifacts(job.id);
+      return [artifacts.map(({ name }) => name), job.artifactWarnings];
+    };
+    const artifacts = ['**/*.whl', '/work/build/out', '/artifacts/report', 'no-such'];
+    assert.deepEqual(
+      await kept({ command, artifacts, writable: true, files_id: await farm.adoptSnapshot(snapshot) }),
+      [
+        ['build/out/app', 'build/out/empty', 'report', 'sent/deep/a.whl'],
+        ['nothing in /work matches "no-such"'],
+      ],
+    );
+    assert.deepEqual(
+      await kept({ command: 'true', artifacts: ['sent'], files_id: await farm.adoptSnapshot(snapshot) }),
+      [['sent/deep/a.whl'], []],
+      'of files that it may only read',
+    );
+    assert.deepEqual(await kept({ command, writable: true, artifacts: ['/work'] }), [
+      ['build/other', 'build/out/app', 'build/out/empty', 'report'],
+      [],
+    ]);
+    assert.deepEqual(
+      await kept({
+        command: 'cd /; rm -rf /work 2>/dev/null; ln -s /etc /work; echo a > /artifacts/a',
+        root: true,
+        writable: true,
+        artifacts: ['passwd'],
+      }),
+      [['a'], ['nothing was collected from /work: it is no directory any more']],
+    );
+  });
+
   it('leaves nothing of an ended job on the host', async () => {
     await eventually('every sandbox is gone', async () => (await farm.runtime.sandboxes()).length === 0);
     const { reservations } = await farm.queues.semaphore.view();

@@ -13,6 +13,7 @@ import { up as root } from './0011-root.ts';
 import { up as errorLines } from './0012-error-lines.ts';
 import { up as artifactKinds } from './0013-artifact-kinds.ts';
 import { up as packages } from './0014-packages.ts';
+import { up as artifactPatterns } from './0015-artifact-patterns.ts';
 
 /** Applied in this order, once each. An applied migration never changes; its name is what the database remembers. */
 export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise<void> }[] = [
@@ -30,4 +31,5 @@ export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise
   { name: '0012-error-lines', up: errorLines },
   { name: '0013-artifact-kinds', up: artifactKinds },
   { name: '0014-packages', up: packages },
+  { name: '0015-artifact-patterns', up: artifactPatterns },
 ];

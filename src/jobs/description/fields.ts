@@ -29,7 +29,8 @@ export interface Range {
 /** How `flashpods run` takes a field. */
 export interface FieldOption {
   readonly flags: string;
-  readonly value: 'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'names' | 'flag' | 'no';
+  readonly value:
+    'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'names' | 'several' | 'flag' | 'no';
   readonly choices?: readonly string[];
 }
 
@@ -175,6 +176,16 @@ export const FIELDS = {
     option: { flags: '--packages <names>', value: 'names' },
     argument:
       'for headers, libraries and programs that the image has not; the image has to be a Debian or an Ubuntu',
+  },
+  artifacts: {
+    schema: (s) => s.patterns(),
+    meaning:
+      'what of /work to keep as artifacts besides all that is in /artifacts, also when the command fails: files, directories or globs, such as build/app or **/*.xml',
+    default: [],
+    stored: 'json',
+    hashed: 'unless default',
+    option: { flags: '--artifact <pattern>', value: 'several' },
+    argument: true,
   },
   cpus: {
     schema: (s) => s.whole(),

@@ -1,5 +1,6 @@
 /** What the values of a job's fields must look like. The table in `fields.ts` names these; only this file loads zod. */
 import { z } from 'zod';
+import { workPatternsProblem } from '../../artifacts/work-patterns.ts';
 import { isUploadId } from '../../ids.ts';
 import { isPackage, MAX_PACKAGES, nameOf, PACKAGE_PATTERN } from '../../packages/names.ts';
 import { BRANCH_PATTERN, GIT_URL_PATTERN, isBranchName, isGitUrl } from '../git.ts';
@@ -37,6 +38,9 @@ const UUID_V4 = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA
 const ENV_VALUE_BYTES = 100_000;
 const ENV_TOTAL_BYTES = 500_000;
 
+const MAX_PATTERNS = 100;
+const MAX_PATTERN_LENGTH = 1_000;
+
 export const schemas = {
   plain,
   filled,
@@ -61,6 +65,14 @@ export const schemas = {
         (packages) => new Set(packages.map(nameOf)).size === new Set(packages).size,
         'must not name two versions of a package',
       ),
+  patterns: () =>
+    z
+      .array(z.string().max(MAX_PATTERN_LENGTH))
+      .max(MAX_PATTERNS)
+      .superRefine((patterns, context) => {
+        const message = workPatternsProblem(patterns);
+        if (message !== null) context.addIssue({ code: 'custom', message });
+      }),
   upload: () =>
     z
       .string()

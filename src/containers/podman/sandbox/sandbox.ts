@@ -12,7 +12,7 @@ import { once } from '../../../lifecycle/once.ts';
 import type { MirrorSource } from '../../../mirrors/mirrors.ts';
 import type { Logger } from '../../../observability/logger.ts';
 import { pause } from '../../../timing/bell.ts';
-import { ARTIFACTS, mergeMounts } from '../../mounts.ts';
+import { ARTIFACTS, mergeMounts, WORK } from '../../mounts.ts';
 import type { ContainerState, Verdict } from '../../runtime.ts';
 import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
 import { type Cgroup, type Cgroups, NO_COUNTERS } from '../cgroups/cgroups.ts';
@@ -333,6 +333,16 @@ export class PodmanSandbox implements Sandbox {
     // What a job has moved there out of its image, its own layer knows by name only.
     await this.#rootReady();
     return join(this.#paths.root, ARTIFACTS.target);
+  }
+
+  async workPath(): Promise<string> {
+    const { diskBytes, mounts, root } = this.#record;
+    const isOurs = root !== undefined && this.#parts.roots !== null;
+    if (isOurs || diskBytes > 0) await this.#rootReady();
+    const mount = mounts.find(({ target }) => target === WORK.target);
+    if (mount === undefined) throw new Error(`${this.id} has no ${WORK.target}`);
+    const [bound] = isOurs ? bindOver(this.#paths, mount) : [bindOf(this.#paths, mount)];
+    return bound === undefined ? join(this.#paths.root, WORK.target) : bound.source;
   }
 
   async saveLayer(
