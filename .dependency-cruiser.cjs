@@ -46,7 +46,7 @@ module.exports = {
       to: {
         path: '^src/(logs|artifacts|uploads)/',
         pathNot:
-          '/((log|artifact|snapshot|upload)-store|service|upload|rsync|tar-intake|archive|artifact-name|globs|link-target|manifest|spool-lines)\\.ts$',
+          '/((log|artifact|snapshot|upload)-store|service|upload|rsync|tar-intake|archive|artifact-name|globs|work-patterns|link-target|manifest|spool-lines)\\.ts$',
       },
     },
     {
