@@ -46,16 +46,26 @@ function usable(directory: string, work: () => void): void {
   }
 }
 
-/** Makes this process the only `up` of the data directory. @throws ConfigError that names the process that has it */
-export function lockDataDirectory(config: Config): Lock {
+/**
+ * Makes this process the only `up` of the data directory. It may be another's that this is a copy of: only the lock
+ * tells, which a copy does not have. @throws ConfigError that names the process that has it
+ */
+export const lockDataDirectory = ({ dataDir }: Config): Lock =>
+  lockFor(dataDir, 'give this one a directory of its own with FLASHPODS_DATA_DIR');
+
+/** The same for the run directory, which a setting may have given to two installations. */
+export const lockRunDirectory = ({ runPath }: Config): Lock =>
+  lockFor(runPath, 'give this one a run directory of its own with FLASHPODS_RUN_PATH');
+
+function lockFor(directory: string, otherwise: string): Lock {
   try {
-    return takeLock(join(config.dataDir, 'up'));
+    return takeLock(join(directory, 'up'));
   } catch (cause) {
     if (!(cause instanceof LockHeld)) throw cause;
     const pid = cause.holder?.pid;
     const end = pid === undefined ? 'end it' : `end it with \`kill ${pid}\``;
     throw new ConfigError(
-      `another \`flashpods up\`${pid === undefined ? '' : ` (pid ${pid})`} uses ${config.dataDir}\n  Use that one, ${end}, or give this one a directory of its own with FLASHPODS_DATA_DIR.`,
+      `another \`flashpods up\`${pid === undefined ? '' : ` (pid ${pid})`} uses ${directory}\n  Use that one, ${end}, or ${otherwise}.`,
       { cause },
     );
   }

@@ -18,17 +18,19 @@ const POLL_MS = 25;
 
 /** The file that names the children of the `up` of one run directory. */
 export class ChildRecord {
+  readonly #directory: string;
   readonly #file: string;
   readonly #children = new Map<string, ProcessRecord>();
 
   constructor(runPath: string) {
+    this.#directory = runPath;
     this.#file = join(runPath, 'children.json');
   }
 
   set(name: string, pid: number): void {
     const child = identify(pid);
     if (!child) return; // it has ended already
-    this.#children.set(name, toRecord(child));
+    this.#children.set(name, toRecord(child, this.#directory));
     writeJsonFile(this.#file, Object.fromEntries(this.#children));
   }
 
@@ -51,6 +53,6 @@ export class ChildRecord {
   #read(): ProcessIdentity[] {
     const value = readJsonFile(this.#file);
     const children = typeof value === 'object' && value !== null ? Object.values(value) : [];
-    return children.map(fromRecord).filter((child) => child !== null);
+    return children.map((child) => fromRecord(child, this.#directory)).filter((child) => child !== null);
   }
 }

@@ -11,6 +11,7 @@ import { systemCode } from '../src/errors.ts';
 import { ifThere } from '../src/files/if-missing.ts';
 import { readJsonFile, writeJsonFile } from '../src/files/json-file.ts';
 import { type Lock, LockHeld, takeLock } from '../src/files/lock.ts';
+import { isCopy, markPlace, placeOf } from '../src/files/place.ts';
 import { once } from '../src/lifecycle/once.ts';
 import {
   fromRecord,
@@ -47,6 +48,7 @@ export interface EmbeddedRedis {
 const START_MS = 60_000;
 const STOP_MS = 15_000;
 const POLL_MS = 5;
+const PID_FILE = 'redis.pid';
 
 /**
  * @throws Error when the directory belongs to another live process, the data are damaged, or the server can't start;
@@ -55,6 +57,7 @@ const POLL_MS = 5;
 export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise<EmbeddedRedis> {
   mkdirSync(options.dir, { recursive: true, mode: 0o700 });
   const lock = lockDirectory(options.dir);
+  if (!isCopy(options.dir)) markPlace(options.dir);
   try {
     return await start(options, lock);
   } catch (error) {
@@ -76,9 +79,9 @@ function lockDirectory(dir: string): Lock {
 }
 
 async function start({ dir, socketPath, logger }: EmbeddedRedisOptions, lock: Lock): Promise<EmbeddedRedis> {
-  const pidFile = join(dir, 'redis.pid');
+  const pidFile = join(dir, PID_FILE);
   // The socket tells also of a server whose parent was killed before it could write the file.
-  const left = runningServer(pidFile) ?? (await serverAt(socketPath));
+  const left = runningServer(dir) ?? (await serverAt(socketPath, dir));
   let ended = false;
   let exited: Promise<void>;
   let pid: number;
@@ -93,7 +96,7 @@ async function start({ dir, socketPath, logger }: EmbeddedRedisOptions, lock: Lo
     const logOffset = sizeOf(join(dir, 'redis.log'));
     ({ pid, exited } = await spawnServer(dir, socketPath));
     const child = identify(pid);
-    if (child) writeJsonFile(pidFile, toRecord(child));
+    if (child) writeJsonFile(pidFile, toRecord(child, dir));
     void exited.then(() => {
       if (!ended) logger.error({ dir, tail: logSince(dir, logOffset) }, 'redis-server has ended');
     });
@@ -177,16 +180,23 @@ async function answers(socketPath: string, exited: Promise<void>, why: () => str
 const ping = (socketPath: string): Promise<boolean> =>
   probe(socketPath, async (redis) => (await redis.ping()) === 'PONG', false);
 
-/** The server that listens there, if one does. */
-const serverAt = (socketPath: string): Promise<ProcessIdentity | null> =>
-  probe(
+/** The server that listens there, if one does. @throws Error when it keeps its data in another directory than `dir` */
+async function serverAt(socketPath: string, dir: string): Promise<ProcessIdentity | null> {
+  const found = await probe(
     socketPath,
     async (redis) => {
       const pid = Number(/^process_id:(\d+)/m.exec(await redis.info('server'))?.[1]);
-      return identify(pid);
+      return { process: identify(pid), dir: String(((await redis.config('GET', 'dir')) as string[])[1]) };
     },
     null,
   );
+  if (found === null) return null;
+  if (placeOf(found.dir) !== placeOf(dir))
+    throw new Error(
+      `a redis-server of another installation (${found.dir}) listens on ${socketPath}; end it, or give this one a run directory of its own with FLASHPODS_RUN_PATH`,
+    );
+  return found.process;
+}
 
 /** @returns `otherwise` when nothing answers there: not up yet, loading, or gone */
 async function probe<T>(socketPath: string, ask: (redis: Redis) => Promise<T>, otherwise: T): Promise<T> {
@@ -234,8 +244,8 @@ function logSince(dir: string, offset: number): string {
   return log?.subarray(offset).toString('utf8').split('\n').slice(-12).join('\n') ?? 'it wrote no log';
 }
 
-/** @returns the process that the file names, if it lives */
-function runningServer(file: string): ProcessIdentity | null {
-  const found = fromRecord(readJsonFile(file));
+/** @returns the process that the directory's file names, if it lives */
+function runningServer(dir: string): ProcessIdentity | null {
+  const found = fromRecord(readJsonFile(join(dir, PID_FILE)), dir);
   return found && isAlive(found) ? found : null;
 }

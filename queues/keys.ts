@@ -18,6 +18,8 @@ export function createKeys(prefix: string = DEFAULT_PREFIX) {
     prefix,
     /** Hash: `nonce` (missing: Redis lost its data) and `run` (the Redis process that was last verified). */
     server: `${prefix}:server`,
+    /** String: the deployment id of the installation that everything here is of. */
+    installation: `${prefix}:installation`,
     /** String, there for no time at all: see `append-only-log.ts`. */
     renewal: `${prefix}:renewal`,
     /** String: how things stand for waiting jobs, as JSON; expires. See `waiting/outlook.ts`. */

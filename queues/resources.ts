@@ -2,6 +2,7 @@
 import { once } from '../src/lifecycle/once.ts';
 import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { within } from '../src/timing/within.ts';
 import { RedisAnnouncements } from './announcements.ts';
 import { connect, disconnect } from './connection.ts';
 import { RedisHostControl } from './host-control.ts';
@@ -25,6 +26,9 @@ export interface QueueResourcesOptions {
   /** How much later a job may come and still pass one whose priority is one step lower, ms. Default 600,000. */
   readonly priorityAgeingMs?: number;
 }
+
+/** How long a start waits for Redis to say whose it is. */
+const CLAIM_MS = 2_000;
 
 export type QueueResources = Readonly<ReturnType<typeof createQueueResources>>;
 
@@ -55,8 +59,26 @@ export function createQueueResources(options: QueueResourcesOptions) {
   );
   /** Whether Redis answers, within 2 s; for health. */
   const ping = async (): Promise<void> => void (await connection.ping());
+  /**
+   * Makes this Redis the one of an installation, unless it is one's already.
+   * @returns the id of the installation that has it; null when Redis does not answer
+   */
+  const claim = async (deploymentId: string): Promise<string | null> => {
+    try {
+      if (connection.status !== 'ready') {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        connection.once('ready', resolve).once('close', resolve);
+        await within(promise, CLAIM_MS, undefined);
+      }
+      await connection.setnx(keys.installation, deploymentId);
+      return await connection.get(keys.installation);
+    } catch {
+      return null;
+    }
+  };
   return {
     redisUrl,
+    claim,
     connection,
     keys,
     queues,

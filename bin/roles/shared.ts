@@ -22,9 +22,11 @@ import type { SnapshotStore } from '../../src/uploads/snapshot-store.ts';
 import { treeIds } from '../../src/uploads/tree.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { makeDirectories, rsyncPath } from '../data-directory.ts';
+import { enterInstallation } from '../installation.ts';
 
 export interface SharedResources extends JobStores {
   readonly database: Database;
+  readonly deploymentId: string;
   readonly hosts: KnexHostStore;
   readonly uploads: UploadService;
   readonly snapshots: SnapshotStore;
@@ -41,6 +43,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     throw new ConfigError('FLASHPODS_REDIS_URL is needed here; `flashpods up` starts a Redis of its own');
   }
   makeDirectories(config);
+  await enterInstallation(config, logger);
   const database = await Database.open({ path: config.dbPath });
   steps.unshift(['database', () => database.close()]);
   const queues = createQueueResources({
@@ -50,6 +53,13 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     priorityAgeingMs: config.priorityAgeingSeconds * 1_000,
   });
   steps.unshift(['redis', () => queues.close()]);
+  const deploymentId = await database.deploymentId();
+  const holder = await queues.claim(deploymentId);
+  if (holder !== null && holder !== deploymentId) {
+    throw new ConfigError(
+      `this Redis is that of another installation (${holder}); this one is ${deploymentId}\n  Give it a Redis of its own with FLASHPODS_REDIS_URL. If the other is gone (this one is its restored backup, say), delete what it left with \`redis-cli flushdb\`: everything in Redis is written anew from the database.`,
+    );
+  }
   const ids = treeIds(config.idBase);
   const snapshots = new LocalSnapshotStore(join(config.uploadsPath, 'snapshots'), ids);
   const uploads = new UploadService({
@@ -67,6 +77,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
   });
   return {
     database,
+    deploymentId,
     ...jobStores(database, uploadLimits(config).unusedMs),
     hosts: new KnexHostStore(database),
     uploads,

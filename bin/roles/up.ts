@@ -18,11 +18,13 @@ import type { Logger } from '../../src/observability/logger.ts';
 import { VERSION } from '../../src/version.ts';
 import {
   lockDataDirectory,
+  lockRunDirectory,
   makePrivateDirectories,
   makeToken,
   podmanRunPath,
   readToken,
 } from '../data-directory.ts';
+import { enterInstallation } from '../installation.ts';
 import { ChildRecord } from '../leftovers.ts';
 import { SupervisedChild } from '../supervised-child.ts';
 import { mirrorSource } from './mirrors.ts';
@@ -38,8 +40,12 @@ export async function startUp(given: Config, logger: Logger, origins: Origins): 
   const children: SupervisedChild[] = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
+    // Before the lock, whose record would take the place of the original's.
+    await enterInstallation(config, logger);
     const lock = lockDataDirectory(config);
     steps.unshift(['lock', () => lock.release()]);
+    const runLock = lockRunDirectory(config);
+    steps.unshift(['run lock', () => runLock.release()]);
     const record = new ChildRecord(config.runPath);
     await record.clear(logger);
     makeToken(config);

@@ -23,11 +23,10 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
   const stop = once(() => stopInOrder(steps, logger));
   try {
     const shared = await openShared(config, logger, steps);
-    const { database } = shared;
     const runtime = await createPodmanRuntime({
       socketPath: podmanSocket,
       hostName: config.hostName,
-      deploymentId: await database.deploymentId(),
+      deploymentId: shared.deploymentId,
       dataDir: hostDirectory(config),
       runDir: podmanRunPath(config),
       idBase: config.idBase,

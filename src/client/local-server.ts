@@ -13,7 +13,8 @@ export async function announceLocalServer(
 ): Promise<void> {
   const file = serverFile(runPath);
   const temporary = `${file}.${server.pid}`;
-  await fs.promises.writeFile(temporary, `${JSON.stringify(server)}\n`, { mode: 0o600 });
+  const text = JSON.stringify({ ...server, place: placeOf(runPath) });
+  await fs.promises.writeFile(temporary, `${text}\n`, { mode: 0o600 });
   await fs.promises.rename(temporary, file);
 }
 
@@ -22,19 +23,27 @@ export async function withdrawLocalServer(runPath: string, pid: number): Promise
   if (read(serverFile(runPath))?.pid === pid) await fs.promises.rm(serverFile(runPath), { force: true });
 }
 
+/** As in files/place.ts, which clients don't load. */
+function placeOf(directory: string): string {
+  const { dev, ino } = fs.statSync(directory, { bigint: true });
+  return `${dev}:${ino}`;
+}
+
 /**
- * The server that `up` started on this machine and that still lives. A file of another user is not believed:
+ * The server that `up` started on this machine and that still lives. That of another installation, whose directory this
+ * one is a copy of, is none: the token is the same, and a `kill` would end a job there. A file of another user is not believed:
  * the directory may lie in /tmp, where anybody could have put one that leads our token elsewhere.
  */
 export function findLocalServer(runPath: string): { url: string; file: string } | null {
   const file = serverFile(runPath);
   const server = read(file);
   if (!server || !lives(server.pid)) return null;
+  if (server.place !== undefined && server.place !== placeOf(runPath)) return null;
   const { uid } = fs.statSync(file);
   return uid === 0 || uid === process.getuid?.() ? { url: server.url, file } : null;
 }
 
-function read(file: string): { url: string; pid: number } | null {
+function read(file: string): { url: string; pid: number; place?: unknown } | null {
   let value: unknown;
   try {
     value = JSON.parse(fs.readFileSync(file, 'utf8'));
@@ -47,7 +56,11 @@ function read(file: string): { url: string; pid: number } | null {
   const fields = typeof value === 'object' && value !== null ? value : {};
   if (!('url' in fields) || !('pid' in fields)) return null;
   return typeof fields.url === 'string' && Number.isSafeInteger(fields.pid)
-    ? { url: fields.url, pid: Number(fields.pid) }
+    ? {
+        url: fields.url,
+        pid: Number(fields.pid),
+        ...('place' in fields ? { place: fields.place } : {}),
+      }
     : null;
 }
 

@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import knex, { type Knex } from 'knex';
 import { FlashpodsError, messageOf, systemCode } from '../errors.ts';
+import { placeOf } from '../files/place.ts';
 import { retry } from '../timing/backoff.ts';
 import { MIGRATIONS } from './migrations/index.ts';
 import { cacheStatements } from './statement-cache.ts';
@@ -111,9 +112,14 @@ export class Database {
     );
   }
 
-  /** Names this installation: two of them on one machine never touch each other's containers. */
+  /**
+   * Names this installation: two of them on one machine never touch each other's containers. Where it lies is written
+   * down beside it, for a copy to get a name of its own (home.ts).
+   */
   async deploymentId(): Promise<string> {
+    const home = { key: 'home', value: placeOf(dirname(this.#path)) ?? '' };
     return this.write(async (trx) => {
+      await trx('meta').insert(home).onConflict('key').ignore();
       await trx('meta').insert({ key: 'deployment_id', value: randomUUID() }).onConflict('key').ignore();
       const row = await trx('meta').where({ key: 'deployment_id' }).first<{ value: string }>('value');
       return row.value;

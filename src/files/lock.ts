@@ -57,7 +57,7 @@ export function takeLock(path: string): Lock {
   const release = lockFile(`${path}.lock`);
   if (!release) throw new LockHeld(path, holderOf(path));
   const record = `${path}.json`;
-  writeJsonFile(record, toRecord(identifySelf()));
+  writeJsonFile(record, toRecord(identifySelf(), dirname(path)));
   const lock = {
     release() {
       if (!HELD.delete(lock)) return;
@@ -110,7 +110,7 @@ function lockFile(file: string): (() => void) | null {
 }
 
 function holderOf(path: string): ProcessIdentity | null {
-  const holder = fromRecord(readJsonFile(`${path}.json`));
+  const holder = fromRecord(readJsonFile(`${path}.json`), dirname(path));
   return holder && isAlive(holder) ? holder : null;
 }
 

@@ -4,6 +4,7 @@
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { systemCode } from '../errors.ts';
+import { placeOf } from '../files/place.ts';
 
 /** A process of this process's own pid space. */
 export interface ProcessIdentity {
@@ -12,9 +13,14 @@ export interface ProcessIdentity {
   readonly startTicks: string;
 }
 
-/** What a file keeps of a process: whoever reads it may live in another pid space, where the pid means nothing. */
+/**
+ * What a file keeps of a process. Who reads it may live in another pid space, where the pid means nothing, or may read a
+ * copy of the file, where it means a process of the installation that was copied.
+ */
 export interface ProcessRecord extends ProcessIdentity {
   readonly pidSpace: string;
+  /** {@link placeOf} the directory that the record was written into. */
+  readonly place: string;
 }
 
 export interface ProcessStat extends ProcessIdentity {
@@ -83,14 +89,31 @@ let ownSpace: string | undefined;
 export const ownPidSpace = (): string =>
   (ownSpace ??= `${readBootId()} ${readlinkSync('/proc/self/ns/pid')}`);
 
-export const toRecord = ({ pid, startTicks }: ProcessIdentity): ProcessRecord => ({
+/** @param directory in which the record is kept; it must be there */
+export const toRecord = ({ pid, startTicks }: ProcessIdentity, directory: string): ProcessRecord => ({
   pid,
   startTicks,
   pidSpace: ownPidSpace(),
+  place: placeOf(directory) ?? '',
 });
 
-/** @returns null for what is no such record, and for one of another pid space */
-export function fromRecord(value: unknown): ProcessIdentity | null {
+/**
+ * @param directory in which the record was found
+ * @returns null for what is no such record, for one of another pid space, and for one that was copied here
+ */
+export function fromRecord(value: unknown, directory: string): ProcessIdentity | null {
+  const read = readRecord(value);
+  return read !== null && read.place === placeOf(directory) ? read.process : null;
+}
+
+/** The living process that a record names which was copied here with its directory. @returns null without one */
+export function livingOriginal(value: unknown, directory: string): ProcessIdentity | null {
+  const read = readRecord(value);
+  return read !== null && read.place !== placeOf(directory) && isAlive(read.process) ? read.process : null;
+}
+
+/** Of this pid space. */
+function readRecord(value: unknown): { readonly process: ProcessIdentity; readonly place: unknown } | null {
   const fields = typeof value === 'object' && value !== null ? value : {};
   if (!('pid' in fields) || !('startTicks' in fields) || !('pidSpace' in fields)) return null;
   const { pid, startTicks, pidSpace } = fields;
@@ -99,6 +122,6 @@ export function fromRecord(value: unknown): ProcessIdentity | null {
     pid > 0 &&
     typeof startTicks === 'string' &&
     pidSpace === ownPidSpace()
-    ? { pid, startTicks }
+    ? { process: { pid, startTicks }, place: 'place' in fields ? fields.place : null }
     : null;
 }

@@ -41,7 +41,7 @@ describe('data directory', () => {
   });
 
   it('is taken over from a process that is gone, and from one whose pid another has now', () => {
-    const self = toRecord(identifySelf());
+    const self = toRecord(identifySelf(), config.dataDir);
     for (const left of [
       JSON.stringify({ ...self, pid: 4_194_304 }),
       JSON.stringify({ ...self, startTicks: '1' }),

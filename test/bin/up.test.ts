@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { isAlive, fromRecord, type ProcessIdentity } from '../../src/lifecycle/process-identity.ts';
@@ -32,7 +32,10 @@ describe('flashpods up', () => {
   const caller = (): Caller => new Caller(url(), token());
   const recorded = (file: string, name?: string): ProcessIdentity => {
     const record = json(data(...file.split('/')));
-    const found = fromRecord(name === undefined ? record : (record as Record<string, unknown>)[name]);
+    const found = fromRecord(
+      name === undefined ? record : (record as Record<string, unknown>)[name],
+      dirname(data(...file.split('/'))),
+    );
     assert.ok(found, `${file} names no process`);
     return found;
   };

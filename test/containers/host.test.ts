@@ -52,12 +52,15 @@ describe('reading a host', () => {
 
 describe('what Podman says of a container', () => {
   const state = (StartedAt: string, FinishedAt: string) =>
-    inspectedState({
-      Name: 'n',
-      Id: 'i',
-      Config: { Labels: { 'flashpods-job-id': 'j', 'flashpods-epoch': '2' } },
-      State: { Status: 'exited', ExitCode: 0, StartedAt, FinishedAt },
-    });
+    inspectedState(
+      {
+        Name: 'n',
+        Id: 'i',
+        Config: { Labels: { 'flashpods-job-id': 'j', 'flashpods-epoch': '2', 'flashpods-deployment': 'd' } },
+        State: { Status: 'exited', ExitCode: 0, StartedAt, FinishedAt },
+      },
+      'd',
+    );
 
   it('never ends before it starts', () => {
     const read = state('2026-01-01T00:00:00.010Z', '2026-01-01T00:00:00.004Z');
@@ -70,7 +73,12 @@ describe('what Podman says of a container', () => {
   });
 
   it('is nothing when it is not a job', () => {
-    assert.equal(inspectedState({ Name: 'n', Id: 'i', Config: { Labels: {} }, State: {} }), null);
+    assert.equal(inspectedState({ Name: 'n', Id: 'i', Config: { Labels: {} }, State: {} }, 'd'), null);
+  });
+
+  it('is nothing when it is a job of another installation', () => {
+    const Labels = { 'flashpods-job-id': 'j', 'flashpods-epoch': '2', 'flashpods-deployment': 'other' };
+    assert.equal(inspectedState({ Name: 'n', Id: 'i', Config: { Labels }, State: {} }, 'd'), null);
   });
 });
 

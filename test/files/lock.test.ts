@@ -63,7 +63,10 @@ describe('a lock that ends with its process', () => {
 
   it('names nobody where the record is of another pid space', async () => {
     await hold();
-    writeFileSync(`${path}.json`, JSON.stringify({ ...toRecord(identifySelf()), pidSpace: 'elsewhere' }));
+    writeFileSync(
+      `${path}.json`,
+      JSON.stringify({ ...toRecord(identifySelf(), dirname(path)), pidSpace: 'elsewhere' }),
+    );
     assert.throws(
       () => takeLock(path),
       (error) => error instanceof LockHeld && error.holder === null,

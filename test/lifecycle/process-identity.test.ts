@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { describe, it } from 'mocha';
 import {
   fromRecord,
+  livingOriginal,
   identify,
   identifySelf,
   isAlive,
@@ -43,10 +44,19 @@ describe('the identity of a process', () => {
 
   it('comes back from its record in the same pid space only', () => {
     const self = identifySelf();
-    const record: unknown = JSON.parse(JSON.stringify(toRecord(self)));
-    assert.deepEqual(fromRecord(record), self);
-    assert.equal(fromRecord({ ...toRecord(self), pidSpace: 'another boot' }), null);
-    for (const wrong of [null, 1, {}, { ...toRecord(self), pid: 0 }, { ...toRecord(self), startTicks: 1 }])
-      assert.equal(fromRecord(wrong), null);
+    const record: unknown = JSON.parse(JSON.stringify(toRecord(self, '/')));
+    assert.deepEqual(fromRecord(record, '/'), self);
+    assert.equal(fromRecord({ ...toRecord(self, '/'), pidSpace: 'another boot' }, '/'), null);
+    for (const wrong of [
+      null,
+      1,
+      {},
+      { ...toRecord(self, '/'), pid: 0 },
+      { ...toRecord(self, '/'), startTicks: 1 },
+    ])
+      assert.equal(fromRecord(wrong, '/'), null);
+    assert.equal(fromRecord(record, '/proc'), null, 'copied there');
+    assert.deepEqual(livingOriginal(record, '/proc'), self);
+    assert.equal(livingOriginal(record, '/'), null);
   });
 });

@@ -64,8 +64,9 @@ export class HostRuntime implements ContainerRuntime {
     const known = this.#sandboxes.boundTo(jobId, epoch);
     if (known) return known;
     // Somebody may have removed all but the container.
-    const { podman, logger } = this.#parts;
-    const container = await new Container(containerName(jobId, epoch), podman, logger).inspect();
+    const { podman, logger, host } = this.#parts;
+    const name = containerName(jobId, epoch);
+    const container = await new Container(name, podman, logger, host.deploymentId).inspect();
     return container && this.#sandboxes.of(container);
   }
 

@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlashpodsError, systemCode } from '../../errors.ts';
+import { isCopy, markPlace } from '../../files/place.ts';
 import type { MirrorSource } from '../../mirrors/mirrors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
@@ -96,6 +97,9 @@ async function assemble(
   logger: Pick<Logger, 'info' | 'warn'>,
 ): Promise<ContainerRuntime> {
   mkdirSync(options.dataDir, { recursive: true });
+  if (isCopy(options.dataDir))
+    throw new Error(`${options.dataDir} is a copy: its sandboxes belong to another installation`);
+  markPlace(options.dataDir);
   const engine = await engineInfo(podman);
   const root = sandboxRoot(options.dataDir);
   const idBase = engine.rootless ? null : (options.idBase ?? DEFAULT_ID_BASE);

@@ -12,6 +12,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../errors.ts';
 import { readJsonFile, writeJsonFile } from '../../files/json-file.ts';
+import { placeOf } from '../../files/place.ts';
 import { once } from '../../lifecycle/once.ts';
 import { identify, isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.ts';
 import type { Logger } from '../../observability/logger.ts';
@@ -52,6 +53,8 @@ interface DaemonRecord {
   readonly daemon: ProcessIdentity;
   readonly keeper: ProcessIdentity;
   readonly address: string;
+  /** `placeOf` the directory. */
+  readonly place: string;
 }
 
 /** `HOST:PORT` of the daemon that a living process keeps for this directory, or is starting again. */
@@ -103,7 +106,7 @@ export async function startRsyncDaemon(options: RsyncDaemonOptions): Promise<Rsy
     const keeper = identify(process.pid);
     if (ended || !id || !keeper) throw new Error(`rsync --daemon ended at its start; ${log} says why`);
     const address = `${host}:${port}`;
-    writeJsonFile(join(directory, 'daemon.json'), { daemon: id, keeper, address });
+    writeJsonFile(join(directory, 'daemon.json'), { daemon: id, keeper, address, place: placeOf(directory) });
     return { host, port, pid: id.pid, exited, stop };
   } catch (error) {
     if (id) await stop();
@@ -214,5 +217,7 @@ async function endLeftover(directory: string, logger: Logger): Promise<void> {
 
 function readRecord(directory: string): DaemonRecord | null {
   const record = readJsonFile(join(directory, 'daemon.json')) as Partial<DaemonRecord> | null;
-  return record?.daemon && record.keeper ? (record as DaemonRecord) : null;
+  if (!record?.daemon || !record.keeper) return null;
+  // That of the original, where this directory is a copy.
+  return record.place === placeOf(directory) ? (record as DaemonRecord) : null;
 }

@@ -23,6 +23,7 @@ const SILENCE = { firstMs: 50, longestMs: 2_000 };
 
 export class Container {
   readonly #name: string;
+  readonly #deployment: string;
   readonly #podman: PodmanClient;
   readonly #logger: Pick<Logger, 'warn'>;
   /** Created by this process and not started yet: its start needs no look before it. */
@@ -32,8 +33,10 @@ export class Container {
   /** This process has removed it, or knows that there is none. */
   #isGone = false;
 
-  constructor(name: string, podman: PodmanClient, logger: Pick<Logger, 'warn'>) {
+  /** @param deployment whose containers are ours; one of another's with this name is not seen */
+  constructor(name: string, podman: PodmanClient, logger: Pick<Logger, 'warn'>, deployment: string) {
     this.#name = name;
+    this.#deployment = deployment;
     this.#podman = podman;
     this.#logger = logger;
   }
@@ -111,11 +114,21 @@ export class Container {
   /** @returns null when there is none @throws FlashpodsError container_error */
   async inspect(): Promise<ContainerState | null> {
     try {
-      const { body } = await this.#podman.call('GET', `/containers/${this.#name}/json`);
-      return (await this.#begunUnseen(body)) ?? inspectedState(body);
+      const body = await this.#read();
+      if (body === null || inspectedState(body, this.#deployment) === null) return null;
+      return (await this.#begunUnseen(body)) ?? inspectedState(body, this.#deployment);
+    } catch (error) {
+      throw asContainerError(error);
+    }
+  }
+
+  /** What Podman knows under the name, whosever it is. @returns null when there is nothing */
+  async #read(): Promise<unknown> {
+    try {
+      return (await this.#podman.call('GET', `/containers/${this.#name}/json`)).body;
     } catch (error) {
       if (error instanceof PodmanApiError && error.status === 404) return null;
-      throw asContainerError(error);
+      throw error;
     }
   }
 
@@ -200,7 +213,7 @@ export class Container {
     if (status === 'stopped')
       await this.#podman.call('POST', `/containers/${Id}/stop`, { query: { timeout: 0 } });
     const { body: now } = await this.#podman.call('GET', `/containers/${Id}/json`);
-    const state = inspectedState(now);
+    const state = inspectedState(now, this.#deployment);
     if (state === null || state.phase !== 'created') return state;
     // Between the two it may have been only about to begin; Podman says so itself then.
     return { ...state, phase: 'running' };
@@ -209,7 +222,7 @@ export class Container {
   /** Whether Podman died while it created a container: its storage has the name, and no container is known by it. */
   async #isNameOnly(error: unknown): Promise<boolean> {
     if (!(error instanceof PodmanApiError) || !error.message.includes('already in use')) return false;
-    return (await this.inspect()) === null;
+    return (await this.#read()) === null;
   }
 }
 

@@ -41,15 +41,20 @@ function stateOf(parts: Parts): ContainerState | null {
   };
 }
 
-/** @param body of `GET /containers/{name}/json` @returns null for a container that is not a job */
-export function inspectedState(body: unknown): ContainerState | null {
+/**
+ * @param body of `GET /containers/{name}/json` @param deployment whose jobs are meant
+ * @returns null for a container that is not a job, or another installation's: a copy has jobs with the same ids
+ */
+export function inspectedState(body: unknown, deployment: string): ContainerState | null {
   if (!isRecord(body)) return null;
   const state = isRecord(body['State']) ? body['State'] : {};
   const config = isRecord(body['Config']) ? body['Config'] : {};
+  const labels = isRecord(config['Labels']) ? config['Labels'] : {};
+  if (labels[LABELS.deployment] !== deployment) return null;
   return stateOf({
     name: body['Name'],
     id: body['Id'],
-    labels: config['Labels'],
+    labels,
     status: state['Status'],
     exitCode: state['ExitCode'],
     startedAtMs: Date.parse(String(state['StartedAt'])),

@@ -398,7 +398,7 @@ export class PodmanSandbox implements Sandbox {
   }
 
   #containerOf(name: string): Container {
-    return new Container(name, this.#parts.podman, this.#parts.logger);
+    return new Container(name, this.#parts.podman, this.#parts.logger, this.#parts.host.deploymentId);
   }
 
   #bound(): Container {

@@ -1,6 +1,7 @@
 /** What is known across processes of the `podman system service` that runs for a run directory. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { placeOf } from '../../../files/place.ts';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import type { ProcessRecord } from '../../../lifecycle/process-identity.ts';
 import { isRecord } from './http.ts';
@@ -14,9 +15,10 @@ export interface ServiceRecord extends ProcessRecord {
 
 const fileIn = (runDir: string): string => join(runDir, 'podman-service.json');
 
+/** @returns null also for the record of a directory that this one is a copy of */
 export function readServiceRecord(runDir: string): ServiceRecord | null {
   const value = readJsonFile(fileIn(runDir));
-  return isRecord(value) ? (value as unknown as ServiceRecord) : null;
+  return isRecord(value) && value['place'] === placeOf(runDir) ? (value as unknown as ServiceRecord) : null;
 }
 
 export const writeServiceRecord = (runDir: string, record: ServiceRecord): void =>

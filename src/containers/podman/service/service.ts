@@ -141,7 +141,7 @@ async function startOnce(
   rmSync(socketPath, { force: true });
   const service = launch(prefix, env, socketPath, idleSeconds, podmanRoot);
   // Before it answers: a successor has to find it also if we die now.
-  const process = toRecord(identify(service.pid) ?? { pid: service.pid, startTicks: '' });
+  const process = toRecord(identify(service.pid) ?? { pid: service.pid, startTicks: '' }, runDir);
   const record = { ...process, holder, delegatedCgroup: null };
   writeServiceRecord(runDir, record);
   const client = new PodmanClient(socketPath);
@@ -211,7 +211,7 @@ async function takeOver(runDir: string, holder: string): Promise<void> {
   if (!record) return;
   // First the directory: the process that still keeps that service must not start it again. Its pid stays on record.
   writeServiceRecord(runDir, { ...record, holder });
-  const left = fromRecord(record);
+  const left = fromRecord(record, runDir);
   if (!left) return;
   await endProcess(
     left,
