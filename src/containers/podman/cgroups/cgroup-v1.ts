@@ -11,11 +11,13 @@ import {
   type Cgroups,
   type Counters,
   leafOf,
+  type Memory,
   probeOf,
   processesBelow,
   readControl,
   readCores,
   readKeyed,
+  readMemory,
   readNumber,
   removeEmpty,
   removeTree,
@@ -133,6 +135,12 @@ class CgroupV1 implements Cgroup {
         /^\d+:\d+ Write (\d+)$/gm,
       ),
     };
+  }
+
+  memory(): Memory | null {
+    const leaf = this.#leaf('memory');
+    const keys = { cache: 'total_cache', shmem: 'total_shmem' };
+    return leaf ? readMemory(leaf, 'memory.usage_in_bytes', keys) : null;
   }
 
   cores(): readonly number[] | null {

@@ -12,11 +12,13 @@ import {
   type Counters,
   isGone,
   leafOf,
+  type Memory,
   probeOf,
   processesBelow,
   readControl,
   readCores,
   readKeyed,
+  readMemory,
   readNumber,
   removeEmpty,
   removeTree,
@@ -117,6 +119,11 @@ class CgroupV2 implements Cgroup {
       pidsRefused: readKeyed('max', parent, 'pids.events'),
       bytesWritten: sumOf(readControl(parent, 'io.stat'), /\bwbytes=(\d+)/g),
     };
+  }
+
+  memory(): Memory | null {
+    const leaf = this.#leaf();
+    return leaf ? readMemory(leaf, 'memory.current', { cache: 'file', shmem: 'shmem' }) : null;
   }
 
   /** An empty `cpuset.cpus` sets no bound; then what is above it holds. */

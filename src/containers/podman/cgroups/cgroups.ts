@@ -32,6 +32,15 @@ export const NO_COUNTERS: Counters = {
   bytesWritten: null,
 };
 
+/** What a job holds of its memory now. */
+export interface Memory {
+  readonly usedBytes: number;
+  /** Of that, contents of files, and of /dev/shm. */
+  readonly cacheBytes: number;
+  /** Of the cache, what only a swap could take away. */
+  readonly shmemBytes: number;
+}
+
 /** Answers again and again, cheaply, whether anything of one job runs. */
 export interface AliveProbe {
   /** False once the leaf is empty or gone. */
@@ -50,6 +59,8 @@ export interface Cgroup {
   /** Null when the job has no leaf (never started, or already cleaned away). */
   aliveProbe(): AliveProbe | null;
   counters(): Counters;
+  /** Null when it has no leaf, or the kernel does not say. */
+  memory(): Memory | null;
   /** Cores on which the kernel lets the job run; null when it has no leaf, or the kernel does not say. */
   cores(): readonly number[] | null;
   /** SIGKILL to all at once, where the kernel can do that. @returns false where it can't */
@@ -81,6 +92,7 @@ export const noCgroups = (version: 1 | 2): Cgroups => ({
     processes: () => [],
     aliveProbe: () => null,
     counters: () => NO_COUNTERS,
+    memory: () => null,
     cores: () => null,
     killAll: () => false,
     remove: () => true,
@@ -124,6 +136,18 @@ export function probeOf(path: string, isAlive: (text: string) => boolean): Alive
     },
     close: () => closeSync(file),
   };
+}
+
+/** @param keys of the two in `memory.stat` */
+export function readMemory(
+  directory: string,
+  file: string,
+  { cache, shmem }: Readonly<Record<'cache' | 'shmem', string>>,
+): Memory | null {
+  const usedBytes = readNumber(directory, file);
+  if (usedBytes === null) return null;
+  const [cacheBytes, shmemBytes] = [cache, shmem].map((key) => readKeyed(key, directory, 'memory.stat') ?? 0);
+  return { usedBytes, cacheBytes: cacheBytes ?? 0, shmemBytes: shmemBytes ?? 0 };
 }
 
 /** Of the first of these control files that names some; null when none does. */

@@ -14,6 +14,8 @@ export const sandboxPaths = (directory: string) => ({
   request: join(directory, 'request.json'),
   evidence: join(directory, 'evidence.json'),
   spool: join(directory, 'spool.log'),
+  /** What it sees of the machine's size. */
+  machine: join(directory, 'machine'),
   /** What the disk is, where it is a file, and what its device had counted before the job. */
   image: join(directory, 'disk.img'),
   diskBaseline: join(directory, 'disk.json'),

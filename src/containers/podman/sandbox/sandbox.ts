@@ -15,7 +15,7 @@ import { pause } from '../../../timing/bell.ts';
 import { ARTIFACTS, mergeMounts, WORK } from '../../mounts.ts';
 import type { ContainerState, Verdict } from '../../runtime.ts';
 import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
-import { type Cgroup, type Cgroups, NO_COUNTERS } from '../cgroups/cgroups.ts';
+import { type Cgroup, type Cgroups, type Memory, NO_COUNTERS } from '../cgroups/cgroups.ts';
 import { chooseCores } from '../cgroups/cores.ts';
 import { Container } from '../container/container.ts';
 import { type ContainerHost, createBody } from '../container/create-spec.ts';
@@ -34,6 +34,7 @@ import { removeRoot, type RootRecord, UPPER, type WritableRoots } from '../rootf
 import type { HostPackageLayers } from '../rootfs/package-layers.ts';
 import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
+import { keepMachineView, type MachineSize, prepareMachineView } from './machine-view.ts';
 import { withMirrors } from './mirrors.ts';
 import { bindOf, bindOver, directoriesOf, layMount, prepareMount } from './mounts.ts';
 import type { SandboxPaths } from './paths.ts';
@@ -264,7 +265,10 @@ export class PodmanSandbox implements Sandbox {
       name: this.#nameFor(spec),
       sandbox: this.id,
       root: root.body,
-      binds: mounts.flatMap((mount) => (isOurs ? bindOver(this.#paths, mount) : bindOf(this.#paths, mount))),
+      binds: [
+        ...mounts.flatMap((mount) => (isOurs ? bindOver(this.#paths, mount) : bindOf(this.#paths, mount))),
+        ...prepareMachineView(this.#paths.machine, this.#size()),
+      ],
       spool: this.#paths.spool,
       cores: this.#record.bound?.cores ?? [],
       cgroupParent: this.#cgroup?.path ?? null,
@@ -300,7 +304,11 @@ export class PodmanSandbox implements Sandbox {
     this.#disk.watch(this.#record.diskBytes);
     const { exits } = this.#parts;
     const look = (): void => this.#look();
-    const state = await followToExit({ container, cgroup: this.#cgroup, exits, look, signal });
+    const memory = (): Memory | null => this.#cgroup?.memory() ?? null;
+    const endView = keepMachineView(this.#paths.machine, this.#size(), memory);
+    const state = await followToExit({ container, cgroup: this.#cgroup, exits, look, signal }).finally(
+      endView,
+    );
     // One whose monitor is lost has no code to be kept.
     if (state === null || state.exitCode !== null) this.#note({ exitCode: state?.exitCode ?? null });
     return state;
@@ -391,6 +399,11 @@ export class PodmanSandbox implements Sandbox {
     await this.#rootMade?.catch(() => undefined);
     await this.#diskMade?.catch(() => undefined);
   });
+
+  #size(): MachineSize {
+    const { cores = [], memoryBytes = 0 } = this.#record.bound ?? {};
+    return { cores, memoryBytes: this.#parts.host.limits.memory ? memoryBytes : null };
+  }
 
   /** A job may be built for once more while the last build of a dead process is still there. */
   #nameFor({ jobId, epoch, isBuild = false }: LaunchSpec): string {
