@@ -47,7 +47,9 @@ make -j"$FLASHPODS_CPUS" && (make check || (cat tests/*.log; false)) && make ins
     name: 'hiredis',
     from: 'debian',
     packages: ['redis-server'],
-    command: `make -j"$FLASHPODS_CPUS" && make check | tee /artifacts/check.log && cp libhiredis.so /artifacts/`,
+    // It is older than Redis 7, which has the command DEBUG switched off; two of its tests call it.
+    command: `make -j"$FLASHPODS_CPUS" && make check REDIS_SERVER='redis-server --enable-debug-command yes' |
+tee /artifacts/check.log && cp libhiredis.so /artifacts/`,
     artifacts: { 'libhiredis.so': ELF, 'check.log': /ALL TESTS PASSED/i },
   },
   {
