@@ -22,6 +22,7 @@ import { hostCapacity } from './host-facts.ts';
 import { HostMembership } from './host-membership.ts';
 import { enterHostName, lockHostName } from './host-name.ts';
 import { ImagePulls } from './image-pulls.ts';
+import { HostImageRemovals } from './image-removals.ts';
 import { Releases } from './releases.ts';
 import type { WorkerResources } from './resources.ts';
 import { Supervisor } from './supervisor.ts';
@@ -44,6 +45,7 @@ export class Worker {
   readonly #cleaner: Cleaner;
   readonly #membership: HostMembership;
   readonly #images: ImagePulls;
+  readonly #removals: HostImageRemovals;
   readonly #releases: Releases;
   readonly #stopping = new AbortController();
   readonly #loops: Promise<void>[] = [];
@@ -78,6 +80,13 @@ export class Worker {
       host: this.#host,
       limitMs: config.startTimeoutSeconds * 1000,
       logger,
+    });
+    this.#removals = new HostImageRemovals({
+      runtime,
+      board: queues.imageRemovals,
+      host: this.#host,
+      logger,
+      sayStock: () => this.#sayStock(),
     });
     this.#membership = new HostMembership({
       queues,
@@ -277,6 +286,7 @@ export class Worker {
     const { generation } = this.#membership;
     if (generation === null || !this.#lock || this.#stopping.signal.aborted) return;
     await this.#images.look(generation);
+    await this.#removals.look();
   }
 
   async #sayStock(): Promise<void> {

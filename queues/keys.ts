@@ -48,7 +48,11 @@ export function createKeys(prefix: string = DEFAULT_PREFIX) {
     hostStock: (name: string): string => `${prefix}:host:${name}:stock`,
     /** Hash: which images are wished for on a host. */
     hostWishes: (name: string): string => `${prefix}:host:${name}:wishes`,
-    /** Pub/sub: an image is wished for on the host. */
+    /** Hash, which expires: images that the host is to remove. */
+    hostRemovals: (name: string): string => `${prefix}:host:${name}:removals`,
+    /** Hash by host, which expires: what became of one of these. */
+    imageRemoval: (id: string): string => `${prefix}:image-removal:${id}`,
+    /** Pub/sub: an image is wished for on the host, or to be removed there. */
     imagesChannel: (host: string): string => `${prefix}:images:${host}`,
     /** String of one waiting job. */
     waitingJob: (jobId: string): string => `${prefix}:waiting:entry:${jobId}`,

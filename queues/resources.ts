@@ -7,6 +7,7 @@ import { RedisAnnouncements } from './announcements.ts';
 import { connect, disconnect } from './connection.ts';
 import { RedisHostControl } from './host-control.ts';
 import { ImageBoard } from './images/image-board.ts';
+import { RedisImageRemovals } from './images/image-removals.ts';
 import { RedisJobQueue } from './job-queue.ts';
 import { createKeys } from './keys.ts';
 import { Queues } from './queues.ts';
@@ -43,6 +44,7 @@ export function createQueueResources(options: QueueResourcesOptions) {
   const waiting = new WaitingIndex(connection, keys, options.priorityAgeingMs ?? 600_000);
   const outlook = new OutlookBoard(connection, keys);
   const images = new ImageBoard(connection, keys);
+  const imageRemovals = new RedisImageRemovals(connection, keys);
   const overheadMs = (options.startAllowanceMs ?? 30_000) + (options.graceMs ?? 10_000);
   const queue = new RedisJobQueue({ connection, queues, waiting, outlook, semaphore, overheadMs });
   const announcements = new RedisAnnouncements(connection, subscriber, keys, logger);
@@ -85,6 +87,7 @@ export function createQueueResources(options: QueueResourcesOptions) {
     semaphore,
     waiting,
     images,
+    imageRemovals,
     outlook,
     queue,
     announcements,

@@ -11,6 +11,7 @@ const containers = [
   'test/e2e/**/*.test.ts',
   'test/faults/!(dispatchers|guards).test.ts',
   'test/processors/{agent,packages,supervision,worker}.test.ts',
+  'test/real-projects/**/*.test.ts',
   'test/scripts/**/*.test.ts',
   'test/support/**/*.test.ts',
 ];

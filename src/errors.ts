@@ -211,6 +211,11 @@ export const ERRORS = {
     'The host lives, or its jobs are not over.',
     'End its worker, and wait until its jobs are over.',
   ),
+  image_in_use: refusal(
+    409,
+    'A job uses the image.',
+    'Wait until its jobs are over, or cancel them; hosts without such a job have removed it.',
+  ),
   upload_not_finalized: refusal(
     409,
     'The upload is not finalized yet.',

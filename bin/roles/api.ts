@@ -45,7 +45,7 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
     steps.unshift(['queue timeouts', stopTimeouts]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
-    const images = new ImageService({ reports: () => stocksOf(queues) });
+    const images = new ImageService({ reports: () => stocksOf(queues), removals: queues.imageRemovals });
     const app = createApp({
       ...shared,
       images,

@@ -54,12 +54,27 @@ function addImageCommands(program: Command, settling: Settling): void {
     'flashpods image ls',
     'flashpods image build base node',
     'flashpods image build python --force       # with the newest packages',
+    "flashpods image rm 'node + libvips-dev'     # what was installed for your jobs",
   ]);
   addConnectionOptions(
     image.command('ls').description('list the images that are on hosts, and those to be made'),
   ).action(
     settling(async (_args, _options, context) => (await import('./commands/image.ts')).listImages(context)),
   );
+  addConnectionOptions(
+    image
+      .command('rm')
+      .description('remove images from all hosts, or what was installed over one for your jobs'),
+  )
+    .argument(
+      '<names...>',
+      "as `image ls` shows them, for example 'node + libvips-dev'; others than yours need admin",
+    )
+    .action(
+      settling(async (names, _options, context) =>
+        (await import('./commands/image.ts')).removeImages(names, context),
+      ),
+    );
   addConnectionOptions(image.command('build').description('make images of ours on this machine'))
     .argument('<names...>', 'base, node, python, rust, go, java')
     .option('--force', 'make it anew, also where it is there')

@@ -75,6 +75,20 @@ export class FlashpodsClient {
   }
 
   /**
+   * @param packages none: the image itself
+   * @returns the hosts that had it
+   */
+  async removeImage(
+    image: string,
+    packages: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<readonly string[]> {
+    const list = packages.length === 0 ? undefined : packages.join(',');
+    const call: Call = { method: 'DELETE', path: '/images', query: { image, packages: list }, signal };
+    return (await this.#object<{ readonly hosts: readonly string[] }>(call, 'hosts')).hosts;
+  }
+
+  /**
    * However often the request has to be sent, one job comes of it: it carries one `client_job_id`.
    * @param lastTry see {@link Call}
    */

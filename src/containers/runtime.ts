@@ -3,6 +3,7 @@
  * particular to Podman stays behind this interface and that of a {@link Sandbox} (`podman/`).
  */
 import type { HostImage } from '../images/image.ts';
+import type { ImageRemoval, RemovalOutcome } from '../images/removal.ts';
 import type { PackageLayers } from './package-layers.ts';
 import type { ProvisionRequest, Sandbox } from './sandbox.ts';
 
@@ -82,6 +83,12 @@ export interface ContainerRuntime {
    * @returns the image's digest (`sha256:…`)
    */
   ensureImage(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string>;
+
+  /**
+   * Removes an image by its name, or what was installed over it, unless a job uses it.
+   * @throws FlashpodsError container_error
+   */
+  removeImage(removal: ImageRemoval): Promise<RemovalOutcome['state']>;
 
   /**
    * Makes a sandbox that no job is bound to. Its disk may still be in the making when this resolves.

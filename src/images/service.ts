@@ -1,7 +1,11 @@
 /** Which images jobs can run in, and what is to be said when one is not here. */
 import { FlashpodsError } from '../errors.ts';
+import { type Principal, requireScope, viewOf } from '../identity/principal.ts';
+import { inOrder } from '../packages/names.ts';
+import { pause } from '../timing/bell.ts';
 import { describedImages, type ImageDescription, shortName } from './description.ts';
 import type { HostImage } from './image.ts';
+import type { ImageRemovals, RemovalOutcome } from './removal.ts';
 
 export interface ListedImage extends Omit<HostImage, 'owner'> {
   /** What was installed over it; none for an image itself. */
@@ -26,6 +30,7 @@ export type HostImages = ReadonlyMap<string, readonly HostImage[] | null>;
 export interface ImageServiceResources {
   /** Of the hosts that are not lost. @throws when nobody can say */
   readonly reports: () => Promise<HostImages>;
+  readonly removals: ImageRemovals;
 }
 
 export class ImageService {
@@ -51,6 +56,41 @@ export class ImageService {
   }
 
   /**
+   * Takes an image, or what was installed over it, away from all hosts that have it.
+   * @param image as `list` calls it, short or in full
+   * @param packages none: the image itself
+   * @returns the hosts that had it
+   * @throws FlashpodsError image_not_found, insufficient_scope for one that is everybody's without `admin`, image_in_use
+   *   when a job uses it somewhere (it is gone from the other hosts then), container_error, service_unavailable when a
+   *   host does not answer; and the reason of `signal`
+   */
+  async remove(
+    who: Principal,
+    { image, packages }: { readonly image: string; readonly packages: readonly string[] },
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const owner = viewOf(who);
+    const { images } = await this.list(owner);
+    const wanted = inOrder(packages);
+    const found = images.filter(
+      (each) =>
+        [each.name, each.reference, each.reference.replace(/:latest$/, '')].includes(image) &&
+        each.packages.join() === wanted.join(),
+    );
+    const [first] = found;
+    if (first === undefined)
+      throw new FlashpodsError(
+        'image_not_found',
+        `No host has ${[image, ...wanted].join(' + ')}${owner === null ? '' : ', or it is not yours'}. ${imagesInWords(listedNames(images))}`,
+      );
+    if (found.some(({ isShared }) => isShared)) requireScope(who, 'admin');
+    const hosts = [...new Set(found.flatMap((each) => each.hosts))];
+    const { removals } = this.#r;
+    const id = await removals.ask(hosts, { reference: first.reference, packages: wanted, owner });
+    return settled(await answered(removals, id, hosts, signal), hosts, [image, ...wanted].join(' + '));
+  }
+
+  /**
    * Refuses one of ours that no host has: no registry has it either. Says nothing where a host has not told what it has.
    * @throws FlashpodsError image_not_found
    */
@@ -68,6 +108,55 @@ export class ImageService {
       { details: { image: reference, images: images.map((image) => image.name) } },
     );
   }
+}
+
+/** As `flashpods image ls` shows them. */
+const listedNames = (images: readonly ListedImage[]): { readonly name: string }[] =>
+  images.map(({ name, packages }) => ({ name: [name, ...packages].join(' + ') }));
+
+/** A host looks at once; an image of many layers takes some seconds. */
+const ANSWER_WITHIN_MS = 20_000;
+const ASK_EVERY_MS = 50;
+
+/** What the hosts said, as soon as all have, else after a while. */
+async function answered(
+  removals: ImageRemovals,
+  id: string,
+  hosts: readonly string[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, RemovalOutcome>> {
+  for (const began = performance.now(); ; await pause(ASK_EVERY_MS, signal)) {
+    const outcomes = await removals.outcomes(id);
+    if (hosts.every((host) => outcomes.has(host)) || performance.now() - began > ANSWER_WITHIN_MS)
+      return outcomes;
+  }
+}
+
+/** @returns the hosts, if all have removed it */
+function settled(
+  outcomes: ReadonlyMap<string, RemovalOutcome>,
+  hosts: readonly string[],
+  name: string,
+): readonly string[] {
+  const those = (state: RemovalOutcome['state']): string[] =>
+    hosts.filter((host) => outcomes.get(host)?.state === state);
+  const [inUse, failed] = [those('in use'), those('failed')];
+  if (inUse.length > 0)
+    throw new FlashpodsError('image_in_use', `A job uses ${name} on ${inUse.join(', ')}.`, {
+      details: { hosts: inUse },
+    });
+  if (failed.length > 0)
+    throw new FlashpodsError(
+      'container_error',
+      `${failed.join(', ')} could not remove ${name}: ${outcomes.get(failed[0] ?? '')?.reason}`,
+    );
+  const silent = hosts.filter((host) => !outcomes.has(host));
+  if (silent.length > 0)
+    throw new FlashpodsError(
+      'service_unavailable',
+      `${silent.join(', ')} did not say within ${ANSWER_WITHIN_MS / 1000} seconds whether ${name} is gone.`,
+    );
+  return hosts;
 }
 
 /** What jobs name is the image under it, and its packages beside. */

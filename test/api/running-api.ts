@@ -69,6 +69,8 @@ export interface ApiOptions {
   readonly logger?: Logger;
   /** As FLASHPODS_ALLOW_ROOT says. Default true. */
   readonly allowsRoot?: boolean;
+  /** Instead of what its own hosts say. */
+  readonly images?: (queues: QueueResources) => ImageService;
 }
 
 export interface RunningApi extends JobStores {
@@ -129,7 +131,9 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     defaults: { ...NO_LIMITS, ...options.tenantDefaults },
     logger,
   });
-  const images = new ImageService({ reports: () => stocksOf(queues) });
+  const images =
+    options.images?.(queues) ??
+    new ImageService({ reports: () => stocksOf(queues), removals: queues.imageRemovals });
   const app = createApp({
     images,
     jobs: new JobService({

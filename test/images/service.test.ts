@@ -3,7 +3,9 @@ import { describe, it } from 'mocha';
 import { pullProblem } from '../../src/containers/podman/images/images.ts';
 import { LABELS } from '../../src/images/description.ts';
 import { type HostImage, hostImage } from '../../src/images/image.ts';
+import type { ImageRemovals, RemovalOutcome } from '../../src/images/removal.ts';
 import { type HostImages, ImageService, imagesInWords } from '../../src/images/service.ts';
+import type { Principal, Scope } from '../../src/identity/principal.ts';
 
 const NODE = 'localhost/flashpods/node:latest';
 const BASE = 'localhost/flashpods/base:latest';
@@ -12,7 +14,23 @@ const image = (reference: string, labels: Readonly<Record<string, string>> = {})
   hostImage({ reference, digest: 'sha256:0', sizeBytes: 1 }, labels);
 
 const serviceOf = (reports: Readonly<Record<string, readonly HostImage[] | null>>): ImageService =>
-  new ImageService({ reports: () => Promise.resolve(new Map(Object.entries(reports)) as HostImages) });
+  new ImageService({
+    reports: () => Promise.resolve(new Map(Object.entries(reports)) as HostImages),
+    removals: NOBODY,
+  });
+
+/** Hosts that say what they are told to say. */
+const saying = (
+  outcomes: Readonly<Record<string, RemovalOutcome>>,
+  asked: unknown[] = [],
+): ImageRemovals => ({
+  ask: (hosts, removal) => {
+    asked.push([hosts, removal]);
+    return Promise.resolve('x');
+  },
+  outcomes: () => Promise.resolve(new Map(Object.entries(outcomes))),
+});
+const NOBODY = saying({});
 
 describe('the list of images', () => {
   const node = image(NODE, {
@@ -117,7 +135,10 @@ describe('an image of ours that a job names', () => {
     await serviceOf({ a: [base], b: [image(NODE)] }).refuseAbsent(NODE, 'anna');
     await serviceOf({ a: [base], b: null }).refuseAbsent(NODE, 'anna');
     await serviceOf({}).refuseAbsent(NODE, 'anna');
-    const away = new ImageService({ reports: () => Promise.reject(new Error('Redis is away')) });
+    const away = new ImageService({
+      reports: () => Promise.reject(new Error('Redis is away')),
+      removals: NOBODY,
+    });
     await away.refuseAbsent(NODE, 'anna');
   });
 
@@ -161,5 +182,67 @@ describe('a pull that failed', () => {
     const names = Array.from({ length: 10 }, (_, index) => ({ name: `i${index}` }));
     assert.equal(imagesInWords(names), 'Images here: i0, i1, i2, i3, i4, i5, i6, i7 and 2 more.');
     assert.equal(imagesInWords([]), 'There are no images here.');
+  });
+});
+
+describe('the removal of an image', () => {
+  const base = image(BASE);
+  const over = (owner: string): HostImage => ({ ...base, owner, packages: ['hello', 'tree'] });
+  const reports: HostImages = new Map([
+    ['a', [base, over('anna'), over('bert')]],
+    ['b', [base, over('anna')]],
+  ]);
+  const who = (owner: string, ...scopes: Scope[]): Principal => ({
+    tokenId: 't',
+    owner,
+    scopes: new Set(scopes),
+  });
+  const removed = { state: 'removed' } as const;
+  const remove = (
+    principal: Principal,
+    named: string,
+    packages: readonly string[],
+    removals: ImageRemovals = saying({ a: removed, b: removed }),
+  ): Promise<unknown> =>
+    new ImageService({ reports: () => Promise.resolve(reports), removals }).remove(
+      principal,
+      { image: named, packages },
+      new AbortController().signal,
+    );
+
+  it('asks the hosts that have what is the caller’s own, in any order of the packages', async () => {
+    const asked: unknown[] = [];
+    const removals = saying({ a: removed, b: removed }, asked);
+    assert.deepEqual(await remove(who('anna', 'jobs:write'), 'base', ['tree', 'hello'], removals), [
+      'a',
+      'b',
+    ]);
+    assert.deepEqual(await remove(who('bert', 'jobs:write'), BASE, ['hello', 'tree'], removals), ['a']);
+    const removal = { reference: BASE, packages: ['hello', 'tree'] };
+    assert.deepEqual(asked, [
+      [['a', 'b'], { ...removal, owner: 'anna' }],
+      [['a'], { ...removal, owner: 'bert' }],
+    ]);
+  });
+
+  it('refuses what is not there or another’s, and what is everybody’s without admin', async () => {
+    await assert.rejects(remove(who('carl', 'jobs:write'), 'base', ['hello', 'tree']), {
+      code: 'image_not_found',
+    });
+    await assert.rejects(remove(who('anna', 'jobs:write'), 'node', []), { code: 'image_not_found' });
+    await assert.rejects(remove(who('anna', 'jobs:write'), 'base', []), { code: 'insufficient_scope' });
+    assert.deepEqual(await remove(who('root', 'admin'), 'base', []), ['a', 'b']);
+  });
+
+  it('says where it could not be done', async () => {
+    const admin = who('root', 'admin');
+    await assert.rejects(remove(admin, 'base', [], saying({ a: removed, b: { state: 'in use' } })), {
+      code: 'image_in_use',
+      message: /on b\./,
+    });
+    await assert.rejects(
+      remove(admin, 'base', [], saying({ a: removed, b: { state: 'failed', reason: 'no disk' } })),
+      { code: 'container_error', message: /b could not remove base: no disk/ },
+    );
   });
 });

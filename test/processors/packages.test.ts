@@ -5,6 +5,8 @@ import { after, before, describe, it } from 'mocha';
 import { hostDirectory } from '../../src/default-directories.ts';
 import { sandboxPaths } from '../../src/containers/podman/sandbox/paths.ts';
 import { STANDING_MOUNTS } from '../../src/containers/mounts.ts';
+import type { FlashpodsError } from '../../src/errors.ts';
+import type { Principal } from '../../src/identity/principal.ts';
 import { ImageService } from '../../src/images/service.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import { isTerminal } from '../../src/jobs/states.ts';
@@ -61,6 +63,8 @@ describe('a job with packages', function () {
     await bare?.remove();
   });
 
+  const images = (): ImageService =>
+    new ImageService({ reports: () => stocksOf(farm.queues), removals: farm.queues.imageRemovals });
   const submit = (packages: readonly string[], more: Record<string, unknown> = {}): Promise<Job> =>
     farm.submit({ image: image.name, packages, command: `${packages[0]}`, timeout_minutes: 120, ...more });
   const run = async (packages: readonly string[], more?: Record<string, unknown>): Promise<Job> =>
@@ -127,14 +131,38 @@ describe('a job with packages', function () {
     assert.ok(packages);
     const wanted = await packages.want({ owner: 'somebody', image: image.name, packages: ['one', 'two'] });
     assert.equal(packages.hold(wanted), null);
-    const images = new ImageService({ reports: () => stocksOf(farm.queues) });
     const listed = async (owner: string): Promise<unknown> =>
-      (await images.list(owner)).images
+      (await images().list(owner)).images
         .filter((each) => each.packages.length > 0)
         .map(({ name, packages: its, isShared }) => [name, its, isShared]);
     await eventually('the host has told', async () => ((await listed('default')) as unknown[]).length > 0);
     assert.deepEqual(await listed('default'), [[image.name, ['one', 'two'], false]]);
     assert.deepEqual(await listed('somebody'), []);
+  });
+
+  it('is removed by its owner, and not while a job uses it', async () => {
+    const anna: Principal = { tokenId: 'a', owner: 'default', scopes: new Set(['jobs:write']) };
+    const one = { image: image.name, packages: ['two'] };
+    const remove = (who: Principal = anna): Promise<unknown> =>
+      images()
+        .remove(who, one, AbortSignal.timeout(30_000))
+        .catch((error: FlashpodsError) => error.code);
+    const job = await submit(['two'], {
+      command: 'echo begun; until [ -e /artifacts/end ]; do sleep 0.1; done',
+    });
+    await says(job, 'begun');
+    const isListed = async (): Promise<boolean> =>
+      (await images().list('default')).images.some(({ packages }) => packages.join() === 'two');
+    await eventually('the host has told', isListed);
+    assert.equal(await remove({ ...anna, owner: 'somebody' }), 'image_not_found');
+    assert.equal(await remove(), 'image_in_use');
+    await farm.jobs.cancel(job.id, 'default');
+    await ended(job);
+    const before = kept().length;
+    await eventually('the job has let go', async () => (await remove()) !== 'image_in_use');
+    assert.equal(kept().length, before - 1);
+    assert.equal(await isListed(), false);
+    assert.equal(await remove(), 'image_not_found');
   });
 
   it('waits while another one makes it, and makes it when that one is cancelled', async () => {
@@ -164,7 +192,7 @@ describe('a job with packages', function () {
     const orphan = await farm.runtime.provision({ diskBytes: 64 * 2 ** 20, mounts: STANDING_MOUNTS });
     const { jobId, ...spec } = testSpec({ jobId: job.id, epoch: job.epoch + 1, script: 'sleep 1000' });
     await orphan.bind({ ...spec, jobId, isBuild: true });
-    await orphan.start();
+    await orphan.start().catch(() => undefined); // the worker may have found it between the two
     await farm.replaceWorker();
     await eventually(
       'it is installed once more',

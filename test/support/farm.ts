@@ -98,7 +98,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
     queue: queues.queue,
     announcements: queues.announcements,
     hosts,
-    images: new ImageService({ reports: () => stocksOf(queues) }),
+    images: new ImageService({ reports: () => stocksOf(queues), removals: queues.imageRemovals }),
     limits: jobLimits(config),
     tenants,
     logger,

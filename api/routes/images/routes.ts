@@ -1,8 +1,8 @@
-import { viewOf } from '../../context.ts';
-import { operation, type Operation } from '../../operation.ts';
+import { abandonedOf, principalOf, viewOf } from '../../context.ts';
+import { json, operation, type Operation } from '../../operation.ts';
 import type { ApiResources } from '../../resources.ts';
 import { presentImages } from './present.ts';
-import { imageListSchema, imagesQuery } from './schema.ts';
+import { imageListSchema, imagesQuery, removalQuery, removalSchema } from './schema.ts';
 
 export const imageOperations = ({
   images,
@@ -22,6 +22,23 @@ export const imageOperations = ({
     errors: ['service_unavailable'],
     async handle(ctx, { query: { program } }) {
       ctx.body = presentImages(await images.list(viewOf(ctx), program), jobs);
+    },
+  }),
+  operation({
+    id: 'removeImage',
+    tag: 'server',
+    method: 'delete',
+    path: '/images',
+    summary: 'Remove an image, or what was installed over it',
+    description:
+      'From all hosts that have it. With `packages` what jobs of yours have installed goes (with the scope `admin`, of all owners); without, the image itself, which takes the scope `admin` where it is shared. An image that a job uses stays.',
+    scope: 'jobs:write',
+    query: removalQuery,
+    answers: { 200: json('It is gone.', removalSchema) },
+    errors: ['image_not_found', 'image_in_use', 'container_error', 'service_unavailable'],
+    async handle(ctx, { query: { image, packages } }) {
+      const hosts = await images.remove(principalOf(ctx), { image, packages }, abandonedOf(ctx));
+      ctx.body = { hosts: [...hosts] };
     },
   }),
 ];

@@ -4,6 +4,18 @@ export const imagesQuery = z.strictObject({
   program: z.string().min(1).max(255).optional().describe('only those that have this program'),
 });
 
+export const removalQuery = z.strictObject({
+  image: z.string().min(1).max(255).describe('as `GET /images` calls it: `name` or `reference`'),
+  packages: z
+    .string()
+    .max(4_000)
+    .default('')
+    .transform((list) => list.split(',').filter(Boolean))
+    .describe('what was installed over it, with commas between; none: the image itself'),
+});
+
+export const removalSchema = z.object({ hosts: z.array(z.string()).describe('hosts that had it') });
+
 export const imageListSchema = z.object({
   images: z.array(
     z.object({

@@ -36,7 +36,7 @@ export async function listImages(context: CliContext): Promise<number> {
   }
   const rows = answer.images.map(({ name, size_bytes: size, hosts, summary, programs, packages = [] }) =>
     [
-      [name, ...packages].join(' + '),
+      [name, ...packages].join(OVER),
       showBytes(size),
       hosts.join(' '),
       packages.length > 0 ? 'installed for your jobs' : contents(summary, programs),
@@ -46,6 +46,23 @@ export async function listImages(context: CliContext): Promise<number> {
   if (answer.images.length === 0) context.notice('no host has an image yet, or none has told.');
   for (const { name, summary } of answer.buildable)
     context.notice(`\`flashpods image build ${name}\` makes ${name}: ${summary}`);
+  return ExitCode.fine;
+}
+
+/** What `image ls` puts between an image and each of its packages. No name has it: they have no blanks. */
+const OVER = ' + ';
+
+/** @param names as `image ls` shows them */
+export async function removeImages(names: readonly string[], context: CliContext): Promise<number> {
+  const client = await context.client();
+  const removed: { name: string; hosts: readonly string[] }[] = [];
+  for (const name of names) {
+    const [image = '', ...packages] = name.split(OVER).map((part) => part.trim());
+    const hosts = await client.removeImage(image, packages, context.untilInterrupted());
+    removed.push({ name, hosts });
+    if (!context.json) await context.out.line(sanitize(`${name}: removed from ${hosts.join(', ')}`));
+  }
+  if (context.json) await context.out.json({ removed });
   return ExitCode.fine;
 }
 

@@ -3,7 +3,8 @@ import { FlashpodsError, messageOf } from '../../errors.ts';
 import { containerName } from '../../ids.ts';
 import { once } from '../../lifecycle/once.ts';
 import type { HostImage } from '../../images/image.ts';
-import type { PackageLayers } from '../package-layers.ts';
+import type { ImageRemoval, RemovalOutcome } from '../../images/removal.ts';
+import type { PackageLayers, WantedLayer } from '../package-layers.ts';
 import type { ContainerRuntime, ContainerState, FoundSandbox, RuntimeFacts } from '../runtime.ts';
 import type { ProvisionRequest, Sandbox } from '../sandbox.ts';
 import { asContainerError, Container } from './container/container.ts';
@@ -43,6 +44,22 @@ export class HostRuntime implements ContainerRuntime {
 
   async ensureImage(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {
     return await this.#parts.images.ensure(image, onProgress, signal);
+  }
+
+  async removeImage({ reference, packages, owner }: ImageRemoval): Promise<RemovalOutcome['state']> {
+    const { images, roots, packages: layers } = this.#parts;
+    const isIt = (layer: WantedLayer): boolean =>
+      layer.image === reference &&
+      (owner === null || layer.owner === owner) &&
+      layer.packages.join() === packages.join();
+    if (packages.length > 0) return (await layers?.remove(isIt)) === false ? 'in use' : 'removed';
+    const id = await images.idOf(reference);
+    if (id === null) return 'removed';
+    await roots?.letGoIdle(id);
+    if (!(await images.remove(reference))) return 'in use';
+    // They are layers of this image alone; one that a job uses goes later, as those do that nobody uses.
+    if ((await images.idOf(id)) === null) await layers?.remove(({ imageId }) => imageId === id);
+    return 'removed';
   }
 
   async provision(request: ProvisionRequest): Promise<Sandbox> {

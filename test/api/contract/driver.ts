@@ -5,7 +5,7 @@
 import type { Wire, WireAnswer, WireClient } from './client.ts';
 import type { Document, DocumentedOperation, Parameter, Schema } from './document.ts';
 import { AWKWARD, Generator } from './generate.ts';
-import { LIMITED_ADDRESS, type World } from './world.ts';
+import { IMAGES, LIMITED_ADDRESS, type World } from './world.ts';
 
 const KINDS = ['valid', 'query', 'body', 'path', 'auth', 'transport', 'headers', 'method'] as const;
 type GeneratedKind = (typeof KINDS)[number];
@@ -197,6 +197,8 @@ export class Driver {
         return [...world.uploads, ...this.#learnt.uploads];
       case 'client_job_id':
         return world.clientJobIds;
+      case 'image':
+        return IMAGES;
       case 'token':
         return [world.tokens.admin];
       case 'cursor':

@@ -4,6 +4,11 @@ import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ProcessRateLimiter, type RateLimiter } from '../../../api/rate-limiter.ts';
+import { stocksOf } from '../../../queues/images/stocks.ts';
+import type { QueueResources } from '../../../queues/resources.ts';
+import { BASE_IMAGE } from '../../../src/containers/base-image.ts';
+import { hostImage } from '../../../src/images/image.ts';
+import { ImageService } from '../../../src/images/service.ts';
 import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
 import { into, newJob } from '../../support/jobs.ts';
 import { makeCollecting, makeCompleted, makeRunning } from '../job-states.ts';
@@ -41,6 +46,7 @@ export async function createWorld(): Promise<World> {
   const api = await startApi({
     // However long the requests take, its uploads are there.
     limits: { oneBytes: 100_000, totalBytes: 1_000_000_000, openMs: 3_600_000, unusedMs: 3_600_000 },
+    images: imagesOf,
     rateLimiter: () => rateLimiter((key) => key === limited.address || key === limited.token),
   });
   const token = async (name: string, scopes: readonly string[]): Promise<string> => {
@@ -99,6 +105,29 @@ export async function createWorld(): Promise<World> {
     artifactNames,
     hostNames,
   };
+}
+
+/** Of a host that no worker has: one that can be removed, and one that a job uses. */
+export const IMAGES = ['registry.example/free:1', 'registry.example/busy:1'] as const;
+
+function imagesOf(queues: QueueResources): ImageService {
+  const busy = new Set<string>();
+  return new ImageService({
+    async reports() {
+      const images = [BASE_IMAGE, ...IMAGES].map((reference) =>
+        hostImage({ reference, digest: 'sha256:0', sizeBytes: 1 }, {}),
+      );
+      return new Map([...(await stocksOf(queues)), ['h1', images]]);
+    },
+    removals: {
+      ask(hosts, { reference }) {
+        const id = randomUUID();
+        if (reference === IMAGES[1]) busy.add(id);
+        return Promise.resolve(id);
+      },
+      outcomes: (id) => Promise.resolve(new Map([['h1', { state: busy.has(id) ? 'in use' : 'removed' }]])),
+    },
+  });
 }
 
 /** As the setting of a rate does: generous for all but those who have used theirs up. */

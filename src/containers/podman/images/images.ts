@@ -4,6 +4,7 @@ import { unlessAborted } from '../../../timing/within.ts';
 import { type HostImage, hostImage } from '../../../images/image.ts';
 import { imagesInWords } from '../../../images/service.ts';
 import { shortName } from '../../../images/description.ts';
+import { asContainerError } from '../container/container.ts';
 import { PodmanApiError, type PodmanClient, isRecord } from '../service/http.ts';
 
 /** No pull of a sane image takes longer; it is only there so that nothing waits for ever. */
@@ -109,6 +110,31 @@ export class Images {
 
   rememberProgram(digest: string, path: string, isThere: boolean): void {
     this.#programs.set(`${digest} ${path}`, isThere);
+  }
+
+  /** Of an image by its name or id; null when it is not here. @throws FlashpodsError container_error */
+  async idOf(image: string): Promise<string | null> {
+    try {
+      return (await this.#digest(image)) === null ? null : (this.#configs.get(image)?.id ?? null);
+    } catch (error) {
+      throw asContainerError(error);
+    }
+  }
+
+  /**
+   * Takes a name away from an image, and the image with its last one; one that is not here is gone.
+   * @returns false when there is a container of it @throws FlashpodsError container_error
+   */
+  async remove(name: string): Promise<boolean> {
+    try {
+      await this.#podman.call('DELETE', `/images/${pathOf(name)}`);
+    } catch (error) {
+      if (error instanceof PodmanApiError && error.status === 409) return false;
+      if (!(error instanceof PodmanApiError && error.status === 404)) throw asContainerError(error);
+    }
+    this.#configs.delete(name);
+    for (const [image, known] of this.#names) if (known === name) this.#names.delete(image);
+    return true;
   }
 
   async ensure(image: string, onProgress: (line: string) => void, signal: AbortSignal): Promise<string> {

@@ -65,6 +65,14 @@ export class ImageHolds {
     }
   }
 
+  /** Lets go at once of an image that no sandbox uses. @throws when Podman does not answer */
+  async letGoIdle(image: string): Promise<void> {
+    const hold = this.#holds.get(image);
+    if (hold === undefined || hold.users.size > 0) return;
+    clearTimeout(hold.idle);
+    await this.#letGo(image, hold);
+  }
+
   /** Holds what earlier processes left in use, and nothing else of what they held. @throws when Podman does not answer */
   async takeOver(used: readonly { readonly image: string; readonly sandbox: string }[]): Promise<void> {
     const { podman, hostName, deploymentId } = this.#options;

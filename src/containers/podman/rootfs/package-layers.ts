@@ -187,6 +187,14 @@ export class HostPackageLayers implements PackageLayers {
     }
   }
 
+  /** @returns false when one of them stays because it is in use */
+  async remove(isIt: (layer: WantedLayer) => boolean): Promise<boolean> {
+    let isAll = true;
+    for (const layer of keptBelow(this.#o.directory).filter(isIt))
+      isAll = (await this.#remove(layer.key)) && isAll;
+    return isAll;
+  }
+
   /** Where the layer is; it may be gone. */
   pathOf(key: string): string {
     if (!KEY.test(key)) throw new Error(`not the key of a layer: ${JSON.stringify(key)}`);

@@ -118,6 +118,11 @@ export class WritableRoots {
     this.#mirrors.keep(records.flatMap(({ root }) => (root === undefined ? [] : [root.layers])));
   }
 
+  /** Lets go at once of an image that no root is made of. @param image id @throws when Podman does not answer */
+  async letGoIdle(image: string): Promise<void> {
+    await this.#holds.letGoIdle(image);
+  }
+
   /** Roots stay, and so do the holds of images that jobs use. Layers are mapped again by who needs them. */
   async close(): Promise<void> {
     await this.#holds.close();

@@ -40,7 +40,7 @@ interface MachineFile {
   /** Whether it is another one a second later. */
   readonly changes: boolean;
   /** @returns null where the kernel's own is to stay */
-  text(shown: Shown): string | null;
+  readonly text: (shown: Shown) => string | null;
 }
 
 const CPU = '/sys/devices/system/cpu';
