@@ -35,6 +35,7 @@ rm -rf /etc/skel && mkdir /etc/skel && echo new >/etc/skel/file
 echo 'added:x:150:150::/nonexistent:/bin/sh' >>/etc/passwd
 echo left >/tmp/left && echo left >/work/left && echo left >/artifacts/left
 ln -s /etc /opt/link
+mkdir -p /etc/chromium.d
 `;
 const APT_CACHE = `#!/bin/sh
 if [ "$1" = pkgnames ]; then printf '%s\\n' tree hello libthing-dev; else
@@ -99,14 +100,14 @@ describe('a job with packages', function () {
 
   it('finds what apt of its image installed, in isolation and once for who asks for the same', async () => {
     const command = `one; two; ls -A /work /artifacts /tmp; cat /etc/skel/file; ls /etc/debian_version 2>&1 | wc -l
-      grep -c added /etc/passwd; id -un; ls /usr/sbin/policy-rc.d 2>&1 | grep -c cannot; echo mine >/tmp/x; mv /tmp/x /artifacts/`;
+      grep -c added /etc/passwd; id -un; ls /usr/sbin/policy-rc.d 2>&1 | grep -c cannot; echo mine >/tmp/x; mv /tmp/x /artifacts/; . /etc/chromium.d/flashpods; echo $CHROMIUM_FLAGS`;
     const job = await run(['two', 'one', 'two'], { command });
     assert.equal(job.status, 'completed', await log(job));
     assert.deepEqual(job.packages, ['one', 'two']);
     assert.equal(job.ranBy, 'bash -o pipefail');
     const lines = await farm.texts(job.id);
     assert.match(lines.join('\n'), /^as 0 CapEff: 00000000a00405fb NoNewPrivs: 1 0 1000000 65536$/m);
-    assert.deepEqual(lines.slice(-13), [
+    assert.deepEqual(lines.slice(-14), [
       'The packages are installed, and kept for the next job that asks for the same.',
       'I am one',
       'I am two',
@@ -120,6 +121,7 @@ describe('a job with packages', function () {
       '1',
       'job',
       '1',
+      '--no-sandbox',
     ]);
     assert.deepEqual(kept().length, 1);
     const again = await run(['one', 'two'], { command: 'two' });
