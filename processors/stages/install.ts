@@ -44,7 +44,7 @@ export async function install(resources: Resources, job: Job, installing: Instal
   if (packages === null)
     throw new FlashpodsError(
       'package_install_failed',
-      'Packages can only be installed where the whole root file system of a job can be written to, and this host can\'t do that (`flashpods doctor` says why): choose an image that has them, or install them in the command with `"root": true`.',
+      "Packages can only be installed where the whole root file system of a job can be written to, and this host can't do that (`flashpods doctor` says why): choose an image that has them, or let a person make one on that host (`podman build`).",
     );
   const wanted = await untilAnswered(logger, stop, () => packages.want(job));
   const found = held(packages, wanted);
