@@ -1,10 +1,29 @@
-/** What git knows of a directory: which files it tracks, and where its own rules and data are. */
-import { lstat, readFile, realpath } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+/**
+ * What git knows of a directory: which files it tracks, and where its own rules and data are.
+ *
+ * A repository may come from anybody: from an archive, or from a job's artifacts. Its configuration names programs (for
+ * ssh, for file systems, for filters and hooks), and git fetches what it lacks by them. So git never runs in it: it reads
+ * a copy of the index in an empty repository of ours, and the configuration as a file of values.
+ */
+import { constants } from 'node:fs';
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  realpath,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { dirname, join, relative, resolve } from 'node:path';
 import { execa, ExecaError } from 'execa';
 import { ifMissing } from '../../files/if-missing.ts';
-import type { RawName } from '../../trees/directory.ts';
+import { readFully } from '../../files/read-fully.ts';
+import { rawName, type RawName } from '../../trees/directory.ts';
 import { joined, parentOf } from './names.ts';
 
 /** git can't be asked, for a reason that the person should know. */
@@ -31,38 +50,114 @@ export interface GitSettings {
 
 /**
  * What git tracks in a directory of a work tree, as paths below `below`.
+ * @param top the directory with the `.git`, `directory` or one above it
  * @throws GitUnknown
  */
-export async function trackedIn(directory: string, below: RawName, signal?: AbortSignal): Promise<Tracked> {
+export async function trackedIn(
+  top: string,
+  directory: string,
+  below: RawName,
+  signal?: AbortSignal,
+): Promise<Tracked> {
   const files = new Set<RawName>();
   const directories = new Set<RawName>();
-  const listed = (await git(directory, ['ls-files', '-z', '--cached'], signal)).toString('latin1');
-  for (const name of listed.split('\0')) {
-    if (name === '') continue;
-    const path = joined(below, name);
+  const found = await gitDirectoryOf(join(top, '.git'));
+  if (found === null) return { files, directories };
+  const above = top === directory ? '' : `${rawName(relative(top, directory))}/`;
+  for (const tracked of (await indexed(found, signal)).toString('latin1').split('\0')) {
+    // A whole directory that is not checked out is one entry, with a slash.
+    if (tracked === '' || tracked.endsWith('/') || !tracked.startsWith(above)) continue;
+    const path = joined(below, tracked.slice(above.length));
     files.add(path);
-    for (let above = parentOf(path); above !== '.' && !directories.has(above); above = parentOf(above))
-      directories.add(above);
+    for (let at = parentOf(path); at !== '.' && !directories.has(at); at = parentOf(at)) directories.add(at);
   }
   return { files, directories };
 }
 
-/** What is in force in a directory, in a repository or not; git's defaults where git can't be asked. */
-export async function gitSettings(directory: string, signal?: AbortSignal): Promise<GitSettings> {
-  const settings = { excludesFile: join(homedir(), '.config', 'git', 'ignore'), ignoreCase: false };
+/** The names in an index, each with a NUL behind it. @throws GitUnknown */
+async function indexed({ own, common }: GitDirectory, signal?: AbortSignal): Promise<Buffer> {
+  if (!(await isFile(join(own, 'index')))) return Buffer.alloc(0);
+  const format = await valuesOf(join(common, 'config'), '^extensions\\.objectformat$', signal);
+  return inEmptyRepository(format.get('extensions.objectformat'), async (scratch) => {
+    for (const name of await readdir(own))
+      if ((name === 'index' || name.startsWith('sharedindex.')) && (await isFile(join(own, name))))
+        await symlink(join(own, name), join(scratch, name));
+    const args = [`--git-dir=${scratch}`, `--work-tree=${scratch}`, 'ls-files', '-z', '--cached'];
+    try {
+      return await git(scratch, [...args, '--sparse'], signal);
+    } catch (error) {
+      // Before git 2.35 there was neither the option nor what it is for.
+      if (!(error instanceof GitUnknown) || !error.message.includes('sparse')) throw error;
+      return git(scratch, args, signal);
+    }
+  });
+}
+
+/** A repository for one call, in which nothing is set but the format of its object names. */
+async function inEmptyRepository<T>(
+  objectFormat: string | undefined,
+  work: (scratch: string) => Promise<T>,
+): Promise<T> {
+  const scratch = await mkdtemp(join(tmpdir(), 'flashpods-git-'));
   try {
-    // One process for both. The last value of a setting holds.
-    const query = ['config', '-z', '--get-regexp', '^core\\.(excludesfile|ignorecase)$'];
-    for (const line of (await git(directory, query, signal)).toString().split('\0')) {
+    await mkdir(join(scratch, 'objects'));
+    await mkdir(join(scratch, 'refs'));
+    await writeFile(join(scratch, 'HEAD'), 'ref: refs/heads/none\n');
+    if (objectFormat === 'sha256') {
+      const config = '[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha256\n';
+      await writeFile(join(scratch, 'config'), config);
+    }
+    return await work(scratch);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/**
+ * What is in force in a directory, in a repository or not; git's defaults where git can't be asked. Of a repository
+ * itself only whether its file system tells upper case from lower.
+ */
+export async function gitSettings(directory: string, signal?: AbortSignal): Promise<GitSettings> {
+  const own = await valuesOf(null, '^core\\.(excludesfile|ignorecase)$', signal);
+  const top = await topOf(directory);
+  const found = top === null ? null : await gitDirectoryOf(join(top, '.git'));
+  const here = found ? await valuesOf(join(found.common, 'config'), '^core\\.ignorecase$', signal) : null;
+  const ignoreCase = here?.get('core.ignorecase') ?? own.get('core.ignorecase') ?? 'false';
+  const excludesFile = own.get('core.excludesfile')?.replace(/^~(?=\/)/, homedir());
+  return {
+    excludesFile: resolve(homedir(), excludesFile ?? join('.config', 'git', 'ignore')),
+    ignoreCase: /^(?:true|yes|on|1|)$/i.test(ignoreCase),
+  };
+}
+
+/** What a repository says where its work tree is, as it says it; null when it says nothing. */
+export const workTreeOf = async (common: string): Promise<string | null> =>
+  (await valuesOf(join(common, 'config'), '^core\\.worktree$')).get('core.worktree') ?? null;
+
+/**
+ * Values of a configuration as text; nothing that it includes, and nothing that it names is run.
+ * @param file null for the user's and the machine's own, with what they include
+ */
+async function valuesOf(
+  file: string | null,
+  names: string,
+  signal?: AbortSignal,
+): Promise<ReadonlyMap<string, string>> {
+  const values = new Map<string, string>();
+  if (file !== null && !(await isFile(file))) return values;
+  const from = file === null ? [] : ['--file', file, '--no-includes'];
+  try {
+    // The last value of a setting holds.
+    for (const line of (await git('/', ['config', '-z', ...from, '--get-regexp', names], signal))
+      .toString()
+      .split('\0')) {
       const [name = '', value = 'true'] = line.split('\n');
-      if (name === 'core.ignorecase') settings.ignoreCase = /^(?:true|yes|on|1)$/i.test(value);
-      if (name === 'core.excludesfile')
-        settings.excludesFile = resolve(directory, value.replace(/^~(?=\/)/, homedir()));
+      values.set(name, value);
     }
   } catch (error) {
     if (!(error instanceof GitUnknown)) throw error;
   }
-  return settings;
+  return values;
 }
 
 /**
@@ -74,14 +169,14 @@ export async function gitDirectoryOf(dotGit: string): Promise<GitDirectory | nul
   if (found === null) return null;
   let own: string | null;
   if (found.isFile()) {
-    const named = /^gitdir: ([^\n]+)\n*$/.exec(await readFile(dotGit, 'utf8'))?.[1];
+    const named = /^gitdir: ([^\n]+)\n*$/.exec(await readSmall(dotGit))?.[1];
     own = named === undefined ? null : resolve(dirname(dotGit), named);
   } else own = dotGit;
   own = own === null ? null : await realpath(own).catch(ifMissing(null, 'ENOTDIR', 'ELOOP'));
   if (own === null || !(await isThere(join(own, 'HEAD')))) return null;
-  const shared = await readFile(join(own, 'commondir'), 'utf8').catch(ifMissing(null));
+  const shared = await readSmall(join(own, 'commondir')).catch(ifMissing(null));
   const common = shared === null ? own : await realpath(resolve(own, shared.trim())).catch(ifMissing(null));
-  return common === null ? null : { own, common };
+  return common === null || !(await isThere(join(common, 'objects'))) ? null : { own, common };
 }
 
 /** The nearest directory above, this one included, that holds a `.git`; null where there is none. */
@@ -98,20 +193,46 @@ const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
-async function git(directory: string, args: readonly string[], signal?: AbortSignal): Promise<Buffer> {
-  // A checkout of another user is only listed here: no hook of its configuration may run, so it may be trusted.
-  const safe = ['-c', 'safe.directory=*', '-c', 'core.fsmonitor=false'];
+/** Larger ones of git's own small files are none of git's. */
+const MAX_SMALL_BYTES = 64 * 1024;
+
+/** A text of a repository, the beginning of one that is too long; '' for what is no file. @throws the system's errors */
+export async function readSmall(path: string): Promise<string> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const { stdout } = await execa('git', [...safe, ...args], {
+    if (!(await handle.stat()).isFile()) return '';
+    const bytes = Buffer.alloc(MAX_SMALL_BYTES);
+    return bytes.toString('utf8', 0, await readFully(handle, bytes, 0));
+  } finally {
+    await handle.close();
+  }
+}
+
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+
+async function git(directory: string, args: readonly string[], signal?: AbortSignal): Promise<Buffer> {
+  try {
+    const { stdout } = await execa('git', ['-c', 'core.fsmonitor=false', '-c', 'core.hooksPath=', ...args], {
       cwd: directory,
       encoding: 'buffer',
       stdin: 'ignore',
       env: {
         LC_ALL: 'C',
-        GIT_DIR: undefined,
+        // One that is not there, unless an argument names another: none is looked for above.
+        GIT_DIR: '/nonexistent',
         GIT_WORK_TREE: undefined,
         GIT_INDEX_FILE: undefined,
+        GIT_COMMON_DIR: undefined,
+        GIT_OBJECT_DIRECTORY: undefined,
+        GIT_ALTERNATE_OBJECT_DIRECTORIES: undefined,
         GIT_OPTIONAL_LOCKS: '0',
+        GIT_NO_LAZY_FETCH: '1',
+        GIT_ALLOW_PROTOCOL: 'none',
+        GIT_TERMINAL_PROMPT: '0',
       },
       ...(signal ? { cancelSignal: signal } : {}),
     });

@@ -119,7 +119,11 @@ export class Rules {
       const decided = decideBy(sources, '../'.repeat(above), true);
       return decided !== null && !decided.pattern.isNegated;
     });
-    return { ...scope, git: isIgnored ? await this.#global() : sources, tracked: await this.#tracked('') };
+    return {
+      ...scope,
+      git: isIgnored ? await this.#global() : sources,
+      tracked: await this.#tracked(top, ''),
+    };
   }
 
   /** @param names what is in the directory `path` */
@@ -130,7 +134,7 @@ export class Rules {
       if ((await gitDirectoryOf(join(directory, '.git')).catch(() => null)) !== null) {
         // A repository within another has rules of its own only.
         git = [...(await this.#ofRepository(directory, path)), ...(await this.#global())];
-        tracked = await this.#tracked(path);
+        tracked = await this.#tracked(directory, path);
       }
     }
     const read = async (name: string): Promise<Source[]> => {
@@ -181,9 +185,10 @@ export class Rules {
     return [...idle(this.#excludes, '--exclude'), ...idle(this.#includes, '--include')];
   }
 
-  async #tracked(path: RawName): Promise<Tracked | null> {
+  async #tracked(top: string, path: RawName): Promise<Tracked | null> {
     try {
-      return await trackedIn(absolute(this.#root, path).toString(), path, this.#signal);
+      const directory = path === '' ? this.#root : absolute(this.#root, path).toString();
+      return await trackedIn(top, directory, path, this.#signal);
     } catch (error) {
       if (!(error instanceof GitUnknown)) throw error;
       const where = path === '' || path === '.' ? '' : ` in ${shown(path)}`;

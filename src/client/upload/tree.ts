@@ -3,9 +3,15 @@ import { type BigIntStats, constants, type Dirent } from 'node:fs';
 import { access, lstat, readdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
 import { systemCode } from '../../errors.ts';
 import { ifMissing } from '../../files/if-missing.ts';
-import type { RawName } from '../../trees/directory.ts';
+import { rawName, type RawName } from '../../trees/directory.ts';
 import { ClientError } from '../client-error.ts';
-import { gitForOneTree, type GitPieces, gitWithAlternates, isMomentary } from './git-directory.ts';
+import {
+  gitForOneTree,
+  type GitPieces,
+  gitWithAlternates,
+  isMomentary,
+  knowsWorkTree,
+} from './git-directory.ts';
 import { absolute, joined, parentOf, shown, someOf } from './names.ts';
 import { gitDirectoryOf } from './repository.ts';
 import { Rules, type RuleOptions, type Scope } from './rules.ts';
@@ -245,8 +251,19 @@ class Listing {
     const target =
       stats.isFile() || stats.isSymbolicLink() ? await this.#targetInside(at, stats, git.own) : false;
     if (target) this.#add(path, stats.isFile() ? 'file' : 'symlink', stats);
-    else await this.#compose(path, stats, await gitForOneTree(git));
+    else if ((this.#isInside(git.own) && this.#isInside(git.common)) || (await knowsWorkTree(git, at)))
+      await this.#compose(path, stats, await gitForOneTree(git));
+    else {
+      this.#leftOut.push(path);
+      this.#notices.push(
+        `${shown(path)} stays behind: it leads to ${shown(rawName(git.common))}, which does not name this directory as its work tree; \`git clone\` makes a repository of its own`,
+      );
+    }
     return true;
+  }
+
+  #isInside(directory: string): boolean {
+    return directory.startsWith(`${this.#root}/`);
   }
 
   async #targetInside(at: string, stats: BigIntStats, own: string): Promise<boolean> {
