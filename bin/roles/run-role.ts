@@ -1,6 +1,7 @@
 /** Runs one process role until a signal, its parent's end or its own breakdown; answers with the exit code. */
 import type { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
+import { forTerminal } from '../../src/cli/terminal.ts';
 import { ConfigError, explainConfig, type Flags } from '../../src/config.ts';
 import { messageOf } from '../../src/errors.ts';
 import { createLogger } from '../../src/observability/logger.ts';
@@ -44,13 +45,17 @@ export async function runRole(
     return broken?.exit ?? RoleExit.fine;
   } catch (error) {
     if (error instanceof ConfigError) {
-      process.stderr.write(`flashpods: ${error.message}\n`);
+      say(`flashpods: ${error.message}\n`);
       return RoleExit.misconfigured;
     }
-    process.stderr.write(`flashpods ${name}: ${explain(error)}\n`);
+    say(`flashpods ${name}: ${explain(error)}\n`);
     return RoleExit.failed;
   }
 }
+
+/** An error may hold what a server or a file says. */
+const say = (text: string): void =>
+  void process.stderr.write(process.stderr.isTTY ? forTerminal(text) : text);
 
 /** What went wrong, with the causes; the stack only of what nobody foresaw. */
 function explain(error: unknown): string {

@@ -21,6 +21,8 @@ export interface AttachOptions {
   readonly artifacts?: string;
   readonly force?: boolean;
   readonly timestamps?: boolean;
+  /** A terminal, too, gets all that the job prints as it is. */
+  readonly raw?: boolean;
 }
 
 /** A job that waits longer than this is explained to somebody without a terminal, too. */

@@ -2,19 +2,40 @@ import type { LogLine } from '../client/answers.ts';
 import type { CliContext } from './context.ts';
 import { stamped } from './present-job.ts';
 
+/** A colour, or the beginning of one at the end of a piece of a line: more of it may follow. */
+const COLOUR = /\u001b\[[0-9;:]{0,64}m/g;
+const BEGUN_COLOUR = /\u001b(?:\[[0-9;:]{0,64})?$/;
+const RESET = '\u001b[0m';
+/** Colours of a stream that are in force at once. */
+const MAX_COLOURS = 8;
+
+export interface LogPrinting {
+  readonly timestamps?: boolean;
+  /** A terminal, too, gets all that the job wrote, with all that it may do there. */
+  readonly raw?: boolean;
+}
+
 /**
  * Prints lines of a job's log: what the job wrote to stderr goes to stderr, and what Flashpods itself says in the
  * log too, so that `run … > file` holds the job's stdout alone. With `--json` every line is an object on stdout.
+ *
+ * A terminal gets a job's colours and no other escape sequence, unless `raw` is asked for. A colour ends with its line,
+ * so that nothing of ours is painted or hidden by it, and begins again with the next line of its stream.
  */
 export class LogPrinter {
   readonly #context: CliContext;
   readonly #timestamps: boolean;
+  readonly #raw: boolean;
   /** Streams whose last line goes on. */
   readonly #open = new Set<LogLine['stream']>();
+  /** What is in force in a stream, and the beginning of a colour whose rest has not come. */
+  readonly #colours = new Map<LogLine['stream'], readonly string[]>();
+  readonly #begun = new Map<LogLine['stream'], string>();
 
-  constructor(context: CliContext, { timestamps = false }: { readonly timestamps?: boolean }) {
+  constructor(context: CliContext, { timestamps = false, raw = false }: LogPrinting) {
     this.#context = context;
     this.#timestamps = timestamps;
+    this.#raw = raw;
   }
 
   async print(line: LogLine): Promise<void> {
@@ -29,8 +50,27 @@ export class LogPrinter {
     if (breaks !== '') this.#open.clear();
     if (line.partial) this.#open.add(line.stream);
     const target = line.stream === 'stdout' ? out : err;
-    const text = this.#timestamps && !goesOn ? stamped(line.time, line.text) : line.text;
+    const painted = target.isTTY && !this.#raw ? this.#painted(line) : line.text;
+    const text = this.#timestamps && !goesOn ? stamped(line.time, painted) : painted;
     const shown = line.stream === 'system' ? target.colour('dim', text) : text;
-    await target.write(`${breaks}${shown}${line.partial ? '' : '\n'}`);
+    const all = `${breaks}${shown}${line.partial ? '' : '\n'}`;
+    await (this.#raw ? target.control(all) : target.write(all));
+  }
+
+  /** The text between the colours that its stream has so far and their end. */
+  #painted({ stream, text: piece, partial }: LogLine): string {
+    let text = (this.#begun.get(stream) ?? '') + piece;
+    const begun = partial ? (BEGUN_COLOUR.exec(text)?.[0] ?? '') : '';
+    this.#begun.set(stream, begun);
+    text = text.slice(0, text.length - begun.length);
+    // The end of a line on other systems.
+    if (!partial && text.endsWith('\r')) text = text.slice(0, -1);
+    const before = this.#colours.get(stream) ?? [];
+    const found = text.match(COLOUR) ?? [];
+    if (before.length === 0 && found.length === 0) return text;
+    const ended = found.findLastIndex((colour) => /^\u001b\[0*m$/.test(colour));
+    const after = (ended < 0 ? [...before, ...found] : found.slice(ended + 1)).slice(-MAX_COLOURS);
+    this.#colours.set(stream, after);
+    return `${before.join('')}${text}${after.length === 0 ? '' : RESET}`;
   }
 }

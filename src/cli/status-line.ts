@@ -25,12 +25,12 @@ export class StatusLine {
     if (!this.#timer) return;
     clearInterval(this.#timer);
     this.#timer = undefined;
-    void this.#output.write('\r\u001b[K');
+    void this.#output.control('\r\u001b[K');
   }
 
   #draw(): void {
     this.#frame = (this.#frame + 1) % FRAMES.length;
     const line = shorten(`${FRAMES[this.#frame] ?? ''} ${this.#text}`, this.#output.columns - 1);
-    void this.#output.write(`\r\u001b[K${this.#output.colour('dim', line)}`);
+    void this.#output.control(`\r\u001b[K${this.#output.colour('dim', line)}`);
   }
 }

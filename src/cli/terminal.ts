@@ -59,8 +59,16 @@ export class Output {
     return this.#stream.columns ?? 80;
   }
 
-  /** Resolves when more may be written. */
-  async write(text: string): Promise<void> {
+  /**
+   * Writes what may hold text of unknown origin: on a terminal nothing of it is obeyed but colours, newlines and tabs
+   * ({@link forTerminal}); elsewhere it stays exact. Resolves when more may be written.
+   */
+  write(text: string): Promise<void> {
+    return this.control(this.isTTY ? forTerminal(text) : text);
+  }
+
+  /** Writes all as it is, for what this program itself tells the terminal. Resolves when more may be written. */
+  async control(text: string): Promise<void> {
     if (this.#closed || text === '' || this.#stream.write(text) || this.#interrupted) return;
     await new Promise<void>((resolve) => {
       const done = (): void => {
@@ -78,7 +86,9 @@ export class Output {
   }
 
   json(value: unknown): Promise<void> {
-    return this.line(JSON.stringify(value));
+    const text = JSON.stringify(value);
+    // The same value, spelt so that a terminal sees nothing to obey.
+    return this.line(this.isTTY ? text.replaceAll(UNSAFE, inJson) : text);
   }
 
   colour(colour: Colour, text: string): string {
@@ -106,6 +116,24 @@ export class Output {
   }
 }
 
+/** Control characters but tab and newline, C1 included, and what turns the direction of writing. */
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f]/g;
+/** A colour (SGR, ECMA-48 8.3.117), or an unsafe character. */
+const COLOUR_OR_UNSAFE = new RegExp(`(\\u001b\\[[0-9;:]{0,64}m)|${UNSAFE.source}`, 'g');
+
+const hex = (character: string, digits: number): string =>
+  character.charCodeAt(0).toString(16).padStart(digits, '0');
+const inJson = (character: string): string => `\\u${hex(character, 4)}`;
+const inText = (character: string): string =>
+  character === '\r' ? '\\r' : character <= '\u00ff' ? `\\x${hex(character, 2)}` : inJson(character);
+
+/**
+ * Text of unknown origin as a terminal may have it: colours, tabs and newlines pass, and every other escape sequence,
+ * control character (C1 included) and bidirectional control is shown as text: `\x1b]52;c;…\x07`.
+ */
+export const forTerminal = (text: string): string =>
+  text.replaceAll(COLOUR_OR_UNSAFE, (found, colour: string | undefined) => colour ?? inText(found));
+
 /**
  * Text of unknown origin, for one line of a terminal: escape sequences are removed, every other control
  * character (C1 and the bidirectional overrides included) becomes a visible stand-in.
@@ -113,7 +141,7 @@ export class Output {
 export const sanitize = (text: string): string =>
   stripVTControlCharacters(text)
     .replaceAll(/[\t\n\r]+/g, ' ')
-    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '\uFFFD');
+    .replaceAll(UNSAFE, '\uFFFD');
 
 /** As {@link sanitize}, and no wider than `width` columns of a terminal. */
 export function shorten(text: string, width: number): string {

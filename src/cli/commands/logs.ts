@@ -10,6 +10,7 @@ export interface LogsOptions {
   readonly follow?: boolean;
   readonly tail?: number;
   readonly timestamps?: boolean;
+  readonly raw?: boolean;
 }
 
 /** Prints a job's log, all of it or its last lines; with `follow` until the job ends. */

@@ -61,6 +61,7 @@ export function refuseAttached(options: AttachOptions, why: string): void {
     options.artifacts === undefined ? null : '--artifacts',
     options.force ? '--force' : null,
     options.timestamps ? '--timestamps' : null,
+    options.raw ? '--raw' : null,
   ].filter((option) => option !== null);
   if (given.length === 0) return;
   const advice = 'Leave it out; `flashpods artifacts get JOB` and `flashpods logs -t JOB` do it later.';

@@ -1,5 +1,6 @@
 import type { ReadStream } from 'node:tty';
 import type { CliStream } from '../io.ts';
+import { forTerminal } from '../terminal.ts';
 
 const ENTER = '\u001b[?1049h\u001b[?25l\u001b[?7l';
 const LEAVE = '\u001b[?7h\u001b[?25h\u001b[?1049l';
@@ -65,7 +66,7 @@ export class FullScreen {
 
   draw(lines: readonly string[]): void {
     if (!this.#entered) return;
-    const text = lines.map((line) => `${line}\u001b[K`).join('\r\n');
+    const text = lines.map((line) => `${forTerminal(line)}\u001b[K`).join('\r\n');
     this.#stdout.write(`\u001b[H${text}\u001b[J`);
   }
 
