@@ -23,7 +23,7 @@ const client = new Client({ name: 'transcript', version: '1' });
 await client.connect(
   new StdioClientTransport({
     command: process.execPath,
-    args: [join(ROOT, 'bin/flashpods.ts'), 'mcp'],
+    args: [join(ROOT, 'bin/flashpods.ts'), 'mcp', '--root', PROJECT],
     env: { ...getDefaultEnvironment(), ...(Object.fromEntries(settings) as Record<string, string>) },
   }),
 );

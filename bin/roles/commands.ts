@@ -67,6 +67,11 @@ export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleC
       options: async () => [
         { flags: '--url <url>', description: 'address of the server (FLASHPODS_URL)' },
         { flags: '--token <token>', description: 'bearer token; safer as FLASHPODS_API_TOKEN' },
+        {
+          flags: '--root <directory...>',
+          description:
+            'what of this machine agents may send and save to, beside the roots of the client or, without those, the working directory',
+        },
       ],
       examples: [
         'claude mcp add flashpods -- flashpods mcp',

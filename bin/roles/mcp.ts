@@ -8,12 +8,12 @@ import { serveStdio } from '../../src/mcp/stdio.ts';
 
 /** Runs until the client has gone, or a signal. Where the server is may be unknown yet: tools say so when they are called. */
 export async function runMcp(
-  flags: ConnectionFlags,
+  { root = [], ...flags }: ConnectionFlags & { readonly root?: readonly string[] },
   interrupts: EventEmitter<{ interrupt: [] }>,
 ): Promise<number> {
   const stop = new AbortController();
   interrupts.once('interrupt', () => stop.abort());
-  const backend = new HttpBackend(flags, loadClientEnvironment(process.env));
+  const backend = new HttpBackend(flags, loadClientEnvironment(process.env), root);
   const definition = await flashpodsServer(backend, backend);
   await serveStdio(definition, { input: process.stdin, output: process.stdout, stop: stop.signal });
   return 0;

@@ -42,6 +42,10 @@ export const CLIENT_CODES = {
     cli: 'Move the file away, choose another directory, or overwrite it with --force.',
     mcp: 'Give another save_to, or pass overwrite: true.',
   },
+  path_not_allowed: {
+    cli: 'Give a path within the directories that are allowed.',
+    mcp: 'Give a path within what the person opened.',
+  },
   interrupted: { cli: 'Nothing is left to do.' },
 } as const satisfies Record<string, { readonly cli: string; readonly mcp?: string }>;
 

@@ -5,6 +5,7 @@ import type { ClientError } from '../client/client-error.ts';
 import type { ArtifactsToFetch, FetchOptions } from '../client/fetch-artifacts.ts';
 import type { FlashpodsClient } from '../client/client.ts';
 import type { DirectoryOptions } from '../client/upload/directory.ts';
+import type { Fence } from './fence.ts';
 
 /**
  * Calls on behalf of one caller. Each throws what the API would answer (a {@link FlashpodsError}, or a
@@ -29,6 +30,8 @@ export interface Backend extends Pick<
 
 /** The disk of the person whose agent this is. There is none over HTTP. */
 export interface LocalFiles {
+  /** What of it may be read and written. */
+  readonly fence: Fence;
   /** @returns the id of a finalized upload */
   send(directory: string, options: DirectoryOptions): Promise<string>;
   /** Writes artifacts below a directory, each whole and checked. @returns paths, and what could not be written */

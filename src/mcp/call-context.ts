@@ -1,9 +1,16 @@
 import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js';
-import type { ServerNotification, ServerRequest } from '@modelcontextprotocol/sdk/types.js';
+import {
+  ListRootsResultSchema,
+  type ServerNotification,
+  type ServerRequest,
+} from '@modelcontextprotocol/sdk/types.js';
 import type { McpConnectionState } from './capabilities/capability.ts';
 import type { CallContext } from './definition.ts';
 
 export type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>;
+
+/** A client answers by itself, without asking anybody. */
+const ROOTS_MS = 10_000;
 
 /** Clients of the SDKs send `notifications/cancelled` when their own patience ends, and say so in the reason. */
 const LOST_PATIENCE = /tim(?:ed?[\s_-]?)out/i;
@@ -25,6 +32,14 @@ export class RequestContext implements CallContext {
     if (!this.signal.aborted || this.#connection.over) return false;
     const reason: unknown = this.signal.reason;
     return !(typeof reason === 'string' && LOST_PATIENCE.test(reason));
+  }
+
+  async roots(): Promise<readonly string[] | null> {
+    if (!this.#connection.server.getClientCapabilities()?.roots) return null;
+    const { roots } = await this.extra.sendRequest({ method: 'roots/list' }, ListRootsResultSchema, {
+      timeout: ROOTS_MS,
+    });
+    return roots.map(({ uri }) => uri);
   }
 
   get wantsProgress(): boolean {

@@ -20,6 +20,8 @@ export interface CallContext {
    * the client only lost patience (its reason speaks of a timeout): neither says that the work is unwanted.
    */
   readonly withdrawn: boolean;
+  /** URIs of the directories that the client's person opened; null when the client does not tell. */
+  roots(): Promise<readonly string[] | null>;
   /** Whether the client asked for progress. */
   readonly wantsProgress: boolean;
   /** Nothing happens unless the client asked for it. `done` has to grow from call to call. */

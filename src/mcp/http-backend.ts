@@ -7,6 +7,7 @@ import { fetchArtifacts } from '../client/fetch-artifacts.ts';
 import type { ClientEnvironment } from '../client/environment.ts';
 import { type DirectoryOptions, uploadDirectory } from '../client/upload/directory.ts';
 import type { Backend, LocalFiles } from './backend.ts';
+import { Fence } from './fence.ts';
 
 /**
  * A server elsewhere, over its HTTP API. Looks again at every call where it is: one that `flashpods up` started later,
@@ -17,7 +18,11 @@ export class HttpBackend implements Backend, LocalFiles {
   readonly #env: ClientEnvironment;
   #current: FlashpodsClient | undefined;
 
-  constructor(flags: ConnectionFlags, env: ClientEnvironment) {
+  readonly fence: Fence;
+
+  /** @param roots directories that the person named, beside those of the client */
+  constructor(flags: ConnectionFlags, env: ClientEnvironment, roots: readonly string[] = []) {
+    this.fence = new Fence({ roots, workingDirectory: process.cwd(), home: env.home });
     this.#flags = flags;
     this.#env = env;
   }

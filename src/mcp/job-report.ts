@@ -9,9 +9,10 @@ import { missingPart, type MissingPart, missingPartAdvice } from '../packages/mi
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
 import type { Backend } from './backend.ts';
 import type { CallToolResult } from './definition.ts';
-import { type Excerpt, excerpt, linesOf } from './log-text.ts';
+import { fenced } from './fenced.ts';
+import { type Excerpt, excerpt, linesOf, markedAsText } from './log-text.ts';
 import { present } from './present.ts';
-import { clip, printable } from './printable.ts';
+import { clip, isPlainName, printable, quoted } from './printable.ts';
 
 export const reportSchema = z.object({
   job_id: z.string().optional().describe('missing only while files are still being sent'),
@@ -72,7 +73,7 @@ const MAX_WARNINGS = 5;
 /** The status alone; asks for nothing. */
 export function statusReport(job: JobAnswer): JobReport {
   const peak = job.usage?.peak_memory_bytes ?? null;
-  const errors = (job.error_lines ?? []).map((line) => clip(printable(line), MAX_MESSAGE));
+  const errors = (job.error_lines ?? []).map((line) => markedAsText(clip(printable(line), MAX_MESSAGE)));
   const warnings = [...(job.warnings ?? []), ...(job.artifact_warnings ?? [])];
   return {
     job_id: job.id,
@@ -224,9 +225,7 @@ function nextFor(
         (job.error_lines ?? []).length > 0
           ? 'Look at what the log says before you rely on the exit code.'
           : null,
-        artifacts[0] === undefined
-          ? null
-          : `${callOf('download_artifact', { job_id: id, artifact_name: artifacts[0].name })} fetches an artifact.`,
+        artifacts[0] === undefined ? null : fetching(id, artifacts),
         more ? `${callOf('get_job_output', { job_id: id, tail: 200 })} shows more of the log.` : null,
         artifacts[0] === undefined && !more && (job.error_lines ?? []).length === 0
           ? 'Nothing is left to do.'
@@ -252,43 +251,62 @@ function nextFor(
   }
 }
 
+/** The call that fetches the first of them; one whose name is prose is fetched by way of the list. */
+export function fetching(id: string, artifacts: readonly Pick<ArtifactAnswer, 'name'>[]): string {
+  const plain = artifacts.find(({ name }) => isPlainName(name));
+  return plain === undefined
+    ? `${callOf('get_job_artifacts', { job_id: id })} lists the artifacts, which download_artifact fetches.`
+    : `${callOf('download_artifact', { job_id: id, artifact_name: plain.name })} fetches an artifact.`;
+}
+
 const short = (text: string | null | undefined): string | null =>
   typeof text === 'string' && text !== '' ? clip(printable(text), MAX_MESSAGE) : null;
 
-/** The report as a tool's result: for the model as text, for programs as structure. */
+/** The report as a tool's result: for the model as text, for programs as structure. What the job wrote comes last. */
 export function reportResult(report: JobReport): CallToolResult {
-  return { content: [{ type: 'text', text: reportText(report) }], structuredContent: { ...report } };
+  const said = jobText(report);
+  return {
+    content: [
+      { type: 'text', text: reportText(report) },
+      ...(said === null ? [] : [fenced(`log of ${report.job_id ?? 'the job'}`, said)]),
+    ],
+    structuredContent: { ...report },
+  };
 }
 
 function reportText(report: JobReport): string {
-  const { output, error_lines: errors, artifacts = [], artifact_count: total = 0, warnings = [] } = report;
+  const { artifacts = [], artifact_count: total = 0, warnings = [] } = report;
   const lines = [headline(report)];
   if (report.created === false) lines.push('No new job was made: this client_job_id had made it before.');
   if (report.waiting_reason !== undefined && !report.ended) lines.push(report.waiting_reason);
   if (artifacts.length > 0) {
-    const names = artifacts.map(({ name, size_bytes }) => `${printable(name)} (${showBytes(size_bytes)})`);
+    const names = artifacts.map(({ name, size_bytes }) => `${quoted(name)} (${showBytes(size_bytes)})`);
     if (total > artifacts.length)
       names.push(`and ${total - artifacts.length} more: get_job_artifacts lists them`);
     lines.push(`Artifacts: ${names.join(', ')}`);
   }
   for (const warning of warnings) lines.push(`Warning: ${warning}`);
   for (const note of report.notes ?? []) lines.push(`Note: ${note}`);
-  if (errors) {
-    const looks = 'Looks like the error (line of the log: text):';
-    lines.push(report.status === 'completed' ? 'Exit 0, but the log says (line of the log: text):' : looks);
-    lines.push(...errors);
-  }
-  if (output !== undefined) {
-    const whole = showBytes(report.log_bytes ?? 0);
-    lines.push(
-      output === ''
-        ? 'It printed nothing.'
-        : `The last ${count(report.output_lines ?? 0, 'line')} of ${whole} of log:`,
-    );
-    if (output !== '') lines.push(output);
-  }
+  if (report.error_lines && report.status === 'completed')
+    lines.push('Exit 0, but the log has what looks like an error, see below.');
+  if (report.output === '') lines.push('It printed nothing.');
   lines.push(`Next: ${report.next}`);
   return lines.join('\n');
+}
+
+/** What of the report the job wrote; null when there is none. */
+function jobText({ status, output, error_lines: errors, ...report }: JobReport): string | null {
+  const lines: string[] = [];
+  if (errors) {
+    const looks = 'Looks like the error (line of the log: text):';
+    lines.push(status === 'completed' ? 'Exit 0, but the log says (line of the log: text):' : looks);
+    lines.push(...errors);
+  }
+  if (output !== undefined && output !== '') {
+    const whole = showBytes(report.log_bytes ?? 0);
+    lines.push(`The last ${count(report.output_lines ?? 0, 'line')} of ${whole} of log:`, output);
+  }
+  return lines.length === 0 ? null : lines.join('\n');
 }
 
 function headline(report: JobReport): string {

@@ -6,8 +6,15 @@ import { clip, printable } from './printable.ts';
 /** No line is longer, whatever the job printed. */
 const MAX_LINE = 2_000;
 
+/** Before what Flashpods itself says in a log. */
+const MARK = '[flashpods] ';
+/** What might be taken for it: with a backslash it is text. */
+const LIKE_MARK = /\[(?=[\s\p{Cf}]*flashpods[\s\p{Cf}]*\])/giu;
+
 interface Gathered {
   readonly seq: number;
+  /** Flashpods says it, not the job. */
+  readonly isOurs: boolean;
   head: string;
   tail: string;
   /** Characters between the two. */
@@ -23,7 +30,7 @@ export function linesOf(records: readonly LogLine[]): TextLine[] {
   for (const { seq, stream, text, partial } of records) {
     let line = open.get(stream);
     if (!line) {
-      line = { seq, head: stream === 'system' ? '[flashpods] ' : '', tail: '', left: 0 };
+      line = { seq, head: stream === 'system' ? MARK : '', isOurs: stream === 'system', tail: '', left: 0 };
       lines.push(line);
     }
     append(line, text);
@@ -42,7 +49,15 @@ function append(line: Gathered, text: string): void {
   line.left += tail.length - line.tail.length;
 }
 
-function shown({ head, tail, left }: Gathered, unended: boolean): string {
+function shown(line: Gathered, unended: boolean): string {
+  const text = wholeOf(line, unended);
+  return line.isOurs ? text : markedAsText(text);
+}
+
+/** Text of a job without the mark of what Flashpods says. */
+export const markedAsText = (text: string): string => text.replaceAll(LIKE_MARK, '\\[');
+
+function wholeOf({ head, tail, left }: Gathered, unended: boolean): string {
   const goesOn = unended && tail !== '' ? ' …' : '';
   if (left === 0) return printable(head + tail) + goesOn;
   return `${printable(head.toWellFormed())} …[${left} characters left out]… ${printable(tail.toWellFormed())}${goesOn}`;

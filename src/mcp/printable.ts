@@ -1,6 +1,8 @@
 /** Text of unknown origin for a model's context: nothing that a terminal or a parser would act on, and bounded. */
 import { stripVTControlCharacters } from 'node:util';
 
+/** Characters of a name that a job chose, wherever it stands in what we say. */
+const MAX_NAME = 80;
 const STAND_IN = '\uFFFD';
 /** With more than this part of its characters unprintable a line says nothing to anybody. */
 const BINARY_PART = 0.1;
@@ -16,11 +18,24 @@ export function printable(text: string): string {
     : plain;
   const clean = shown
     .replaceAll('\t', '    ')
-    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\uFFFD]+/g, STAND_IN);
+    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\uFFFD]+/g, STAND_IN);
   const unprintable = clean.split(STAND_IN).length - 1;
   if (unprintable <= 1 || unprintable <= clean.length * BINARY_PART) return clean;
   return `[binary: ${text.length} characters]`;
 }
+
+/** Control characters but tab and newline, and what turns the direction of writing. */
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f]/g;
+
+/** Lines as they are, without escape sequences and with a stand-in for each other control character. */
+export const printableText = (text: string): string =>
+  stripVTControlCharacters(text).replaceAll('\r\n', '\n').replaceAll(UNSAFE, STAND_IN);
+
+/** A name that a job chose, in a sentence of ours: quoted, on one line and short. */
+export const quoted = (name: string): string => JSON.stringify(clip(printable(name), MAX_NAME));
+
+/** Whether a name may stand in a call that is to be copied. */
+export const isPlainName = (name: string): boolean => name.length <= MAX_NAME && printable(name) === name;
 
 /** At most `max` characters: beginning and end, and between them how many are left out. */
 export function clip(text: string, max: number): string {

@@ -8,7 +8,7 @@ import type { Resources } from './definition.ts';
 import { statusReport } from './job-report.ts';
 import { excerpt, linesOf } from './log-text.ts';
 import { inTime } from './patience.ts';
-import { clip, printable } from './printable.ts';
+import { clip, printable, printableText } from './printable.ts';
 
 const JOBS_URI = 'flashpods://jobs';
 const LISTED_JOBS = 20;
@@ -117,7 +117,8 @@ export function jobResources(backend: Backend): Resources {
               );
             }
             const content = await readArtifact(backend, id, artifact, limited);
-            if (content.kind === 'text') return { uri, mimeType: content.mimeType, text: content.text };
+            if (content.kind === 'text')
+              return { uri, mimeType: content.mimeType, text: printableText(content.text) };
             return { uri, mimeType: mimeTypeOf(name), blob: content.base64 };
           });
         },

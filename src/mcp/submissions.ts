@@ -11,7 +11,7 @@ import { FlashpodsError, systemCode } from '../errors.ts';
 import type { Backend, LocalFiles } from './backend.ts';
 
 export interface FilesToSend {
-  /** Absolute, or `~/…`. */
+  /** Absolute, and allowed. */
   readonly localPath: string;
   readonly exclude: readonly string[];
   readonly include: readonly string[];
@@ -32,6 +32,8 @@ export interface Submission {
   readonly created: Promise<CreatedJob>;
   /** What should be known of the files that were sent. */
   readonly notes: readonly string[];
+  /** A call has said that the job was created: one that comes later with the same id did not make it. */
+  markTold(): void;
   /** Nobody wants the job any longer: stops what is under way, and ends the job if it came to be. */
   withdraw(): void;
 }
@@ -66,7 +68,7 @@ export class Submissions {
     const known = this.#known.get(id);
     if (known) {
       if (known.digest !== digest) throw reused(known);
-      return known.jobId !== null ? known.again() : known;
+      return known.wasTold ? known.again() : known;
     }
     const submission = new RunningSubmission(this.#backend, this.#files, id, digest, request, files);
     this.#known.set(id, submission);
@@ -86,6 +88,7 @@ class RunningSubmission implements Submission {
   readonly notes: string[] = [];
   /** Null until it is created. */
   jobId: string | null = null;
+  wasTold = false;
   readonly created: Promise<CreatedJob>;
   readonly #backend: Backend;
   readonly #files: LocalFiles | null;
@@ -106,6 +109,10 @@ class RunningSubmission implements Submission {
     this.created = this.#run(request, files);
   }
 
+  markTold(): void {
+    this.wasTold = true;
+  }
+
   withdraw(): void {
     if (this.#withdrawn.signal.aborted) return;
     this.#withdrawn.abort(new ClientError('interrupted', 'The call was cancelled.'));
@@ -117,7 +124,7 @@ class RunningSubmission implements Submission {
   /** The same job for a call that came when it was created already. */
   again(): Submission {
     const created = this.created.then((job) => ({ ...job, created: false }));
-    return { ...this.#told(), created, withdraw: () => undefined };
+    return { ...this.#told(), created, markTold: () => undefined, withdraw: () => undefined };
   }
 
   #told(): Pick<Submission, 'clientJobId' | 'phase' | 'notes'> {
@@ -139,9 +146,8 @@ class RunningSubmission implements Submission {
   async #send({ localPath, exclude, include, git, needsGit }: FilesToSend): Promise<string> {
     if (!this.#files) throw new Error('files can’t be sent over this connection');
     this.phase = { name: 'reading' };
-    const directory = absolute(localPath);
-    if (needsGit) await requireRepository(directory);
-    return this.#files.send(directory, {
+    if (needsGit) await requireRepository(localPath);
+    return this.#files.send(localPath, {
       excludes: exclude,
       includes: include,
       git,

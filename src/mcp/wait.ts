@@ -77,7 +77,10 @@ export async function waitForCreation(
     const leftMs = untilMs - performance.now();
     if (leftMs <= 0) return null;
     const created = await within(submission.created, Math.min(SUBMISSION_NOTICE_MS, leftMs), null, signal);
-    if (created) return created;
+    if (created) {
+      submission.markTold();
+      return created;
+    }
     await context.progress(secondsSince(beganMs), describePhase(submission.phase));
   }
 }

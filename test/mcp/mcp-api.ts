@@ -2,6 +2,7 @@
 import Koa from 'koa';
 import { STOPPING } from '../../api/app.ts';
 import { Caller } from '../../api/caller.ts';
+import { OpenRequests } from '../../api/open-requests.ts';
 import type { ApiContext, RequestState } from '../../api/context.ts';
 import { abandonment } from '../../api/middleware/abandonment.ts';
 import { errorAnswers } from '../../api/middleware/errors.ts';
@@ -17,13 +18,23 @@ export async function startMcpApi(define: () => ServerDefinition): Promise<ApiSe
   app.once(STOPPING, () => stopping.abort());
   app.on('error', () => undefined);
   app.use(requestId);
-  app.use(abandonment(stopping.signal));
+  const limit = { perToken: 100, inAll: 100 };
+  const open = new OpenRequests({ streams: limit, waiting_requests: limit });
+  app.use(abandonment(stopping.signal, open));
   app.use(errorAnswers(silent));
   const principal = { tokenId: 'test', owner: 'test', scopes: new Set<never>() };
   const tokens = { find: async () => principal };
   const authenticate = async (ctx: ApiContext): Promise<void> => {
     ctx.state.caller = new Caller(principal, Buffer.alloc(0), tokens);
   };
-  app.use(mcp({ hosts: [], authenticate, stopping: stopping.signal, define: async () => define() }));
+  app.use(
+    mcp({
+      hosts: [],
+      authenticate,
+      count: async () => undefined,
+      stopping: stopping.signal,
+      define: async () => define(),
+    }),
+  );
   return startApiServer({ app, listenAddr: '127.0.0.1:0', logger: silent });
 }

@@ -1,7 +1,12 @@
 /** An agent's end of `flashpods mcp`: the SDK's client on a real process. */
+import { pathToFileURL } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import type { CallToolResult, Progress } from '@modelcontextprotocol/sdk/types.js';
+import {
+  type CallToolResult,
+  ListRootsRequestSchema,
+  type Progress,
+} from '@modelcontextprotocol/sdk/types.js';
 
 export const COMMAND = new URL('../../bin/flashpods.ts', import.meta.url).pathname;
 
@@ -25,14 +30,30 @@ export interface Called {
   readonly structured: Readonly<Record<string, unknown>>;
 }
 
+export interface AgentOptions {
+  /** Directories that its person opened; left out, the client tells none. */
+  readonly roots?: readonly string[];
+  readonly cwd?: string;
+  /** Of `flashpods mcp`. */
+  readonly args?: readonly string[];
+}
+
 /** @param env beside PATH; HOME should be a directory of the test's own */
-export async function startAgent(env: Record<string, string>): Promise<Agent> {
+export async function startAgent(
+  env: Record<string, string>,
+  { roots, cwd, args = [] }: AgentOptions = {},
+): Promise<Agent> {
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [COMMAND, 'mcp'],
+    args: [COMMAND, 'mcp', ...args],
     env: { PATH: process.env['PATH'] ?? '', ...env },
+    ...(cwd === undefined ? {} : { cwd }),
   });
-  const client = new Client({ name: 'test', version: '1' });
+  const client = new Client({ name: 'test', version: '1' }, roots ? { capabilities: { roots: {} } } : {});
+  if (roots)
+    client.setRequestHandler(ListRootsRequestSchema, () => ({
+      roots: roots.map((root) => ({ uri: pathToFileURL(root).href })),
+    }));
   await client.connect(transport);
   return {
     client,

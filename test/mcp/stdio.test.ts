@@ -37,7 +37,7 @@ describe('flashpods mcp', () => {
     ...(url === undefined ? {} : { FLASHPODS_URL: url, FLASHPODS_API_TOKEN: TOKEN }),
   });
   async function agentOf(url?: string): Promise<Agent> {
-    const agent = await startAgent(environment(url));
+    const agent = await startAgent(environment(url), { roots: [dir.path()] });
     agents.push(agent);
     return agent;
   }

@@ -29,7 +29,7 @@ describe('MCP tools on a whole Flashpods', () => {
       workers: [{ name: 'one', cpus: 2, memoryGb: 2 }],
       env: { FLASHPODS_AGENT_IMAGE: 'localhost/team/agent:1' },
     });
-    agent = await startAgent(environment());
+    agent = await startAgent(environment(), { roots: [dir.path()] });
     await mkdir(dir.path('project'));
     await writeFile(dir.path('project', 'greeting'), 'hello');
     const git = (...args: string[]) => promisify(execFile)('git', args, { cwd: dir.path('project') });
@@ -62,6 +62,8 @@ describe('MCP tools on a whole Flashpods', () => {
             process.execPath,
             COMMAND,
             'mcp',
+            '--root',
+            dir.path(),
           ]
         : [
             '--server-url',
@@ -207,7 +209,7 @@ describe('MCP tools on a whole Flashpods', () => {
     assert.equal(isError, false);
     assert.deepEqual([structured['status'], structured['exit_code']], ['failed', 7]);
     assert.deepEqual(structured['error_lines'], ['1: main.c:3:5: error: the first of all']);
-    assert.match(text, /filler 1499\nlast words\nNext: /);
+    assert.match(text, /Next: [^]*filler 1499\nlast words\n[0-9a-f]{16}>>>$/);
     assert.match(text, /get_job_output \{"job_id":"job_\w+","tail":400,"max_bytes":40000\} shows more/);
     assert.ok(text.length < 2_000, String(text.length));
   });

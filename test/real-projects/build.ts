@@ -46,11 +46,12 @@ export async function buildAll(projects: readonly Project[], told: Told): Promis
       env: mirrorVariables(),
     });
     try {
-      const agent = await startAgent({
+      const env = {
         HOME: scratch.path,
         FLASHPODS_URL: stack.caller.url,
         FLASHPODS_API_TOKEN: stack.caller.token,
-      });
+      };
+      const agent = await startAgent(env, { roots: [sources, join(scratch.path, 'out')] });
       for (const project of projects) {
         const out = join(scratch.path, 'out', project.name);
         told.outcome(project, await build(agent, project, join(sources, project.name), out));

@@ -13,7 +13,9 @@ export const files = z
     local_path: z
       .string()
       .min(1)
-      .describe('absolute path of a directory of this machine; the job sees what it holds in /work'),
+      .describe(
+        'absolute path of a directory of this machine, within what the person opened; the job sees what it holds in /work',
+      ),
     exclude: z
       .array(z.string().min(1))
       .max(1_000)

@@ -11,10 +11,11 @@ import { systemCode } from '../../errors.ts';
 import type { Backend } from '../backend.ts';
 import { isImage, readArtifact } from '../artifact-content.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';
-import { callOf } from '../job-report.ts';
+import { fenced } from '../fenced.ts';
+import { callOf, fetching } from '../job-report.ts';
 import { inTime } from '../patience.ts';
 import { present } from '../present.ts';
-import { clip, printable } from '../printable.ts';
+import { clip, isPlainName, printable, printableText, quoted } from '../printable.ts';
 import { artifactUri } from '../resources.ts';
 import { absolute } from '../submissions.ts';
 import { jobId, READS } from './arguments.ts';
@@ -25,6 +26,8 @@ const MAX_LISTED = 100;
 const MAX_LISTED_BYTES = 24_000;
 const MAX_WARNINGS = 10;
 const MAX_NAMES_TOLD = 10;
+/** A sentence with a name of the job's choice in it. */
+const MAX_PROBLEM = 200;
 /** Larger ones are for a file, not for a model's context. */
 const MAX_TEXT_BYTES = 32_000;
 const MAX_IMAGE_BYTES = 500_000;
@@ -82,7 +85,7 @@ function downloadInput(local: boolean) {
           .min(1)
           .optional()
           .describe(
-            'absolute path of a file to write to; with a slash at its end, of a directory. Mode and time are kept',
+            'absolute path of a file to write to, within what the person opened; with a slash at its end, of a directory. Mode and time are kept',
           ),
         overwrite: z.boolean().optional().describe('whether a file that is there may be replaced'),
       }
@@ -130,7 +133,8 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         : `Fetches one artifact: a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer. Over this connection nothing can be saved to a local file; larger ones are read over the HTTP API, as the answer says.`,
       input: local ? LOCAL_DOWNLOAD : REMOTE_DOWNLOAD,
       output: downloadSchema,
-      annotations: { ...READS, title: 'Fetch an artifact', readOnlyHint: !local },
+      // With `overwrite` it replaces what is there: clients that ask before that have to know.
+      annotations: { ...READS, title: 'Fetch an artifact', readOnlyHint: !local, destructiveHint: local },
       async call(args, context) {
         const { job_id: id, artifact_name: name } = args;
         const { save_to: saveTo, overwrite = false } = args as { save_to?: string; overwrite?: boolean };
@@ -140,7 +144,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         if (files && saveTo !== undefined && (named === undefined || named.sha256 === null)) {
           const options = { force: overwrite, signal: context.signal, match: chosen.match };
           const wanted = { artifacts: chosen.artifacts, directories: list.directories };
-          const target = absolute(saveTo);
+          const target = await files.fence.inside(absolute(saveTo), 'save_to', () => context.roots());
           const { saved, failed } = await files.saveTree(id, wanted, target, options);
           const [first] = failed;
           if (saved.length === 0 && first) throw first;
@@ -161,9 +165,12 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         const artifact = fileOf(list, named);
         if (files && saveTo !== undefined) {
           // As long as it takes: a gigabyte over a slow line is nothing that a model could fetch in pieces.
-          const target = await targetOf(absolute(saveTo), artifact);
+          const roots = (): Promise<readonly string[] | null> => context.roots();
+          const allowed = await files.fence.inside(absolute(saveTo), 'save_to', roots);
+          // Once more for what lies in it: a link there, or a name that begins with a dot in the home directory.
+          const target = await files.fence.inside(await targetOf(allowed, artifact), 'save_to', roots);
           await files.save(id, artifact, target, { force: overwrite, signal: context.signal });
-          const text = `${printable(name)} (${showBytes(artifact.size_bytes)}) saved to ${target}.`;
+          const text = `${quoted(name)} (${showBytes(artifact.size_bytes)}) saved to ${quoted(target)}.`;
           return answer(id, artifact, text, { saved_to: target });
         }
         return inTime(context.signal, (signal) => inline(backend, id, artifact, local, signal));
@@ -193,7 +200,7 @@ function listed(
   const [first] = artifacts;
   const steps = [
     first
-      ? `${callOf('download_artifact', { job_id: id, artifact_name: first.name })} fetches one.`
+      ? fetching(id, artifacts)
       : 'There are none: what a job is to leave is written under /artifacts, or named by its argument `artifacts`.',
     isMore
       ? `${callOf('get_job_artifacts', { job_id: id, ...present({ match }), offset: end })} lists more.`
@@ -202,16 +209,16 @@ function listed(
   const next = steps.filter((step) => step !== '').join(' ');
   const warnings = warningsOf(list.warnings ?? []);
   const rows = artifacts.map((artifact) => {
-    const target = artifact.link_target === undefined ? '' : ` -> ${printable(artifact.link_target)}`;
+    const target = artifact.link_target === undefined ? '' : ` -> ${quoted(artifact.link_target)}`;
     const what = artifact.type === 'file' ? showBytes(artifact.size_bytes) : artifact.type;
-    return [`${printable(artifact.name)}${target}`, what, artifact.mode ?? ''].filter(Boolean).join(' · ');
+    return [`${quoted(artifact.name)}${target}`, what, artifact.mode ?? ''].filter(Boolean).join(' · ');
   });
   const count = isMore || offset > 0 ? [`${offset + 1} to ${end} of ${list.artifacts.length}`] : [];
   return {
     content: [
       {
         type: 'text',
-        text: [...rows, ...count, ...warnings.map((line) => `Missing: ${line}`), `Next: ${next}`].join('\n'),
+        text: [`Next: ${next}`, ...count, ...warnings.map((line) => `Missing: ${line}`), ...rows].join('\n'),
       },
     ],
     structuredContent: {
@@ -246,14 +253,16 @@ function savedTree(
 ): CallToolResult {
   const { target, saved, failed } = result;
   const warnings = warningsOf(result.warnings);
-  const notSaved = failed.slice(0, MAX_NAMES_TOLD).map(({ message }) => printable(message));
+  const notSaved = failed
+    .slice(0, MAX_NAMES_TOLD)
+    .map(({ message }) => clip(printable(message), MAX_PROBLEM));
   if (failed.length > notSaved.length) notSaved.push(`and ${failed.length - notSaved.length} more`);
   const next =
     failed.length === 0
       ? 'Nothing is left to do.'
       : 'Call again with overwrite true to replace files that are there, or with another save_to.';
   const text = [
-    `${saved.length} of ${artifacts.length} artifacts saved in ${target}.`,
+    `${saved.length} of ${artifacts.length} artifacts saved in ${quoted(target)}.`,
     ...notSaved.map((line) => `Not saved: ${line}`),
     ...warnings.map((line) => `Missing: ${line}`),
     ...(failed.length === 0 ? [] : [`Next: ${next}`]),
@@ -284,28 +293,37 @@ async function inline(
 ): Promise<CallToolResult> {
   const { name, size_bytes: size } = artifact;
   const limit = isImage(name) ? MAX_IMAGE_BYTES : MAX_TEXT_BYTES;
+  const isPlain = isPlainName(name);
   const elsewhere = local
-    ? `Call ${callOf('download_artifact', { job_id: id, artifact_name: name, save_to: `/tmp/${basename(name)}` })} with a path of your choice.`
-    : `GET /jobs/${id}/artifacts/${name.split('/').map(encodeURIComponent).join('/')} of the HTTP API, with the same token, gives the bytes.`;
+    ? `Call ${isPlain ? callOf('download_artifact', { job_id: id, artifact_name: name, save_to: `…/${basename(name)}` }) : 'download_artifact again'} with a path of your choice as save_to.`
+    : `GET /jobs/${id}/artifacts/${isPlain ? name.split('/').map(encodeURIComponent).join('/') : 'NAME'} of the HTTP API, with the same token, gives the bytes.`;
   if (size > limit)
-    return answer(id, artifact, `${printable(name)} is ${showBytes(size)}: too large to show.`, {
+    return answer(id, artifact, `${quoted(name)} is ${showBytes(size)}: too large to show.`, {
       next: elsewhere,
     });
   const content = await readArtifact(backend, id, artifact, signal);
-  if (content.kind === 'text') return answer(id, artifact, content.text, { text: content.text });
+  if (content.kind === 'text') return shownText(id, artifact, printableText(content.text), content.text);
   if (content.kind === 'binary') {
-    return answer(id, artifact, `${printable(name)} is ${showBytes(size)} and not text.`, {
+    return answer(id, artifact, `${quoted(name)} is ${showBytes(size)} and not text.`, {
       next: elsewhere,
     });
   }
   // A client that takes only what is structured gets no picture, but the way to it.
-  const result = answer(id, artifact, `${printable(name)}, ${showBytes(size)}`, {
+  const result = answer(id, artifact, `${quoted(name)}, ${showBytes(size)}`, {
     next: `The picture is part of this answer. Where it is not shown: ${elsewhere}`,
   });
   return {
     ...result,
     content: [...result.content, { type: 'image', data: content.base64, mimeType: content.mimeType }],
   };
+}
+
+/** What a text artifact holds, as the job's words. */
+function shownText(id: string, artifact: ArtifactAnswer, text: string, exact: string): CallToolResult {
+  const changed = text === exact ? '' : ' Control characters were taken out of what is shown.';
+  const said = `${quoted(artifact.name)}, ${showBytes(artifact.size_bytes)}.${changed}`;
+  const { content, structuredContent } = answer(id, artifact, said, { text });
+  return { content: [...content, fenced(`artifact of ${id}`, text)], structuredContent };
 }
 
 function answer(
@@ -315,7 +333,7 @@ function answer(
   more: { saved_to?: string; text?: string; next?: string },
 ): CallToolResult {
   const next = more.next ?? 'Nothing is left to do.';
-  const link = { type: 'resource_link' as const, uri: artifactUri(id, name), name };
+  const link = { type: 'resource_link' as const, uri: artifactUri(id, name), name: quoted(name) };
   return {
     content: [
       { type: 'text', text: more.next === undefined ? text : `${text}\nNext: ${next}` },

@@ -7,6 +7,7 @@ import { ClientError } from '../../client/client-error.ts';
 import { isErrorCode } from '../../errors.ts';
 import { JOB_STATES } from '../../jobs/states.ts';
 import { tool, type Tool } from '../definition.ts';
+import { fenced } from '../fenced.ts';
 import { callOf, reportResult, reportSchema, statusReport } from '../job-report.ts';
 import { excerpt, linesOf } from '../log-text.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
@@ -140,7 +141,10 @@ export function jobTools({ backend, files }: Shop): Tool[] {
               : `${callOf('get_job_output', more)} shows more.`;
           const header = `${id} ${job.status}: ${shown.lines} lines of ${showBytes(page.totalBytes)} of log${job.log_truncated ? ', which was truncated' : ''}`;
           return {
-            content: [{ type: 'text', text: [header, shown.text, `Next: ${next}`].join('\n') }],
+            content: [
+              { type: 'text', text: `${header}\nNext: ${next}` },
+              ...(shown.text === '' ? [] : [fenced(`log of ${id}`, shown.text)]),
+            ],
             structuredContent: {
               job_id: id,
               status: job.status,

@@ -15,7 +15,7 @@ import {
   statusReport,
 } from '../job-report.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
-import type { FilesToSend, Submission, Submissions } from '../submissions.ts';
+import { absolute, type FilesToSend, type Submission, type Submissions } from '../submissions.ts';
 import { clip, printable } from '../printable.ts';
 import { taskOf } from '../tasks.ts';
 import { describePhase, waitForCreation, waitForEnd, type Waiting } from '../wait.ts';
@@ -167,10 +167,11 @@ export function spawnTools(
   }
 }
 
-function submit({ shop, args, request, keepGit }: Making): Submission {
+/** @throws ClientError path_not_allowed */
+async function submit({ shop, args, request, keepGit }: Making, context: CallContext): Promise<Submission> {
   const toSend: FilesToSend | null = args.files
     ? {
-        localPath: args.files.local_path,
+        localPath: await allowed(shop, args.files.local_path, context),
         exclude: args.files.exclude ?? [],
         include: args.files.include ?? [],
         git: keepGit || (args.files.git ?? false),
@@ -178,6 +179,11 @@ function submit({ shop, args, request, keepGit }: Making): Submission {
       }
     : null;
   return shop.submissions.submit(request, toSend, args.client_job_id);
+}
+
+async function allowed({ files }: Shop, path: string, context: CallContext): Promise<string> {
+  if (files === null) throw new Error('files can’t be sent over this connection');
+  return files.fence.inside(absolute(path), 'files.local_path', () => context.roots());
 }
 
 /** Withdraws the submission when the client took its call back on purpose. */
@@ -199,7 +205,7 @@ const waitingOf = (context: CallContext, signal: AbortSignal, seconds: number): 
 };
 
 async function spawn(making: Making, context: CallContext): Promise<JobReport> {
-  const submission = submit(making);
+  const submission = await submit(making, context);
   return withdrawing(submission, context, () =>
     inTime(context.signal, async (signal) => {
       const waiting = waitingOf(context, signal, DEFAULT_WAIT_SECONDS);
@@ -213,7 +219,7 @@ async function spawn(making: Making, context: CallContext): Promise<JobReport> {
 }
 
 async function runAndWait(making: Making, seconds: number, context: CallContext): Promise<JobReport> {
-  const submission = submit(making);
+  const submission = await submit(making, context);
   return withdrawing(submission, context, () =>
     inTime(
       context.signal,
@@ -247,7 +253,7 @@ export async function reportAfterWait(backend: Backend, id: string, waiting: Wai
 }
 
 async function startTask(making: Making, context: CallContext): ReturnType<NonNullable<Tool['start']>> {
-  const submission = submit(making);
+  const submission = await submit(making, context);
   return withdrawing(submission, context, () =>
     inTime(context.signal, async (signal) => {
       const created = await waitForCreation(submission, waitingOf(context, signal, DEFAULT_WAIT_SECONDS));
