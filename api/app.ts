@@ -10,6 +10,7 @@ import { loginPage } from './middleware/login-page.ts';
 import { RateLimit } from './middleware/rate-limit.ts';
 import { requestId } from './middleware/request-id.ts';
 import { securityHeaders } from './middleware/security-headers.ts';
+import { type OpenLimits, OpenRequests } from './open-requests.ts';
 import type { ApiResources } from './resources.ts';
 import { ANY_TOKEN, routerOf } from './router.ts';
 import { board } from './routes/board/routes.ts';
@@ -29,6 +30,16 @@ import { tenantOperations } from './routes/tenants/routes.ts';
 import { tokenOperations } from './routes/tokens/routes.ts';
 import { uploadOperations } from './routes/uploads/routes.ts';
 import { Sessions } from './sessions.ts';
+
+const openLimits = ({
+  streamsPerToken = 32,
+  streams = 1_000,
+  waitsPerToken = 256,
+  waits = 4_000,
+}: ApiResources['config']): OpenLimits => ({
+  streams: { perToken: streamsPerToken, inAll: streams },
+  waiting_requests: { perToken: waitsPerToken, inAll: waits },
+});
 
 /** Emitted on the app when its server begins to stop: whoever waits for something answers with what there is. */
 export const STOPPING = 'stopping';
@@ -63,7 +74,7 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
   const router = routerOf([...operations, ...docsOperations(operations)], authenticate);
 
   app.use(requestId);
-  app.use(abandonment(stopping.signal));
+  app.use(abandonment(stopping.signal, new OpenRequests(openLimits(resources.config))));
   app.use(accessLog(logger));
   app.use(securityHeaders);
   app.use(errorAnswers(logger));
@@ -73,6 +84,7 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
     mcp({
       hosts: (resources.config.mcpHosts ?? '').toLowerCase().split(' '),
       authenticate,
+      count: (ctx, caller) => limit.countToken(ctx, caller.principal),
       stopping: stopping.signal,
       define: async (caller) => {
         const { flashpodsServer } = await import('../src/mcp/product.ts');

@@ -4,6 +4,7 @@ import type { RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import { type Principal, viewOf as viewOfPrincipal } from '../src/identity/principal.ts';
 import type { Caller } from './caller.ts';
+import type { OpenKind, OpenRequests } from './open-requests.ts';
 
 export interface RequestState {
   requestId: string;
@@ -12,6 +13,8 @@ export interface RequestState {
   /** Aborted when the client has gone or the server stops. For what waits or streams: {@link abandonedOf}. */
   abandoned: AbortSignal;
   abandon: () => void;
+  /** Counts what is open for long. */
+  open: OpenRequests;
 }
 
 export type ApiContext = Koa.ParameterizedContext<RequestState, object>;
@@ -33,10 +36,13 @@ export const viewOf = (ctx: { state: RequestState }): string | null => viewOfPri
 
 /**
  * Aborted when nobody is to wait for this answer any longer: the client has gone, its token was revoked or the server
- * stops. Whoever asks for it has the token looked at for as long as the answer takes.
+ * stops. Whoever asks for it has the token looked at for as long as the answer takes, and is counted with those that are
+ * open for long; so ask before anything of the answer is written.
+ * @throws FlashpodsError too_many_open
  */
-export function abandonedOf(ctx: ApiContext | RouteContext): AbortSignal {
+export function abandonedOf(ctx: ApiContext | RouteContext, kind: OpenKind): AbortSignal {
   const { state, res } = ctx;
+  if (state.caller) state.open.enter(ctx, kind, state.caller.principal.tokenId);
   if (state.caller && !res.closed) res.once('close', state.caller.whenRevoked(state.abandon));
   return state.abandoned;
 }

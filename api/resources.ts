@@ -26,7 +26,8 @@ export interface ApiResources {
   readonly journal: Pick<EventJournal, 'read' | 'readWithJobs' | 'bounds'>;
   readonly logs: LogStore;
   readonly artifacts: ArtifactStore;
-  readonly config: Pick<Config, 'artifactRetentionHours'> & Partial<Pick<Config, 'mcpHosts'>>;
+  readonly config: Pick<Config, 'artifactRetentionHours'> &
+    Partial<Pick<Config, 'mcpHosts' | 'streamsPerToken' | 'streams' | 'waitsPerToken' | 'waits'>>;
   readonly tokens: TokenVerifier;
   /** What `/tokens` administers; usually the same object. */
   readonly namedTokens: Pick<Tokens, 'create' | 'list' | 'revoke'>;

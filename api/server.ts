@@ -26,6 +26,8 @@ export interface ApiServer {
 }
 
 const STOP_TIMEOUT_MS = 10_000;
+/** Each keeps a descriptor and some memory, whether or not it has shown a token. */
+const MAX_CONNECTIONS = 8_192;
 /** Header lines have to be there within this time; bodies have time limits of their own. */
 const HEADERS_TIMEOUT_MS = 15_000;
 /** Longer than the usual 60 s of a proxy in front, so that it never picks a connection that we are closing. */
@@ -43,6 +45,7 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
     },
     app.callback() as (request: unknown, response: unknown) => void,
   );
+  server.maxConnections = MAX_CONNECTIONS;
   server.on('clientError', answerUnreadable);
   const { sockets, serving } = watchConnections(server);
   const { host, port } = parseAddress(options.listenAddr);

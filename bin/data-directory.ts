@@ -1,30 +1,57 @@
 /** The directory of one installation: private, used by one `up` at a time, with the token in it. */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Config, ConfigError } from '../src/config.ts';
 import { systemCode } from '../src/errors.ts';
 import { type Lock, LockHeld, takeLock } from '../src/files/lock.ts';
 
-/** Makes the directories that are not there. @throws ConfigError when one of them can't be used */
-export function makeDirectories(config: Config): void {
+/**
+ * Makes the directories that are not there, and sees to it that data and sockets are this user's alone: who can write
+ * there is obeyed by what reads it, also as root.
+ * @throws ConfigError when one of them can't be used, belongs to somebody else, or (of sockets) is a link
+ */
+export function makePrivateDirectories(config: Config): void {
   const { dataDir, runPath, uploadsPath, artifactsPath, logsPath, dbPath } = config;
-  for (const directory of [dataDir, runPath, uploadsPath, artifactsPath, logsPath, dirname(dbPath)]) {
+  // Before anything is made in them.
+  for (const directory of [dataDir, runPath]) {
     usable(directory, () => mkdirSync(directory, { recursive: true, mode: 0o700 }));
+    // The run directory may lie in /tmp, where somebody else could have been first; the data may well be a link to a disk.
+    usable(directory, () => makePrivate(directory, directory === runPath ? constants.O_NOFOLLOW : 0));
   }
+  for (const directory of [uploadsPath, artifactsPath, logsPath, dirname(dbPath)])
+    usable(directory, () => mkdirSync(directory, { recursive: true, mode: 0o700 }));
 }
 
-/** As {@link makeDirectories}, and sees to it that data and sockets are this user's alone. */
-export function makePrivateDirectories(config: Config): void {
-  makeDirectories(config);
-  for (const directory of [config.dataDir, config.runPath]) {
-    usable(directory, () => {
-      const { uid, mode } = statSync(directory);
-      // The run directory may lie in /tmp, where somebody else could have been first.
-      if (uid !== process.getuid?.())
-        throw new ConfigError(`${directory} belongs to another user (uid ${uid})`);
-      if ((mode & 0o077) !== 0) chmodSync(directory, 0o700);
+/** Looks at the directory and changes it by one handle, so that nobody puts another one in between. */
+function makePrivate(directory: string, flags: number): void {
+  let handle: number;
+  try {
+    handle = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | flags);
+  } catch (cause) {
+    if (!['ELOOP', 'ENOTDIR'].includes(systemCode(cause) ?? '')) throw cause;
+    throw new ConfigError(`${directory} is a link or no directory; remove it, or set FLASHPODS_RUN_PATH`, {
+      cause,
     });
+  }
+  try {
+    const { uid, mode } = fstatSync(handle);
+    if (uid !== process.getuid?.())
+      throw new ConfigError(
+        `${directory} belongs to another user (uid ${uid}); choose another with FLASHPODS_RUN_PATH or FLASHPODS_DATA_DIR`,
+      );
+    if ((mode & 0o077) !== 0) fchmodSync(handle, 0o700);
+  } finally {
+    closeSync(handle);
   }
 }
 

@@ -76,6 +76,12 @@ export const ERRORS = {
     { mcp: 'Wait a few seconds between calls; wait_for_job needs fewer of them than polling.' },
   ),
 
+  too_many_open: passing(
+    429,
+    'As many uploads, streams or waiting requests are open as may be.',
+    'End some that are open, or wait until some have ended, and send the request again.',
+    { mcp: 'Wait for some of the calls that are under way, and call again.' },
+  ),
   invalid_request: refusal(
     400,
     'A field is missing, unknown or wrong.',

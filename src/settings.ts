@@ -199,9 +199,17 @@ export const settingsSchema = z.strictObject({
   tenantMemoryGb: integer(0)
     .optional()
     .describe('memory that the jobs of one owner may hold, GB; no limit unless set'),
-  tenantQueuedJobs: integer(0)
-    .optional()
-    .describe('jobs that one owner may have waiting; no limit unless set'),
+  tenantQueuedJobs: integer(0).optional().default(10_000).describe('jobs that one owner may have waiting'),
+  uploadsOpenPerOwner: integer(1).default(20).describe('uploads of one owner that take files at once'),
+  uploadsOpen: integer(1).default(400).describe('uploads of all owners that take files at once'),
+  streamsPerToken: integer(1)
+    .default(32)
+    .describe('streams of events that one token may have open, and sessions of MCP that listen'),
+  streams: integer(1).default(1_000).describe('streams of all tokens that may be open at one API process'),
+  waitsPerToken: integer(1)
+    .default(256)
+    .describe('requests of one token that may wait at once: `?wait=` and calls of MCP'),
+  waits: integer(1).default(4_000).describe('requests of all tokens that may wait at one API process'),
   rateLimitPerSecond: integer(1).default(100).describe('requests a second for each token'),
   rateLimitBurst: integer(1).default(110).describe('depth of the token bucket'),
   logLevel: z

@@ -1,4 +1,5 @@
 import type { ApiMiddleware } from '../context.ts';
+import type { OpenRequests } from '../open-requests.ts';
 
 /** How long a client that was answered early may go on sending before its connection is cut. */
 const LINGER_MS = 10_000;
@@ -12,9 +13,10 @@ const GONE = new Error('nobody waits for this answer any longer');
  * read and thrown away for a bounded time.
  */
 export const abandonment =
-  (stopping: AbortSignal): ApiMiddleware =>
+  (stopping: AbortSignal, open: OpenRequests): ApiMiddleware =>
   async (ctx, next) => {
     const gone = new AbortController();
+    ctx.state.open = open;
     ctx.state.abandoned = AbortSignal.any([gone.signal, stopping]);
     ctx.state.abandon = () => gone.abort(GONE);
     const { req, res } = ctx;

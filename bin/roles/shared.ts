@@ -21,7 +21,7 @@ import { UploadService } from '../../src/uploads/service.ts';
 import type { SnapshotStore } from '../../src/uploads/snapshot-store.ts';
 import { treeIds } from '../../src/uploads/tree.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
-import { makeDirectories, rsyncPath } from '../data-directory.ts';
+import { makePrivateDirectories, rsyncPath } from '../data-directory.ts';
 import { enterInstallation } from '../installation.ts';
 
 export interface SharedResources extends JobStores {
@@ -42,7 +42,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
   if (redisUrl === undefined) {
     throw new ConfigError('FLASHPODS_REDIS_URL is needed here; `flashpods up` starts a Redis of its own');
   }
-  makeDirectories(config);
+  makePrivateDirectories(config);
   await enterInstallation(config, logger);
   const database = await Database.open({ path: config.dbPath });
   steps.unshift(['database', () => database.close()]);
@@ -93,5 +93,5 @@ const tenantDefaults = (config: Config): TenantLimits => ({
   runningJobs: config.tenantRunningJobs ?? null,
   cpus: config.tenantCpus ?? null,
   memoryGb: config.tenantMemoryGb ?? null,
-  queuedJobs: config.tenantQueuedJobs ?? null,
+  queuedJobs: config.tenantQueuedJobs,
 });

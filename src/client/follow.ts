@@ -85,8 +85,9 @@ class Follower {
         if (isTerminal(job.status)) return job;
       } catch (error) {
         signal.throwIfAborted();
-        if (hasCode(error, 'unexpected_answer', 'not_found', 'events_expired', 'invalid_request'))
-          return null;
+        // One that gets no stream because too many are open asks from time to time instead.
+        const none = ['unexpected_answer', 'not_found', 'events_expired', 'invalid_request', 'too_many_open'];
+        if (hasCode(error, ...none)) return null;
         if (failureKind(error) === null || performance.now() - heardAt > PATIENCE_MS) throw error;
       }
       failures += 1;

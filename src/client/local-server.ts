@@ -1,5 +1,7 @@
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
+import { ifThere } from '../files/if-missing.ts';
 
 // Not by `import`: see environment.ts.
 const fs = process.getBuiltinModule('node:fs');
@@ -12,11 +14,16 @@ export async function announceLocalServer(
   server: { url: string; pid: number },
 ): Promise<void> {
   const file = serverFile(runPath);
+  const url = reachedHere(server.url);
   const temporary = `${file}.${server.pid}`;
-  const text = JSON.stringify({ ...server, place: placeOf(runPath) });
+  const text = JSON.stringify({ ...server, url, place: placeOf(runPath) });
   await fs.promises.writeFile(temporary, `${text}\n`, { mode: 0o600 });
   await fs.promises.rename(temporary, file);
 }
+
+/** A server that listens on all addresses is reached by the loopback ones as well. */
+const reachedHere = (url: string): string =>
+  url.replace(/^http:\/\/0\.0\.0\.0:/, 'http://127.0.0.1:').replace(/^http:\/\/\[::\]:/, 'http://[::1]:');
 
 /** Takes the announcement back, unless a successor has written its own since. */
 export async function withdrawLocalServer(runPath: string, pid: number): Promise<void> {
@@ -31,25 +38,51 @@ function placeOf(directory: string): string {
 
 /**
  * The server that `up` started on this machine and that still lives. That of another installation, whose directory this
- * one is a copy of, is none: the token is the same, and a `kill` would end a job there. A file of another user is not believed:
- * the directory may lie in /tmp, where anybody could have put one that leads our token elsewhere.
+ * one is a copy of, is none: the token is the same, and a `kill` would end a job there. The directory may lie in /tmp,
+ * where anybody could have put one that leads our token elsewhere: so directory and file have to be ours or root's, no
+ * links and closed to others, and the address one of this machine.
  */
 export function findLocalServer(runPath: string): { url: string; file: string } | null {
   const file = serverFile(runPath);
+  if (!isOurs(ifThere(() => fs.lstatSync(runPath), undefined, 'ENOTDIR', 'EACCES'))) return null;
   const server = read(file);
-  if (!server || !lives(server.pid)) return null;
+  if (!server || !lives(server.pid) || !isLoopbackUrl(server.url)) return null;
   if (server.place !== undefined && server.place !== placeOf(runPath)) return null;
-  const { uid } = fs.statSync(file);
-  return uid === 0 || uid === process.getuid?.() ? { url: server.url, file } : null;
+  return { url: server.url, file };
 }
+
+const isOurs = (found: Stats | undefined): boolean =>
+  found !== undefined &&
+  found.isDirectory() &&
+  (found.uid === 0 || found.uid === process.getuid?.()) &&
+  (found.mode & 0o022) === 0;
+
+const isLoopbackUrl = (text: string): boolean => {
+  const url = URL.parse(text);
+  return url?.protocol === 'http:' && /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(url.hostname);
+};
 
 function read(file: string): { url: string; pid: number; place?: unknown } | null {
   let value: unknown;
   try {
-    value = JSON.parse(fs.readFileSync(file, 'utf8'));
+    // One handle for what is read and whose it is.
+    const handle = fs.openSync(
+      file,
+      fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK,
+    );
+    try {
+      const { uid } = fs.fstatSync(handle);
+      if (uid !== 0 && uid !== process.getuid?.()) return null;
+      value = JSON.parse(fs.readFileSync(handle, 'utf8'));
+    } finally {
+      fs.closeSync(handle);
+    }
   } catch (error) {
     // Written in one step, so a file that is no JSON is not ours either.
-    if (error instanceof SyntaxError || ['ENOENT', 'ENOTDIR', 'EACCES'].includes(systemCode(error) ?? ''))
+    if (
+      error instanceof SyntaxError ||
+      ['ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP', 'EISDIR'].includes(systemCode(error) ?? '')
+    )
       return null;
     throw error;
   }

@@ -1,6 +1,6 @@
 /** Opens the database, brings it up to date, and gives transactions that wait for a busy writer without blocking. */
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { closeSync, fchmodSync, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import knex, { type Knex } from 'knex';
@@ -25,6 +25,26 @@ const BUSY_TIMEOUT_MS = 20;
 /** Longer than any write takes that goes well. */
 const PING_PATIENCE_MS = 400;
 
+/**
+ * What jobs run and with which variables is nobody else's to read. SQLite gives its other files the mode of the first.
+ */
+function closeToOthers(path: string): void {
+  if (path === ':memory:') return;
+  let handle: number;
+  try {
+    handle = openSync(path, 'a', 0o600);
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return; // SQLite says what is wrong with it
+  }
+  try {
+    const { uid, mode } = fstatSync(handle);
+    if (uid === process.getuid?.() && (mode & 0o077) !== 0) fchmodSync(handle, 0o600);
+  } finally {
+    closeSync(handle);
+  }
+}
+
 export class Database {
   readonly knex: Knex;
   readonly #busyRetryMs: number;
@@ -46,6 +66,7 @@ export class Database {
   /** @throws Error when the file is newer than this program or is no database */
   static async open(options: DatabaseOptions): Promise<Database> {
     mkdirSync(dirname(options.path), { recursive: true, mode: 0o700 });
+    closeToOthers(options.path);
     const connection = knex({
       client: 'better-sqlite3',
       connection: { filename: options.path },

@@ -3,7 +3,7 @@ import type { EventBase, EventType, JobEvent, NewEvent } from '../jobs/events.ts
 import type { Job } from '../jobs/job.ts';
 import type { EventFilter, EventJournal } from '../jobs/journal.ts';
 import type { Database } from './database.ts';
-import { type JobRow, toJob } from './job-row.ts';
+import { columnsWithoutEnv, type JobRow, toJob } from './job-row.ts';
 
 /** In `meta`: the highest position that was ever deleted. */
 const DELETED_THROUGH = 'events_deleted_through';
@@ -25,7 +25,10 @@ export class KnexEventJournal implements EventJournal {
       const events = (await selectEvents(db, filter)).map(toEvent);
       const ids = [...new Set(events.map((event) => event.jobId))];
       if (ids.length === 0) return [];
-      const jobs = new Map((await db<JobRow>('jobs').whereIn('id', ids)).map((row) => [row.id, toJob(row)]));
+      const rows = (await db('jobs')
+        .select(await columnsWithoutEnv(db))
+        .whereIn('id', ids)) as JobRow[];
+      const jobs = new Map(rows.map((row) => [row.id, toJob(row)]));
       return events.flatMap((event) => {
         const job = jobs.get(event.jobId);
         return job ? [{ event, job }] : [];

@@ -4,7 +4,7 @@ import type { ArtifactRecord, Job } from '../jobs/job.ts';
 import type { JobFilter, JobQueries } from '../jobs/queries.ts';
 import { HOSTED_STATES, type JobState, RESULT_STATES, WAITING_STATES } from '../jobs/states.ts';
 import type { Database } from './database.ts';
-import { type JobRow, toJob } from './job-row.ts';
+import { columnsWithoutEnv, type JobRow, toJob } from './job-row.ts';
 import type { Row } from './row.ts';
 
 /**
@@ -41,7 +41,12 @@ export class KnexJobQueries implements JobQueries {
         if (filter.states !== null) void query.whereIn('status', [...filter.states]);
       });
       const [counted] = await all.count<{ total: number | string }[]>({ total: '*' });
-      const page = matching.clone().orderBy('position', 'desc').limit(filter.limit) as Page;
+      const columns = await columnsWithoutEnv(db);
+      const page = matching
+        .clone()
+        .select(columns)
+        .orderBy('position', 'desc')
+        .limit(filter.limit) as unknown as Page;
       if (filter.beforePosition !== null) void page.where('position', '<', filter.beforePosition);
       const rows = await inEachState(page, filter.states);
       rows.sort((a, b) => b.position - a.position);
@@ -61,7 +66,11 @@ export class KnexJobQueries implements JobQueries {
 
   async waiting(afterPosition: number, limit: number): Promise<Job[]> {
     return this.#db.read(async (db) => {
-      const page = db<JobRow>('jobs').where('position', '>', afterPosition).orderBy('position').limit(limit);
+      const page = db<JobRow>('jobs')
+        .select(await columnsWithoutEnv(db))
+        .where('position', '>', afterPosition)
+        .orderBy('position')
+        .limit(limit) as unknown as Page;
       const rows = await inEachState(page, WAITING_STATES);
       rows.sort((a, b) => a.position - b.position);
       return rows.slice(0, limit).map(toJob);

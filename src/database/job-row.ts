@@ -1,4 +1,5 @@
 /** Translates between a row of `jobs` and a {@link Job}. A column has the name of its field in snake case. */
+import type { Knex } from 'knex';
 import { FIELD_NAMES, belongsTo, fieldOf } from '../jobs/description/fields.ts';
 import { camel, camelKeys, type Snake, snake, snakeKeys } from '../jobs/description/names.ts';
 import type { Job, JobFacts } from '../jobs/job.ts';
@@ -31,6 +32,16 @@ export type JobRow = { -readonly [Key in keyof Job as Snake<Key>]: Stored<Job[Ke
   /** Entries of the job in the journal. */
   events: number;
 };
+
+/**
+ * All columns of `jobs` for lists and feeds: with an empty `env`, which nobody is shown there, and which may be larger
+ * than all the rest of many rows.
+ */
+export async function columnsWithoutEnv(db: Knex): Promise<(string | Knex.Raw)[]> {
+  const found = await db.raw<{ name: string }[]>('pragma table_info(jobs)');
+  const others = found.map(({ name }) => name).filter((name) => name !== 'env');
+  return [...others.map((name) => `jobs.${name}`), db.raw(`'{}' as env`)];
+}
 
 export function toJob(row: JobRow): Job {
   const job: Record<string, unknown> = {};

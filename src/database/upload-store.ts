@@ -1,3 +1,4 @@
+import type { Knex } from 'knex';
 import { FlashpodsError } from '../errors.ts';
 import { TERMINAL_STATES } from '../jobs/states.ts';
 import { camelKeys } from '../jobs/description/names.ts';
@@ -21,14 +22,13 @@ export class KnexUploadStore implements UploadStore {
     this.#db = database;
   }
 
-  async create(upload: {
-    id: string;
-    owner: string;
-    expiresAt: number;
-    baseId?: string | null;
-  }): Promise<Upload> {
+  async create(
+    upload: { id: string; owner: string; expiresAt: number; baseId?: string | null },
+    most?: { readonly ofOwner: number; readonly inAll: number },
+  ): Promise<Upload> {
     try {
       return await this.#db.write(async (trx) => {
+        if (most) await refuseMore(trx, upload.owner, most);
         const [row] = await trx<UploadRow>('uploads')
           .insert({
             id: upload.id,
@@ -209,4 +209,27 @@ export class KnexUploadStore implements UploadStore {
     );
     return new Set(rows.map((row) => row.id));
   }
+}
+
+/** There is one writer at a time, so of many that come at once as many succeed as may be. @throws FlashpodsError too_many_open */
+async function refuseMore(
+  trx: Knex.Transaction,
+  owner: string,
+  most: { readonly ofOwner: number; readonly inAll: number },
+): Promise<void> {
+  const open = await trx<UploadRow>('uploads')
+    .where({ state: 'uploading' })
+    .where('expires_at', '>', Date.now())
+    .select('owner');
+  const own = open.filter((row) => row.owner === owner).length;
+  if (own < most.ofOwner && open.length < most.inAll) return;
+  const isOwn = own >= most.ofOwner;
+  const limit = isOwn ? most.ofOwner : most.inAll;
+  throw new FlashpodsError(
+    'too_many_open',
+    isOwn
+      ? `You have ${own} open uploads, and may have ${limit}: finalize or delete some, or wait until they expire.`
+      : `All owners together have ${limit} open uploads, which is the most; try again in a while.`,
+    { details: { what: 'open_uploads', limit, used: isOwn ? own : open.length, retry_after_seconds: 5 } },
+  );
 }

@@ -16,7 +16,7 @@ export interface EventJournal {
    * on after the last one that it saw misses nothing. (On PostgreSQL sequences don't promise that.)
    */
   read(filter: EventFilter): Promise<JobEvent[]>;
-  /** The same, each entry with its job's row as it is now: it may have moved on since. */
+  /** The same, each entry with its job's row as it is now: it may have moved on since, and its `env` is empty. */
   readWithJobs(filter: EventFilter): Promise<{ event: JobEvent; job: Job }[]>;
   /**
    * `newest`: the highest position that there ever was; 0 before the first. `oldest`: none from here on was deleted, so

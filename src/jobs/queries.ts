@@ -18,6 +18,7 @@ export interface JobQueries {
   get(id: string): Promise<Job | null>;
   /** The owner's job with that key, unless it is cleaned. */
   byClientJobId(owner: string, clientJobId: string): Promise<Job | null>;
+  /** With an empty `env`, as `waiting`: it may be large, and only who runs or repeats a job needs it. */
   list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }>;
 
   /** Jobs that a host answers for. */

@@ -21,7 +21,7 @@ export class UploadExpiry {
   /** @returns how many uploads and other directories went */
   async sweep(): Promise<number> {
     const { incoming, states, store } = this.#p;
-    for (const id of await incoming.ids()) if (!(await store.get(id))) await states.adopt(id, null);
+    for (const id of await incoming.ids()) if (!(await store.get(id))) await states.adopt(id);
     return (await this.#sweepUploads()) + (await this.#sweepOrphans());
   }
 

@@ -13,10 +13,16 @@ export interface UploadLimits {
   readonly openAtMostMs?: number;
   /** Life of a finalized one that no job names, and of one whose job has ended. */
   readonly unusedMs: number;
+  /** Uploads that take files, of one owner and of all together; each costs room in memory and in the daemon's files. */
+  readonly openPerOwner?: number;
+  readonly openInAll?: number;
   /** A stream that brings nothing for this time is given up. */
   readonly idleMs: number;
 }
 
+/** Unless it is said otherwise. */
+export const OPEN_PER_OWNER = 20;
+export const OPEN_IN_ALL = 400;
 const MB = 1024 * 1024;
 const AT_MOST_MS = 6 * 3_600_000;
 
@@ -29,7 +35,13 @@ export const openUntil = (
 export const uploadLimits = (
   config: Pick<
     Config,
-    'uploadMaxMb' | 'uploadsTotalMb' | 'uploadOpenMinutes' | 'uploadOpenAtMostMinutes' | 'uploadUnusedMinutes'
+    | 'uploadMaxMb'
+    | 'uploadsTotalMb'
+    | 'uploadsOpenPerOwner'
+    | 'uploadsOpen'
+    | 'uploadOpenMinutes'
+    | 'uploadOpenAtMostMinutes'
+    | 'uploadUnusedMinutes'
   >,
 ): UploadLimits => ({
   oneBytes: config.uploadMaxMb * MB,
@@ -37,5 +49,7 @@ export const uploadLimits = (
   openMs: config.uploadOpenMinutes * 60_000,
   openAtMostMs: config.uploadOpenAtMostMinutes * 60_000,
   unusedMs: config.uploadUnusedMinutes * 60_000,
+  openPerOwner: config.uploadsOpenPerOwner,
+  openInAll: config.uploadsOpen,
   idleMs: 60_000,
 });

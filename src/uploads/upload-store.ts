@@ -2,8 +2,14 @@ import type { Upload } from './upload.ts';
 
 /** The rows of uploads. A job attaches an upload in the transaction of its own row, since both must hold or neither. */
 export interface UploadStore {
-  /** @throws FlashpodsError invalid_request when the id exists already */
-  create(upload: { id: string; owner: string; expiresAt: number; baseId?: string | null }): Promise<Upload>;
+  /**
+   * @param most how many may take files, this one among them
+   * @throws FlashpodsError invalid_request when the id exists already, too_many_open
+   */
+  create(
+    upload: { id: string; owner: string; expiresAt: number; baseId?: string | null },
+    most?: { readonly ofOwner: number; readonly inAll: number },
+  ): Promise<Upload>;
   get(id: string): Promise<Upload | null>;
   /**
    * An upload that takes files lives on until `expiresAt`, or for as long as it did before if that is later.

@@ -44,7 +44,7 @@ describe('the events of the API', () => {
   const open: EventStream[] = [];
 
   before(async () => {
-    api = await startApi({ journal: readings.of });
+    api = await startApi({ journal: readings.of, config: { streamsPerToken: 2_000, streams: 2_000 } });
     await mkdir(logsDir());
   });
   after(() => api.stop());

@@ -63,6 +63,7 @@ export interface ApiOptions {
   readonly queue?: (own: JobQueue) => JobQueue;
   readonly announcements?: (own: Announcements) => Announcements;
   readonly tenantDefaults?: Partial<TenantLimits>;
+  readonly config?: Partial<ApiResources['config']>;
   readonly stopTimeoutMs?: number;
   /** With an rsync daemon, whose files belong to the containers' root. */
   readonly rsync?: boolean;
@@ -160,7 +161,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     journal: options.journal?.(stores.journal) ?? stores.journal,
     logs: new LocalLogStore(join(directory.path, 'logs')),
     artifacts: new LocalArtifactStore(join(directory.path, 'artifacts')),
-    config: { artifactRetentionHours: 1 },
+    config: { artifactRetentionHours: 1, ...options.config },
     tokens: options.tokens?.(own) ?? own,
     namedTokens: own,
     sessions: new KnexSessionStore(database),

@@ -1,11 +1,25 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { execa } from 'execa';
 import { beforeEach, describe, it } from 'mocha';
 import { lockDataDirectory, makePrivateDirectories, makeToken, readToken } from '../../bin/data-directory.ts';
+import { Database } from '../../src/database/database.ts';
 import { isDraft } from '../../src/files/write-whole.ts';
 import { identifySelf, toRecord } from '../../src/lifecycle/process-identity.ts';
 import { type Config, ConfigError, loadConfig } from '../../src/config.ts';
 import { scratch } from '../support/scratch.ts';
+
+const COMMAND = new URL('../../bin/flashpods.ts', import.meta.url).pathname;
 
 describe('data directory', () => {
   const directory = scratch();
@@ -22,6 +36,56 @@ describe('data directory', () => {
     makePrivateDirectories(config);
     assert.equal(statSync(config.dataDir).mode & 0o777, 0o700);
     assert.equal(statSync(config.runPath).mode & 0o777, 0o700);
+  });
+
+  it('of sockets is refused when it is a link or another user’s, and left as it is', function () {
+    if (process.getuid?.() !== 0) this.skip();
+    const other = directory.path(`other-${count}`);
+    mkdirSync(other, { mode: 0o755 });
+    const linked = { ...config, runPath: directory.path(`link-${count}`) };
+    symlinkSync(other, linked.runPath);
+    assert.throws(() => makePrivateDirectories(linked), /link-\d+ is a link or no directory/);
+    chownSync(other, 65_000, 65_000);
+    for (const wrong of [
+      { ...config, runPath: other },
+      { ...config, dataDir: other },
+    ])
+      assert.throws(() => makePrivateDirectories(wrong), /belongs to another user \(uid 65000\).*FLASHPODS_/);
+    assert.equal(statSync(other).mode & 0o777, 0o755);
+  });
+
+  it('is looked at by every role, also one that runs alone', async function () {
+    if (process.getuid?.() !== 0) this.skip();
+    const runPath = directory.path(`taken-${count}`);
+    mkdirSync(runPath);
+    chownSync(runPath, 65_000, 65_000);
+    for (const role of ['api', 'worker', 'up']) {
+      const env = {
+        PATH: process.env['PATH'],
+        HOME: directory.path(),
+        FLASHPODS_DATA_DIR: config.dataDir,
+        FLASHPODS_RUN_PATH: runPath,
+        FLASHPODS_REDIS_URL: 'redis://127.0.0.1:1',
+        FLASHPODS_API_TOKEN: 'a-token-of-the-test-alone',
+        FLASHPODS_PODMAN_SOCKET: directory.path('podman.sock'),
+      };
+      const { stderr, exitCode } = await execa(process.execPath, [COMMAND, role], {
+        env,
+        extendEnv: false,
+        reject: false,
+      });
+      assert.notEqual(exitCode, 0);
+      assert.match(stderr, /taken-\d+ belongs to another user/, role);
+    }
+    assert.deepEqual(readdirSync(runPath), []);
+  });
+
+  it('keeps the database to itself', async () => {
+    const path = directory.path(`open-${count}.db`);
+    writeFileSync(path, '', { mode: 0o644 });
+    const database = await Database.open({ path });
+    for (const name of [path, `${path}-wal`]) assert.equal(statSync(name).mode & 0o077, 0, name);
+    await database.close();
   });
 
   it('that can not be made is named, with the way out', () => {

@@ -81,7 +81,7 @@ export const eventOperations = ({
         200: { description: 'The stream.', content: { 'text/event-stream': 'text' } },
         204: { description: 'All was told: an `EventSource` does not come again.' },
       },
-      errors: ['invalid_request', 'job_not_found', 'events_expired'],
+      errors: ['invalid_request', 'job_not_found', 'events_expired', 'too_many_open'],
       async handle(ctx, { params, query }) {
         const job = await jobs.get(params.id, viewOf(ctx));
         // Of a log that is deleted nothing can be told twice or left out.
@@ -111,7 +111,7 @@ export const eventOperations = ({
       query: eventsQuery,
       headers: eventsHeaders,
       answers: { 200: { description: 'The stream.', content: { 'text/event-stream': 'text' } } },
-      errors: ['invalid_request', 'events_expired'],
+      errors: ['invalid_request', 'events_expired', 'too_many_open'],
       async handle(ctx, { query }) {
         // An offset is of the log of whatever job the id came from: it says nothing here.
         const noLog = (): Promise<number> => Promise.resolve(Number.POSITIVE_INFINITY);
@@ -127,16 +127,16 @@ export const eventOperations = ({
 };
 
 function stream(ctx: RouteContext, begin: (abandoned: AbortSignal) => AsyncGenerator<string>): void {
+  const abandoned = ctx.method === 'HEAD' ? null : abandonedOf(ctx, 'streams');
   ctx.status = 200;
   ctx.set('Content-Type', 'text/event-stream; charset=utf-8');
   ctx.set('Cache-Control', 'no-store, no-transform');
   // nginx collects answers otherwise.
   ctx.set('X-Accel-Buffering', 'no');
-  if (ctx.method === 'HEAD') {
+  if (abandoned === null) {
     ctx.body = '';
     return;
   }
-  const abandoned = abandonedOf(ctx);
   ctx.body = Readable.from(begin(abandoned), { objectMode: false, highWaterMark: 16 * 1024 });
   const cut = (): void => {
     if (ctx.res.destroyed) return;

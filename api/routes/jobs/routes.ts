@@ -161,13 +161,13 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     params: jobIdParams,
     query: getJobQuery,
     answers: { 200: json('The job.', jobSchema) },
-    errors: ['invalid_request', 'job_not_found'],
+    errors: ['invalid_request', 'job_not_found', 'too_many_open'],
     async handle(ctx, { params: { id }, query: { wait } }) {
       const owner = viewOf(ctx);
       const job =
         wait === undefined || ctx.method === 'HEAD'
           ? await jobs.get(id, owner)
-          : await jobs.waitForChange(id, owner, wait * 1_000, abandonedOf(ctx));
+          : await jobs.waitForChange(id, owner, wait * 1_000, abandonedOf(ctx, 'waiting_requests'));
       ctx.body = presentJob(job, await jobs.wait(job));
     },
   }),

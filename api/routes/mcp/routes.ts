@@ -12,18 +12,22 @@ import { requireKnownHost } from './hosts.ts';
 
 const PATH = '/mcp';
 const METHODS = ['GET', 'POST', 'DELETE'];
+/** Each may be a call of a tool. */
+const MAX_BATCH = 20;
 
 export interface McpOptions {
   /** Names by which this server may be called, beside addresses and `localhost`; lower case. */
   readonly hosts: readonly string[];
   readonly authenticate: Authenticate;
+  /** Counts one more request against the caller's rate. @throws FlashpodsError rate_limited */
+  readonly count: (ctx: ApiContext, caller: Caller) => Promise<void>;
   /** Ends every session. */
   readonly stopping: AbortSignal;
   /** What a new session offers. */
   readonly define: (caller: Caller) => Promise<ServerDefinition>;
 }
 
-export function mcp({ hosts, authenticate, stopping, define }: McpOptions): ApiMiddleware {
+export function mcp({ hosts, authenticate, count, stopping, define }: McpOptions): ApiMiddleware {
   let sessions: Promise<HttpSessions> | undefined;
 
   async function load(): Promise<HttpSessions> {
@@ -48,11 +52,27 @@ export function mcp({ hosts, authenticate, stopping, define }: McpOptions): ApiM
     }
     const body = ctx.method === 'POST' ? await readJson(ctx) : undefined;
     const caller = callerOf(ctx);
+    if (Array.isArray(body)) await countBatch(ctx, body.length);
+    // A call may take as long as its job; a GET is a stream that lasts as long as its session.
+    const abandoned = abandonedOf(ctx, ctx.method === 'GET' ? 'streams' : 'waiting_requests');
     const response = await (
       await (sessions ??= load())
     ).handle(requestOf(ctx), { holder: caller.principal.tokenId, body, define: () => define(caller) });
-    answer(ctx, response);
+    answer(ctx, response, abandoned);
   };
+
+  /** @throws FlashpodsError payload_too_large, rate_limited */
+  async function countBatch(ctx: ApiContext, messages: number): Promise<void> {
+    if (messages > MAX_BATCH) {
+      throw new FlashpodsError(
+        'payload_too_large',
+        `A batch holds at most ${MAX_BATCH} messages; this one holds ${messages}.`,
+        { details: { limit: MAX_BATCH } },
+      );
+    }
+    // The request itself was counted when its token was shown.
+    for (let nth = 1; nth < messages; nth += 1) await count(ctx, callerOf(ctx));
+  }
 }
 
 /** Without the body, which is parsed already. */
@@ -64,7 +84,7 @@ function requestOf(ctx: ApiContext): Request {
   return new Request(`http://${ctx.get('Host')}${PATH}`, { method: ctx.method, headers });
 }
 
-function answer(ctx: ApiContext, response: Response): void {
+function answer(ctx: ApiContext, response: Response, abandoned: AbortSignal): void {
   ctx.status = response.status;
   ctx.body = response.body ? Readable.fromWeb(response.body) : '';
   ctx.remove('Content-Type');
@@ -77,7 +97,6 @@ function answer(ctx: ApiContext, response: Response): void {
   // A stream may say nothing for long; its client has to learn that it is open.
   ctx.flushHeaders();
   const cut = (): void => void stream.destroy();
-  const abandoned = abandonedOf(ctx);
   if (abandoned.aborted) cut();
   else abandoned.addEventListener('abort', cut, { once: true });
 }

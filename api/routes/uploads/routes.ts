@@ -33,6 +33,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
       'upload_not_found',
       'upload_not_finalized',
       'upload_expired',
+      'too_many_open',
     ],
     async handle(ctx, { body: { upload_id: id, base: baseId } }) {
       const upload = await uploads.create(principalOf(ctx).owner, { id, baseId });

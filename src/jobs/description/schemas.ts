@@ -36,7 +36,7 @@ const UUID_V4 = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA
 
 /** One variable of a process may have 128 KiB (`MAX_ARG_STRLEN`); the block of all of them is kept well under 2 MB. */
 const ENV_VALUE_BYTES = 100_000;
-const ENV_TOTAL_BYTES = 500_000;
+const ENV_TOTAL_BYTES = 64 * 1024;
 
 const MAX_PATTERNS = 100;
 const MAX_PATTERN_LENGTH = 1_000;

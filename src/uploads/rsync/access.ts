@@ -38,6 +38,7 @@ export class RsyncAccess implements Rsync, Connections {
   readonly #ids: TreeIds | null;
   readonly #logger: Logger;
   #key: Buffer | null = null;
+  readonly #lines = new Map<string, string>();
 
   /**
    * @param directory of the daemon of this machine, which need not run
@@ -134,12 +135,21 @@ export class RsyncAccess implements Rsync, Connections {
   #writeSecrets(): void {
     for (let written = ''; ;) {
       const users = this.#users('trees').sort();
-      const text = users.map((user) => `${user}:${this.credentialsOf(uploadOf(user)).password}\n`).join('');
+      const text = users.map((user) => this.#lineOf(user)).join('');
+      const isOpen = new Set(users);
+      for (const user of this.#lines.keys()) if (!isOpen.has(user)) this.#lines.delete(user);
       if (text === written && text !== '') return;
       writeWholeSync(this.#path('secrets'), text);
       if (text === '') return;
       written = text;
     }
+  }
+
+  /** Derived once: every upload that is opened or closed writes the lines of all. */
+  #lineOf(user: string): string {
+    const line = this.#lines.get(user) ?? `${user}:${this.credentialsOf(uploadOf(user)).password}\n`;
+    this.#lines.set(user, line);
+    return line;
   }
 
   #users(name: string): string[] {
