@@ -1,5 +1,5 @@
 /** The worker's half of "pull before reserve": gets what dispatch wishes for, and says how that goes. */
-import pLimit from 'p-limit';
+import pLimit, { type LimitFunction } from 'p-limit';
 import type { ImageBoard, ImageWord } from '../queues/images/image-board.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import { FlashpodsError } from '../src/errors.ts';
@@ -21,8 +21,12 @@ export interface PulledImage {
   readonly lines: readonly string[];
 }
 
-/** More at once would only share the line to the registry. */
-const AT_ONCE = 3;
+/**
+ * Pulls at once: of one owner, more of which would only share the line to the registry, and of all. So no owner whose
+ * registries answer slowly, or never, holds up those of others.
+ */
+const OF_ONE_OWNER = 2;
+const AT_ONCE = 8;
 /** A wish that was not renewed for so long is nobody's any more. A new dispatcher needs some seconds to take over. */
 const ABANDONED_MS = 15_000;
 /** What was said is forgotten after so long without a wish; whoever wants it then asks again. */
@@ -42,6 +46,8 @@ export class ImagePulls {
   readonly #said = new Map<string, number>();
   readonly #pulled = new Map<string, PulledImage>();
   readonly #inTurn = pLimit(AT_ONCE);
+  /** By owner, while it has any. */
+  readonly #ofOwner = new Map<string, { readonly inTurn: LimitFunction; pulls: number }>();
   readonly #stopping = new AbortController();
   readonly #work = new Set<Promise<void>>();
 
@@ -54,9 +60,12 @@ export class ImagePulls {
     const { board, host } = this.#o;
     const wishes = await board.wishes(host);
     const now = performance.now();
+    const fresh = [...wishes.keys()].filter((image) => !this.#wishes.has(image));
+    const owners = await board.wishedBy(host, fresh);
+    const ownerOf = new Map(fresh.map((image, index) => [image, owners[index] ?? '']));
     for (const [image, renewal] of wishes) {
       const wish = this.#wishes.get(image);
-      if (!wish) this.#begin(image, renewal, generation);
+      if (!wish) this.#begin(image, renewal, generation, ownerOf.get(image) ?? '');
       else if (wish.renewal !== renewal) Object.assign(wish, { renewal, renewedAt: now });
       else if (now - wish.renewedAt > ABANDONED_MS) {
         wish.abandoned.abort(new Error('nobody waits for this image any more'));
@@ -82,10 +91,10 @@ export class ImagePulls {
     await Promise.allSettled(this.#work);
   }
 
-  #begin(image: string, renewal: string, generation: number): void {
+  #begin(image: string, renewal: string, generation: number, owner: string): void {
     const wish: Wish = { renewal, renewedAt: performance.now(), abandoned: new AbortController() };
     this.#wishes.set(image, wish);
-    const work = this.#inTurn(() => this.#get(image, wish, generation))
+    const work = this.#inTurnOf(owner, () => this.#get(image, wish, generation))
       .catch((error: unknown) => {
         if (!this.#stopping.signal.aborted)
           this.#o.logger.warn({ err: error, image }, 'it could not be said what became of an image');
@@ -95,6 +104,19 @@ export class ImagePulls {
         this.#work.delete(work);
       });
     this.#work.add(work);
+  }
+
+  /** An owner's own turn comes first: who waits for it takes no place of all. */
+  async #inTurnOf(owner: string, work: () => Promise<void>): Promise<void> {
+    const own = this.#ofOwner.get(owner) ?? { inTurn: pLimit(OF_ONE_OWNER), pulls: 0 };
+    this.#ofOwner.set(owner, own);
+    own.pulls += 1;
+    try {
+      await own.inTurn(() => this.#inTurn(work));
+    } finally {
+      own.pulls -= 1;
+      if (own.pulls === 0) this.#ofOwner.delete(owner);
+    }
   }
 
   async #get(image: string, wish: Wish, generation: number): Promise<void> {

@@ -52,6 +52,8 @@ export function createKeys(prefix: string = DEFAULT_PREFIX) {
     hostRemovals: (name: string): string => `${prefix}:host:${name}:removals`,
     /** Hash by host, which expires: what became of one of these. */
     imageRemoval: (id: string): string => `${prefix}:image-removal:${id}`,
+    /** Hash: for which owner each of them was wished for first. */
+    hostWishOwners: (name: string): string => `${prefix}:host:${name}:wish-owners`,
     /** Pub/sub: an image is wished for on the host, or to be removed there. */
     imagesChannel: (host: string): string => `${prefix}:images:${host}`,
     /** String of one waiting job. */

@@ -34,8 +34,9 @@ export class ImageBoard {
   }
 
   /** Wishes for, or goes on wishing for an image on a host. @throws FlashpodsError service_unavailable, as all here */
-  async wish(host: string, image: string): Promise<void> {
+  async wish(host: string, image: string, owner: string): Promise<void> {
     await ask(this.#connection, 'wish', async () => {
+      await this.#connection.hsetnx(this.#keys.hostWishOwners(host), image, owner);
       const times = await this.#connection.hincrby(this.#keys.hostWishes(host), image, 1);
       if (times === 1) await this.#connection.publish(this.#keys.imagesChannel(host), '');
     });
@@ -49,10 +50,20 @@ export class ImageBoard {
     return new Map(Object.entries(wishes));
   }
 
-  async forgetWish(host: string, image: string): Promise<void> {
-    await ask(this.#connection, 'forgetWish', () =>
-      this.#connection.hdel(this.#keys.hostWishes(host), image),
+  /** For whom these images were wished for first, in their order; '' where nobody knows. */
+  async wishedBy(host: string, images: readonly string[]): Promise<string[]> {
+    if (images.length === 0) return [];
+    const owners = await ask(this.#connection, 'wishedBy', () =>
+      this.#connection.hmget(this.#keys.hostWishOwners(host), ...images),
     );
+    return owners.map((owner) => owner ?? '');
+  }
+
+  async forgetWish(host: string, image: string): Promise<void> {
+    await ask(this.#connection, 'forgetWish', async () => {
+      await this.#connection.hdel(this.#keys.hostWishes(host), image);
+      await this.#connection.hdel(this.#keys.hostWishOwners(host), image);
+    });
   }
 
   /** The worker's word; dispatch looks at it at once. */

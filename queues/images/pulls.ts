@@ -129,7 +129,7 @@ export class Pulls {
       places.set(jobId, place);
       const step = word?.state === 'pulling' ? word.step : undefined;
       pulls.push({ jobId, host, image, ...(step === undefined ? {} : { step }) });
-      await this.#wish(host, image);
+      await this.#wish(host, image, candidate.owner);
     }
     this.#places = places;
     return { ...choice, pulls };
@@ -150,11 +150,11 @@ export class Pulls {
     return known.images;
   }
 
-  async #wish(host: string, image: string): Promise<void> {
+  async #wish(host: string, image: string, owner: string): Promise<void> {
     const now = performance.now();
     const before = this.#wished.get(at(host, image));
     if (before !== undefined && now - before < RENEW_MS) return;
-    await this.#o.resources.images.wish(host, image);
+    await this.#o.resources.images.wish(host, image, owner);
     for (const [key, wishedAt] of this.#wished) if (now - wishedAt > RENEW_MS) this.#wished.delete(key);
     this.#wished.set(at(host, image), now);
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { pullProblem } from '../../src/containers/podman/images/images.ts';
+import { isNamed, pullProblem } from '../../src/containers/podman/images/images.ts';
 import { LABELS } from '../../src/images/description.ts';
 import { type HostImage, hostImage } from '../../src/images/image.ts';
 import type { ImageRemovals, RemovalOutcome } from '../../src/images/removal.ts';
@@ -171,11 +171,44 @@ describe('a pull that failed', () => {
       assert.match(said(complaint), /has no such image, or only for those who log in/);
   });
 
-  it('for any other reason says what Podman said', () => {
-    assert.match(
-      said('no space left on device'),
-      /^could not pull docker.io\/library\/node:22: no space left on device\.$/,
-    );
+  it('says nothing of what answered at the address, and what kind of failure it was', () => {
+    assert.match(said('writing blob: no space left on device'), /this host has no room for it\.$/);
+    for (const complaint of [
+      'pinging container registry 10.0.0.5:6379: Get "https://10.0.0.5:6379/v2/": SECRET OF THE SERVER',
+      'dial tcp 10.0.0.5:22: connect: connection refused: SECRET OF THE SERVER',
+      'tls: first record does not look like a TLS handshake: SECRET OF THE SERVER',
+      'unauthorized: SECRET OF THE SERVER',
+      'StatusCode: 418, SECRET OF THE SERVER',
+    ])
+      assert.doesNotMatch(said(complaint), /SECRET|10\.0\.0|418|handshake/, complaint);
+  });
+
+  it('is of a name, never of an id or the beginning of one', () => {
+    const body = {
+      Id: '155a6bdeadbeef',
+      RepoTags: ['localhost/d3/user:1', 'docker.io/library/node:latest'],
+      RepoDigests: ['docker.io/library/node@sha256:aa'],
+    };
+    for (const name of [
+      'localhost/d3/user:1',
+      'd3/user:1',
+      'node',
+      'node:latest',
+      'docker.io/library/node',
+      'docker.io/library/node@sha256:aa',
+      'docker.io/library/node:22@sha256:aa',
+    ])
+      assert.ok(isNamed(body, name), name);
+    for (const name of [
+      '155a6b',
+      '155a6bdeadbeef',
+      'sha256:155a6bdeadbeef',
+      'user:1x',
+      'ode',
+      'node:2',
+      'x/node@sha256:ab',
+    ])
+      assert.ok(!isNamed(body, name), name);
   });
 
   it('names a few of the images that there are', () => {

@@ -24,6 +24,7 @@ local function hostKey(name) return PREFIX .. ':host:' .. name end
 local function hostJobsKey(name) return PREFIX .. ':host:' .. name .. ':jobs' end
 local function hostImagesKey(name) return PREFIX .. ':host:' .. name .. ':images' end
 local function hostWishesKey(name) return PREFIX .. ':host:' .. name .. ':wishes' end
+local function hostWishOwnersKey(name) return PREFIX .. ':host:' .. name .. ':wish-owners' end
 local HOSTS = PREFIX .. ':hosts'
 local function reservationKey(jobId) return PREFIX .. ':reservation:' .. jobId end
 local RESERVATIONS = PREFIX .. ':reservations'

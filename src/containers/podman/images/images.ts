@@ -7,6 +7,8 @@ import { shortName } from '../../../images/description.ts';
 import { asContainerError } from '../container/container.ts';
 import { PodmanApiError, type PodmanClient, isRecord } from '../service/http.ts';
 
+/** What Podman says of a pull that gets on; nothing of what a registry answered. */
+const PROGRESS = /^(?:Trying to pull|Resolved|Resolving|Getting image|Copying|Writing|Storing|Checking)\b/;
 /** No pull of a sane image takes longer; it is only there so that nothing waits for ever. */
 const PULL_TIMEOUT_MS = 60 * 60_000;
 
@@ -141,7 +143,9 @@ export class Images {
     const here = await this.#find(image).catch((error: unknown) => {
       // What Podman takes for no name at all.
       if (!(error instanceof PodmanApiError)) throw error;
-      throw new FlashpodsError('image_pull_failed', `${image}: ${error.message}`, { cause: error });
+      throw new FlashpodsError('image_pull_failed', `Podman takes ${image} for no name of an image.`, {
+        cause: error,
+      });
     });
     if (here !== null) return here.digest;
     const full = qualified(image);
@@ -193,7 +197,8 @@ export class Images {
           if (!isRecord(value)) return;
           if (typeof value['error'] === 'string') complaint = value['error'];
           if (typeof value['stream'] === 'string')
-            for (const line of value['stream'].split(/[\r\n]+/)) if (line.trim()) tell(line.trimEnd());
+            for (const line of value['stream'].split(/[\r\n]+/))
+              if (PROGRESS.test(line)) tell(line.trimEnd());
         },
       );
     } catch (error) {
@@ -202,7 +207,13 @@ export class Images {
     }
     // A failed pull is a stream that began with 200 and has an error in it.
     if (complaint !== undefined)
-      throw new FlashpodsError('image_pull_failed', `${pullProblem(image, complaint)} ${await this.#here()}`);
+      throw new FlashpodsError(
+        'image_pull_failed',
+        `${pullProblem(image, complaint)} ${await this.#here()}`,
+        {
+          cause: new Error(rootCause(complaint)),
+        },
+      );
     const digest = await this.#digest(image);
     if (digest === null) throw new FlashpodsError('image_pull_failed', `${image} was pulled and is not here`);
     return digest;
@@ -230,6 +241,8 @@ export class Images {
   async #digest(image: string): Promise<string | null> {
     try {
       const { body } = await this.#podman.call('GET', `/images/${pathOf(image)}/json`);
+      // Podman also finds images by their ids and the beginnings of these, which say nothing about whose they are.
+      if (!isNamed(body, image)) return null;
       const config = imageConfig(body);
       if (config !== null) {
         this.#configs.set(image, config);
@@ -241,6 +254,20 @@ export class Images {
     }
     throw new FlashpodsError('image_pull_failed', `Podman gave no digest of ${image}`);
   }
+}
+
+/** Whether an image that Podman found has the name for which it was found, with or without its registry. */
+export function isNamed(body: unknown, image: string): boolean {
+  if (!isRecord(body)) return false;
+  const [name = '', digest] = image.split('@');
+  const repository = /:[^/]*$/.test(name) ? name.slice(0, name.lastIndexOf(':')) : name;
+  const wanted =
+    digest === undefined
+      ? `${repository}:${name === repository ? 'latest' : name.slice(repository.length + 1)}`
+      : `${repository}@${digest}`;
+  return [...texts(body['RepoTags']), ...texts(body['RepoDigests'])].some(
+    (known) => known === wanted || known.endsWith(`/${wanted}`),
+  );
 }
 
 /** @param body of `GET /images/{name}/json` @returns null when it is not of an image */
@@ -287,28 +314,34 @@ function absent(image: string): string {
     : `The image ${name} is not on this host; \`flashpods image build ${name}\` makes it there.`;
 }
 
-/** What went wrong with a pull: whether the registry could not be reached, or has no such image. */
+/**
+ * What went wrong with a pull, as a class: whether the registry could not be reached, or has no such image. What Podman
+ * says holds words of what answered, and any address of the host's network can be named as a registry: that is for the
+ * host's log.
+ */
 export function pullProblem(image: string, complaint: string): string {
   const registry = image.split('/')[0] ?? image;
-  const said = rootCause(complaint);
   const could = `could not pull ${image}:`;
   if (/no such host|name resolution|server misbehaving|lookup \S+( on \S+)?: /i.test(complaint))
-    return `${could} this host can't find the registry ${registry} (DNS), so the name is not what is wrong. Podman said: ${said}.`;
+    return `${could} this host can't find the registry ${registry} (DNS), so the name is not what is wrong.`;
   if (
     /connection refused|i\/o timeout|unreachable|no route to host|deadline exceeded|connection reset/i.test(
       complaint,
     )
   )
-    return `${could} this host can't reach the registry ${registry}, so the name is not what is wrong. Podman said: ${said}.`;
+    return `${could} this host can't reach the registry ${registry}, so the name is not what is wrong.`;
   if (/x509|certificate|tls:/i.test(complaint))
-    return `${could} this host does not trust the registry ${registry}. Podman said: ${said}.`;
+    return `${could} this host does not trust the registry ${registry}.`;
   if (
     /manifest unknown|not found|name unknown|access .* denied|unauthorized|authentication required/i.test(
       complaint,
     )
   )
-    return `${could} the registry ${registry} has no such image, or only for those who log in. Podman said: ${said}.`;
-  return `${could} ${said}.`;
+    return `${could} the registry ${registry} has no such image, or only for those who log in.`;
+  if (/no space left|disk quota exceeded/i.test(complaint)) return `${could} this host has no room for it.`;
+  if (/invalid reference|unsupported|invalid image/i.test(complaint))
+    return `${could} it is no image that this host can use.`;
+  return `${could} the registry ${registry} or this host failed; the log of the host's worker says how.`;
 }
 
 const pathOf = (image: string): string => image.split('/').map(encodeURIComponent).join('/');
