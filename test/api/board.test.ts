@@ -82,6 +82,23 @@ describe('the board', () => {
     assert.equal(((await program.json()) as { error: string }).error, 'missing_authorization');
   });
 
+  it('gives a cookie that goes by https alone to a page that came so', async () => {
+    const cookieFor = async (scheme: string): Promise<string> => {
+      const answer = await fetch(`${api.server.url}/session`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          origin: `${scheme}://${new URL(api.server.url).host}`,
+        },
+        body: JSON.stringify({ token: api.token }),
+      });
+      assert.equal(answer.status, 204);
+      return answer.headers.get('set-cookie') ?? '';
+    };
+    assert.match(await cookieFor('https'), /; *secure/i);
+    assert.doesNotMatch(await cookieFor('http'), /; *secure/i);
+  });
+
   it('opens for the cookie of a session, which opens nothing else', async () => {
     const cookie = await signIn();
     assert.equal((await withCookie(cookie, '/queues')).status, 200);

@@ -22,7 +22,9 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
     answers: {
       204: {
         description: 'Signed in.',
-        headers: { 'Set-Cookie': `\`${SESSION_COOKIE}\`, HttpOnly, SameSite=Strict` },
+        headers: {
+          'Set-Cookie': `\`${SESSION_COOKIE}\`, HttpOnly, SameSite=Strict; Secure for a page that came by https`,
+        },
       },
     },
     errors: [
@@ -36,8 +38,12 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
       requireSameOrigin(ctx);
       const digest = digestOf(token);
       if (!(await tokens.find(digest))) throw new FlashpodsError('invalid_token');
+      // What a browser says of its own page: behind a proxy with TLS the connection here is plain.
+      const secure = ctx.get('Origin').startsWith('https://');
+      ctx.cookies.secure = secure;
       ctx.cookies.set(SESSION_COOKIE, await sessions.open(digest, ctx.host), {
         ...cookieOptions,
+        secure,
         maxAge: SESSION_LIFETIME_MS,
       });
       ctx.status = 204;
