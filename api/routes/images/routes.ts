@@ -37,7 +37,11 @@ export const imageOperations = ({
     answers: { 200: json('It is gone.', removalSchema) },
     errors: ['image_not_found', 'image_in_use', 'container_error', 'service_unavailable'],
     async handle(ctx, { query: { image, packages } }) {
-      const hosts = await images.remove(principalOf(ctx), { image, packages }, abandonedOf(ctx));
+      const hosts = await images.remove(
+        principalOf(ctx),
+        { image, packages },
+        abandonedOf(ctx, 'waiting_requests'),
+      );
       ctx.body = { hosts: [...hosts] };
     },
   }),
