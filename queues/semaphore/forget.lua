@@ -16,7 +16,8 @@ local host = redis.call('HMGET', hostKey(name), 'leaseMs', 'lost')
 if not host[1] then return UNKNOWN_HOST end
 if host[2] ~= '1' and beatAge(name, nowMs()) <= tonumber(host[1]) then return LEASE_LIVE end
 for _, jobId in ipairs(redis.call('SMEMBERS', hostJobsKey(name))) do drop(jobId) end
-redis.call('DEL', hostKey(name), hostJobsKey(name), hostImagesKey(name), hostWishesKey(name), hostWishOwnersKey(name))
+redis.call('DEL', hostKey(name), hostJobsKey(name))
+redis.call('DEL', hostImagesKey(name), hostStockKey(name), hostRemovalsKey(name), hostWishesKey(name), hostWishOwnersKey(name))
 redis.call('SREM', HOSTS, name)
 redis.call('PUBLISH', WAKE, '')
 return 1

@@ -23,6 +23,8 @@ local PREFIX = KEYS[1]
 local function hostKey(name) return PREFIX .. ':host:' .. name end
 local function hostJobsKey(name) return PREFIX .. ':host:' .. name .. ':jobs' end
 local function hostImagesKey(name) return PREFIX .. ':host:' .. name .. ':images' end
+local function hostStockKey(name) return PREFIX .. ':host:' .. name .. ':stock' end
+local function hostRemovalsKey(name) return PREFIX .. ':host:' .. name .. ':removals' end
 local function hostWishesKey(name) return PREFIX .. ':host:' .. name .. ':wishes' end
 local function hostWishOwnersKey(name) return PREFIX .. ':host:' .. name .. ':wish-owners' end
 local HOSTS = PREFIX .. ':hosts'
