@@ -79,7 +79,7 @@ describe('lists of jobs', () => {
     await queries.waiting(3, 4);
     database.knex.off('query', note);
     assert.ok(asked.length >= 10);
-    for (const { sql, bindings } of asked) {
+    for (const { sql, bindings } of asked.filter((query) => query.sql.startsWith('select'))) {
       const plan = await database.knex.raw<{ detail: string }[]>(
         `explain query plan ${sql}`,
         bindings as string[],
