@@ -247,9 +247,11 @@ describe('log capture', () => {
       await one.finish();
       assert.equal(await log(), `a\rb\0c\xff\nerr\nhalf line\n${'q'.repeat(100_000)}\ntail\n`);
       const records = (await readRecords(logsDir, 'job_1', { offset: 0 }))?.records ?? [];
+      // A line that comes slowly is written in pieces: how many, the machine decides.
+      const streams = records.map(({ stream }) => stream);
       assert.deepEqual(
-        records.map(({ stream }) => stream),
-        ['stdout', 'stderr', 'stdout', 'stdout', 'stdout', 'stdout'],
+        streams.filter((stream, index) => stream !== streams[index - 1]),
+        ['stdout', 'stderr', 'stdout'],
       );
     });
 
@@ -282,7 +284,7 @@ describe('log capture', () => {
     it('lets an endless printer run at full speed without filling the disk', async () => {
       const one = await capture({ maxBytes: 1024 * 1024 });
       one.follow();
-      printer = await startPrinter(spoolPath, 'yes $(printf %0200d 0) | head -c 300000000');
+      printer = await startPrinter(spoolPath, 'yes $(printf %0200d 0) | head -c 1000000000');
       let most = 0;
       let ended = false;
       void printer.ended.then(() => (ended = true));
@@ -296,7 +298,7 @@ describe('log capture', () => {
       );
       const result = await one.finish();
       assert.equal(result.truncated, true);
-      assert.ok(most < 200e6, `the spool took ${most} bytes`);
+      assert.ok(most < 700e6, `the spool took ${most} bytes`);
       assert.equal((await stat(spoolPath)).size, 0);
     });
   });

@@ -85,8 +85,8 @@ export class PodmanSandbox implements Sandbox {
   #diskMade: Promise<void> | null = null;
   /** The same for all that a container's start needs to be mounted. */
   #rootMade: Promise<void> | null = null;
-  /** Its image is held; null when an earlier process saw to it. */
-  #held: Promise<void> | null = null;
+  /** Holds its image, or finds it held; null when an earlier process saw to it. */
+  #hold: (() => Promise<void>) | null = null;
   #evidence: Evidence | null = null;
   #termination: Termination | null = null;
 
@@ -175,8 +175,8 @@ export class PodmanSandbox implements Sandbox {
   async #createOver(record: RootRecord, { container, spec, image, roots }: Creating): Promise<string> {
     const { images } = this.#parts;
     // Both go on beside the container's creation; `start` awaits them.
-    this.#held = roots.hold(record, this.id);
-    this.#held.catch(() => undefined);
+    this.#hold = () => roots.hold(record, this.id);
+    this.#hold().catch(() => undefined);
     void this.#rootReady().catch(() => undefined);
     let plan = planFor(images, spec, image);
     while (plan.unknown.length > 0) {
@@ -288,7 +288,9 @@ export class PodmanSandbox implements Sandbox {
     await this.#rootReady().catch((error: unknown) => {
       throw startFailed(`could not make the job's disk: ${messageOf(error)}`, error);
     });
-    await this.#held?.catch((error: unknown) => {
+    await this.#hold?.().catch((error: unknown) => {
+      // Podman was away: the next call holds it anew.
+      if (error instanceof FlashpodsError && error.code === 'container_error') throw error;
       throw startFailed(`could not hold the job's image: ${messageOf(error)}`, error);
     });
     await this.#bound().start();
