@@ -62,7 +62,7 @@ describe('what may be open at once', () => {
     );
   });
 
-  it('are so many requests that wait', async () => {
+  it('are counted over the requests that wait', async () => {
     const id = await api.caller.submit('true');
     const first = Promise.all(Array.from({ length: 5 }, () => open(api.caller, `/jobs/${id}?wait=20`)));
     await eventually(

@@ -228,7 +228,7 @@ describe('a worker', () => {
     assert.equal(await readFile(join(snapshot, 'file'), 'utf8'), 'content\n');
   });
 
-  it('keeps what of /work matches `artifacts`, with what the job made of its files, whatever its exit code', async () => {
+  it('keeps what of /work matches `artifacts`, with what the job made of its files, also of a job that failed', async () => {
     const snapshot = join(farm.config.uploadsPath, 'snapshots', 'upload_artifacts001.layer', 'work');
     await mkdir(join(snapshot, 'sent', 'deep'), { recursive: true });
     await writeFile(join(snapshot, 'sent', 'deep', 'a.whl'), 'sent\n');

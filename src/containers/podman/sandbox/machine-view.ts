@@ -76,7 +76,7 @@ export function prepareMachineView(directory: string, size: MachineSize): Bind[]
     if (content === null) return [];
     const source = join(directory, name);
     writeFileSync(source, content);
-    chmodSync(source, 0o644); // any user of the image reads it, whatever the umask is
+    chmodSync(source, 0o644); // any user of the image reads it, also under a strict umask
     return (
       targets
         // A kernel without one of them has no place to mount it over.
