@@ -27,7 +27,7 @@ describe('hosts that fail', () => {
       started: [],
       env: {
         FLASHPODS_LEASE_SECONDS: '3',
-        FLASHPODS_HOST_LOST_SECONDS: '10',
+        FLASHPODS_HOST_LOST_SECONDS: '20',
         FLASHPODS_RECONCILE_SECONDS: '1',
         FLASHPODS_GRACE_SECONDS: '4',
       },
