@@ -34,9 +34,14 @@ export class OpenRequests {
     const own = this.#perToken.get(key) ?? 0;
     const { perToken, inAll } = this.#limits[kind];
     const words = kind === 'streams' ? 'streams' : 'requests that wait';
-    if (own >= perToken) throw tooMany(kind, perToken, `This token has ${own} open ${words}`);
+    if (own >= perToken)
+      throw tooMany(kind, perToken, `This token has ${own} open ${words}, the most it may have`);
     if (this.#inAll[kind] >= inAll)
-      throw tooMany(kind, inAll, `All tokens together have ${inAll} open ${words}`);
+      throw tooMany(
+        kind,
+        inAll,
+        `All tokens together have ${inAll} open ${words}, the most this server allows`,
+      );
     this.#counted.add(res);
     this.#perToken.set(key, own + 1);
     this.#inAll[kind] += 1;
@@ -50,6 +55,6 @@ export class OpenRequests {
 }
 
 const tooMany = (kind: OpenKind, limit: number, sentence: string): FlashpodsError =>
-  new FlashpodsError('too_many_open', `${sentence}, which is the most; end some, or try again later.`, {
+  new FlashpodsError('too_many_open', `${sentence}. End some, or try again later.`, {
     details: { what: kind, limit, retry_after_seconds: RETRY_AFTER_SECONDS },
   });

@@ -13,7 +13,7 @@ import type { Lock } from '../src/files/lock.ts';
 import { amountOf } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
 import { once } from '../src/lifecycle/once.ts';
-import { readBootId } from '../src/lifecycle/process-identity.ts';
+import { readBootId } from '../src/files/boot.ts';
 import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
 import { pause } from '../src/timing/bell.ts';
 import { Cleaner } from './cleaner.ts';

@@ -57,7 +57,11 @@ const PID_FILE = 'redis.pid';
 export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise<EmbeddedRedis> {
   mkdirSync(options.dir, { recursive: true, mode: 0o700 });
   const lock = lockDirectory(options.dir);
-  if (!isCopy(options.dir)) markPlace(options.dir);
+  if (isCopy(options.dir)) {
+    lock.release();
+    throw new Error(`${options.dir} is a copy: what is in it belongs to another installation`);
+  }
+  markPlace(options.dir);
   try {
     return await start(options, lock);
   } catch (error) {

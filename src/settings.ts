@@ -199,7 +199,7 @@ export const settingsSchema = z.strictObject({
   tenantMemoryGb: integer(0)
     .optional()
     .describe('memory that the jobs of one owner may hold, GB; no limit unless set'),
-  tenantQueuedJobs: integer(0).optional().default(10_000).describe('jobs that one owner may have waiting'),
+  tenantQueuedJobs: integer(0).default(10_000).describe('jobs that one owner may have waiting'),
   uploadsOpenPerOwner: integer(1).default(20).describe('uploads of one owner that take files at once'),
   uploadsOpen: integer(1).default(400).describe('uploads of all owners that take files at once'),
   streamsPerToken: integer(1)

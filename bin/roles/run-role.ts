@@ -1,7 +1,7 @@
 /** Runs one process role until a signal, its parent's end or its own breakdown; answers with the exit code. */
 import type { EventEmitter } from 'node:events';
 import { constants } from 'node:os';
-import { forTerminal } from '../../src/cli/terminal.ts';
+import { forTerminal } from '../../src/observability/unsafe-text.ts';
 import { ConfigError, explainConfig, type Flags } from '../../src/config.ts';
 import { messageOf } from '../../src/errors.ts';
 import { createLogger } from '../../src/observability/logger.ts';

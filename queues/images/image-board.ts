@@ -36,9 +36,12 @@ export class ImageBoard {
   /** Wishes for, or goes on wishing for an image on a host. @throws FlashpodsError service_unavailable, as all here */
   async wish(host: string, image: string, owner: string): Promise<void> {
     await ask(this.#connection, 'wish', async () => {
-      await this.#connection.hsetnx(this.#keys.hostWishOwners(host), image, owner);
-      const times = await this.#connection.hincrby(this.#keys.hostWishes(host), image, 1);
-      if (times === 1) await this.#connection.publish(this.#keys.imagesChannel(host), '');
+      const said = await this.#connection
+        .multi()
+        .hsetnx(this.#keys.hostWishOwners(host), image, owner)
+        .hincrby(this.#keys.hostWishes(host), image, 1)
+        .exec();
+      if (said?.[1]?.[1] === 1) await this.#connection.publish(this.#keys.imagesChannel(host), '');
     });
   }
 
@@ -61,8 +64,11 @@ export class ImageBoard {
 
   async forgetWish(host: string, image: string): Promise<void> {
     await ask(this.#connection, 'forgetWish', async () => {
-      await this.#connection.hdel(this.#keys.hostWishes(host), image);
-      await this.#connection.hdel(this.#keys.hostWishOwners(host), image);
+      await this.#connection
+        .multi()
+        .hdel(this.#keys.hostWishes(host), image)
+        .hdel(this.#keys.hostWishOwners(host), image)
+        .exec();
     });
   }
 

@@ -1,9 +1,9 @@
 import type { LogLine } from '../client/answers.ts';
 import type { CliContext } from './context.ts';
+import { COLOUR } from '../observability/unsafe-text.ts';
 import { stamped } from './present-job.ts';
 
-/** A colour, or the beginning of one at the end of a piece of a line: more of it may follow. */
-const COLOUR = /\u001b\[[0-9;:]{0,64}m/g;
+/** The beginning of a colour at the end of a piece of a line: more of it may follow. */
 const BEGUN_COLOUR = /\u001b(?:\[[0-9;:]{0,64})?$/;
 const RESET = '\u001b[0m';
 /** Colours of a stream that are in force at once. */

@@ -68,7 +68,7 @@ function addImageCommands(program: Command, settling: Settling): void {
   )
     .argument(
       '<names...>',
-      "as `image ls` shows them, for example 'node + libvips-dev'; others than yours need admin",
+      "as `image ls` shows them, for example 'node + libvips-dev'; removing anything else than yours needs the scope admin",
     )
     .action(
       settling(async (names, _options, context) =>

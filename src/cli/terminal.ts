@@ -1,6 +1,7 @@
 import { systemCode } from '../errors.ts';
 import type { CliStream } from './io.ts';
 import { widthOf } from './width.ts';
+import { forTerminal, jsonForTerminal, UNSAFE } from '../observability/unsafe-text.ts';
 
 // Not by `import`: see environment.ts.
 const { stripVTControlCharacters } = process.getBuiltinModule('node:util');
@@ -87,8 +88,7 @@ export class Output {
 
   json(value: unknown): Promise<void> {
     const text = JSON.stringify(value);
-    // The same value, spelt so that a terminal sees nothing to obey.
-    return this.line(this.isTTY ? text.replaceAll(UNSAFE, inJson) : text);
+    return this.line(this.isTTY ? jsonForTerminal(text) : text);
   }
 
   colour(colour: Colour, text: string): string {
@@ -115,24 +115,6 @@ export class Output {
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
-
-/** Control characters but tab and newline, C1 included, and what turns the direction of writing. */
-const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f]/g;
-/** A colour (SGR, ECMA-48 8.3.117), or an unsafe character. */
-const COLOUR_OR_UNSAFE = new RegExp(`(\\u001b\\[[0-9;:]{0,64}m)|${UNSAFE.source}`, 'g');
-
-const hex = (character: string, digits: number): string =>
-  character.charCodeAt(0).toString(16).padStart(digits, '0');
-const inJson = (character: string): string => `\\u${hex(character, 4)}`;
-const inText = (character: string): string =>
-  character === '\r' ? '\\r' : character <= '\u00ff' ? `\\x${hex(character, 2)}` : inJson(character);
-
-/**
- * Text of unknown origin as a terminal may have it: colours, tabs and newlines pass, and every other escape sequence,
- * control character (C1 included) and bidirectional control is shown as text: `\x1b]52;c;…\x07`.
- */
-export const forTerminal = (text: string): string =>
-  text.replaceAll(COLOUR_OR_UNSAFE, (found, colour: string | undefined) => colour ?? inText(found));
 
 /**
  * Text of unknown origin, for one line of a terminal: escape sequences are removed, every other control

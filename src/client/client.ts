@@ -210,6 +210,8 @@ export class FlashpodsClient {
         ...(lastEventId === null ? {} : { 'last-event-id': lastEventId }),
       },
       silenceMs: EVENTS_SILENCE_MS,
+      // Who gets no stream asks instead.
+      passOn: ['too_many_open'],
       signal,
     });
     try {

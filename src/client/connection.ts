@@ -1,5 +1,6 @@
 import { systemCode } from '../errors.ts';
 import { ClientError } from './client-error.ts';
+import { isLoopback } from './loopback.ts';
 import { type ConfigFile, configFilePath, readConfigFile } from './config-file.ts';
 import type { ClientEnvironment } from './environment.ts';
 import type { RetryPolicy } from './retry.ts';
@@ -141,6 +142,3 @@ function parseUrl(text: string, origin: string): URL {
   }
   return url;
 }
-
-export const isLoopback = ({ hostname }: Pick<URL, 'hostname'>): boolean =>
-  hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);

@@ -2,6 +2,7 @@ import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../errors.ts';
 import { ifThere } from '../files/if-missing.ts';
+import { isLoopback } from './loopback.ts';
 
 // Not by `import`: see environment.ts.
 const fs = process.getBuiltinModule('node:fs');
@@ -59,7 +60,7 @@ const isOurs = (found: Stats | undefined): boolean =>
 
 const isLoopbackUrl = (text: string): boolean => {
   const url = URL.parse(text);
-  return url?.protocol === 'http:' && /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(url.hostname);
+  return url?.protocol === 'http:' && isLoopback(url);
 };
 
 function read(file: string): { url: string; pid: number; place?: unknown } | null {

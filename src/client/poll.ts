@@ -1,5 +1,5 @@
 import { isTerminal, isWaiting } from '../jobs/states.ts';
-import { Bell } from '../timing/bell.ts';
+import { Bell, pause } from '../timing/bell.ts';
 import type { JobAnswer, LogLine } from './answers.ts';
 import type { LogStart } from '../logs/log-store.ts';
 import type { FlashpodsClient } from './client.ts';
@@ -42,7 +42,12 @@ export async function pollJob(
     while (!isTerminal(job.status)) {
       const before = job.status;
       const waitSeconds = isWaiting(job.status) ? WAIT_WHILE_WAITING_S : WAIT_WHILE_RUNNING_S;
-      job = await client.getJob(id, { waitSeconds, signal });
+      job = await client.getJob(id, { waitSeconds, signal }).catch(async (error: unknown) => {
+        // Where too many wait already, one asks without waiting.
+        if (!hasCode(error, 'too_many_open')) throw error;
+        await pause(WAITING_MS, signal);
+        return client.getJob(id, { signal });
+      });
       options.onJob?.(job);
       if (job.status !== before) bell.ring();
     }
@@ -50,7 +55,7 @@ export async function pollJob(
 
   async function readLog(): Promise<void> {
     let start = options.from;
-    let pause = FLOWING_MS;
+    let pauseMs = FLOWING_MS;
     for (;;) {
       // Looked at before the read: what is captured before the end is in a read that begins after it.
       const ended = isTerminal(job.status);
@@ -62,13 +67,13 @@ export async function pollJob(
       const moved = page !== null && (!('offset' in start) || page.nextOffset > start.offset);
       if (page !== null) start = { offset: page.nextOffset };
       if (moved) {
-        pause = FLOWING_MS;
+        pauseMs = FLOWING_MS;
         if (ended || page.totalBytes > page.nextOffset) continue;
       } else {
         if (ended) return;
-        pause = Math.min(pause * 1.25, isWaiting(job.status) ? WAITING_MS : QUIET_MS);
+        pauseMs = Math.min(pauseMs * 1.25, isWaiting(job.status) ? WAITING_MS : QUIET_MS);
       }
-      await bell.wait(pause);
+      await bell.wait(pauseMs);
       signal.throwIfAborted();
     }
   }

@@ -3,7 +3,7 @@ import { messageOf, systemCode } from '../errors.ts';
 import { AnswerTooLarge, Peer, wholeBody } from '../http/peer.ts';
 import { pause } from '../timing/bell.ts';
 import { VERSION } from '../version.ts';
-import { ClientError } from './client-error.ts';
+import { ClientError, hasCode } from './client-error.ts';
 import type { Connection } from './connection.ts';
 import { parseRetryAfter, Retries } from './retry.ts';
 
@@ -28,6 +28,8 @@ export interface Call {
   readonly lastTry?: AbortSignal | undefined;
   /** The server may be silent for so long before it counts as gone. */
   readonly silenceMs?: number;
+  /** Codes of refusals that the caller deals with: not sent again here. */
+  readonly passOn?: readonly string[];
   /** Statuses from 400 on that are answers all the same. */
   readonly accept?: readonly number[];
 }
@@ -106,7 +108,10 @@ export class Transport {
         return await attempt();
       } catch (error) {
         call.signal?.throwIfAborted();
-        const isFinal = call.stream !== undefined || (call.once === true && !wasNotDone(error));
+        const isFinal =
+          call.stream !== undefined ||
+          (call.once === true && !wasNotDone(error)) ||
+          hasCode(error, ...(call.passOn ?? []));
         const delayMs = isFinal ? null : retries.delayAfter(error);
         if (delayMs === null || !(error instanceof ClientError)) throw error;
         const stops = [call.signal, call.lastTry].filter((signal) => signal !== undefined);

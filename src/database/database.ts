@@ -1,10 +1,11 @@
 /** Opens the database, brings it up to date, and gives transactions that wait for a busy writer without blocking. */
 import { randomUUID } from 'node:crypto';
-import { closeSync, fchmodSync, fstatSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import knex, { type Knex } from 'knex';
 import { FlashpodsError, messageOf, systemCode } from '../errors.ts';
+import { ifThere } from '../files/if-missing.ts';
 import { placeOf } from '../files/place.ts';
 import { retry } from '../timing/backoff.ts';
 import { MIGRATIONS } from './migrations/index.ts';
@@ -30,18 +31,16 @@ const PING_PATIENCE_MS = 400;
  */
 function closeToOthers(path: string): void {
   if (path === ':memory:') return;
-  let handle: number;
+  // Never opened where it is there: the end of any handle of this process would give up SQLite's locks on it
+  // (sqlite.org/howtocorrupt.html, 2.2).
   try {
-    handle = openSync(path, 'a', 0o600);
+    closeSync(openSync(path, 'wx', 0o600));
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
-    return; // SQLite says what is wrong with it
-  }
-  try {
-    const { uid, mode } = fstatSync(handle);
-    if (uid === process.getuid?.() && (mode & 0o077) !== 0) fchmodSync(handle, 0o600);
-  } finally {
-    closeSync(handle);
+    // SQLite says what is wrong with one that can't be made.
+    const found = ifThere(() => statSync(path), null, 'ENOTDIR', 'EACCES');
+    const isOurs = found !== null && found.uid === process.getuid?.();
+    if (isOurs && (found.mode & 0o077) !== 0) chmodSync(path, 0o600);
   }
 }
 
@@ -140,7 +139,7 @@ export class Database {
   async deploymentId(): Promise<string> {
     const home = { key: 'home', value: placeOf(dirname(this.#path)) ?? '' };
     return this.write(async (trx) => {
-      await trx('meta').insert(home).onConflict('key').ignore();
+      await trx('meta').insert(home).onConflict('key').merge();
       await trx('meta').insert({ key: 'deployment_id', value: randomUUID() }).onConflict('key').ignore();
       const row = await trx('meta').where({ key: 'deployment_id' }).first<{ value: string }>('value');
       return row.value;

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { placeOf } from '../files/place.ts';
+import { isPlaceOf, placeOf } from '../files/place.ts';
 
 const PATIENCE_MS = 15_000;
 /** More dispatches than one job ever has. */
@@ -18,7 +18,7 @@ export function isCopiedDatabase(path: string): boolean {
     const row = database.prepare("select value from meta where key = 'home'").get();
     return (row as { value: string } | undefined)?.value ?? null;
   });
-  return home !== null && home !== placeOf(dirname(path));
+  return home !== null && !isPlaceOf(home, dirname(path));
 }
 
 /** Processes that the database names as workers of its hosts, as records of processes. */

@@ -79,15 +79,20 @@ export class KnexJobQueries implements JobQueries {
 
   async givenBack(limit: number): Promise<Job[]> {
     // As in the index of 0005-hosts, so that it is used.
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs').whereRaw(`status = 'queued' and epoch > 0`).orderBy('position').limit(limit),
-    );
-    return rows.map(toJob);
+    return this.#db.read(async (db) => {
+      const rows = db<JobRow>('jobs')
+        .select(await columnsWithoutEnv(db))
+        .whereRaw(`status = 'queued' and epoch > 0`)
+        .orderBy('position')
+        .limit(limit) as unknown as Page;
+      return (await rows).map(toJob);
+    });
   }
 
   async expired(logsBefore: number, artifactsBefore: number, limit: number, skip = 0): Promise<Job[]> {
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs')
+    return this.#db.read(async (db) => {
+      const rows = db<JobRow>('jobs')
+        .select(await columnsWithoutEnv(db))
         .whereIn('status', [...RESULT_STATES, 'cleaning'])
         .where((query) => {
           void query
@@ -102,21 +107,22 @@ export class KnexJobQueries implements JobQueries {
         })
         .orderBy(['completed_at', 'position'])
         .limit(limit)
-        .offset(skip),
-    );
-    return rows.map(toJob);
+        .offset(skip) as unknown as Page;
+      return (await rows).map(toJob);
+    });
   }
 
   async finishedWithLogs(limit: number, skip = 0): Promise<Job[]> {
-    const rows = await this.#db.read((db) =>
-      db<JobRow>('jobs')
+    return this.#db.read(async (db) => {
+      const rows = db<JobRow>('jobs')
+        .select(await columnsWithoutEnv(db))
         .whereIn('status', [...RESULT_STATES, 'cleaning'])
         .whereNull('logs_deleted_at')
         .orderBy(['completed_at', 'position'])
         .limit(limit)
-        .offset(skip),
-    );
-    return rows.map(toJob);
+        .offset(skip) as unknown as Page;
+      return (await rows).map(toJob);
+    });
   }
 
   async remains(ids: readonly string[]): Promise<Map<string, { logs: boolean; artifacts: boolean }>> {

@@ -38,10 +38,19 @@ export type JobRow = { -readonly [Key in keyof Job as Snake<Key>]: Stored<Job[Ke
  * than all the rest of many rows.
  */
 export async function columnsWithoutEnv(db: Knex): Promise<(string | Knex.Raw)[]> {
-  const found = await db.raw<{ name: string }[]>('pragma table_info(jobs)');
-  const others = found.map(({ name }) => name).filter((name) => name !== 'env');
-  return [...others.map((name) => `jobs.${name}`), db.raw(`'{}' as env`)];
+  // Transactions have the configuration of their database, too.
+  const of = db.client as { readonly config: object };
+  let columns = COLUMNS.get(of.config);
+  if (columns === undefined) {
+    const found = await db.raw<{ name: string }[]>('pragma table_info(jobs)');
+    columns = found.map(({ name }) => name).filter((name) => name !== 'env');
+    COLUMNS.set(of.config, columns);
+  }
+  return [...columns.map((name) => `jobs.${name}`), db.raw(`'{}' as env`)];
 }
+
+/** Of `jobs` but `env`, by database: they stay what they are once it is open. */
+const COLUMNS = new WeakMap<object, readonly string[]>();
 
 export function toJob(row: JobRow): Job {
   const job: Record<string, unknown> = {};

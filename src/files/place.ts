@@ -4,31 +4,48 @@
  */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readBootId } from './boot.ts';
 import { ifThere } from './if-missing.ts';
 import { readJsonFile, writeJsonFile } from './json-file.ts';
 
 const FILE = 'place.json';
 
-/** Device and inode of a directory. A rename keeps them, a copy has others. @returns null when it is not there */
+/**
+ * Device, inode and birth of a directory, with the boot in which the device has this number. A rename keeps them, a copy
+ * has others. @returns null when it is not there
+ */
 export function placeOf(directory: string): string | null {
   const found = ifThere(() => statSync(directory, { bigint: true }), null, 'ENOTDIR');
-  return found && `${found.dev}:${found.ino}`;
+  return found && `${readBootId()} ${found.dev} ${found.ino}:${found.birthtimeNs}`;
 }
+
+/**
+ * Whether a place that was written down is that of the directory. Devices of btrfs, LVM and NFS get other numbers at each
+ * boot: over boots, inode and birth decide.
+ */
+export function isPlaceOf(recorded: unknown, directory: string): boolean {
+  const place = placeOf(directory);
+  if (place === null || typeof recorded !== 'string') return false;
+  const [boot, device, own] = place.split(' ');
+  const [thenBoot, thenDevice, then] = recorded.split(' ');
+  return own === then && (boot !== thenBoot || device === thenDevice);
+}
+
+const markIn = (directory: string): unknown => {
+  const mark = readJsonFile(join(directory, FILE));
+  return typeof mark === 'object' && mark !== null && 'place' in mark ? mark.place : null;
+};
 
 /** Whether the directory is the copy of one that was marked. One that nobody has marked is none. */
 export function isCopy(directory: string): boolean {
-  const mark = readJsonFile(join(directory, FILE));
-  const place = typeof mark === 'object' && mark !== null && 'place' in mark ? mark.place : null;
-  return place !== null && place !== placeOf(directory);
+  const mark = markIn(directory);
+  return mark !== null && !isPlaceOf(mark, directory);
 }
 
-/** Notes in the directory, which must be there, where it is. */
+/** Notes in the directory, which must be there, where it is in this boot. */
 export function markPlace(directory: string): void {
-  const file = join(directory, FILE);
   const place = placeOf(directory);
-  const mark = readJsonFile(file);
-  if (typeof mark === 'object' && mark !== null && 'place' in mark && mark.place === place) return;
-  writeJsonFile(file, { place });
+  if (markIn(directory) !== place) writeJsonFile(join(directory, FILE), { place });
 }
 
 /** Removes all that is in a directory that may not be there, and the mark of the one that is a copy last. */

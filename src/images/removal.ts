@@ -1,3 +1,6 @@
+/** For the word of all hosts: a host looks at once, an image of many layers takes some seconds. */
+export const ANSWER_WITHIN_MS = 20_000;
+
 /** An image, or what was installed over one, that is to go from the hosts that have it. */
 export interface ImageRemoval {
   /** `localhost/flashpods/node:latest`. */

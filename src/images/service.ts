@@ -5,7 +5,7 @@ import { inOrder } from '../packages/names.ts';
 import { pause } from '../timing/bell.ts';
 import { describedImages, type ImageDescription, shortName } from './description.ts';
 import type { HostImage } from './image.ts';
-import type { ImageRemovals, RemovalOutcome } from './removal.ts';
+import { ANSWER_WITHIN_MS, type ImageRemovals, type RemovalOutcome } from './removal.ts';
 
 export interface ListedImage extends Omit<HostImage, 'owner'> {
   /** What was installed over it; none for an image itself. */
@@ -77,14 +77,16 @@ export class ImageService {
         [each.name, each.reference, each.reference.replace(/:latest$/, '')].includes(image) &&
         each.packages.join() === wanted.join(),
     );
-    const [first] = found;
+    // Package layers keep the spelling of their job: `debian` and `debian:latest` are two then.
+    const first = found.find(({ reference }) => reference === image) ?? found[0];
     if (first === undefined)
       throw new FlashpodsError(
         'image_not_found',
         `No host has ${[image, ...wanted].join(' + ')}${owner === null ? '' : ', or it is not yours'}. ${imagesInWords(listedNames(images))}`,
       );
-    if (found.some(({ isShared }) => isShared)) requireScope(who, 'admin');
-    const hosts = [...new Set(found.flatMap((each) => each.hosts))];
+    const same = found.filter(({ reference }) => reference === first.reference);
+    if (same.some(({ isShared }) => isShared)) requireScope(who, 'admin');
+    const hosts = [...new Set(same.flatMap((each) => each.hosts))];
     const { removals } = this.#r;
     const id = await removals.ask(hosts, { reference: first.reference, packages: wanted, owner });
     return settled(await answered(removals, id, hosts, signal), hosts, [image, ...wanted].join(' + '));
@@ -114,8 +116,6 @@ export class ImageService {
 const listedNames = (images: readonly ListedImage[]): { readonly name: string }[] =>
   images.map(({ name, packages }) => ({ name: [name, ...packages].join(' + ') }));
 
-/** A host looks at once; an image of many layers takes some seconds. */
-const ANSWER_WITHIN_MS = 20_000;
 const ASK_EVERY_MS = 50;
 
 /** What the hosts said, as soon as all have, else after a while. */

@@ -4,7 +4,8 @@
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { systemCode } from '../errors.ts';
-import { placeOf } from '../files/place.ts';
+import { readBootId } from '../files/boot.ts';
+import { isPlaceOf, placeOf } from '../files/place.ts';
 
 /** A process of this process's own pid space. */
 export interface ProcessIdentity {
@@ -80,9 +81,6 @@ export function sendSignal(identity: ProcessIdentity, signal: NodeJS.Signals): v
   }
 }
 
-/** Names this boot of the kernel. */
-export const readBootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-
 let ownSpace: string | undefined;
 
 /** Boot and pid namespace of this process. */
@@ -103,13 +101,13 @@ export const toRecord = ({ pid, startTicks }: ProcessIdentity, directory: string
  */
 export function fromRecord(value: unknown, directory: string): ProcessIdentity | null {
   const read = readRecord(value);
-  return read !== null && read.place === placeOf(directory) ? read.process : null;
+  return read !== null && isPlaceOf(read.place, directory) ? read.process : null;
 }
 
 /** The living process that a record names which was copied here with its directory. @returns null without one */
 export function livingOriginal(value: unknown, directory: string): ProcessIdentity | null {
   const read = readRecord(value);
-  return read !== null && read.place !== placeOf(directory) && isAlive(read.process) ? read.process : null;
+  return read !== null && !isPlaceOf(read.place, directory) && isAlive(read.process) ? read.process : null;
 }
 
 /** Of this pid space. */

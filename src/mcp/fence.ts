@@ -5,6 +5,7 @@
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isGitName } from '../client/artifact-places.ts';
 import { ClientError } from '../client/client-error.ts';
 import { ifMissing } from '../files/if-missing.ts';
 
@@ -37,6 +38,11 @@ export class Fence {
       new ClientError('path_not_allowed', `${what} ${JSON.stringify(path)} ${why}.`, { advice });
     const named = await Promise.all(this.#options.roots.map(realOf));
     const slash = path.endsWith('/') && real !== '/' ? '/' : '';
+    if (what === 'save_to' && real.split(sep).some(isGitName))
+      throw refuse(
+        'is in the own directory of a git repository, and git runs what lies there',
+        'Give a path outside of it.',
+      );
     if (named.some((root) => holds(root, real))) return real + slash;
     const roots = await this.#roots(home, ask);
     if (roots.length === 0 && named.length === 0) {

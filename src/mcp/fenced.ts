@@ -7,7 +7,7 @@ import type { CallToolResult } from './definition.ts';
 import { printableText } from './printable.ts';
 
 /** A line that reads as advice or as an end of a block of ours. */
-const LIKE_OURS = /^(?=[\s\p{Cf}>*_#`|-]*(?:next\b|what\s+to\s+do\b|<<<|>>>))/gimu;
+const LIKE_OURS = /^(?=[ \t\p{Zs}\p{Cf}\uFFFD>*_#`|-]*(?:next\b|what\s+to\s+do\b|<<<|>>>))/gimu;
 
 /** @param what for people: `output of job_…` */
 export function fenced(what: string, text: string): CallToolResult['content'][number] {

@@ -251,7 +251,7 @@ function nextFor(
   }
 }
 
-/** The call that fetches the first of them; one whose name is prose is fetched by way of the list. */
+/** The call that fetches the first of them; one whose name is long, or could be a sentence, is fetched by way of the list. */
 export function fetching(id: string, artifacts: readonly Pick<ArtifactAnswer, 'name'>[]): string {
   const plain = artifacts.find(({ name }) => isPlainName(name));
   return plain === undefined

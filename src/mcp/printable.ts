@@ -1,5 +1,6 @@
 /** Text of unknown origin for a model's context: nothing that a terminal or a parser would act on, and bounded. */
 import { stripVTControlCharacters } from 'node:util';
+import { UNSAFE } from '../observability/unsafe-text.ts';
 
 /** Characters of a name that a job chose, wherever it stands in what we say. */
 const MAX_NAME = 80;
@@ -18,14 +19,12 @@ export function printable(text: string): string {
     : plain;
   const clean = shown
     .replaceAll('\t', '    ')
-    .replaceAll(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\uFFFD]+/g, STAND_IN);
+    .replaceAll(UNSAFE, STAND_IN)
+    .replaceAll(/\uFFFD+/g, STAND_IN);
   const unprintable = clean.split(STAND_IN).length - 1;
   if (unprintable <= 1 || unprintable <= clean.length * BINARY_PART) return clean;
   return `[binary: ${text.length} characters]`;
 }
-
-/** Control characters but tab and newline, and what turns the direction of writing. */
-const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f]/g;
 
 /** Lines as they are, without escape sequences and with a stand-in for each other control character. */
 export const printableText = (text: string): string =>
@@ -34,8 +33,9 @@ export const printableText = (text: string): string =>
 /** A name that a job chose, in a sentence of ours: quoted, on one line and short. */
 export const quoted = (name: string): string => JSON.stringify(clip(printable(name), MAX_NAME));
 
-/** Whether a name may stand in a call that is to be copied. */
-export const isPlainName = (name: string): boolean => name.length <= MAX_NAME && printable(name) === name;
+/** Whether a name may stand in a call that is to be copied: no blanks, so that no sentence does. */
+export const isPlainName = (name: string): boolean =>
+  name.length <= MAX_NAME && /^[\p{L}\p{N}_.+@=,~/-]+$/u.test(name);
 
 /** At most `max` characters: beginning and end, and between them how many are left out. */
 export function clip(text: string, max: number): string {

@@ -1,5 +1,6 @@
 /** The service's own log: JSON lines on stdout, readable on a terminal. */
 import { type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
+import { forTerminal } from './unsafe-text.ts';
 
 export type Logger = Pick<PinoLogger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'> & {
   child(bindings: Record<string, unknown>): Logger;
@@ -31,7 +32,7 @@ export function createLogger(options: { level: string; role: string; pretty?: bo
       formatters: { level: (label) => ({ level: label }) },
     },
     options.pretty
-      ? { write: (line: string) => process.stdout.write(readable(line)) }
+      ? { write: (line: string) => process.stdout.write(forTerminal(readable(line))) }
       : pino.destination({ fd: 1, sync: true }),
   ); // pino's child type carries generics that callers here have no use for
 }

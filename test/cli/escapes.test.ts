@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { forTerminal } from '../../src/cli/terminal.ts';
+import { forTerminal } from '../../src/observability/unsafe-text.ts';
 import { failure, json, WireServer } from '../client/wire-server.ts';
 import { scratch } from '../support/scratch.ts';
 import { finished } from './console.ts';

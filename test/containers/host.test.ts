@@ -86,6 +86,9 @@ describe('names of images', () => {
   it('get a registry when they have none', () => {
     assert.equal(qualified('ubuntu:22.04'), 'docker.io/library/ubuntu:22.04');
     assert.equal(qualified('someone/thing'), 'docker.io/someone/thing');
+    assert.equal(qualified('docker.io/ubuntu'), 'docker.io/library/ubuntu');
+    assert.equal(qualified('index.docker.io/library/ubuntu:22.04'), 'docker.io/library/ubuntu:22.04');
+    assert.equal(qualified('docker.io/someone/thing'), 'docker.io/someone/thing');
     for (const whole of ['localhost/a:1', 'quay.io/a/b', 'host:5000/a', 'localhost:5000/a@sha256:00'])
       assert.equal(qualified(whole), whole);
   });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
@@ -59,6 +59,28 @@ describe('how large the machine is', () => {
       }).finally(end);
       assert.match(text, /^MemTotal: +524288 kB\nMemFree: +319488 kB\nMemAvailable: +380928 kB\n/);
       assert.equal(statSync(path).ino, ino);
+    });
+
+    it('is tried again where it can’t be written, as on a full disk', async () => {
+      const size = { memoryBytes: 512 * MB, cores: [0] };
+      const own = join(directory, 'full');
+      prepareMachineView(own, size);
+      const path = join(own, 'meminfo');
+      rmSync(path);
+      mkdirSync(path); // any error will do
+      let asked = 0;
+      const end = keepMachineView(own, size, () => {
+        asked += 1;
+        return null;
+      });
+      try {
+        await eventually('it was tried', () => asked > 1);
+        rmSync(path, { recursive: true });
+        writeFileSync(path, '');
+        await eventually('it is written', () => readFileSync(path, 'utf8').startsWith('MemTotal'));
+      } finally {
+        end();
+      }
     });
   });
 

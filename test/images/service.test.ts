@@ -267,6 +267,28 @@ describe('the removal of an image', () => {
     assert.deepEqual(await remove(who('root', 'admin'), 'base', []), ['a', 'b']);
   });
 
+  it('takes the one that is named where two differ by `:latest` alone', async () => {
+    const spelt = (reference: string): HostImage => ({ ...base, reference, owner: 'anna', packages: ['jq'] });
+    const both: HostImages = new Map([
+      ['a', [spelt('debian:latest')]],
+      ['b', [spelt('debian')]],
+    ]);
+    for (const [named, host] of [
+      ['debian', 'b'],
+      ['debian:latest', 'a'],
+    ] as const) {
+      const asked: unknown[] = [];
+      const service = new ImageService({
+        reports: () => Promise.resolve(both),
+        removals: saying({ a: removed, b: removed }, asked),
+      });
+      const what = { image: named, packages: ['jq'] };
+      const hosts = await service.remove(who('anna', 'jobs:write'), what, new AbortController().signal);
+      assert.deepEqual(hosts, [host]);
+      assert.deepEqual(asked, [[[host], { reference: named, packages: ['jq'], owner: 'anna' }]]);
+    }
+  });
+
   it('says where it could not be done', async () => {
     const admin = who('root', 'admin');
     await assert.rejects(remove(admin, 'base', [], saying({ a: removed, b: { state: 'in use' } })), {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { link, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { link, mkdir, readFile, symlink, writeFile, readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { JOB, ScriptedJob } from '../cli/scripted-job.ts';
 import { scratch } from '../support/scratch.ts';
@@ -171,6 +171,17 @@ describe('an agent beside a hostile job', () => {
         assert.equal(await readFile(dir.path('.ssh', 'authorized_keys'), 'utf8'), 'mine');
       });
     }
+
+    it('no file into the own directory of a git repository, whose hooks git runs', async () => {
+      const agent = await agentOf({ roots: [dir.path('project')] });
+      await mkdir(dir.path('project', '.git', 'hooks'), { recursive: true });
+      for (const path of ['.git/hooks/pre-commit', '.git/hooks/', 'sub/.GIT/config', '.git/new']) {
+        const { isError, text } = await save(agent, dir.path('project', path));
+        assert.ok(isError, path);
+        assert.match(text, /^path_not_allowed: save_to .* git runs what lies there/, path);
+      }
+      assert.deepEqual(await readdir(dir.path('project', '.git', 'hooks')), []);
+    });
 
     it('nothing where it was started in / or at home, and says what to do', async () => {
       for (const cwd of ['/', dir.path()]) {

@@ -35,7 +35,7 @@ export const imageOperations = ({
     scope: 'jobs:write',
     query: removalQuery,
     answers: { 200: json('It is gone.', removalSchema) },
-    errors: ['image_not_found', 'image_in_use', 'container_error', 'service_unavailable'],
+    errors: ['image_not_found', 'image_in_use', 'container_error', 'service_unavailable', 'too_many_open'],
     async handle(ctx, { query: { image, packages } }) {
       const hosts = await images.remove(
         principalOf(ctx),

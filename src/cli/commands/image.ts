@@ -55,14 +55,13 @@ const OVER = ' + ';
 /** @param names as `image ls` shows them */
 export async function removeImages(names: readonly string[], context: CliContext): Promise<number> {
   const client = await context.client();
-  const removed: { name: string; hosts: readonly string[] }[] = [];
   for (const name of names) {
     const [image = '', ...packages] = name.split(OVER).map((part) => part.trim());
     const hosts = await client.removeImage(image, packages, context.untilInterrupted());
-    removed.push({ name, hosts });
-    if (!context.json) await context.out.line(sanitize(`${name}: removed from ${hosts.join(', ')}`));
+    // One at a time: where the next can't be removed, what is gone has been said.
+    if (context.json) await context.out.json({ name, hosts });
+    else await context.out.line(sanitize(`${name}: removed from ${hosts.join(', ')}`));
   }
-  if (context.json) await context.out.json({ removed });
   return ExitCode.fine;
 }
 

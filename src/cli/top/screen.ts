@@ -1,6 +1,6 @@
 import type { ReadStream } from 'node:tty';
 import type { CliStream } from '../io.ts';
-import { forTerminal } from '../terminal.ts';
+import { forTerminal } from '../../observability/unsafe-text.ts';
 
 const ENTER = '\u001b[?1049h\u001b[?25l\u001b[?7l';
 const LEAVE = '\u001b[?7h\u001b[?25h\u001b[?1049l';

@@ -126,7 +126,7 @@ export async function gitSettings(directory: string, signal?: AbortSignal): Prom
   const excludesFile = own.get('core.excludesfile')?.replace(/^~(?=\/)/, homedir());
   return {
     excludesFile: resolve(homedir(), excludesFile ?? join('.config', 'git', 'ignore')),
-    ignoreCase: /^(?:true|yes|on|1|)$/i.test(ignoreCase),
+    ignoreCase: /^(?:true|yes|on|1)$/i.test(ignoreCase),
   };
 }
 

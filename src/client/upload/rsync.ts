@@ -3,7 +3,8 @@ import { systemCode } from '../../errors.ts';
 import { rawName, type RawName } from '../../trees/directory.ts';
 import type { CreatedUpload } from '../answers.ts';
 import { ClientError } from '../client-error.ts';
-import { type Connection, isLoopback } from '../connection.ts';
+import type { Connection } from '../connection.ts';
+import { isLoopback } from '../loopback.ts';
 import type { Tree } from './tree.ts';
 
 /** rsync can't be used here. Files can still go over HTTP. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type BigIntStats, constants, type Dirent } from 'node:fs';
-import { access, lstat, readdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
+import { access, lstat, readdir, readlink, realpath, stat } from 'node:fs/promises';
 import { systemCode } from '../../errors.ts';
 import { ifMissing } from '../../files/if-missing.ts';
 import { rawName, type RawName } from '../../trees/directory.ts';
@@ -13,7 +13,7 @@ import {
   knowsWorkTree,
 } from './git-directory.ts';
 import { absolute, joined, parentOf, shown, someOf } from './names.ts';
-import { gitDirectoryOf } from './repository.ts';
+import { gitDirectoryOf, readSmall } from './repository.ts';
 import { Rules, type RuleOptions, type Scope } from './rules.ts';
 import { refuseUnreadable, type Unreadable } from './unreadable.ts';
 
@@ -267,7 +267,7 @@ class Listing {
   }
 
   async #targetInside(at: string, stats: BigIntStats, own: string): Promise<boolean> {
-    const text = stats.isFile() ? (await readFile(at, 'utf8')).replace(/^gitdir: /, '') : await readlink(at);
+    const text = stats.isFile() ? (await readSmall(at)).replace(/^gitdir: /, '') : await readlink(at);
     if (text.startsWith('/') || !own.startsWith(`${this.#root}/`)) return false;
     const inside = own.slice(this.#root.length + 1).split('/');
     return (

@@ -4,7 +4,7 @@ import { createZstdCompress } from 'node:zlib';
 import type { CreatedUpload, UploadAnswer } from '../answers.ts';
 import type { FlashpodsClient } from '../client.ts';
 import { ClientError } from '../client-error.ts';
-import { isLoopback } from '../connection.ts';
+import { isLoopback } from '../loopback.ts';
 import { Retries, type RetryPolicy } from '../retry.ts';
 import { FileChanged, packTree } from './pack.ts';
 import type { RawName } from '../../trees/directory.ts';

@@ -55,10 +55,12 @@ export class HostRuntime implements ContainerRuntime {
     if (packages.length > 0) return (await layers?.remove(isIt)) === false ? 'in use' : 'removed';
     const id = await images.idOf(reference);
     if (id === null) return 'removed';
-    await roots?.letGoIdle(id);
+    await roots?.letGoIdle(id).catch((error: unknown) => {
+      throw asContainerError(error);
+    });
     if (!(await images.remove(reference))) return 'in use';
     // They are layers of this image alone; one that a job uses goes later, as those do that nobody uses.
-    if ((await images.idOf(id)) === null) await layers?.remove(({ imageId }) => imageId === id);
+    if (!(await images.isHere(id))) await layers?.remove(({ imageId }) => imageId === id);
     return 'removed';
   }
 

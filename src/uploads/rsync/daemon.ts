@@ -12,7 +12,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../errors.ts';
 import { readJsonFile, writeJsonFile } from '../../files/json-file.ts';
-import { placeOf } from '../../files/place.ts';
+import { isPlaceOf, placeOf } from '../../files/place.ts';
 import { once } from '../../lifecycle/once.ts';
 import { identify, isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.ts';
 import type { Logger } from '../../observability/logger.ts';
@@ -219,5 +219,5 @@ function readRecord(directory: string): DaemonRecord | null {
   const record = readJsonFile(join(directory, 'daemon.json')) as Partial<DaemonRecord> | null;
   if (!record?.daemon || !record.keeper) return null;
   // That of the original, where this directory is a copy.
-  return record.place === placeOf(directory) ? (record as DaemonRecord) : null;
+  return isPlaceOf(record.place, directory) ? (record as DaemonRecord) : null;
 }

@@ -146,8 +146,9 @@ export function readMemory(
 ): Memory | null {
   const usedBytes = readNumber(directory, file);
   if (usedBytes === null) return null;
-  const [cacheBytes, shmemBytes] = [cache, shmem].map((key) => readKeyed(key, directory, 'memory.stat') ?? 0);
-  return { usedBytes, cacheBytes: cacheBytes ?? 0, shmemBytes: shmemBytes ?? 0 };
+  const stat = readControl(directory, 'memory.stat') ?? '';
+  const of = (key: string): number => Number(new RegExp(`^${key} (\\d+)$`, 'm').exec(stat)?.[1] ?? 0);
+  return { usedBytes, cacheBytes: of(cache), shmemBytes: of(shmem) };
 }
 
 /** Of the first of these control files that names some; null when none does. */

@@ -17,11 +17,13 @@ const PULL_TIMEOUT_MS = 60 * 60_000;
  * Tags and digests stay as they are.
  */
 export function qualified(image: string): string {
-  const [first = '', ...rest] = image.split('/');
+  // Podman itself writes the names of this registry with `library/`.
+  const name = image.replace(/^(?:index\.)?docker\.io\//, '');
+  const [first = '', ...rest] = name.split('/');
   const namesRegistry =
     rest.length > 0 && (first.includes('.') || first.includes(':') || first === 'localhost');
-  if (namesRegistry) return image;
-  return rest.length > 0 ? `docker.io/${image}` : `docker.io/library/${image}`;
+  if (namesRegistry) return name;
+  return rest.length > 0 ? `docker.io/${name}` : `docker.io/library/${name}`;
 }
 
 interface Pull {
@@ -114,7 +116,18 @@ export class Images {
     this.#programs.set(`${digest} ${path}`, isThere);
   }
 
-  /** Of an image by its name or id; null when it is not here. @throws FlashpodsError container_error */
+  /** Whether an image is here, by any name or by none. @param id @throws FlashpodsError container_error */
+  async isHere(id: string): Promise<boolean> {
+    try {
+      await this.#podman.call('GET', `/images/${id}/exists`);
+      return true;
+    } catch (error) {
+      if (error instanceof PodmanApiError && error.status === 404) return false;
+      throw asContainerError(error);
+    }
+  }
+
+  /** Of an image by its name; null when it is not here. @throws FlashpodsError container_error */
   async idOf(image: string): Promise<string | null> {
     try {
       return (await this.#digest(image)) === null ? null : (this.#configs.get(image)?.id ?? null);

@@ -61,7 +61,7 @@ export class ImageHolds {
     for (const [image, hold] of this.#holds) {
       if (!hold.users.delete(sandbox) || hold.users.size > 0) continue;
       clearTimeout(hold.idle);
-      hold.idle = setTimeout(() => void this.#letGo(image, hold), this.#options.idleMs).unref();
+      hold.idle = setTimeout(() => void this.#letGoOrSay(image, hold), this.#options.idleMs).unref();
     }
   }
 
@@ -95,7 +95,7 @@ export class ImageHolds {
   async close(): Promise<void> {
     for (const [image, hold] of this.#holds) {
       clearTimeout(hold.idle);
-      if (hold.users.size === 0) await this.#letGo(image, hold);
+      if (hold.users.size === 0) await this.#letGoOrSay(image, hold);
     }
     // Else the next process does it.
     if (this.#holds.size === 0) await this.#removeEmptyPod().catch(() => undefined);
@@ -157,10 +157,15 @@ export class ImageHolds {
     const again = removed.then(() => (hold.users.size > 0 ? this.#make(image) : undefined));
     hold.made = again;
     again.catch(() => (hold.made = null));
+    await again;
+    if (hold.users.size === 0) this.#holds.delete(image);
+    this.onLetGo();
+  }
+
+  /** What is held too long harms nobody. */
+  async #letGoOrSay(image: string, hold: Hold): Promise<void> {
     try {
-      await again;
-      if (hold.users.size === 0) this.#holds.delete(image);
-      this.onLetGo();
+      await this.#letGo(image, hold);
     } catch (error) {
       this.#options.logger.warn({ image, reason: messageOf(error) }, 'could not let an image go');
     }

@@ -17,7 +17,6 @@ import {
 } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
-import { ifThere } from '../../../files/if-missing.ts';
 import type { Memory } from '../cgroups/cgroups.ts';
 import type { Bind } from './mounts.ts';
 
@@ -50,7 +49,7 @@ const FILES: readonly MachineFile[] = [
     name: 'stat',
     targets: ['/proc/stat'],
     changes: true,
-    text: ({ cores }) => statOf(cores, readFileSync('/proc/stat', 'utf8')),
+    text: ({ cores }) => statOf(cores, hostStat()),
   },
   {
     name: 'cpuinfo',
@@ -67,6 +66,15 @@ const FILES: readonly MachineFile[] = [
 ];
 
 const EVERY_MS = 1_000;
+
+let statRead = { atMs: -Infinity, text: '' };
+
+/** The kernel's `/proc/stat`, long on a large machine, read once for the views of all jobs. */
+function hostStat(): string {
+  const atMs = performance.now();
+  if (atMs - statRead.atMs > EVERY_MS / 2) statRead = { atMs, text: readFileSync('/proc/stat', 'utf8') };
+  return statRead.text;
+}
 
 /** Writes the files for a job, before its container is made. Idempotent. @returns what Podman is told of them */
 export function prepareMachineView(directory: string, size: MachineSize): Bind[] {
@@ -99,11 +107,14 @@ export function keepMachineView(
   const changing = FILES.filter(({ name, changes }) => changes && existsSync(join(directory, name)));
   if (changing.length === 0) return () => undefined;
   const refresh = (): void => {
-    const shown = { ...size, memory: memory() };
-    for (const { name, text } of changing) {
-      const content = text(shown);
-      // A sandbox may be disposed of meanwhile.
-      if (content !== null) ifThere(() => overwrite(join(directory, name), content), undefined);
+    try {
+      const shown = { ...size, memory: memory() };
+      for (const { name, text } of changing) {
+        const content = text(shown);
+        if (content !== null) overwrite(join(directory, name), content);
+      }
+    } catch {
+      // The sandbox is gone, or the disk is full: what it shows is a second old, and it is tried again.
     }
   };
   const timer = setInterval(refresh, EVERY_MS);

@@ -36,7 +36,7 @@ import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 import { type Evidence, parseEvidence, verdictOf, withLook } from './evidence.ts';
 import { keepMachineView, type MachineSize, prepareMachineView } from './machine-view.ts';
 import { withMirrors } from './mirrors.ts';
-import { bindOf, bindOver, directoriesOf, layMount, prepareMount } from './mounts.ts';
+import { type Bind, bindOf, bindOver, directoriesOf, layMount, prepareMount } from './mounts.ts';
 import type { SandboxPaths } from './paths.ts';
 import { type Binding, type SandboxRecord, writeRecord } from './record.ts';
 
@@ -85,6 +85,8 @@ export class PodmanSandbox implements Sandbox {
   #diskMade: Promise<void> | null = null;
   /** The same for all that a container's start needs to be mounted. */
   #rootMade: Promise<void> | null = null;
+  /** The files that show its programs how large the machine is. */
+  #machine: readonly Bind[] = [];
   /** Holds its image, or finds it held; null when an earlier process saw to it. */
   #hold: (() => Promise<void>) | null = null;
   #evidence: Evidence | null = null;
@@ -233,6 +235,7 @@ export class PodmanSandbox implements Sandbox {
       if (root !== null) roots?.makePlace(this.#paths);
       const owner = host.idBase === null ? null : host.idBase + (root?.user.uid ?? 0);
       for (const mount of mounts) prepareMount(this.#paths, mount, owner);
+      this.#machine = prepareMachineView(this.#paths.machine, this.#size());
     } catch (error) {
       throw startFailed(`could not make the job's sandbox: ${messageOf(error)}`, error);
     }
@@ -267,7 +270,7 @@ export class PodmanSandbox implements Sandbox {
       root: root.body,
       binds: [
         ...mounts.flatMap((mount) => (isOurs ? bindOver(this.#paths, mount) : bindOf(this.#paths, mount))),
-        ...prepareMachineView(this.#paths.machine, this.#size()),
+        ...this.#machine,
       ],
       spool: this.#paths.spool,
       cores: this.#record.bound?.cores ?? [],

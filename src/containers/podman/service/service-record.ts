@@ -1,7 +1,7 @@
 /** What is known across processes of the `podman system service` that runs for a run directory. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { placeOf } from '../../../files/place.ts';
+import { isPlaceOf } from '../../../files/place.ts';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import type { ProcessRecord } from '../../../lifecycle/process-identity.ts';
 import { isRecord } from './http.ts';
@@ -18,7 +18,7 @@ const fileIn = (runDir: string): string => join(runDir, 'podman-service.json');
 /** @returns null also for the record of a directory that this one is a copy of */
 export function readServiceRecord(runDir: string): ServiceRecord | null {
   const value = readJsonFile(fileIn(runDir));
-  return isRecord(value) && value['place'] === placeOf(runDir) ? (value as unknown as ServiceRecord) : null;
+  return isRecord(value) && isPlaceOf(value['place'], runDir) ? (value as unknown as ServiceRecord) : null;
 }
 
 export const writeServiceRecord = (runDir: string, record: ServiceRecord): void =>

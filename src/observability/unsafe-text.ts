@@ -1,0 +1,24 @@
+/** Text of unknown origin: what in it a terminal, or a reader of a log, would obey. */
+
+/** Control characters but tab and newline, C1 included, and what turns the direction of writing. */
+export const UNSAFE =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f]/g;
+/** A colour (SGR, ECMA-48 8.3.117). */
+export const COLOUR = /\u001b\[[0-9;:]{0,64}m/g;
+const COLOUR_OR_UNSAFE = new RegExp(`(${COLOUR.source})|${UNSAFE.source}`, 'g');
+
+const hex = (character: string, digits: number): string =>
+  character.charCodeAt(0).toString(16).padStart(digits, '0');
+const escaped = (character: string): string => `\\u${hex(character, 4)}`;
+const inText = (character: string): string =>
+  character === '\r' ? '\\r' : character <= '\u00ff' ? `\\x${hex(character, 2)}` : escaped(character);
+
+/**
+ * Text as a terminal may have it: colours, tabs and newlines pass, and every other escape sequence, control character
+ * (C1 included) and bidirectional control is shown as text: `\x1b]52;c;…\x07`.
+ */
+export const forTerminal = (text: string): string =>
+  text.replaceAll(COLOUR_OR_UNSAFE, (found, colour: string | undefined) => colour ?? inText(found));
+
+/** The same JSON value, spelt so that a terminal sees nothing to obey. */
+export const jsonForTerminal = (json: string): string => json.replaceAll(UNSAFE, escaped);
