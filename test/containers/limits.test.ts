@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { watch } from 'node:fs';
 import { after, before, describe, it } from 'mocha';
-import { leftovers, type TestPodman, runToEnd, startTestPodman } from '../support/podman.ts';
+import { JOB_INSTANCES } from '../../src/containers/podman/host/inotify.ts';
+import { eventually } from '../support/eventually.ts';
+import { launch, leftovers, printed, type TestPodman, runToEnd, startTestPodman } from '../support/podman.ts';
 
 const MB = 1024 * 1024;
 /** Doubles a string in the shell until something gives. */
@@ -43,6 +46,19 @@ describe('a container’s limits', () => {
     assert.notEqual(state.exitCode, 0);
     assert.equal(verdict.pidsExhausted, true);
     assert.ok((verdict.usage.maxProcesses ?? 99) <= 33, `${verdict.usage.maxProcesses} processes`);
+  });
+
+  it('leaves the host’s root the inotify instances that it needs, also a job that is root of its own', async () => {
+    // By number, as x86-64 has it: inotify_init.
+    const program =
+      '$| = 1; my $n = 0; $n++ while $n < 9000 && syscall(253) >= 0; print "has $n\\n"; sleep 600';
+    for (const root of [false, true]) {
+      const sandbox = await launch(podman.runtime, { script: `exec perl -e '${program}'`, root });
+      await eventually('it has all that it gets', () => printed(sandbox).includes('has '));
+      assert.equal(printed(sandbox), `has ${JOB_INSTANCES}\n`);
+      watch('/', () => undefined).close();
+      await sandbox.dispose();
+    }
   });
 
   it('answers a full disk with ENOSPC and reports it', async () => {

@@ -39,6 +39,7 @@ import { HostPackageLayers, type PackageLayersOptions, packagesBelow } from './r
 import { tryWritableRoot } from './rootfs/probe.ts';
 import { WritableRoots } from './rootfs/writable-root.ts';
 import { recordsBelow, sandboxRoot } from './sandbox/sandboxes.ts';
+import { raiseHostInotify } from './host/inotify.ts';
 import { readServiceRecord } from './service/service-record.ts';
 import { WatchedDisk } from './disks/watched-disk.ts';
 
@@ -120,6 +121,8 @@ async function assemble(
 
   mkdirSync(options.runDir, { recursive: true });
   const seccomp = writeJobProfile(options.runDir);
+  // Without root, all is counted with the user of the service alone.
+  const inotify = engine.rootless ? null : raiseHostInotify();
 
   const facts: RuntimeFacts = {
     engine: `podman ${engine.version}`,
@@ -131,7 +134,14 @@ async function assemble(
     disk: noLoop === null ? 'loop' : 'watch',
     root: noRoot === null ? 'writable' : 'read-only',
     idBase,
-    notes: [...cgroupNotes, ...diskNotes(noLoop), ...rootNotes(noRoot), ...idNotes(idBase), ...seccomp.notes],
+    notes: [
+      ...cgroupNotes,
+      ...diskNotes(noLoop),
+      ...rootNotes(noRoot),
+      ...idNotes(idBase),
+      ...seccomp.notes,
+      ...(inotify === null ? [] : [inotify]),
+    ],
   };
   const removeForeign = engine.rootless ? removeInUserNamespace : removeTreeAsRoot;
   const disk: MakeDisk = (paths, onExceeded) =>

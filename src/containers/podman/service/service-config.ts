@@ -1,11 +1,12 @@
 /** The private configuration of the Podman that we start: only what this host needs, chosen by trying. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { messageOf } from '../../../errors.ts';
 import { NPROC } from '../container/create-spec.ts';
 import { command } from '../host/command.ts';
+import { INOTIFY_HOOK } from '../host/inotify.ts';
 import { hardLimits } from '../host/probes.ts';
 
 const run = promisify(execFile);
@@ -33,6 +34,9 @@ done
 exec ${conmon} "$@"
 `;
 
+/** Where Podman looks by itself. */
+const HOOKS_OF_HOST = ['/usr/share/containers/oci/hooks.d', '/etc/containers/oci/hooks.d'];
+
 export interface ServiceConfig {
   readonly environment: Readonly<Record<string, string>>;
   readonly ociRuntime: string;
@@ -53,6 +57,18 @@ export async function writeServiceConfig(options: ServiceConfigOptions): Promise
   const conmon = await programPath('conmon');
   const wrapper = join(runDir, 'conmon');
   if (conmon !== null) writeFileSync(wrapper, CONMON_WRAPPER(conmon), { mode: 0o755 });
+  const hooks = join(runDir, 'hooks');
+  mkdirSync(hooks, { recursive: true, mode: 0o700 });
+  writeFileSync(join(hooks, 'inotify'), INOTIFY_HOOK, { mode: 0o755 });
+  writeFileSync(
+    join(hooks, 'inotify.json'),
+    JSON.stringify({
+      version: '1.0.0',
+      hook: { path: join(hooks, 'inotify') },
+      when: { always: true },
+      stages: ['createRuntime'],
+    }),
+  );
   const { nofile, nproc } = hardLimits();
   const limit = (name: string, hard: number, wanted: number): string =>
     `"${name}=${Math.min(wanted, hard)}:${Math.min(wanted, hard)}"`;
@@ -70,6 +86,8 @@ export async function writeServiceConfig(options: ServiceConfigOptions): Promise
     `runtime = ${JSON.stringify(ociRuntime)}`,
     ...(cgroupManager === null ? [] : [`cgroup_manager = "${cgroupManager}"`]),
     'events_logger = "none"',
+    // A GPU's hook of this host stays.
+    `hooks_dir = ${JSON.stringify([...HOOKS_OF_HOST.filter((directory) => existsSync(directory)), hooks])}`,
     // Locks in shared memory belong to all storages of a machine; starting another one frees those in use.
     ...(ownStorage ? ['lock_type = "file"'] : []),
     ...(conmon === null ? [] : [`conmon_path = [${JSON.stringify(wrapper)}]`]),
