@@ -1,5 +1,18 @@
 /** What is to be appended to a log and its index next, as bytes. */
-import { PARTIAL, PREFIX_BYTES, RECORD_BYTES, type StreamNumber, viewOf, writeRecord } from './log-index.ts';
+import {
+  flagsAt,
+  type IndexRecord,
+  PARTIAL,
+  PREFIX_BYTES,
+  readRecord,
+  RECORD_BYTES,
+  type StreamNumber,
+  SYSTEM,
+  timeAt,
+  UNENDED,
+  viewOf,
+  writeRecord,
+} from './log-index.ts';
 
 const NEWLINE = 10;
 const SPACE = 32;
@@ -57,49 +70,66 @@ export class Piece {
   get length(): number {
     return this.headLength + this.end - this.start;
   }
-
-  /** Keeps the first `bytes` of its text. */
-  cut(bytes: number): this {
-    this.headLength = Math.min(this.headLength, bytes);
-    this.end = this.start + Math.min(this.end - this.start, bytes - this.headLength);
-    return this;
-  }
 }
 
 export class LogBatch {
-  /** Size of the log with the batch. */
+  /** End of the log with the batch. */
   logEnd = 0;
   /** Newlines in the log with the batch. */
   lines = 0;
+  /** Pieces of the log with the batch. */
+  pieces = 0;
+  /** Bytes of the job's own in the log with the batch. */
+  printed = 0;
   /** Stream of the line that the last piece left open, or -1. */
   open: StreamNumber | -1 = -1;
   #log: Buffer = EMPTY;
+  #logStart = 0;
   #logLength = 0;
   #index: Buffer = EMPTY;
   #indexView: DataView = viewOf(EMPTY);
+  #first = 0;
   #records = 0;
+  /** Where the last record's group begins in the batch; -1 when nothing may be added to it. */
+  #groupStart = -1;
 
   get isEmpty(): boolean {
-    return this.#records === 0;
+    return this.#records === this.#first;
   }
 
+  /** Bytes of log in it. */
   get length(): number {
-    return this.#logLength;
+    return this.#logLength - this.#logStart;
   }
 
-  /** Valid until `clear`. */
-  get log(): Buffer {
-    return this.#log.subarray(0, this.#logLength);
+  /** How many records it holds. */
+  get records(): number {
+    return this.#records - this.#first;
   }
 
-  /** Valid until `clear`. */
-  get index(): Buffer {
-    return this.#index.subarray(0, this.#records * RECORD_BYTES);
+  /** Record number `position` of it. */
+  record(position: number): IndexRecord {
+    return readRecord(this.#indexView, this.#first + position);
   }
 
-  clear(): void {
-    this.#logLength = 0;
-    this.#records = 0;
+  /** The log of the first `bytes` bytes of it. Valid until the next change. */
+  log(bytes: number): Buffer {
+    return this.#log.subarray(this.#logStart, this.#logStart + bytes);
+  }
+
+  /** Its first `records` records. Valid until the next change. */
+  index(records: number): Buffer {
+    return this.#index.subarray(this.#first * RECORD_BYTES, (this.#first + records) * RECORD_BYTES);
+  }
+
+  /** Lets go of the beginning, which is written. */
+  drop(records: number, bytes: number): void {
+    this.#first += records;
+    this.#logStart += bytes;
+    this.#groupStart = -1;
+    if (!this.isEmpty) return;
+    this.#first = this.#records = 0;
+    this.#logStart = this.#logLength = 0;
   }
 
   /** Gives the memory of an empty batch back. */
@@ -110,27 +140,28 @@ export class LogBatch {
     this.#indexView = viewOf(EMPTY);
   }
 
-  /** Bytes in front of a piece's text: the newline that ends a line of another stream, and the prefix. */
-  leadBytes(stream: StreamNumber): number {
-    if (this.open === stream) return 0;
-    return this.open === -1 ? PREFIX_BYTES : PREFIX_BYTES + 1;
-  }
-
   /**
-   * @param spoolEnd, flags, back of the record, see log-index; stream and PARTIAL are added here
+   * @param spoolEnd, flags, back, carry of the record, see log-index; stream and PARTIAL are added here
    * @param partial the line goes on
    */
-  append(piece: Piece, partial: boolean, spoolEnd: number, flags: number, back: number): void {
-    const { stream, headLength, text, start, end } = piece;
+  append(
+    piece: Piece,
+    partial: boolean,
+    { spoolEnd, flags, back, carry }: Pick<IndexRecord, 'spoolEnd' | 'flags' | 'back' | 'carry'>,
+    groupBytes: number,
+  ): void {
+    const { stream, headLength, text, start, end, timeMs } = piece;
     this.#makeRoom(piece.length + PREFIX_BYTES + 2);
     const log = this.#log;
-    let at = this.#logLength;
+    const begin = this.#logLength;
+    let at = begin;
+    const startsLine = this.open === -1;
     if (this.open !== stream) {
       if (this.open !== -1) {
         log[at++] = NEWLINE;
         this.lines++;
       }
-      at = writePrefix(log, at, piece.timeMs);
+      at = writePrefix(log, at, timeMs);
     }
     if (headLength > 0) at += piece.head.copy(log, at, 0, headLength);
     if (end - start > SHORT_BYTES) at += text.copy(log, at, start, end);
@@ -141,10 +172,33 @@ export class LogBatch {
       this.lines++;
       this.open = -1;
     }
-    this.logEnd += at - this.#logLength;
+    this.logEnd += at - begin;
     this.#logLength = at;
+    this.pieces++;
+    const isPrinted = stream !== SYSTEM;
+    if (isPrinted) this.printed += piece.length + (partial || (flags & UNENDED) !== 0 ? 0 : 1);
     const all = flags | stream | (partial ? PARTIAL : 0);
-    writeRecord(this.#indexView, this.#records++, this.logEnd, piece.timeMs, spoolEnd, all, back);
+    const mayGroup = startsLine && all === stream && back === 0 && carry[0] === 0 && carry[1] === 0;
+    const { lines, pieces, printed, logEnd } = this;
+    const joins =
+      mayGroup &&
+      this.#groupStart >= 0 &&
+      at - this.#groupStart <= groupBytes &&
+      flagsAt(this.#indexView, this.#records - 1) === all &&
+      timeAt(this.#indexView, this.#records - 1) === timeMs;
+    if (!joins) this.#groupStart = mayGroup ? begin : -1;
+    const position = joins ? this.#records - 1 : this.#records++;
+    writeRecord(this.#indexView, position, {
+      logEnd,
+      timeMs,
+      spoolEnd,
+      flags: all,
+      back,
+      pieces,
+      lines,
+      printed,
+      carry,
+    });
   }
 
   #makeRoom(bytes: number): void {
@@ -161,6 +215,13 @@ export class LogBatch {
     }
   }
 }
+
+/** The beginning of a line of the log. */
+export const prefixOf = (timeMs: number): Buffer => {
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  writePrefix(prefix, 0, timeMs);
+  return prefix;
+};
 
 const writePrefix = (log: Buffer, at: number, timeMs: number): number => {
   let rest = timeMs % 86_400_000;

@@ -1,7 +1,7 @@
 import { devNull } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../errors.ts';
-import { logPaths, type LogPaths } from './log-files.ts';
+import { logPaths, type LogPaths } from './log-parts.ts';
 import { type CaptureOptions, DEFAULT_MAX_LOG_BYTES, type LogCapture, type LogResult } from './log-store.ts';
 import { LogWriter } from './log-writer.ts';
 import { CHUNK_BYTES, Spool } from './spool.ts';
@@ -18,9 +18,6 @@ const RETRY_MS = 500;
 const UNFINISHED_MS = 500;
 /** With a full disk, `finish` tries so often, `RETRY_MS` apart. */
 const FINISH_ATTEMPTS = 4;
-/** How often the spool of a truncated log is emptied. */
-const DISCARD_MS = 200;
-const DISCARD_BYTES = 1024 * 1024;
 /** System lines that wait because the disk is full; more are dropped. */
 const MAX_WAITING_LINES = 1000;
 
@@ -53,6 +50,7 @@ class Capture implements LogCapture {
   #following = false;
   #stopping = false;
   #troubled = false;
+  #isTruncated = false;
   #loop: Promise<void> = Promise.resolve();
   /** Lines that began before this offset of the spool were unfinished at this time of the monotonic clock. */
   #unfinished: { readonly before: number; readonly sinceMs: number } | null = null;
@@ -104,12 +102,7 @@ class Capture implements LogCapture {
     while (!this.#stopping) {
       const worked = await this.#attempt(false);
       if (this.#stopping) return;
-      if (this.#writer?.encoder.truncated) {
-        this.#watch.stop();
-        if (this.#following) await this.#spool.discard(DISCARD_BYTES);
-      }
       if (!worked) await this.#watch.wait(RETRY_MS);
-      else if (this.#writer?.encoder.truncated) await this.#watch.wait(DISCARD_MS);
       else {
         await delay(COALESCE_MS);
         await this.#watch.wait();
@@ -128,33 +121,51 @@ class Capture implements LogCapture {
         await delay(RETRY_MS);
         done = await this.#attempt(true);
       }
-      const encoder = this.#writer?.encoder;
-      if (finishing && encoder?.truncated) await this.#spool.discard(0);
+      if (finishing && done) await this.#finishFiles();
       const written = this.#writer?.written ?? { bytes: 0, lines: 0 };
-      return { ...written, truncated: encoder?.truncated === true && done, incomplete: !done };
+      return { ...written, truncated: this.#writer?.truncated === true, incomplete: !done };
     } finally {
-      await this.#closeFiles();
-      this.#release();
+      await this.#closeFiles().finally(this.#release);
+    }
+  }
+
+  async #finishFiles(): Promise<void> {
+    try {
+      await this.#writer?.finish();
+    } catch (error) {
+      if (!isDiskError(error)) throw error;
+      this.#tell(error);
     }
   }
 
   /** Takes all that is there now, to the spool's present end. @returns false when the disk did not take it. */
   async #attempt(finishing: boolean): Promise<boolean> {
     try {
-      this.#writer ??= await LogWriter.open(this.#paths, this.#options.maxBytes ?? DEFAULT_MAX_LOG_BYTES);
+      const { maxBytes = DEFAULT_MAX_LOG_BYTES, merged } = this.#options;
+      this.#writer ??= await LogWriter.open(this.#paths, { maxBytes, merged });
       await this.#drain(this.#writer, finishing);
       this.#troubled = false;
       return true;
     } catch (error) {
       if (!isDiskError(error)) throw error;
-      if (!this.#troubled) {
-        this.#troubled = true;
-        const { jobId, onTrouble } = this.#options;
-        const code = systemCode(error) ?? 'unknown';
-        onTrouble?.(new Error(`the log of job ${jobId} could not be written (${code})`, { cause: error }));
-      }
+      this.#tell(error);
       return false;
     }
+  }
+
+  #tell(error: Error): void {
+    if (this.#troubled) return;
+    this.#troubled = true;
+    const { jobId, onTrouble } = this.#options;
+    const code = systemCode(error) ?? 'unknown';
+    onTrouble?.(new Error(`the log of job ${jobId} could not be written (${code})`, { cause: error }));
+  }
+
+  /** Once, as soon as something of the log is left out. */
+  #noteTruncation(writer: LogWriter): void {
+    if (this.#isTruncated || !writer.truncated) return;
+    this.#isTruncated = true;
+    this.#options.onTruncated?.();
   }
 
   async #drain(writer: LogWriter, finishing: boolean): Promise<void> {
@@ -169,6 +180,7 @@ class Capture implements LogCapture {
     if (finishing) encoder.end();
     else this.#flushUnfinished(encoder);
     await writer.commit();
+    this.#noteTruncation(writer);
     encoder.rest();
     this.#spool.rest();
   }
@@ -187,7 +199,7 @@ class Capture implements LogCapture {
   async #drainSpool(writer: LogWriter, finishing: boolean): Promise<void> {
     const { encoder } = writer;
     // A detaching capture leaves the rest to its successor.
-    while (!encoder.truncated && (finishing || !this.#stopping)) {
+    while (finishing || !this.#stopping) {
       const chunk = await this.#spool.read(encoder.spoolOffset);
       if (chunk === null) return;
       let taken = 0;
@@ -195,8 +207,9 @@ class Capture implements LogCapture {
         const more = encoder.encode(chunk.subarray(taken), chunk.length - taken);
         taken += more;
         await writer.commit();
-        if (more === 0 || taken === chunk.length || encoder.truncated) break;
+        if (more === 0 || taken === chunk.length) break;
       }
+      this.#noteTruncation(writer);
       this.#spool.free(encoder.spoolDone);
       if (taken > 0) continue;
       if (chunk.length < CHUNK_BYTES && !finishing) return;

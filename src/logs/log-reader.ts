@@ -1,25 +1,23 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { isUtf8 } from 'node:buffer';
 import { systemCode } from '../errors.ts';
-import { readFully } from '../files/read-fully.ts';
-import { backedRecords, logPaths } from './log-files.ts';
+import { CHARACTER_BYTES, continuationBytes, unfinishedBytes } from './characters.ts';
 import {
-  PARTIAL,
-  PREFIX_BYTES,
-  RECORD_BYTES,
-  STREAM_NAMES,
-  TRUNCATED,
   breaksLine,
   continuesLine,
-  flagsAt,
-  logEndAt,
+  type IndexRecord,
+  PARTIAL,
+  PREFIX_BYTES,
   readRecord,
+  STREAM_NAMES,
   streamOf,
-  viewOf,
+  UNENDED,
 } from './log-index.ts';
+import { closeParts, gapBetween, type LogGap, type LogPart, logPaths, openParts } from './log-parts.ts';
 import {
   MAX_ANSWER_BYTES,
   type LogRecord,
   type LogRecords,
+  type LogStart,
   type LogTail,
   type LogText,
 } from './log-store.ts';
@@ -32,7 +30,7 @@ const NEWLINE = 10;
 export const readTail = (logsDir: string, jobId: string, tail: number): Promise<LogTail | null> =>
   withLog(logsDir, jobId, async (log) => {
     const { start, cut } = await log.tailStart(tail);
-    const output = await log.bytesFrom(start, log.size - start);
+    const output = await log.text(start, log.size);
     return { ...log.answer(log.size), output, lines: countLines(output), cut };
   });
 
@@ -44,14 +42,14 @@ export const readFrom = (
   maxBytes: number = MAX_ANSWER_BYTES,
 ): Promise<LogText | null> =>
   withLog(logsDir, jobId, async (log) => {
-    const start = Math.min(Math.max(0, offset), log.size);
     // With room for one character at least, every call gets on.
-    const room = Math.min(Math.max(4, maxBytes), MAX_ANSWER_BYTES);
-    const bytes = await log.bytesFrom(start, Math.min(room, log.size - start));
-    let end = bytes.lastIndexOf(NEWLINE) + 1;
-    if (end === 0 && bytes.length === room) end = wholeCharacters(bytes);
-    const output = bytes.subarray(0, end);
-    return { ...log.answer(start + end), output, lines: countLines(output) };
+    const room = Math.min(Math.max(CHARACTER_BYTES, maxBytes), MAX_ANSWER_BYTES);
+    const { start, end, marker, isWhole } = await log.stretch(Math.min(Math.max(0, offset), log.size), room);
+    const bytes = await log.text(start, end);
+    let length = isWhole ? bytes.length : bytes.lastIndexOf(NEWLINE) + 1;
+    if (length === 0 && bytes.length === room) length = bytes.length - unfinishedBytes(bytes);
+    const output = Buffer.concat([marker, bytes.subarray(0, length)]);
+    return { ...log.answer(start + length), output, lines: countLines(output) };
   });
 
 /**
@@ -61,7 +59,7 @@ export const readFrom = (
 export const readRecords = (
   logsDir: string,
   jobId: string,
-  from: { readonly offset: number } | { readonly tail: number },
+  from: LogStart,
   maxBytes: number = MAX_ANSWER_BYTES,
 ): Promise<LogRecords | null> =>
   withLog(logsDir, jobId, async (log) => {
@@ -71,56 +69,90 @@ export const readRecords = (
 
 class OpenLog {
   readonly size: number;
-  readonly #log: FileHandle;
-  readonly #index: FileHandle;
-  readonly #records: number;
-  readonly #truncated: boolean;
+  readonly #parts: readonly LogPart[];
+  readonly #gap: LogGap | null;
+  readonly #last: IndexRecord;
 
-  private constructor(log: FileHandle, index: FileHandle, records: number, size: number, truncated: boolean) {
-    this.#log = log;
-    this.#index = index;
-    this.#records = records;
-    this.size = size;
-    this.#truncated = truncated;
-  }
-
-  static async open(log: FileHandle, index: FileHandle): Promise<OpenLog> {
-    const records = await backedRecords(index, (await log.stat()).size);
-    if (records === 0) return new OpenLog(log, index, 0, 0, false);
-    const view = await readIndex(index, records - 1, 1);
-    return new OpenLog(log, index, records, logEndAt(view, 0), (flagsAt(view, 0) & TRUNCATED) !== 0);
+  constructor(parts: readonly LogPart[]) {
+    const [first, second] = parts;
+    const last = parts.at(-1)?.last;
+    if (first === undefined || last === undefined) throw new Error('a log has no part');
+    this.#parts = parts;
+    this.#gap = second === undefined ? null : gapBetween(first, second);
+    this.#last = last;
+    this.size = last.logEnd;
   }
 
   answer(nextOffset: number): Omit<LogRecords, 'records'> {
-    return { nextOffset, totalBytes: this.size, truncated: this.#truncated };
+    const { logEnd, printed } = this.#last;
+    return { nextOffset, totalBytes: logEnd, printedBytes: printed, truncated: this.#gap !== null };
   }
 
-  async bytesFrom(start: number, length: number): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafe(length);
-    return bytes.subarray(0, await readFully(this.#log, bytes, start));
+  /**
+   * What one answer from `offset` on covers: the line that stands for what is left out, if it begins there, and a part
+   * of the log of at most `room` bytes. `isWhole`: the part ends where the gap begins.
+   */
+  async stretch(
+    offset: number,
+    room: number,
+  ): Promise<{ start: number; end: number; marker: Buffer; isWhole: boolean }> {
+    const gap = this.#gap;
+    const isInGap = gap !== null && offset >= gap.from && offset < gap.to;
+    const start = isInGap ? gap.to : offset + (await this.#unfinishedAt(offset));
+    const limit = gap !== null && start < gap.from ? gap.from : this.size;
+    const end = Math.min(start + room, limit);
+    const marker = isInGap ? markerOf(gap, offset === gap.from) : EMPTY;
+    return { start, end, marker, isWhole: gap !== null && end === gap.from };
+  }
+
+  /** Bytes of the log, with the line that stands for what is left out between them. */
+  async text(start: number, end: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    for (const [i, part] of this.#parts.entries()) {
+      const gap = i === 1 ? this.#gap : null;
+      if (gap !== null && start < gap.to && end > gap.from) chunks.push(markerOf(gap, start < gap.from));
+      const [from, to] = [Math.max(start, part.begin), Math.min(end, part.end)];
+      if (to > from) chunks.push(await part.bytes(from, to - from));
+    }
+    return chunks.length === 1 ? (chunks[0] ?? EMPTY) : Buffer.concat(chunks);
   }
 
   /** Where the last `tail` lines begin, as far as one answer holds them. */
   async tailStart(tail: number): Promise<{ start: number; cut: boolean }> {
     let start = this.size;
     let lines = 0;
-    for (let end = this.#records; end > 0; end -= RECORDS_PER_READ) {
-      // One record more in front: a piece's beginning is its predecessor's end.
-      const first = Math.max(0, end - RECORDS_PER_READ - 1);
-      const view = await readIndex(this.#index, first, end - first);
-      for (let i = end - 1; i >= Math.max(0, end - RECORDS_PER_READ) && lines < tail; i--) {
-        const previousEnd = i === 0 ? 0 : logEndAt(view, i - 1 - first);
-        const previousFlags = i === 0 ? 0 : flagsAt(view, i - 1 - first);
-        const flags = flagsAt(view, i - first);
-        const begin = previousEnd + (breaksLine(flags, previousFlags) ? 1 : 0);
-        if (this.size - begin > MAX_ANSWER_BYTES) {
-          if (lines > 0) return { start, cut: true };
-          const middle = this.size - MAX_ANSWER_BYTES;
-          return { start: middle + continuationBytes(await this.bytesFrom(middle, 3)), cut: true };
+    /** Bytes of an answer from an offset on. */
+    const span = (offset: number): number =>
+      this.size -
+      offset -
+      (this.#gap !== null && offset <= this.#gap.from
+        ? this.#gap.to - this.#gap.from - this.#gap.line.length
+        : 0);
+    for (let i = this.#parts.length - 1; i >= 0; i--) {
+      const part = this.#parts[i];
+      if (part === undefined) break;
+      for (let end = part.records; end > 0 && lines < tail; end -= RECORDS_PER_READ) {
+        const first = Math.max(0, end - RECORDS_PER_READ);
+        const groups = await groupsOf(part, first, end - first);
+        for (const group of groups.toReversed()) {
+          if (lines >= tail) break;
+          const starts = group.lineStarts === 'one' ? [group.begin] : await lineStartsOf(part, group);
+          for (const begin of starts.toReversed()) {
+            if (lines >= tail) break;
+            if (span(begin) > MAX_ANSWER_BYTES) {
+              if (lines > 0) return { start, cut: true };
+              const middle = this.size - MAX_ANSWER_BYTES;
+              return { start: middle + (await this.#unfinishedAt(middle)), cut: true };
+            }
+            if (group.continues) continue;
+            lines++;
+            start = begin;
+          }
         }
-        if (continuesLine(flags, previousFlags)) continue;
+      }
+      if (i === 1 && this.#gap !== null && lines < tail) {
         lines++;
-        start = begin;
+        start = this.#gap.from;
       }
       if (lines >= tail) break;
     }
@@ -128,48 +160,133 @@ class OpenLog {
   }
 
   async recordsFrom(offset: number, maxBytes: number): Promise<LogRecords> {
-    const first = await this.#recordAt(offset);
-    // Nearly every record has a prefix and a newline.
-    const most = Math.min(MAX_ANSWER_RECORDS, Math.ceil(maxBytes / (PREFIX_BYTES + 1)));
-    const count = Math.min(this.#records - first, most);
-    if (count <= 0) return { ...this.answer(this.size), records: [] };
-    const before = first === 0 ? 0 : 1;
-    const view = await readIndex(this.#index, first - before, count + before);
-    let begin = before === 0 ? 0 : logEndAt(view, 0);
-    let previousFlags = before === 0 ? 0 : flagsAt(view, 0);
-    let last = before;
-    // One record is always answered; it is never larger than a chunk of the spool.
-    while (last + 1 < count + before && logEndAt(view, last + 1) - begin <= maxBytes) last++;
-    const bytes = await this.bytesFrom(begin, logEndAt(view, last) - begin);
-    const base = begin;
     const records: LogRecord[] = [];
-    for (let i = before; i <= last; i++) {
-      const record = readRecord(view, i);
-      const { flags, timeMs, logEnd } = record;
-      const partial = (flags & PARTIAL) !== 0;
-      let textStart = begin - base;
-      if (breaksLine(flags, previousFlags)) textStart++;
-      if (!continuesLine(flags, previousFlags)) textStart += PREFIX_BYTES;
-      const text = bytes.toString('utf8', textStart, logEnd - base - (partial ? 0 : 1));
-      const stream = STREAM_NAMES[streamOf(flags)];
-      const time = new Date(timeMs).toISOString();
-      records.push({ seq: first + 1 + i - before, time, stream, text, ...(partial ? { partial } : {}) });
-      begin = logEnd;
-      previousFlags = flags;
+    const gap = this.#gap;
+    let at = Math.min(offset, this.size);
+    let bytes = 0;
+    for (const [i, part] of this.#parts.entries()) {
+      if (i === 1 && gap !== null && at >= gap.from && at < gap.to) {
+        records.push(recordOf(gap));
+        at = gap.to;
+      }
+      for (let first = await part.recordAt(at); first < part.records; first += RECORDS_PER_READ) {
+        for (const group of await groupsOf(part, first, Math.min(RECORDS_PER_READ, part.records - first))) {
+          for (const { record, end } of piecesOf(
+            await part.bytes(group.begin, group.end - group.begin),
+            group,
+          )) {
+            if (end <= at) continue;
+            const size = end - Math.max(at, group.begin);
+            // One record is always answered; it is hardly larger than a chunk of the spool.
+            const isFull = bytes + size > maxBytes || records.length >= MAX_ANSWER_RECORDS;
+            if (isFull && records.length > 0) return { ...this.answer(at), records };
+            records.push(record);
+            bytes += size;
+            at = end;
+          }
+        }
+      }
     }
-    return { ...this.answer(begin), records };
+    return { ...this.answer(at), records };
   }
 
-  /** The first record that ends behind `offset`. */
-  async #recordAt(offset: number): Promise<number> {
-    let low = 0;
-    let high = this.#records;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      if (logEndAt(await readIndex(this.#index, middle, 1), 0) > offset) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+  /** How many bytes from `offset` on belong to a character that began before it. */
+  async #unfinishedAt(offset: number): Promise<number> {
+    const part = this.#parts.find(({ begin, end }) => offset > begin && offset < end);
+    if (part === undefined) return 0;
+    const from = Math.max(part.begin, offset - CHARACTER_BYTES + 1);
+    const around = await part.bytes(from, Math.min(part.end, offset + CHARACTER_BYTES - 1) - from);
+    const before = around.subarray(0, offset - from);
+    const after = around.subarray(offset - from);
+    const begun = unfinishedBytes(before);
+    if (begun === 0) return 0;
+    const more = continuationBytes(after);
+    for (let count = 1; count <= more; count++)
+      if (isUtf8(around.subarray(before.length - begun, before.length + count))) return count;
+    return 0;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** The newline that ends a line which was cut only where that line is shown. */
+const markerOf = ({ line }: LogGap, isAfterLine: boolean): Buffer =>
+  isAfterLine || line[0] !== NEWLINE ? line : line.subarray(1);
+
+const recordOf = ({ piece, timeMs, text }: LogGap): LogRecord => ({
+  seq: piece,
+  time: new Date(timeMs).toISOString(),
+  stream: 'system',
+  text,
+});
+
+/** What one record of an index covers. */
+interface Group {
+  /** Without the newline that breaks the line of another stream. */
+  readonly begin: number;
+  readonly end: number;
+  readonly record: IndexRecord;
+  /** Number of its first piece. */
+  readonly piece: number;
+  readonly continues: boolean;
+  readonly lineStarts: 'one' | 'several';
+}
+
+async function groupsOf(part: LogPart, first: number, count: number): Promise<Group[]> {
+  const view = await part.view(first, count);
+  let previous = await part.record(first - 1);
+  const groups: Group[] = [];
+  for (let i = 0; i < count; i++) {
+    const record = readRecord(view, i);
+    const breaks = breaksLine(record.flags, previous.flags);
+    groups.push({
+      begin: previous.logEnd + (breaks ? 1 : 0),
+      end: record.logEnd,
+      record,
+      piece: previous.pieces + 1,
+      continues: continuesLine(record.flags, previous.flags),
+      lineStarts: record.pieces - previous.pieces > 1 ? 'several' : 'one',
+    });
+    previous = record;
+  }
+  return groups;
+}
+
+async function lineStartsOf(part: LogPart, { begin, end }: Group): Promise<number[]> {
+  const bytes = await part.bytes(begin, end - begin);
+  const starts = [begin];
+  for (let at = bytes.indexOf(NEWLINE); at >= 0 && at + 1 < bytes.length; at = bytes.indexOf(NEWLINE, at + 1))
+    starts.push(begin + at + 1);
+  return starts;
+}
+
+/** The pieces of a group, each with where it ends. */
+function* piecesOf(
+  bytes: Buffer,
+  { begin, piece, continues, lineStarts, record }: Group,
+): Generator<{ readonly record: LogRecord; readonly end: number }> {
+  const { flags, timeMs } = record;
+  const partial = (flags & PARTIAL) !== 0;
+  const stream = STREAM_NAMES[streamOf(flags)];
+  const time = new Date(timeMs).toISOString();
+  let seq = piece;
+  for (let start = 0; start < bytes.length || seq === piece; seq++) {
+    const newline = lineStarts === 'one' ? -1 : bytes.indexOf(NEWLINE, start);
+    const end = newline < 0 ? bytes.length : newline + 1;
+    const text = bytes.subarray(start + (continues ? 0 : PREFIX_BYTES), partial ? end : end - 1);
+    yield {
+      record: {
+        seq,
+        time,
+        stream,
+        text: text.toString('utf8'),
+        ...(isUtf8(text) ? {} : { bytes: text.toString('base64') }),
+        ...(partial ? { partial } : {}),
+        ...((flags & UNENDED) !== 0 ? { unended: true } : {}),
+      },
+      end: begin + end,
+    };
+    start = end;
   }
 }
 
@@ -178,52 +295,21 @@ const withLog = async <T>(
   jobId: string,
   read: (log: OpenLog) => Promise<T>,
 ): Promise<T | null> => {
-  const paths = logPaths(logsDir, jobId);
-  const files: FileHandle[] = [];
+  let parts: readonly LogPart[] | null = null;
   try {
-    const log = await open(paths.log, 'r');
-    files.push(log);
-    const index = await open(paths.index, 'r');
-    files.push(index);
-    return await read(await OpenLog.open(log, index));
+    parts = await openParts(logPaths(logsDir, jobId));
+    return parts === null ? null : await read(new OpenLog(parts));
   } catch (error) {
     const code = systemCode(error);
-    if (code === 'ENOENT') return null;
     if (code === undefined) throw error;
     throw new Error(`the log of job ${jobId} could not be read (${code})`, { cause: error });
   } finally {
-    for (const file of files) await file.close();
+    await closeParts(parts ?? []);
   }
-};
-
-const readIndex = async (index: FileHandle, first: number, count: number): Promise<DataView> => {
-  const buffer = Buffer.alloc(count * RECORD_BYTES);
-  await readFully(index, buffer, first * RECORD_BYTES);
-  return viewOf(buffer);
 };
 
 const countLines = (output: Buffer): number => {
   let lines = 0;
   for (let at = output.indexOf(NEWLINE); at >= 0; at = output.indexOf(NEWLINE, at + 1)) lines++;
   return output.length > 0 && output[output.length - 1] !== NEWLINE ? lines + 1 : lines;
-};
-
-const isContinuation = (byte: number | undefined): boolean => byte !== undefined && (byte & 0xc0) === 0x80;
-
-/** How many bytes at the beginning belong to a character that began before. */
-const continuationBytes = (bytes: Buffer): number => {
-  let count = 0;
-  while (isContinuation(bytes[count])) count++;
-  return count;
-};
-
-/** Length without a character at the end of which bytes are missing. */
-const wholeCharacters = (bytes: Buffer): number => {
-  for (let back = 1; back <= Math.min(4, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if (isContinuation(byte)) continue;
-    const size = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return size > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
 };

@@ -25,7 +25,8 @@ export interface LogStore {
    */
   readTail(jobId: string, lines: number): Promise<LogTail | null>;
   /**
-   * The log from byte `offset` on, at most {@link MAX_ANSWER_BYTES}. It ends with a whole line where that is
+   * The log from byte `offset` on, at most {@link MAX_ANSWER_BYTES}. Offsets count what is left out of the log as well:
+   * one that lies in there gives the line that stands for it, and goes on after it. It ends with a whole line where that is
    * possible; a line that does not fit is cut between characters, and one that has not ended yet is left for later.
    * To go on at `nextOffset` misses nothing and reads nothing twice. An offset beyond the end is taken as the end.
    * @returns null when there is no log
@@ -50,8 +51,15 @@ export interface CaptureOptions {
    * Null: the job has no container, and its log has lines of Flashpods's own only.
    */
   readonly spoolPath: string | null;
-  /** Bytes of log that are kept; the truncation line comes after them. Default {@link DEFAULT_MAX_LOG_BYTES}. */
+  /**
+   * Bytes that the job printed of which the log is kept: of more, the first and the last part. Default
+   * {@link DEFAULT_MAX_LOG_BYTES}.
+   */
   readonly maxBytes?: number | undefined;
+  /** The job's stdout and stderr are one pipe, whose stream is `merged`. */
+  readonly merged?: boolean | undefined;
+  /** Called once, as soon as something of the log is left out. */
+  readonly onTruncated?: (() => void) | undefined;
   /** Called once for each row of failures of the disk, such as ENOSPC. Capture goes on trying. */
   readonly onTrouble?: ((error: Error) => void) | undefined;
 }
@@ -72,10 +80,10 @@ export interface LogCapture {
 }
 
 export interface LogResult {
-  /** Size of the log. */
+  /** Size of the log, with what was left out of it. */
   readonly bytes: number;
   readonly lines: number;
-  /** The log's limit was exceeded. */
+  /** The log's limit was exceeded: its middle is left out. */
   readonly truncated: boolean;
   /** The disk took no more, so that the end of the output is missing. */
   readonly incomplete: boolean;
@@ -84,9 +92,11 @@ export interface LogResult {
 interface Answer {
   /** Read on from here. */
   readonly nextOffset: number;
-  /** Size of the log. */
+  /** Size of the log, with what was left out of it. */
   readonly totalBytes: number;
-  /** The log's limit was exceeded: its last line says so. */
+  /** What the job itself printed, bytes; lines of Flashpods's own and times are not counted. */
+  readonly printedBytes: number;
+  /** The log's limit was exceeded: a line says where its middle is left out, and how much. */
   readonly truncated: boolean;
 }
 
@@ -111,8 +121,12 @@ export interface LogRecord {
   readonly stream: LogStream;
   /** Bytes that are not UTF-8 are replaced. */
   readonly text: string;
+  /** The bytes, in base64, where they are not UTF-8. */
+  readonly bytes?: string;
   /** The line goes on in the stream's next record. */
   readonly partial?: true;
+  /** The job did not end the line with a newline: it ended itself, or the other stream came in between. */
+  readonly unended?: true;
 }
 
 export interface LogRecords extends Answer {

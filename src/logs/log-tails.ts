@@ -1,6 +1,6 @@
 /** Logs that grow, read by many at once: listeners of one job share a watch on its file and what is read of it. */
 import { type FSWatcher, watch } from 'node:fs';
-import { logPaths } from './log-files.ts';
+import { logPaths } from './log-parts.ts';
 import { readRecords } from './log-reader.ts';
 import type { LogFollowing, LogRecords } from './log-store.ts';
 

@@ -1,117 +1,333 @@
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { ifMissing } from '../files/if-missing.ts';
 import { readFully, writeFully } from '../files/read-fully.ts';
-import { backedRecords, type LogPaths } from './log-files.ts';
+import { type IndexRecord, PARTIAL, RECORD_BYTES } from './log-index.ts';
 import {
-  breaksLine,
-  flagsAt,
-  type IndexRecord,
-  PARTIAL,
-  readRecord,
-  RECORD_BYTES,
-  viewOf,
-} from './log-index.ts';
+  gapBetween,
+  HEADER_BYTES,
+  headerBytes,
+  LogPart,
+  type LogPaths,
+  type PartPaths,
+} from './log-parts.ts';
 import { SpoolEncoder } from './spool-encoder.ts';
 
-/** The two files, at the position up to which both are whole. */
+const FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+/** Of the limit: what the beginning gets, and what the end has at least. The end may have twice as much. */
+const BEGINNING = 0.6;
+const END = 0.2;
+/** A line that makes a part of the end so much larger is cut. */
+const OVERLONG = 1.25;
+/** A record covers at most this part of the limit. */
+const GROUP = 1 / 32;
+const COPY_BYTES = 1024 * 1024;
+
+export interface LogWriterOptions {
+  /** Bytes that the job printed of which the log is kept. */
+  readonly maxBytes: number;
+  readonly merged?: boolean | undefined;
+}
+
+/** The files of a log, at the position up to which all are whole. See log-parts for what lies where. */
 export class LogWriter {
   readonly encoder: SpoolEncoder;
-  readonly #log: FileHandle;
-  readonly #index: FileHandle;
-  #logSize: number;
-  #records: number;
-  #lines: number;
+  readonly #paths: LogPaths;
+  readonly #maxBytes: number;
+  readonly #first: LogPart;
+  /** Which of the two in turn is written; null: still the beginning. */
+  #turn: Turn | null;
+  /** The older of the two is there. */
+  #hasOlder: boolean;
+  /** The log is finished: nothing can be added. */
+  #sealed: boolean;
+  /** What is on disk. */
+  #last: IndexRecord;
+  #truncated: boolean;
   /** A commit failed in the middle. */
   #torn = false;
 
-  private constructor(encoder: SpoolEncoder, log: FileHandle, index: FileHandle, records: number) {
-    this.encoder = encoder;
-    this.#log = log;
-    this.#index = index;
-    this.#logSize = encoder.batch.logEnd;
-    this.#lines = encoder.batch.lines;
-    this.#records = records;
+  private constructor(
+    { maxBytes, merged }: LogWriterOptions,
+    paths: LogPaths,
+    { first, turn, hasOlder, last, truncated, sealed }: Found,
+  ) {
+    this.#paths = paths;
+    this.#maxBytes = maxBytes;
+    this.#first = first;
+    this.#turn = turn;
+    this.#hasOlder = hasOlder;
+    this.#last = last;
+    this.#truncated = truncated;
+    this.#sealed = sealed;
+    const groupBytes = Math.min(32 * 1024, Math.floor(maxBytes * GROUP));
+    this.encoder = new SpoolEncoder({ merged, groupBytes, resume: last });
   }
 
-  static async open(paths: LogPaths, maxBytes: number): Promise<LogWriter> {
+  static async open(paths: LogPaths, options: LogWriterOptions): Promise<LogWriter> {
     await mkdir(dirname(paths.log), { recursive: true, mode: 0o700 });
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
-    const log = await open(paths.log, flags, 0o600);
-    try {
-      const index = await open(paths.index, flags, 0o600);
-      try {
-        const records = await backedRecords(index, (await log.stat()).size);
-        const resume = records === 0 ? undefined : await lastRecord(index, records);
-        await index.truncate(records * RECORD_BYTES);
-        await log.truncate(resume?.last.logEnd ?? 0);
-        return new LogWriter(new SpoolEncoder({ maxBytes, resume }), log, index, records);
-      } catch (error) {
-        await index.close();
-        throw error;
-      }
-    } catch (error) {
-      await log.close();
-      throw error;
-    }
+    return new LogWriter(options, paths, await find(paths));
   }
 
-  /** What is on disk. */
   get written(): { readonly bytes: number; readonly lines: number } {
-    return { bytes: this.#logSize, lines: this.#lines };
+    return { bytes: this.#last.logEnd, lines: this.#last.lines };
+  }
+
+  /** Whether something of the log is left out. */
+  get truncated(): boolean {
+    return this.#truncated;
   }
 
   /** Writes the batch, the log before its index. After a failure it may be called again. */
   async commit(): Promise<void> {
     const { batch } = this.encoder;
-    if (batch.isEmpty) return;
-    const { log, index } = batch;
-    this.#torn = true;
-    await writeFully(this.#log, log, this.#logSize);
-    await writeFully(this.#index, index, this.#records * RECORD_BYTES);
-    this.#torn = false;
-    this.#logSize += log.length;
-    this.#records += index.length / RECORD_BYTES;
-    this.#lines = batch.lines;
-    batch.clear();
+    if (this.#sealed) return batch.drop(batch.records, batch.length);
+    while (!batch.isEmpty) {
+      const { records, isFull } = this.#share();
+      if (records > 0) {
+        await this.#write(records);
+        if (this.#turn !== null) await this.#touch();
+      }
+      if (isFull) await this.#beginTurn();
+    }
+  }
+
+  /** After the last commit. What the disk has against it leaves the log as it is, which can be read as well. */
+  async finish(): Promise<void> {
+    if (this.#turn === null || this.#sealed) return;
+    await this.#seal(this.#turn);
+    this.#sealed = true;
+    await this.#touch();
+    for (const turn of this.#paths.turns) await removePart(turn);
   }
 
   /** Cuts off what a failed commit left, and closes. */
   async close(): Promise<void> {
+    const part = this.#turn?.part ?? this.#first;
     try {
       // Only then: a successor may have written more already.
       if (this.#torn) {
-        await this.#index.truncate(this.#records * RECORD_BYTES);
-        await this.#log.truncate(this.#logSize);
+        await part.index.truncate(part.recordPlace(part.records));
+        await part.log.truncate(part.placeOf(part.end));
       }
     } finally {
-      await this.#log.close();
-      await this.#index.close();
+      await this.#first.close();
+      await this.#turn?.part.close();
+    }
+  }
+
+  /** How many of the batch's records the present part takes, and whether the next one is another's. */
+  #share(): { readonly records: number; readonly isFull: boolean } {
+    const { batch } = this.encoder;
+    const room = this.#turn === null ? BEGINNING * this.#maxBytes : END * this.#maxBytes;
+    const begin = this.#turn?.part.header.base.printed ?? 0;
+    let isOpen = (this.#last.flags & PARTIAL) !== 0;
+    for (let i = 0; i < batch.records; i++) {
+      const { flags, printed } = batch.record(i);
+      const taken = printed - begin;
+      // Between two lines, unless one is longer than all that is kept of a part.
+      if (taken > room && (!isOpen || this.#turn === null || taken > OVERLONG * room)) {
+        // Something always gets on.
+        if (i > 0 || this.#turn === null || this.#turn.part.records > 0) return { records: i, isFull: true };
+      }
+      isOpen = (flags & PARTIAL) !== 0;
+    }
+    return { records: batch.records, isFull: false };
+  }
+
+  async #write(records: number): Promise<void> {
+    const { batch } = this.encoder;
+    const part = this.#turn?.part ?? this.#first;
+    const last = batch.record(records - 1);
+    const bytes = last.logEnd - this.#last.logEnd;
+    this.#torn = true;
+    await writeFully(part.log, batch.log(bytes), part.placeOf(part.end));
+    await writeFully(part.index, batch.index(records), part.recordPlace(part.records));
+    this.#torn = false;
+    part.records += records;
+    part.last = this.#last = last;
+    batch.drop(records, bytes);
+  }
+
+  /** Begins the next of the two parts in turn, in the place of the older one. */
+  async #beginTurn(): Promise<void> {
+    const before = this.#turn;
+    const number = before?.number === 0 ? 1 : 0;
+    const paths = this.#paths.turns[number];
+    await removePart(paths);
+    const part = await makePart(paths, headerBytes({ base: this.#last, maxBytes: this.#maxBytes, start: 0 }));
+    this.#turn = { part, number };
+    await before?.part.close();
+    if (this.#hasOlder) this.#truncated = true;
+    this.#hasOlder = before !== null;
+  }
+
+  /** Readers who follow the log watch the index of its beginning. */
+  async #touch(): Promise<void> {
+    const now = new Date();
+    await this.#first.index.utimes(now, now);
+  }
+
+  /** Puts the end behind the beginning. */
+  async #seal(turn: Turn): Promise<void> {
+    const older = this.#hasOlder ? await openTurn(this.#paths.turns[turn.number === 0 ? 1 : 0]) : null;
+    try {
+      const parts = older === null ? [turn.part] : [older, turn.part];
+      const [oldest] = parts;
+      if (oldest === undefined) return;
+      const gap = gapBetween(this.#first, oldest);
+      const log = this.#first.log;
+      let at = this.#first.placeOf(this.#first.end);
+      await log.truncate(at);
+      if (gap !== null) {
+        await writeFully(log, gap.line, at);
+        at += gap.line.length;
+      }
+      const fresh = `${this.#paths.end}.new`;
+      await rm(fresh, { force: true });
+      const index = await open(fresh, 'wx', 0o600);
+      try {
+        await writeFully(index, headerBytes({ ...oldest.header, start: at }), 0);
+        let indexAt = HEADER_BYTES;
+        for (const part of parts) {
+          at += await copyBytes(part.log, part.placeOf(part.begin), part.end - part.begin, log, at);
+          indexAt += await copyBytes(part.index, HEADER_BYTES, part.records * RECORD_BYTES, index, indexAt);
+        }
+      } finally {
+        await index.close();
+      }
+      await rename(fresh, this.#paths.end);
+    } finally {
+      await older?.close();
     }
   }
 }
 
-const lastRecord = async (
-  index: FileHandle,
-  records: number,
-): Promise<{ readonly last: IndexRecord; readonly lines: number }> => {
-  const perRead = 32_768;
-  const buffer = Buffer.allocUnsafe(Math.min(records, perRead) * RECORD_BYTES);
-  const view = viewOf(buffer);
-  let lines = 0;
-  let previous = 0;
-  let last: IndexRecord | null = null;
-  for (let first = 0; first < records; first += perRead) {
-    const count = Math.min(perRead, records - first);
-    await readFully(index, buffer.subarray(0, count * RECORD_BYTES), first * RECORD_BYTES);
-    for (let i = 0; i < count; i++) {
-      const flags = flagsAt(view, i);
-      if (breaksLine(flags, previous)) lines++;
-      if ((flags & PARTIAL) === 0) lines++;
-      previous = flags;
+interface Turn {
+  readonly part: LogPart;
+  readonly number: 0 | 1;
+}
+
+interface Found {
+  readonly first: LogPart;
+  readonly turn: Turn | null;
+  readonly hasOlder: boolean;
+  readonly last: IndexRecord;
+  readonly truncated: boolean;
+  readonly sealed: boolean;
+}
+
+/** Where an earlier writer stopped; cuts off what it left torn. */
+async function find(paths: LogPaths): Promise<Found> {
+  const opened: LogPart[] = [];
+  try {
+    const first = await openFirst(paths);
+    opened.push(first);
+    const end = await openTurn({ log: paths.log, index: paths.end });
+    if (end !== null) {
+      opened.push(end);
+      for (const turn of paths.turns) await removePart(turn);
+      const truncated = gapBetween(first, end) !== null;
+      await end.close();
+      return { first, turn: null, hasOlder: false, last: end.last, truncated, sealed: true };
     }
-    last = readRecord(view, count - 1);
+    const turns: Turn[] = [];
+    for (const number of [0, 1] as const) {
+      const part = await openTurn(paths.turns[number]);
+      if (part === null) continue;
+      opened.push(part);
+      turns.push({ part, number });
+    }
+    turns.sort((a, b) => b.part.begin - a.part.begin);
+    const [turn = null, older] = turns;
+    const part = turn?.part ?? first;
+    await part.index.truncate(part.recordPlace(part.records));
+    await part.log.truncate(part.placeOf(part.end));
+    const oldest = older?.part ?? turn?.part;
+    const truncated = oldest !== undefined && gapBetween(first, oldest) !== null;
+    await older?.part.close();
+    return { first, turn, hasOlder: older !== undefined, last: part.last, truncated, sealed: false };
+  } catch (error) {
+    for (const part of opened) await part.close().catch(() => undefined);
+    throw error;
   }
-  if (last === null) throw new Error('an index without records has no last one');
-  return { last, lines };
-};
+}
+
+async function openFirst(paths: PartPaths): Promise<LogPart> {
+  const log = await open(paths.log, FLAGS, 0o600);
+  try {
+    const index = await open(paths.index, FLAGS, 0o600);
+    try {
+      return await LogPart.first(log, index);
+    } catch (error) {
+      await index.close();
+      throw error;
+    }
+  } catch (error) {
+    await log.close();
+    throw error;
+  }
+}
+
+/** @returns null for one that is not there, or was never begun */
+async function openTurn({ log: logPath, index: indexPath }: PartPaths): Promise<LogPart | null> {
+  const files: FileHandle[] = [];
+  let part: LogPart | null = null;
+  try {
+    const flags = constants.O_RDWR | constants.O_NOFOLLOW;
+    const index = await open(indexPath, flags).catch(ifMissing(null));
+    if (index === null) return null;
+    files.push(index);
+    const log = await open(logPath, flags).catch(ifMissing(null));
+    if (log === null) return null;
+    files.push(log);
+    part = await LogPart.later(log, index);
+    return part;
+  } finally {
+    if (part === null) for (const file of files) await file.close();
+  }
+}
+
+async function makePart({ log: logPath, index: indexPath }: PartPaths, header: Buffer): Promise<LogPart> {
+  const log = await open(logPath, FLAGS, 0o600);
+  try {
+    const index = await open(indexPath, FLAGS, 0o600);
+    try {
+      await writeFully(index, header, 0);
+      const part = await LogPart.later(log, index);
+      if (part === null) throw new Error('a part of a log has no header');
+      return part;
+    } catch (error) {
+      await index.close();
+      throw error;
+    }
+  } catch (error) {
+    await log.close();
+    throw error;
+  }
+}
+
+/** The index first: without it there is no part. */
+async function removePart({ log, index }: PartPaths): Promise<void> {
+  await rm(index, { force: true });
+  await rm(log, { force: true });
+}
+
+async function copyBytes(
+  from: FileHandle,
+  start: number,
+  length: number,
+  to: FileHandle,
+  at: number,
+): Promise<number> {
+  const buffer = Buffer.allocUnsafe(Math.min(COPY_BYTES, length));
+  for (let done = 0; done < length;) {
+    const bytes = buffer.subarray(0, Math.min(buffer.length, length - done));
+    const read = await readFully(from, bytes, start + done);
+    if (read === 0) throw new Error('a part of a log is shorter than its index says');
+    await writeFully(to, bytes.subarray(0, read), at + done);
+    done += read;
+  }
+  return length;
+}

@@ -1,7 +1,9 @@
+import { CHARACTER_BYTES, unfinishedBytes } from './characters.ts';
 import { HeaderReader, isPartial, MIN_ENTRY_BYTES, streamOfEntry } from './spool-entry.ts';
 import { LogBatch, Piece } from './log-batch.ts';
 import {
   type IndexRecord,
+  MERGED,
   type StreamNumber,
   PARTIAL,
   PENDING_STDERR,
@@ -9,7 +11,7 @@ import {
   STDERR,
   STDOUT,
   SYSTEM,
-  TRUNCATED,
+  UNENDED,
   streamOf,
 } from './log-index.ts';
 import { PendingLine, PIECE_BYTES } from './pending-line.ts';
@@ -21,54 +23,58 @@ import { PendingLine, PIECE_BYTES } from './pending-line.ts';
 export const PENDING_REACH_BYTES = 4 * 1024 * 1024;
 
 const BATCH_BYTES = 1024 * 1024;
+const GROUP_BYTES = 32 * 1024;
 const NEWLINE = 10;
 
 export interface EncoderOptions {
-  readonly maxBytes: number;
-  /** The last record of an earlier capture and the number of lines it left. */
-  readonly resume?: { readonly last: IndexRecord; readonly lines: number } | undefined;
+  /** The job's stdout and stderr are one pipe. */
+  readonly merged?: boolean | undefined;
+  /** Most bytes of log that share a record. */
+  readonly groupBytes?: number | undefined;
+  /** The last record of an earlier capture. */
+  readonly resume?: IndexRecord | undefined;
 }
 
-/** The limit as the truncation line names it. */
-export const truncationText = (maxBytes: number): string =>
-  `[TRUNCATED - log exceeded ${Number((maxBytes / (1024 * 1024)).toFixed(2))} MB limit]`;
+type Pipe = typeof STDOUT | typeof STDERR;
 
 /**
  * Turns the runtime's spool (k8s-file: `<RFC3339Nano> stdout|stderr F|P <bytes>\n`) into log bytes and index
  * records. Pure: no input or output of its own, and what it makes depends on nothing but the spool's bytes, the
  * calls and the options. A capture that resumes at a record makes a log with the same lines; where system lines and
  * flushes of unfinished ones come in between is told by nothing but the calls.
- * An entry that is not of that form is kept whole as a line of stdout.
+ * An entry that is not of that form is kept whole as a line of stdout. A character is never cut: the first bytes of
+ * one wait for the others.
  */
 export class SpoolEncoder {
-  readonly maxBytes: number;
+  readonly #merged: boolean;
+  readonly #groupBytes: number;
   readonly #pending: [PendingLine | null, PendingLine | null] = [null, null];
   readonly #header = new HeaderReader();
   readonly #batch = new LogBatch();
   readonly #piece = new Piece();
-  #truncated = false;
   #spoolOffset = 0;
   /** Until this offset only entries of `#replayed` count; the others are in the log already. */
   #replayEnd = 0;
   #replayed: StreamNumber | -1 = -1;
 
-  constructor({ maxBytes, resume }: EncoderOptions) {
-    this.maxBytes = maxBytes;
+  constructor({ merged = false, groupBytes = GROUP_BYTES, resume }: EncoderOptions) {
+    this.#merged = merged;
+    this.#groupBytes = groupBytes;
     if (resume === undefined) return;
-    const { last, lines } = resume;
-    this.#batch.logEnd = last.logEnd;
-    this.#batch.lines = lines;
-    this.#header.timeMs = last.timeMs;
-    this.#truncated = (last.flags & TRUNCATED) !== 0;
-    if (last.flags & PARTIAL) this.#batch.open = streamOf(last.flags);
-    this.#spoolOffset = last.spoolEnd - last.back;
-    this.#replayEnd = last.spoolEnd;
-    if (last.flags & PENDING_STDOUT) this.#replayed = STDOUT;
-    if (last.flags & PENDING_STDERR) this.#replayed = STDERR;
-  }
-
-  get truncated(): boolean {
-    return this.#truncated;
+    this.#batch.logEnd = resume.logEnd;
+    this.#batch.lines = resume.lines;
+    this.#batch.pieces = resume.pieces;
+    this.#batch.printed = resume.printed;
+    this.#header.timeMs = resume.timeMs;
+    if (resume.flags & PARTIAL) this.#batch.open = streamOf(resume.flags);
+    this.#spoolOffset = resume.spoolEnd - resume.back;
+    this.#replayEnd = resume.spoolEnd;
+    if (resume.flags & PENDING_STDOUT) this.#replayed = STDOUT;
+    if (resume.flags & PENDING_STDERR) this.#replayed = STDERR;
+    for (const pipe of [STDOUT, STDERR] as const) {
+      const bytes = unpackCarry(resume.carry[pipe]);
+      if (bytes.length > 0) this.#pending[pipe] = PendingLine.carrying(resume.timeMs, bytes);
+    }
   }
 
   /** Where the next entry of the spool begins: read on from here. */
@@ -78,11 +84,7 @@ export class SpoolEncoder {
 
   /** Nothing before this offset of the spool is needed again once the batch is written. */
   get spoolDone(): number {
-    return Math.min(
-      this.#spoolOffset,
-      this.#pending[STDOUT]?.spoolStart ?? Infinity,
-      this.#pending[STDERR]?.spoolStart ?? Infinity,
-    );
+    return Math.min(this.#spoolOffset, this.#reach(STDOUT), this.#reach(STDERR));
   }
 
   /** What is to be appended to log and index; cleared by who has written it. */
@@ -96,20 +98,15 @@ export class SpoolEncoder {
     this.#piece.clear();
   }
 
-  /** Appends a line of Flashpods's own. Newlines make several lines. After truncation it is dropped. */
+  /** Appends a line of Flashpods's own. Newlines make several lines. */
   system(text: string, timeMs: number): void {
     for (const line of text.replace(/\r?\n$/, '').split(/\r?\n/)) {
-      if (this.#truncated) return;
-      const [out, err] = this.#pending;
       // A record names at most one pending stream.
-      if (out !== null && err !== null) {
-        this.#flushPending(out.spoolStart < err.spoolStart ? STDOUT : STDERR, true, this.#spoolOffset);
-      }
+      if (this.#reach(STDOUT) < Infinity && this.#reach(STDERR) < Infinity)
+        this.#flushPending(this.#reach(STDOUT) < this.#reach(STDERR) ? STDOUT : STDERR, this.#spoolOffset);
       const bytes = Buffer.from(line);
-      this.#emit(
-        this.#piece.begin(SYSTEM, timeMs, this.#spoolOffset).withText(bytes, 0, bytes.length),
-        false,
-      );
+      const piece = this.#piece.begin(SYSTEM, timeMs, this.#spoolOffset);
+      this.#append(piece.withText(bytes, 0, bytes.length), false);
     }
   }
 
@@ -119,7 +116,7 @@ export class SpoolEncoder {
    */
   encode(chunk: Buffer, length: number): number {
     let position = 0;
-    while (position < length && this.#batch.length < BATCH_BYTES && !this.#truncated) {
+    while (position < length && this.#batch.length < BATCH_BYTES) {
       const end = chunk.indexOf(NEWLINE, position);
       if (end < 0 || end >= length) break;
       this.#entry(chunk, position, end, false);
@@ -130,7 +127,7 @@ export class SpoolEncoder {
 
   /** Takes all of `chunk[0…length)` as one entry, cut short: one that no chunk can hold, or that a kill tore. */
   encodeTorn(chunk: Buffer, length: number): void {
-    if (length > 0 && !this.#truncated) this.#entry(chunk, 0, length, true);
+    if (length > 0) this.#entry(chunk, 0, length, true);
   }
 
   /**
@@ -138,37 +135,45 @@ export class SpoolEncoder {
    * as further pieces.
    */
   flushUnfinished(startedBefore: number): void {
-    const [out, err] = this.#pending;
-    const errFirst = (err?.spoolStart ?? Infinity) < (out?.spoolStart ?? Infinity);
-    for (const stream of errFirst ? ([STDERR, STDOUT] as const) : ([STDOUT, STDERR] as const)) {
-      const own = this.#pending[stream];
-      if (own !== null && own.length > 0 && own.spoolStart < startedBefore) {
-        this.#flushPending(stream, true, this.#spoolOffset);
-      }
-    }
+    const errFirst = this.#reach(STDERR) < this.#reach(STDOUT);
+    for (const pipe of errFirst ? ([STDERR, STDOUT] as const) : ([STDOUT, STDERR] as const))
+      if (this.#reach(pipe) < startedBefore && (this.#pending[pipe]?.length ?? 0) > 0)
+        this.#flushPending(pipe, this.#spoolOffset);
   }
 
   /** The spool is at its end: writes what is pending and ends the last line. May be called again. */
   end(): void {
-    const [out, err] = this.#pending;
-    const first = (out?.spoolStart ?? Infinity) <= (err?.spoolStart ?? Infinity) ? STDOUT : STDERR;
-    this.#flushPending(first, false, this.#spoolOffset);
-    this.#flushPending(first === STDOUT ? STDERR : STDOUT, false, this.#spoolOffset);
-    const { open } = this.#batch;
-    if (open !== -1 && !this.#truncated) {
-      this.#emit(this.#piece.begin(open, this.#header.timeMs, this.#spoolOffset), false);
+    const first = this.#reach(STDOUT) <= this.#reach(STDERR) ? STDOUT : STDERR;
+    for (const pipe of [first, first === STDOUT ? STDERR : STDOUT] as const) {
+      const own = this.#pending[pipe];
+      this.#pending[pipe] = null;
+      if (own === null) continue;
+      const piece = this.#piece.begin(this.#streamOf(pipe), own.timeMs, this.#spoolOffset);
+      this.#append(piece.withText(own.buffer, 0, own.length), false, UNENDED);
     }
+    const { open } = this.#batch;
+    if (open !== -1)
+      this.#append(this.#piece.begin(open, this.#header.timeMs, this.#spoolOffset), false, UNENDED);
+  }
+
+  /** Where in the spool that begins which waits for a line's end; Infinity when nothing of it does. */
+  #reach(pipe: Pipe): number {
+    return this.#pending[pipe]?.spoolStart ?? Infinity;
+  }
+
+  #streamOf(pipe: Pipe): StreamNumber {
+    return this.#merged && pipe === STDOUT ? MERGED : pipe;
   }
 
   #entry(chunk: Buffer, start: number, end: number, torn: boolean): void {
     const spoolStart = this.#spoolOffset;
     const spoolEnd = spoolStart + (end - start) + (torn ? 0 : 1);
-    let stream: typeof STDOUT | typeof STDERR = STDOUT;
+    let pipe: Pipe = STDOUT;
     let partial = torn;
     let textStart = start;
     const text = this.#header.read(chunk, start, end);
     if (text > 0) {
-      stream = streamOfEntry(chunk, text);
+      pipe = streamOfEntry(chunk, text);
       partial ||= isPartial(chunk, text);
       textStart = text;
     } else if (torn && end - start < MIN_ENTRY_BYTES) {
@@ -176,84 +181,86 @@ export class SpoolEncoder {
       this.#spoolOffset = spoolEnd;
       return;
     }
-    if (spoolStart < this.#replayEnd && stream !== this.#replayed) {
+    if (spoolStart < this.#replayEnd && pipe !== this.#replayed) {
       this.#spoolOffset = spoolEnd;
       return;
     }
-    const other = stream === STDOUT ? STDERR : STDOUT;
-    const waiting = this.#pending[other];
-    if (waiting !== null && spoolStart - waiting.spoolStart > PENDING_REACH_BYTES) {
-      this.#flushPending(other, true, spoolStart);
-      if (this.#truncated) return;
-    }
-    const own = this.#pending[stream];
+    const other = pipe === STDOUT ? STDERR : STDOUT;
+    if (spoolStart - this.#reach(other) > PENDING_REACH_BYTES) this.#flushPending(other, spoolStart);
+    const own = this.#pending[pipe];
     if (partial) {
       const length = end - textStart;
-      if (own !== null && own.length + length > PIECE_BYTES) this.#flushPending(stream, true, spoolStart);
-      if (this.#truncated) return;
-      if (length > PIECE_BYTES) {
-        const piece = this.#piece.begin(stream, this.#header.timeMs, spoolEnd);
-        this.#emit(piece.withText(chunk, textStart, end), true);
-      } else {
-        const line = (this.#pending[stream] ??= new PendingLine(this.#header.timeMs, spoolStart, length));
-        line.add(chunk, textStart, end);
-      }
+      if (own !== null && own.length + length > PIECE_BYTES) this.#flushPending(pipe, spoolStart);
+      const line = (this.#pending[pipe] ??= new PendingLine(this.#header.timeMs, length));
+      line.add(chunk, textStart, end, spoolStart);
+      this.#spoolOffset = spoolEnd;
+      if (line.length > PIECE_BYTES) this.#flushPending(pipe, spoolEnd);
     } else {
-      this.#pending[stream] = null;
-      const piece = this.#piece.begin(stream, own?.timeMs ?? this.#header.timeMs, spoolEnd);
+      this.#pending[pipe] = null;
+      const timeMs = own?.timeMs ?? this.#header.timeMs;
+      const piece = this.#piece.begin(this.#streamOf(pipe), timeMs, spoolEnd);
       if (own !== null) piece.withHead(own.buffer, own.length);
-      this.#emit(piece.withText(chunk, textStart, end), false);
+      this.#append(piece.withText(chunk, textStart, end), false);
+      this.#spoolOffset = spoolEnd;
     }
-    this.#spoolOffset = spoolEnd;
   }
 
-  #flushPending(stream: typeof STDOUT | typeof STDERR, partial: boolean, spoolEnd: number): void {
-    const own = this.#pending[stream];
+  /** Writes what waits of an unfinished line, but for the first bytes of a character that has not come whole. */
+  #flushPending(pipe: Pipe, spoolEnd: number): void {
+    const own = this.#pending[pipe];
     if (own === null) return;
-    this.#pending[stream] = null;
-    if (this.#truncated) return;
-    this.#emit(this.#piece.begin(stream, own.timeMs, spoolEnd).withText(own.buffer, 0, own.length), partial);
-  }
-
-  /** Appends a piece, or as much of it as the log's limit leaves. @param partial the line goes on */
-  #emit(piece: Piece, partial: boolean): void {
-    const size = this.#batch.leadBytes(piece.stream) + piece.length + (partial ? 0 : 1);
-    if (this.#batch.logEnd + size > this.maxBytes) this.#truncate(piece);
-    else this.#append(piece, partial, 0);
-  }
-
-  /** Fills the log up to its limit with the beginning of a piece, and writes the last line. */
-  #truncate(piece: Piece): void {
-    const { timeMs, spoolEnd } = piece;
-    const room = this.maxBytes - this.#batch.logEnd - this.#batch.leadBytes(piece.stream);
-    if (room > 0) this.#append(piece.cut(room), true, 0);
-    this.#truncated = true;
-    this.#pending[STDOUT] = null;
-    this.#pending[STDERR] = null;
-    // An open line of the system stream itself is ended first, so that the last line stands alone.
-    if (this.#batch.open === SYSTEM) this.#append(piece.begin(SYSTEM, timeMs, spoolEnd), false, 0);
-    const last = Buffer.from(truncationText(this.maxBytes));
-    this.#append(piece.begin(SYSTEM, timeMs, spoolEnd).withText(last, 0, last.length), false, TRUNCATED);
+    const rest = unfinishedBytes(own.buffer, own.length);
+    const length = own.length - rest;
+    // Only the first bytes of one character: they are written with the others, or at the end.
+    if (length === 0 && rest > 0) return;
+    const carried = Buffer.from(own.buffer.subarray(length, own.length));
+    this.#pending[pipe] = rest === 0 ? null : PendingLine.carrying(own.timeMs, carried);
+    const piece = this.#piece.begin(this.#streamOf(pipe), own.timeMs, spoolEnd);
+    this.#append(piece.withText(own.buffer, 0, length), true);
   }
 
   /** Appends a piece with a record that tells where a successor would go on reading. */
-  #append(piece: Piece, partial: boolean, flags: number): void {
+  #append(piece: Piece, partial: boolean, flags = 0): void {
     const [out, err] = this.#pending;
+    const carry = out === null && err === null ? NO_CARRY : ([packCarry(out), packCarry(err)] as const);
     let { spoolEnd } = piece;
     let back = 0;
     if (spoolEnd < this.#replayEnd) {
       // It came while the replayed stream's unfinished line is still being read again.
-      const replayed = this.#replayed === STDERR ? err : out;
-      flags |= this.#replayed === STDERR ? PENDING_STDERR : PENDING_STDOUT;
-      back = this.#replayEnd - (replayed?.spoolStart ?? spoolEnd);
+      const isErr = this.#replayed === STDERR;
+      flags |= isErr ? PENDING_STDERR : PENDING_STDOUT;
+      const from = this.#reach(isErr ? STDERR : STDOUT);
+      back = this.#replayEnd - (from === Infinity ? spoolEnd : from);
       spoolEnd = this.#replayEnd;
-    } else if (out !== null) {
+    } else if (this.#reach(STDOUT) < Infinity) {
       flags |= PENDING_STDOUT;
-      back = spoolEnd - out.spoolStart;
-    } else if (err !== null) {
+      back = spoolEnd - this.#reach(STDOUT);
+    } else if (this.#reach(STDERR) < Infinity) {
       flags |= PENDING_STDERR;
-      back = spoolEnd - err.spoolStart;
+      back = spoolEnd - this.#reach(STDERR);
     }
-    this.#batch.append(piece, partial, spoolEnd, flags, back);
+    this.#batch.append(piece, partial, { spoolEnd, flags, back, carry }, this.#groupBytes);
   }
 }
+
+const NO_CARRY = [0, 0] as const;
+
+/** The number of bytes, and they. What holds nothing but the beginning of a character waits for nothing else of the spool. */
+function packCarry(line: PendingLine | null): number {
+  if (line === null) return 0;
+  if (line.length > 0 && line.length < CHARACTER_BYTES && unfinishedBytes(line.buffer, line.length) === line.length) {
+    line.carried = line.length;
+    line.spoolStart = Infinity;
+  }
+  let packed = line.carried;
+  for (let i = 0; i < line.carried; i++) packed |= (line.buffer[i] ?? 0) << (8 * (i + 1));
+  return packed >>> 0;
+}
+
+const unpackCarry = (packed: number): Buffer =>
+  Buffer.from(
+    Array.from(
+      { length: Math.min(packed & 0xff, CHARACTER_BYTES - 1) },
+      (_, i) => (packed >>> (8 * (i + 1))) & 0xff,
+    ),
+  );

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, mkdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
@@ -11,6 +11,7 @@ import { readFrom, readRecords, readTail } from '../../src/logs/log-reader.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { startPrinter } from './container.ts';
+import { crashingAt } from './crashes.ts';
 import { entry, spoolOf } from './spool.ts';
 
 const run = promisify(execFile);
@@ -123,10 +124,10 @@ describe('log capture', () => {
     const expected = numbered(1, 500);
     assert.equal(await log(), expected);
     for (const tear of [
-      () => truncate(index, 32 * 100 + 17),
+      () => truncate(index, 64 * 100 + 17),
       () => truncate(whole, 3333),
       () => appendFile(whole, 'half a li'),
-      () => appendFile(index, Buffer.alloc(31, 255)),
+      () => appendFile(index, Buffer.alloc(63, 255)),
       () => truncate(index, 0),
       () => truncate(whole, 0),
     ]) {
@@ -144,23 +145,96 @@ describe('log capture', () => {
     await assert.rejects(capture({ jobId: '../escape' }), /not a job id/);
   });
 
-  it('keeps the first bytes of a log that is too long, remembers it, and empties the spool', async () => {
+  it('keeps the first and the last part of a log that is too long, and says exactly what is missing', async () => {
     const maxBytes = 1024 * 1024;
-    const last = '[TRUNCATED - log exceeded 1 MB limit]\n';
-    const one = await capture({ maxBytes });
+    const lines = Array.from({ length: 40_000 }, (_, i) => `${i} ${'x'.repeat(i % 97)}`);
+    const printedOf = (some: readonly string[]): number =>
+      some.reduce((sum, line) => sum + line.length + 1, 0);
+    let truncations = 0;
+    const one = await capture({ maxBytes, onTruncated: () => (truncations += 1) });
     one.follow();
-    await print(...Array.from({ length: 30_000 }, (_, i) => entry('stdout', 'F', `${i} ${'x'.repeat(60)}`)));
-    await eventually('the log is cut', async () => (await log()).endsWith(last));
-    one.system('dropped');
-    await eventually('the spool is emptied', async () => (await stat(spoolPath)).size === 0);
+    await print(...lines.slice(0, 15_000).map((line) => entry('stdout', 'F', line)));
+    await eventually('all of it is taken', async () =>
+      (await readTail(logsDir, 'job_1', 1))?.output.toString().endsWith(`${lines[14_999]}\n`),
+    );
+    assert.equal(truncations, 0, 'nothing is left out of what is not too long');
+    await print(...lines.slice(15_000).map((line) => entry('stdout', 'F', line)));
+    await eventually('it is known while the job runs', () => truncations === 1);
+    await eventually('the end can be read while the job runs', async () =>
+      (await readTail(logsDir, 'job_1', 1))?.output.toString().endsWith(`${lines.at(-1)}\n`),
+    );
     await one.close();
-    await print(entry('stdout', 'F', 'dropped'));
+    const running = (await readTail(logsDir, 'job_1', 10_000))?.output.toString('latin1');
+    const second = await capture({ maxBytes });
+    second.system('the last word');
+    const result = await second.finish();
+    assert.deepEqual([result.truncated, result.incomplete], [true, false]);
+    const written = (await log()).split('\n').slice(0, -1);
+    const at = written.findIndex((line) => line.startsWith('[TRUNCATED'));
+    const [head, tail] = [written.slice(0, at), written.slice(at + 1, -1)];
+    assert.deepEqual(head, lines.slice(0, head.length));
+    assert.deepEqual(tail, lines.slice(lines.length - tail.length));
+    assert.equal(written.at(-1), 'the last word');
+    const missing = lines.slice(head.length, lines.length - tail.length);
+    assert.equal(
+      written[at],
+      `[TRUNCATED - log exceeded 1 MB limit] ${missing.length} lines, ${printedOf(missing)} bytes left out here`,
+    );
+    assert.ok(printedOf(tail) >= maxBytes / 5 && printedOf(head) > maxBytes * 0.55, `${printedOf(tail)}`);
+    assert.ok(printedOf(head) + printedOf(tail) <= maxBytes);
+    assert.ok(running?.endsWith(`${lines.at(-1)}\n`));
+    const left = (await readdir(logsDir)).sort();
+    assert.deepEqual(left, ['job_1.idx', 'job_1.idx.end', 'job_1.log']);
+    // Doing it again changes nothing.
+    assert.deepEqual(await (await capture({ maxBytes })).finish(), result);
+    assert.equal((await log()).split('\n').length - 1, written.length);
+    assert.equal((await readTail(logsDir, 'job_1', 1))?.truncated, true);
+  });
+
+  it('keeps both ends of one line that is too long', async () => {
+    const maxBytes = 1024 * 1024;
+    const digits = Array.from({ length: 400_000 }, (_, i) => String(i).padStart(9, '0')).join('');
+    const pieces = digits.match(/.{1,8192}/g) ?? [];
+    await print(...pieces.map((piece) => entry('stdout', 'P', piece)));
     const result = await (await capture({ maxBytes })).finish();
     assert.equal(result.truncated, true);
-    assert.equal(result.incomplete, false);
-    assert.ok(result.bytes > maxBytes && result.bytes <= maxBytes + 15 + last.length + 1);
-    assert.ok((await log()).endsWith(last));
-    assert.equal((await readTail(logsDir, 'job_1', 1))?.truncated, true);
+    const [head = '', marker = '', tail = ''] = (await log()).split('\n');
+    assert.ok(digits.startsWith(head) && digits.endsWith(tail) && tail.length >= maxBytes / 5);
+    const left = digits.length - head.length - tail.length;
+    assert.equal(marker, `[TRUNCATED - log exceeded 1 MB limit] 0 lines, ${left} bytes left out here`);
+  });
+
+  it('goes on after a kill at any moment of a log that is too long', async () => {
+    const maxBytes = 64 * 1024;
+    const lines = Array.from({ length: 30_000 }, (_, i) => `line ${i + 1}`);
+    await print(...lines.map((line, i) => entry(i % 3 ? 'stdout' : 'stderr', 'F', line)));
+    const until = (into: string, at: number): Promise<number> =>
+      crashingAt(at, async () => {
+        await (await openLogCapture(into, { jobId: 'job_1', spoolPath, maxBytes })).finish();
+      });
+    const steps = await until(logsDir, Infinity);
+    assert.ok(steps > 50 && (await readTail(logsDir, 'job_1', 1))?.truncated, `${steps} steps`);
+    const all = lines.map((line) => `${line}\n`).join('');
+    for (let at = 1; at <= steps; at += at < steps - 20 ? 5 : 1) {
+      const into = join(directory.path, `killed${at}`);
+      await until(into, at);
+      // What is there can be read, from its beginning to its end.
+      for (let offset = 0; ;) {
+        const page: Awaited<ReturnType<typeof readFrom>> = await readFrom(into, 'job_1', offset);
+        if (page === null || page.nextOffset === offset) break;
+        offset = page.nextOffset;
+      }
+      await (await capture({ into, maxBytes })).finish();
+      const resumed = textOf(await readFile(join(into, 'job_1.log')));
+      const [head = '', counts = '', tail = ''] = resumed.split(/^\[TRUNCATED[^\]]*\] (.*)\n/m);
+      assert.ok(
+        all.startsWith(head) && all.endsWith(tail) && tail.length >= maxBytes / 5,
+        `step ${at} of ${steps}`,
+      );
+      const left = all.slice(head.length, all.length - tail.length);
+      assert.equal(counts, `${left.split('\n').length - 1} lines, ${left.length} bytes left out here`);
+      assert.equal((await readRecords(into, 'job_1', { tail: 1 }))?.records[0]?.seq, lines.length);
+    }
   });
 
   it('keeps little memory for a line without end', async () => {
@@ -269,7 +343,7 @@ describe('log capture', () => {
         ]);
         await eventually('the log grows', async () => {
           const { size } = await stat(join(logsDir, 'job_1.log'));
-          return size > before + 20_000 && sizes.push(size);
+          return size > before + 15_000 && sizes.push(size);
         });
         const exited = once(child, 'exit');
         child.kill('SIGKILL');
@@ -300,6 +374,9 @@ describe('log capture', () => {
       assert.equal(result.truncated, true);
       assert.ok(most < 700e6, `the spool took ${most} bytes`);
       assert.equal((await stat(spoolPath)).size, 0);
+      const counts = /(\d+) lines, (\d+) bytes/.exec(await log());
+      const kept = (await log()).replace(/^\[TRUNCATED.*\n/m, '');
+      assert.equal(Number(counts?.[2]) + kept.length, 1_000_000_000 + (kept.endsWith('0\n') ? 1 : 0));
     });
   });
 });

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { readdir, writeFile } from 'node:fs/promises';
+import { isUtf8 } from 'node:buffer';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { after, before, describe, it } from 'mocha';
 import { openLogCapture } from '../../src/logs/log-capture.ts';
 import { deleteLog, logSize } from '../../src/logs/log-files.ts';
 import { readFrom, readRecords, readTail } from '../../src/logs/log-reader.ts';
+import type { LogRecord } from '../../src/logs/log-store.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { entry, spoolOf } from './spool.ts';
 import type { SpoolEntry } from './spool.ts';
@@ -100,6 +102,105 @@ describe('log reader', () => {
     );
   });
 
+  it('is the same log by file, by offset, by tail and as records, also where its middle is left out', async () => {
+    const piece = fc.oneof(
+      { weight: 6, arbitrary: fc.stringMatching(/^[a-zé€😀]{0,60}$/u).map((text) => Buffer.from(text)) },
+      {
+        weight: 2,
+        arbitrary: fc
+          .uint8Array({ maxLength: 60 })
+          .map((bytes) => Buffer.from(bytes.filter((b) => b !== 10))),
+      },
+    );
+    const entries = fc.array(
+      fc.record({
+        stream: fc.constantFrom('stdout' as const, 'stdout' as const, 'stderr' as const),
+        tag: fc.constantFrom('F' as const, 'F' as const, 'P' as const),
+        text: piece,
+      }),
+      { maxLength: 120, size: 'max' },
+    );
+    const limit = fc.option(fc.integer({ min: 200, max: 2_000 }), { nil: 1 << 20 });
+    await fc.assert(
+      fc.asyncProperty(
+        entries,
+        limit,
+        fc.integer({ min: 1, max: 300 }),
+        fc.integer({ min: 1, max: 150 }),
+        async (all, maxBytes, room, tail) => {
+          const jobId = await logOf(all, maxBytes);
+          const file = await readFile(join(directory.path, `${jobId}.log`));
+          const pages: Buffer[] = [];
+          for (let offset = 0; ;) {
+            const page = await readFrom(directory.path, jobId, offset, room);
+            assert.ok(page !== null);
+            if (page.nextOffset === offset) break;
+            pages.push(page.output);
+            offset = page.nextOffset;
+          }
+          assert.equal(Buffer.concat(pages).toString('hex'), file.toString('hex'), 'by offset');
+          const last = await readTail(directory.path, jobId, tail);
+          assert.ok(
+            last !== null && file.subarray(file.length - last.output.length).equals(last.output),
+            'by tail',
+          );
+          const fileLines = file.toString('latin1').split('\n').length - 1;
+          assert.equal(last.lines, Math.min(tail, fileLines));
+
+          const records: LogRecord[] = [];
+          for (let offset = 0; ;) {
+            const page = await readRecords(directory.path, jobId, { offset }, room);
+            assert.ok(page !== null);
+            records.push(...page.records);
+            if (page.nextOffset === offset) break;
+            offset = page.nextOffset;
+          }
+          const numbers = records.map(({ seq }) => seq);
+          assert.deepEqual(
+            numbers,
+            [...new Set(numbers)].sort((a, b) => a - b),
+          );
+          assert.deepEqual(
+            records.slice(-1),
+            (await readRecords(directory.path, jobId, { tail: 1 }))?.records.slice(-1),
+          );
+          const bytesOf = ({ text, bytes }: LogRecord): Buffer =>
+            bytes === undefined ? Buffer.from(text) : Buffer.from(bytes, 'base64');
+          for (const stream of ['stdout', 'stderr'] as const) {
+            const printed = Buffer.concat(
+              all
+                .filter((one) => one.stream === stream)
+                .flatMap(({ text, tag }) => [text, Buffer.from(tag === 'F' ? '\n' : '')]),
+            );
+            const pieces = records
+              .filter((record) => record.stream === stream)
+              .flatMap((record) => [
+                bytesOf(record),
+                Buffer.from(record.partial || record.unended ? '' : '\n'),
+              ]);
+            const shown = Buffer.concat(pieces);
+            if (last.truncated) assert.ok(shown.length <= printed.length);
+            else assert.equal(shown.toString('hex'), printed.toString('hex'), 'as records');
+            if (isUtf8(printed))
+              assert.ok(records.every((record) => record.stream !== stream || !record.bytes));
+          }
+          const marker = records.find(({ text }) => text.startsWith('[TRUNCATED'));
+          assert.equal(marker !== undefined, last.truncated);
+          if (marker !== undefined) {
+            const shown = records.filter((record) => record !== marker);
+            const kept = shown.reduce(
+              (sum, record) => sum + bytesOf(record).length + (record.partial || record.unended ? 0 : 1),
+              0,
+            );
+            assert.match(marker.text, new RegExp(` ${last.printedBytes - kept} bytes left out here$`));
+          }
+          await deleteLog(directory.path, jobId);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+
   it('gives the same lines as records, from any line on', async () => {
     const jobId = await logOf([
       entry('stdout', 'F', 'one'),
@@ -174,7 +275,7 @@ describe('log reader', () => {
 
   it('deletes a log, and measures it', async () => {
     const jobId = await logOf([entry('stdout', 'F', 'x')]);
-    assert.deepEqual(await logSize(directory.path, jobId), { bytes: 17, diskBytes: 17 + 32 });
+    assert.deepEqual(await logSize(directory.path, jobId), { bytes: 17, diskBytes: 17 + 64 });
     await deleteLog(directory.path, jobId);
     await deleteLog(directory.path, jobId);
     const left = (await readdir(directory.path)).filter((name) => name.startsWith(`${jobId}.`));

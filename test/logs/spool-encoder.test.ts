@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
+import { isUtf8 } from 'node:buffer';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import {
-  PARTIAL,
-  RECORD_BYTES,
   STREAM_NAMES,
-  TRUNCATED,
+  UNENDED,
   breaksLine,
   continuesLine,
   readRecord,
@@ -13,7 +12,7 @@ import {
   viewOf,
 } from '../../src/logs/log-index.ts';
 import type { IndexRecord } from '../../src/logs/log-index.ts';
-import { PENDING_REACH_BYTES, SpoolEncoder, truncationText } from '../../src/logs/spool-encoder.ts';
+import { PENDING_REACH_BYTES, SpoolEncoder } from '../../src/logs/spool-encoder.ts';
 import { entry, linesOf, spoolOf } from './spool.ts';
 import type { SpoolEntry } from './spool.ts';
 
@@ -21,52 +20,54 @@ interface Encoded {
   readonly log: Buffer;
   readonly records: readonly IndexRecord[];
   readonly lines: number;
-  readonly truncated: boolean;
 }
 
+/** What the encoder has made since it was last asked. */
+const taken = ({ batch }: SpoolEncoder): { readonly log: Buffer; readonly records: IndexRecord[] } => {
+  const log = Buffer.from(batch.log(batch.length));
+  const records = Array.from({ length: batch.records }, (_, i) => batch.record(i));
+  const stored = batch.index(batch.records);
+  assert.deepEqual(
+    records,
+    records.map((_, i) => readRecord(viewOf(stored), i)),
+  );
+  batch.drop(batch.records, batch.length);
+  return { log, records };
+};
+
 /** Encodes the spool in chunks of `chunkBytes`; with `kept`, as a capture that found those files and resumes. */
-const encodeAll = (spool: Buffer, chunkBytes: number, maxBytes = Infinity, kept?: Encoded): Encoded => {
-  const last = kept?.records.at(-1);
-  const resume = kept === undefined || last === undefined ? undefined : { last, lines: kept.lines };
-  const encoder = new SpoolEncoder({ maxBytes, resume });
+const encodeAll = (spool: Buffer, chunkBytes: number, kept?: Encoded, groupBytes?: number): Encoded => {
+  const encoder = new SpoolEncoder({ resume: kept?.records.at(-1), groupBytes });
   const logs: Buffer[] = [kept?.log ?? Buffer.alloc(0)];
   const records: IndexRecord[] = [...(kept?.records ?? [])];
   const take = (): void => {
-    const { log, index } = encoder.batch;
-    logs.push(Buffer.from(log));
-    for (let i = 0; i < index.length / RECORD_BYTES; i++) records.push(readRecord(viewOf(index), i));
-    encoder.batch.clear();
+    const made = taken(encoder);
+    logs.push(made.log);
+    records.push(...made.records);
   };
   let size = chunkBytes;
-  while (encoder.spoolOffset < spool.length && !encoder.truncated) {
+  while (encoder.spoolOffset < spool.length) {
     const chunk = spool.subarray(encoder.spoolOffset, encoder.spoolOffset + size);
-    const taken = encoder.encode(chunk, chunk.length);
-    size = taken === 0 ? size * 2 : chunkBytes;
+    const more = encoder.encode(chunk, chunk.length);
+    size = more === 0 ? size * 2 : chunkBytes;
     take();
   }
   encoder.end();
   take();
-  return { log: Buffer.concat(logs), records, lines: encoder.batch.lines, truncated: encoder.truncated };
+  return { log: Buffer.concat(logs), records, lines: encoder.batch.lines };
 };
 
 /** The files after a kill that let `count` records through. */
 const killedAfter = (whole: Encoded, count: number): Encoded => {
   const records = whole.records.slice(0, count);
-  const log = whole.log.subarray(0, records.at(-1)?.logEnd ?? 0);
-  let lines = 0;
-  let previous = 0;
-  for (const { flags } of records) {
-    if (breaksLine(flags, previous)) lines++;
-    if ((flags & PARTIAL) === 0) lines++;
-    previous = flags;
-  }
-  return { log, records, lines, truncated: false };
+  const last = records.at(-1);
+  return { log: whole.log.subarray(0, last?.logEnd ?? 0), records, lines: last?.lines ?? 0 };
 };
 
 /** A capture of a whole spool, one step at a time, that may be killed with any of its records on disk. */
 class SteppedCapture {
   readonly #spool: Buffer;
-  #encoder = new SpoolEncoder({ maxBytes: Infinity });
+  #encoder = new SpoolEncoder({ groupBytes: 40 });
   #log = Buffer.alloc(0);
   #records: IndexRecord[] = [];
 
@@ -92,12 +93,11 @@ class SteppedCapture {
   }
 
   kill(keep: number): void {
-    const whole = { log: this.#log, records: this.#records, lines: 0, truncated: false };
-    const { log, records, lines } = killedAfter(whole, keep % (this.#records.length + 1));
-    const last = records.at(-1);
+    const whole = { log: this.#log, records: this.#records, lines: 0 };
+    const { log, records } = killedAfter(whole, keep % (this.#records.length + 1));
     this.#log = Buffer.from(log);
     this.#records = [...records];
-    this.#encoder = new SpoolEncoder({ maxBytes: Infinity, resume: last && { last, lines } });
+    this.#encoder = new SpoolEncoder({ resume: records.at(-1), groupBytes: 40 });
   }
 
   end(): void {
@@ -106,27 +106,28 @@ class SteppedCapture {
     this.#commit();
   }
 
-  /** All that the log holds of a stream, with a newline where a line of it ended. */
-  textOf(stream: 'stdout' | 'stderr'): string {
-    let text = '';
+  /** All that the log holds of a stream, as the job printed it, and its pieces. */
+  bytesOf(stream: 'stdout' | 'stderr'): { readonly all: Buffer; readonly pieces: readonly Buffer[] } {
+    const pieces: Buffer[] = [];
     let begin = 0;
     let previous = 0;
     for (const { logEnd, flags } of this.#records) {
       if (STREAM_NAMES[streamOf(flags)] === stream) {
-        const skipped = (breaksLine(flags, previous) ? 1 : 0) + (continuesLine(flags, previous) ? 0 : 15);
-        text += this.#log.toString('latin1', begin + skipped, logEnd);
+        const skipped = breaksLine(flags, previous) ? 1 : 0;
+        const lines = this.#log.toString('latin1', begin + skipped, logEnd);
+        const text = continuesLine(flags, previous) ? lines : lines.replaceAll(/^\[[\d:.]{12}\] /gm, '');
+        pieces.push(Buffer.from((flags & UNENDED) !== 0 ? text.slice(0, -1) : text, 'latin1'));
       }
       begin = logEnd;
       previous = flags;
     }
-    return text;
+    return { all: Buffer.concat(pieces), pieces };
   }
 
   #commit(): void {
-    const { log, index } = this.#encoder.batch;
+    const { log, records } = taken(this.#encoder);
     this.#log = Buffer.concat([this.#log, log]);
-    for (let i = 0; i < index.length / RECORD_BYTES; i++) this.#records.push(readRecord(viewOf(index), i));
-    this.#encoder.batch.clear();
+    this.#records.push(...records);
   }
 }
 
@@ -152,8 +153,6 @@ const withoutPrefix = (log: Buffer): string[] =>
       assert.match(line, /^\[\d\d:\d\d:\d\d\.\d{3}\] /);
       return line.slice(15);
     });
-const withoutTimes = (log: Buffer): string =>
-  log.toString('latin1').replaceAll(/\[\d\d:\d\d:\d\d\.\d{3}\]/g, '');
 
 describe('spool encoder', () => {
   it('writes every line of both streams once and never mixes two of them', () => {
@@ -175,17 +174,16 @@ describe('spool encoder', () => {
         entries,
         fc.integer({ min: 1, max: 200_000 }),
         fc.nat(),
-        fc.option(fc.integer({ min: 0, max: 300_000 }), { nil: Infinity }),
-        (all, chunkBytes, at, maxBytes) => {
+        fc.integer({ min: 1, max: 200 }),
+        (all, chunkBytes, at, groupBytes) => {
           const spool = spoolOf(all);
-          const whole = encodeAll(spool, 1 << 20, maxBytes);
-          const kept = killedAfter(whole, at % (whole.records.length + 1));
-          // A log that had its last line is complete.
-          if (((kept.records.at(-1)?.flags ?? 0) & TRUNCATED) !== 0) return;
-          const resumed = encodeAll(spool, chunkBytes, maxBytes, kept);
-          // A kill within the truncation may put the time of the following entry before the last line.
-          if (whole.truncated) assert.deepEqual(withoutTimes(resumed.log), withoutTimes(whole.log));
-          else assert.deepEqual(resumed, whole);
+          const whole = encodeAll(spool, 1 << 20);
+          const grouped = encodeAll(spool, 1 << 20, undefined, groupBytes);
+          const kept = killedAfter(grouped, at % (grouped.records.length + 1));
+          const resumed = encodeAll(spool, chunkBytes, kept, groupBytes);
+          assert.deepEqual(grouped.log, whole.log);
+          assert.deepEqual(resumed.log, whole.log);
+          assert.deepEqual(resumed.records.at(-1), whole.records.at(-1));
         },
       ),
       { numRuns: 300 },
@@ -198,10 +196,17 @@ describe('spool encoder', () => {
       fc.record({ do: fc.constantFrom('flush' as const, 'system' as const) }),
       fc.record({ do: fc.constant('kill' as const), keep: fc.nat() }),
     );
+    // Characters of all lengths, cut anywhere, and bytes that are none.
+    const cut = fc
+      .tuple(fc.stringMatching(/^[aé€😀]{0,3}$/u), fc.nat(), fc.nat())
+      .map(([value, from, to]) => Buffer.from(value).subarray(from % 3, 3 + (to % 10)));
+    const noise = fc
+      .uint8Array({ maxLength: 3 })
+      .map((bytes) => Buffer.from(bytes.filter((byte) => byte !== 10)));
     const piece = fc.record({
       stream: fc.constantFrom('stdout' as const, 'stderr' as const),
       tag: fc.constantFrom('F' as const, 'P' as const),
-      text: fc.stringMatching(/^[a-z]{0,3}$/).map((value) => Buffer.from(value)),
+      text: fc.oneof({ weight: 4, arbitrary: cut }, { weight: 1, arbitrary: noise }),
     });
     const short = fc.array(piece, { maxLength: 40, size: 'max' });
     fc.assert(
@@ -215,34 +220,44 @@ describe('spool encoder', () => {
         }
         capture.end();
         for (const stream of ['stdout', 'stderr'] as const) {
-          const printed = all
-            .filter((one) => one.stream === stream)
-            .map(({ text: bytes, tag }) => bytes.toString('latin1') + (tag === 'F' ? '\n' : ''))
-            .join('');
-          // The end of the spool may end the last line.
-          const written = capture.textOf(stream);
-          assert.equal(written, written === `${printed}\n` ? `${printed}\n` : printed);
+          const printed = Buffer.concat(
+            all
+              .filter((one) => one.stream === stream)
+              .flatMap(({ text: bytes, tag }) => [bytes, Buffer.from(tag === 'F' ? '\n' : '')]),
+          );
+          const written = capture.bytesOf(stream);
+          assert.deepEqual(written.all.toString('hex'), printed.toString('hex'));
+          if (isUtf8(printed)) assert.ok(written.pieces.every((bytes) => isUtf8(bytes)));
         }
       }),
       { numRuns: 1000 },
     );
   });
 
-  it('keeps the first bytes up to the limit and ends with the truncation line', () => {
+  it('counts what the job printed, and not what is ours', () => {
     fc.assert(
-      fc.property(entries, fc.integer({ min: 0, max: 2000 }), (all, maxBytes) => {
+      fc.property(entries, (all) => {
+        const printed = all.reduce(
+          (sum, { text: bytes, tag }) => sum + bytes.length + (tag === 'F' ? 1 : 0),
+          0,
+        );
+        const encoder = new SpoolEncoder({});
+        encoder.system('pulling', 0);
         const spool = spoolOf(all);
-        const free = encodeAll(spool, 1 << 20);
-        const held = encodeAll(spool, 1 << 20, maxBytes);
-        assert.equal(held.truncated, free.log.length > maxBytes);
-        if (!held.truncated) return;
-        const kept = held.log.subarray(0, held.log.lastIndexOf('\n', held.log.length - 2) + 1);
-        assert.ok(kept.length <= maxBytes + 1);
-        const common = Math.max(0, kept.length - 1);
-        assert.deepEqual(kept.subarray(0, common), free.log.subarray(0, common));
-        assert.equal(withoutPrefix(held.log).at(-1), truncationText(maxBytes));
+        while (encoder.spoolOffset < spool.length)
+          encoder.encode(spool.subarray(encoder.spoolOffset), spool.length - encoder.spoolOffset);
+        encoder.end();
+        assert.equal(encoder.batch.printed, printed);
       }),
     );
+  });
+
+  it('has one record for many short lines of one moment', () => {
+    const line = spoolOf([entry('stdout', 'F', 'x')]);
+    const { records, log } = encodeAll(Buffer.concat(Array.from({ length: 10_000 }, () => line)), 1 << 20);
+    assert.equal(log.length, 10_000 * 17);
+    assert.ok(records.length < 10, `${records.length} records`);
+    assert.equal(records.at(-1)?.pieces, 10_000);
   });
 
   it('keeps bytes that are no text as they are', () => {
@@ -292,17 +307,23 @@ describe('spool encoder', () => {
     assert.equal(written.filter((line) => line === 'waiting ').length, 1);
     assert.equal(written.at(-1), 'done');
     for (let count = 0; count <= whole.records.length; count += 50) {
-      assert.deepEqual(encodeAll(spoolOf(all), 1 << 20, Infinity, killedAfter(whole, count)), whole);
+      assert.deepEqual(encodeAll(spoolOf(all), 1 << 20, killedAfter(whole, count)).log, whole.log);
     }
   });
 
   it('puts system lines between the lines of the job, without losing an unfinished one', () => {
-    const encoder = new SpoolEncoder({ maxBytes: Infinity });
+    const encoder = new SpoolEncoder({});
     const spool = spoolOf([entry('stdout', 'P', 'a'), entry('stderr', 'P', 'b')]);
     encoder.system('pulling\r\nlayer 1\n', 0);
     encoder.encode(spool, spool.length);
     encoder.system('timeout', 0);
     encoder.end();
-    assert.deepEqual(withoutPrefix(encoder.batch.log), ['pulling', 'layer 1', 'a', 'timeout', 'b']);
+    assert.deepEqual(withoutPrefix(encoder.batch.log(encoder.batch.length)), [
+      'pulling',
+      'layer 1',
+      'a',
+      'timeout',
+      'b',
+    ]);
   });
 });
