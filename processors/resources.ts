@@ -120,7 +120,7 @@ const GITCONFIG = `[user]
 
 /** What runs in a worker's container; null for an agent, which is its image's own. */
 export const commandOf = (job: Job): ShellCommand | null =>
-  job.type === 'worker' ? { text: job.command, shell: job.shell } : null;
+  job.type === 'worker' ? { text: job.command, shell: job.shell, merge: job.merge } : null;
 
 /** What a job is told in files of `/run/flashpods`. */
 export function jobFiles(job: Job): Record<string, string> {

@@ -6,10 +6,10 @@ import { LogAttendant } from './log.ts';
 import { Timeout } from './timeout.ts';
 
 export function attendantsOf(
-  resources: Pick<SupervisionResources, 'config' | 'logs' | 'minuteMs' | 'bootId'>,
+  resources: Pick<SupervisionResources, 'config' | 'logs' | 'lifecycle' | 'minuteMs' | 'bootId'>,
   { job, ending, detach, logger, ask }: Attended,
 ): { readonly log: LogAttendant; readonly timeout: Timeout; readonly all: Attendants } {
-  const { config, logs, minuteMs, bootId } = resources;
+  const { config, logs, lifecycle, minuteMs, bootId } = resources;
   const log = new LogAttendant({
     capture: (spoolPath) =>
       ask('opening the log', () =>
@@ -17,6 +17,10 @@ export function attendantsOf(
           jobId: job.id,
           spoolPath,
           maxBytes: config.logMaxMb * 2 ** 20,
+          merged: job.merge === true,
+          // A process that gives the job up leaves it to the next one, whose capture finds the same.
+          onTruncated: () =>
+            void ask('noting that the log is cut', () => lifecycle.logTruncated(job)).catch(() => undefined),
           onTrouble: (error) => logger.warn({ err: error }, 'the log can not be written at the moment'),
         }),
       ),

@@ -40,7 +40,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     .option('-f, --follow', 'go on until the job ends')
     .option('-n, --tail <lines>', 'begin this many lines before the end', integerFrom(1, 10_000))
     .option('-t, --timestamps', 'show when each line was printed')
-    .option('--raw', 'print the log unchanged even on a terminal, escape sequences included')
+    .option('--raw', 'what the job printed, byte for byte and nothing else, also on a terminal')
     .action(
       settling<LogsOptions>(async ([id = ''], options, context) =>
         (await import('./commands/logs.ts')).logs(id, options, context),
@@ -84,7 +84,7 @@ export function addJobCommands(program: Command, settling: Settling): void {
     .option('--artifacts <directory>', 'with --follow: fetch what it leaves in /artifacts to here')
     .option('--force', 'let artifacts overwrite files')
     .option('-t, --timestamps', 'show when each line was printed')
-    .option('--raw', 'print the log unchanged even on a terminal, escape sequences included')
+    .option('--raw', 'what the job printed, byte for byte and nothing else, also on a terminal')
     .action(
       settling<RerunOptions>(async ([id = ''], options, context) =>
         (await import('./commands/rerun.ts')).rerun(id, options, context),
@@ -105,6 +105,7 @@ function addRun(program: Command, settling: Settling): void {
     .passThroughOptions();
   for (const option of jobOptions()) run.addOption(option);
   run
+    .option('--no-merge', 'give stdout and stderr a pipe each, also on a terminal')
     .option('--name <name>', 'name of the job, kept as its label `name`')
     .option('--files <directory>', 'send a directory; the job sees it in /work')
     .option(
@@ -127,7 +128,7 @@ function addRun(program: Command, settling: Settling): void {
     .option('--artifacts <directory>', 'fetch what the job leaves in /artifacts to here')
     .option('--force', 'let artifacts overwrite files')
     .option('-t, --timestamps', 'show when each line was printed')
-    .option('--raw', 'print the log unchanged even on a terminal, escape sequences included')
+    .option('--raw', 'what the job printed, byte for byte and nothing else, also on a terminal')
     .option('-d, --detach', 'print the id of the job and leave it')
     .action(
       settling<RunOptions>(async (args, options, context) =>

@@ -11,13 +11,14 @@ const MAX_COLOURS = 8;
 
 export interface LogPrinting {
   readonly timestamps?: boolean;
-  /** A terminal, too, gets all that the job wrote, with all that it may do there. */
+  /** Nothing but what the job printed; a terminal, too, gets all of it, with all that it may do there. */
   readonly raw?: boolean;
 }
 
 /**
  * Prints lines of a job's log: what the job wrote to stderr goes to stderr, and what Flashpods itself says in the
- * log too, so that `run … > file` holds the job's stdout alone. With `--json` every line is an object on stdout.
+ * log too, so that `run … > file` holds the job's stdout alone, byte for byte. With `--json` every line is an object on
+ * stdout.
  *
  * A terminal gets a job's colours and no other escape sequence, unless `raw` is asked for. A colour ends with its line,
  * so that nothing of ours is painted or hidden by it, and begins again with the next line of its stream.
@@ -44,17 +45,30 @@ export class LogPrinter {
       await out.json({ event: 'log', ...line });
       return;
     }
-    const goesOn = this.#open.delete(line.stream);
+    const { stream, partial = false, unended = false } = line;
+    const isSystem = stream === 'system';
+    if (isSystem && this.#raw) {
+      // That bytes are missing is no part of them.
+      if (line.text.startsWith('[TRUNCATED')) this.#context.notice(line.text);
+      return;
+    }
+    const goesOn = this.#open.delete(stream);
     // On a terminal both streams end up in the same place: an open line of the other one is broken first.
     const breaks = !goesOn && this.#open.size > 0 && out.isTTY && err.isTTY ? '\n' : '';
     if (breaks !== '') this.#open.clear();
-    if (line.partial) this.#open.add(line.stream);
-    const target = line.stream === 'stdout' ? out : err;
-    const painted = target.isTTY && !this.#raw ? this.#painted(line) : line.text;
-    const text = this.#timestamps && !goesOn ? stamped(line.time, painted) : painted;
-    const shown = line.stream === 'system' ? target.colour('dim', text) : text;
-    const all = `${breaks}${shown}${line.partial ? '' : '\n'}`;
-    await (this.#raw ? target.control(all) : target.write(all));
+    if (partial) this.#open.add(stream);
+    const target = stream === 'stdout' || stream === 'merged' ? out : err;
+    // A file gets what was printed; on a terminal, and on stderr, what is ours comes next, on a line of its own.
+    const end = partial || (unended && (this.#raw || (target === out && !out.isTTY))) ? '' : '\n';
+    if (target.isTTY && !this.#raw) {
+      const painted = this.#painted(line);
+      const text = this.#timestamps && !goesOn ? stamped(line.time, painted) : painted;
+      await target.write(`${breaks}${isSystem ? target.colour('dim', text) : text}${end}`);
+      return;
+    }
+    const printed = line.bytes === undefined ? Buffer.from(line.text) : Buffer.from(line.bytes, 'base64');
+    const stamp = this.#timestamps && !goesOn ? stamped(line.time, '') : '';
+    await target.control(Buffer.concat([Buffer.from(breaks + stamp), printed, Buffer.from(end)]));
   }
 
   /** The text between the colours that its stream has so far and their end. */

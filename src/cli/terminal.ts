@@ -69,8 +69,8 @@ export class Output {
   }
 
   /** Writes all as it is, for what this program itself tells the terminal. Resolves when more may be written. */
-  async control(text: string): Promise<void> {
-    if (this.#closed || text === '' || this.#stream.write(text) || this.#interrupted) return;
+  async control(text: string | Uint8Array): Promise<void> {
+    if (this.#closed || text.length === 0 || this.#stream.write(text) || this.#interrupted) return;
     await new Promise<void>((resolve) => {
       const done = (): void => {
         for (const event of ['drain', 'close', 'error']) this.#stream.off(event, done);

@@ -10,6 +10,8 @@ export type ShellChoice = (typeof SHELLS)[number];
 export interface ShellCommand {
   readonly text: string;
   readonly shell: ShellChoice;
+  /** Its stderr is its stdout's pipe. */
+  readonly merge?: boolean;
 }
 
 /** Name and place of the file that a script is, in `/run/flashpods`. */
@@ -62,8 +64,23 @@ export function bashOf(has: HasProgram): {
   return { path: null, unknown: [] };
 }
 
+/** Takes its own place, so that it is the job's first process and changes nothing else. */
+const MERGING = 'exec "$@" 2>&1';
+
 /** @param image as the job names it */
 export function planCommand(command: ShellCommand, image: string, has: HasProgram): Plan {
+  const plan = planUnmerged(command, image, has);
+  if ('problem' in plan || command.merge !== true) return plan;
+  const bash = bashOf(has);
+  const isShThere = bash.path === null ? has(SH) : true;
+  // A script for a program of an image without a shell has two pipes.
+  if (isShThere === false) return plan;
+  const shell = bash.path ?? SH;
+  const unknown = [...plan.unknown, ...bash.unknown, ...(isShThere === null ? [SH] : [])];
+  return { ...plan, argv: [shell, '-c', MERGING, shell, ...plan.argv], unknown: [...new Set(unknown)] };
+}
+
+function planUnmerged(command: ShellCommand, image: string, has: HasProgram): Plan {
   const script = scriptOf(command);
   if (script !== null) return planScript(script, image, has);
   const text = withoutWindows(command.text);

@@ -247,6 +247,11 @@ export class JobLifecycle {
     return this.#store.patch(id, epoch, what === 'logs' ? { logsDeletedAt: at } : { artifactsDeletedAt: at });
   }
 
+  /** Something of the job's log is left out, while it runs. */
+  logTruncated({ id, epoch }: Dispatch): Promise<boolean> {
+    return this.#store.patch(id, epoch, { logTruncated: true });
+  }
+
   /** Everything of the job is deleted. */
   cleaned(id: string, actor: string): Promise<Job | null> {
     return this.#store.transition(id, {

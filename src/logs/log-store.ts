@@ -129,6 +129,13 @@ export interface LogRecord {
   readonly unended?: true;
 }
 
+/** What the job printed of a record, byte for byte. */
+export const printedBytes = ({ text, bytes, partial, unended }: LogRecord): Buffer => {
+  const printed = bytes === undefined ? Buffer.from(text) : Buffer.from(bytes, 'base64');
+  return partial || unended ? printed : Buffer.concat([printed, NEWLINE]);
+};
+const NEWLINE = Buffer.from('\n');
+
 export interface LogRecords extends Answer {
   readonly records: readonly LogRecord[];
 }

@@ -248,7 +248,11 @@ const NO_CARRY = [0, 0] as const;
 /** The number of bytes, and they. What holds nothing but the beginning of a character waits for nothing else of the spool. */
 function packCarry(line: PendingLine | null): number {
   if (line === null) return 0;
-  if (line.length > 0 && line.length < CHARACTER_BYTES && unfinishedBytes(line.buffer, line.length) === line.length) {
+  if (
+    line.length > 0 &&
+    line.length < CHARACTER_BYTES &&
+    unfinishedBytes(line.buffer, line.length) === line.length
+  ) {
     line.carried = line.length;
     line.spoolStart = Infinity;
   }

@@ -120,6 +120,7 @@ describe('the output of a job', () => {
       ['?offset=-1', 'offset'],
       ['?offset=1&tail=1', 'offset'],
       ['?format=xml', 'format'],
+      ['?stream=stderr', 'stream'],
       ['?lines=5', 'lines'],
     ] as const) {
       const { status, body } = await get(id, query);

@@ -7,6 +7,8 @@ import { loadClientEnvironment } from '../../src/client/environment.ts';
 /** A command line in this process: what it printed so far, its Ctrl-C, its exit code. */
 export interface Running {
   readonly stdout: () => string;
+  readonly stdoutBytes: () => Buffer;
+  readonly stderrBytes: () => Buffer;
   readonly stderr: () => string;
   readonly interrupt: () => void;
   readonly exitCode: Promise<number>;
@@ -28,7 +30,14 @@ export function start(args: readonly string[], { env = {}, terminal = false }: C
     ...env,
   });
   const exitCode = runCli(args, { stdout, stderr, env: environment, interrupts });
-  return { stdout: out, stderr: err, interrupt: () => interrupts.emit('interrupt'), exitCode };
+  return {
+    stdout: () => out().toString(),
+    stderr: () => err().toString(),
+    stdoutBytes: out,
+    stderrBytes: err,
+    interrupt: () => interrupts.emit('interrupt'),
+    exitCode,
+  };
 }
 
 export async function finished(
@@ -40,12 +49,9 @@ export async function finished(
   return { stdout: running.stdout(), stderr: running.stderr(), exitCode };
 }
 
-function captured(terminal: boolean): [CliStream, () => string] {
+function captured(terminal: boolean): [CliStream, () => Buffer] {
   const chunks: Buffer[] = [];
   const stream = new PassThrough();
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-  return [
-    Object.assign(stream, { isTTY: terminal, columns: 120 }),
-    () => Buffer.concat(chunks).toString('utf8'),
-  ];
+  return [Object.assign(stream, { isTTY: terminal, columns: 120 }), () => Buffer.concat(chunks)];
 }

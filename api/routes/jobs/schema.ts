@@ -83,11 +83,19 @@ export const outputQuery = z
   .strictObject({
     tail: digits(1, 10_000).optional().describe('last lines; 100 unless `offset` is given'),
     offset: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('first byte; go on at `next_offset`'),
-    format: z.enum(['json', 'ndjson']).default('json'),
+    format: z.enum(['json', 'ndjson', 'raw']).default('json'),
+    stream: z
+      .enum(['stdout', 'stderr', 'all'])
+      .optional()
+      .describe('of `raw`: which stream; `stdout` unless given, and of a job with `merge` its only one'),
   })
   .refine((query) => query.tail === undefined || query.offset === undefined, {
     path: ['offset'],
     message: 'does not go together with `tail`',
+  })
+  .refine((query) => query.stream === undefined || query.format === 'raw', {
+    path: ['stream'],
+    message: 'goes together with `format=raw` only',
   });
 
 const usageSchema = z.object({

@@ -15,6 +15,7 @@ export interface RunOptions extends AttachOptions {
   readonly include?: readonly string[];
   readonly git?: boolean;
   readonly transport?: 'auto' | 'rsync' | 'http';
+  readonly merge?: boolean;
   readonly name?: string;
   readonly detach?: boolean;
 }
@@ -27,7 +28,7 @@ export async function run(
 ): Promise<number> {
   if (options.detach) refuseAttached(options, 'With --detach nobody stays with the job');
   const client = await context.client();
-  const request = toRequest(args, options);
+  const request = toRequest(args, options, context);
   const interruption = new Interruption(context, client);
   try {
     // Before there is a job: what would keep its artifacts from being stored is known now.
@@ -68,10 +69,12 @@ export function refuseAttached(options: AttachOptions, why: string): void {
   throw new ClientError('invalid_arguments', `${why}: ${given.join(' and ')} would do nothing.`, { advice });
 }
 
-function toRequest(args: readonly string[], options: RunOptions): WorkerRequest {
-  const given = fieldsGiven(options);
+function toRequest(args: readonly string[], options: RunOptions, context: CliContext): WorkerRequest {
+  const { merge: _asked, ...given } = fieldsGiven(options);
+  // On a terminal both are seen in one place; `run … > file` wants the one without the other.
+  const merge = options.merge ?? (context.out.isTTY && context.err.isTTY && !context.json);
   const name = options.name === undefined ? {} : { labels: { ...given.labels, name: options.name } };
-  return { ...given, ...name, type: 'worker', command: shellCommand(args) };
+  return { ...given, ...name, ...(merge ? { merge } : {}), type: 'worker', command: shellCommand(args) };
 }
 
 async function upload(

@@ -147,6 +147,17 @@ export const FIELDS = {
     asked: true,
     argument: true,
   },
+  merge: {
+    schema: (s) => s.flag(),
+    meaning: 'give stdout and stderr one pipe: the log has their lines in the exact order',
+    of: ['worker'],
+    default: false,
+    stored: 'flag',
+    hashed: 'unless default',
+    option: { flags: '--merge', value: 'flag' },
+    asked: true,
+    argument: true,
+  },
   root: {
     schema: (s) => s.flag(),
     meaning: 'run as root inside of the container, so that apt-get install and su work',
