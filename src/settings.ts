@@ -98,7 +98,9 @@ export const settingsSchema = z.strictObject({
     .default(300)
     .describe('a host without a heartbeat for this long has lost its jobs'),
   reconcileSeconds: integer(1, 3600).default(15).describe('time between two reconciliations'),
-  logMaxMb: integer(1, 1_000_000).default(50).describe('log kept of one job, MB of what it printed: of more, the first and the last part'),
+  logMaxMb: integer(1, 1_000_000)
+    .default(50)
+    .describe('log kept of one job, MB of what it printed: of more, the first and the last part'),
   logsTotalMb: integer(1)
     .default(10_240)
     .describe('all logs together, MB; beyond it the jobs that ended first lose theirs'),
