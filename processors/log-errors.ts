@@ -4,14 +4,11 @@ import { stripVTControlCharacters } from 'node:util';
 import { errorLines, type TextLine } from '../src/jobs/error-lines.ts';
 import type { LogRecord, LogStore } from '../src/logs/log-store.ts';
 
-/** Of a longer log only the beginning and the end are looked at, so many bytes each. */
-const PART_BYTES = 8 * 1024 * 1024;
 const MAX_LINE = 500;
 const MAX_LINES = { failed: 12, fine: 5 };
 
 /**
- * `LINE: text` each, in the order of the log, and how many more there are. A log of more than 16 MB is searched at its
- * beginning and its end.
+ * `LINE: text` each, in the order of the log, and how many more there are. All that is kept of the log is searched.
  * @param hasFailed whether the command ended with something else than 0
  */
 export async function errorsInLog(
@@ -28,8 +25,7 @@ export async function errorsInLog(
     const inPage = errorLines(linesOf(page.records), max, hasFailed);
     found.push(...inPage.lines);
     more += inPage.more;
-    const { nextOffset, totalBytes } = page;
-    offset = nextOffset < PART_BYTES ? nextOffset : Math.max(nextOffset, totalBytes - PART_BYTES);
+    offset = page.nextOffset;
     await turn(); // other jobs of the host are waiting
   }
   const chosen = errorLines(found, max, hasFailed);

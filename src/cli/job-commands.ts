@@ -40,6 +40,12 @@ export function addJobCommands(program: Command, settling: Settling): void {
     .option('-f, --follow', 'go on until the job ends')
     .option('-n, --tail <lines>', 'begin this many lines before the end', integerFrom(1, 10_000))
     .option('-t, --timestamps', 'show when each line was printed')
+    .option('--from-line <number>', 'begin at the line with this number', integerFrom(1))
+    .option('--head <lines>', 'this many lines at most', integerFrom(1))
+    .option('--grep <pattern>', 'only lines that this regular expression finds, with their numbers')
+    .option('-C, --context <lines>', 'with --grep: lines around each', integerFrom(0, 100))
+    .option('-i, --ignore-case', 'with --grep: upper and lower case are the same')
+    .option('--save-to <file>', 'write all that the job printed to a new file')
     .option('--raw', 'what the job printed, byte for byte and nothing else, also on a terminal')
     .action(
       settling<LogsOptions>(async ([id = ''], options, context) =>

@@ -5,7 +5,7 @@ import type { RangedField } from '../jobs/description/limits.ts';
 import type { SnakeKeys } from '../jobs/description/names.ts';
 import type { FieldsAnswer } from '../jobs/description/types.ts';
 import type { JobState } from '../jobs/states.ts';
-import type { LogRecord } from '../logs/log-store.ts';
+import type { FoundRecord, LogRecord } from '../logs/log-store.ts';
 
 type Optional<Fields> = { readonly [Name in keyof Fields]?: Fields[Name] | undefined };
 
@@ -182,6 +182,27 @@ export interface LogPage {
   readonly nextOffset: number;
   /** Size of the log; more than `nextOffset` when there is more, or a line that has not ended yet. */
   readonly totalBytes: number;
+  /** What the job itself printed; servers of earlier versions say the size of the log. */
+  readonly printedBytes?: number;
+}
+
+/** One that was asked for by what is in it may be a match, or beside one. */
+export type FoundLine = FoundRecord;
+
+export interface LogSearchRequest {
+  /** A regular expression of JavaScript. */
+  readonly pattern: string;
+  readonly ignoreCase?: boolean;
+  /** Lines before and after each match. */
+  readonly context?: number;
+  /** Number of the first line that is looked at. */
+  readonly line?: number;
+}
+
+export interface LogSearchPage extends LogPage {
+  readonly lines: readonly FoundLine[];
+  /** Go on at this line; null when the log was searched to its end. */
+  readonly nextLine: number | null;
 }
 
 export interface TokenRequest {

@@ -12,8 +12,10 @@ import type {
   ImageListAnswer,
   JobAnswer,
   JobList,
-  LogLine,
+  FoundLine,
   LogPage,
+  LogSearchPage,
+  LogSearchRequest,
   TenantAnswer,
   TenantRequest,
   TokenAnswer,
@@ -177,11 +179,25 @@ export class FlashpodsClient {
   }
 
   /** @returns null as long as nothing has been captured for the job */
-  async log(id: string, start: LogStart, signal?: AbortSignal): Promise<LogPage | null> {
+  async log(id: string, start: LogStart, signal?: AbortSignal, maxLines?: number): Promise<LogPage | null> {
+    const from = 'line' in start ? { from_line: start.line } : start;
+    // The last lines are as many as they are.
+    const head = 'tail' in start ? {} : { head: maxLines };
+    return await this.#logPage(id, { ...from, ...head }, signal);
+  }
+
+  /** What a regular expression finds in the log. @returns null as long as nothing has been captured for the job */
+  async searchLog(id: string, query: LogSearchRequest, signal?: AbortSignal): Promise<LogSearchPage | null> {
+    const { pattern, ignoreCase, context, line } = query;
+    const given = { grep: pattern, ignore_case: ignoreCase ? 'true' : undefined, context, from_line: line };
+    return await this.#logPage(id, given, signal);
+  }
+
+  async #logPage(id: string, query: Call['query'], signal?: AbortSignal): Promise<LogSearchPage | null> {
     const call: Call = {
       method: 'GET',
       path: `${jobPath(id)}/output`,
-      query: { ...start, format: 'ndjson' },
+      query: { ...query, format: 'ndjson' },
       signal,
     };
     try {
@@ -399,7 +415,7 @@ const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
 const hostPath = (name: string): string => `/hosts/${encodeURIComponent(name)}`;
 const uploadPath = (id: string): string => `/uploads/${encodeURIComponent(id)}`;
 
-function logPage(answer: Answer): LogPage {
+function logPage(answer: Answer): LogSearchPage {
   const nextOffset = Number(answer.headers['x-next-offset']);
   if (!Number.isSafeInteger(nextOffset))
     throw new ClientError('unexpected_answer', 'The log came without its next offset.');
@@ -407,7 +423,9 @@ function logPage(answer: Answer): LogPage {
     .toString('utf8')
     .split('\n')
     .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as LogLine);
+    .map((line) => JSON.parse(line) as FoundLine);
   const totalBytes = Number(answer.headers['x-total-bytes'] ?? nextOffset);
-  return { lines, nextOffset, totalBytes };
+  const printedBytes = Number(answer.headers['x-printed-bytes'] ?? totalBytes);
+  const next = Number(answer.headers['x-next-line'] ?? Number.NaN);
+  return { lines, nextOffset, totalBytes, printedBytes, nextLine: Number.isSafeInteger(next) ? next : null };
 }

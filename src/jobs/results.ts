@@ -5,7 +5,16 @@ import type { Globs } from '../artifacts/globs.ts';
 import { parseArtifactName } from '../artifacts/artifact-name.ts';
 import type { ArtifactStore, OpenArtifact } from '../artifacts/artifact-store.ts';
 import { FlashpodsError } from '../errors.ts';
-import type { LogRecords, LogStart, LogStore, LogTail, LogText } from '../logs/log-store.ts';
+import type {
+  AnswerLimits,
+  LogRecords,
+  LogSearch,
+  LogStart,
+  LogStore,
+  LogTail,
+  LogText,
+  SearchQuery,
+} from '../logs/log-store.ts';
 import type { ArtifactRecord, Job } from './job.ts';
 import type { JobQueries } from './queries.ts';
 import type { JobService } from './service.ts';
@@ -14,7 +23,7 @@ import { isTerminal } from './states.ts';
 export interface JobResultsResources {
   readonly jobs: Pick<JobService, 'get'>;
   readonly queries: Pick<JobQueries, 'artifacts' | 'artifactParents' | 'artifact'>;
-  readonly logs: Pick<LogStore, 'readTail' | 'readFrom' | 'readRecords'>;
+  readonly logs: Pick<LogStore, 'readTail' | 'readFrom' | 'readRecords' | 'search'>;
   readonly artifacts: Pick<ArtifactStore, 'open'>;
   readonly config: { readonly artifactRetentionHours: number };
 }
@@ -45,18 +54,36 @@ export class JobResults {
   }
 
   /** Lines with number, time and stream. @throws FlashpodsError logs_not_available, logs_deleted */
-  async records(id: string, owner: string | null, from: LogStart): Promise<LogRecords> {
+  async records(
+    id: string,
+    owner: string | null,
+    from: LogStart,
+    limits?: AnswerLimits,
+  ): Promise<LogRecords> {
     const job = await this.#printed(id, owner);
-    return thereOrNotYet(await this.#r.logs.readRecords(job.id, from));
+    return thereOrNotYet(await this.#r.logs.readRecords(job.id, from, limits));
+  }
+
+  /**
+   * Lines of the log that a pattern finds.
+   * @throws FlashpodsError logs_not_available, logs_deleted, invalid_request for a pattern that takes too long
+   */
+  async search(id: string, owner: string | null, query: SearchQuery): Promise<LogSearch> {
+    const job = await this.#printed(id, owner);
+    return thereOrNotYet(await this.#r.logs.search(job.id, query));
   }
 
   /** The bytes as they were printed. @throws FlashpodsError logs_not_available, logs_deleted */
-  async text(id: string, owner: string | null, from: LogStart): Promise<LogText | LogTail> {
+  async text(
+    id: string,
+    owner: string | null,
+    from: LogStart,
+    limits?: AnswerLimits,
+  ): Promise<LogText | LogTail> {
     const job = await this.#printed(id, owner);
     const { logs } = this.#r;
-    return thereOrNotYet(
-      'offset' in from ? await logs.readFrom(job.id, from.offset) : await logs.readTail(job.id, from.tail),
-    );
+    if ('tail' in from) return thereOrNotYet(await logs.readTail(job.id, from.tail));
+    return thereOrNotYet(await logs.readFrom(job.id, 'line' in from ? from : from.offset, limits));
   }
 
   /**

@@ -1,6 +1,7 @@
 import { openLogCapture } from './log-capture.ts';
 import { deleteLog, logSize, storedLogs } from './log-files.ts';
 import { readFrom, readRecords, readTail } from './log-reader.ts';
+import { searchLog } from './log-search.ts';
 import { LogTails } from './log-tails.ts';
 import type { LogStore } from './log-store.ts';
 
@@ -19,6 +20,8 @@ export class LocalLogStore implements LogStore {
   readonly readTail: LogStore['readTail'] = (...args) => readTail(this.#directory, ...args);
   readonly readFrom: LogStore['readFrom'] = (...args) => readFrom(this.#directory, ...args);
   readonly readRecords: LogStore['readRecords'] = (...args) => readRecords(this.#directory, ...args);
+  readonly search: LogStore['search'] = (jobId, query) =>
+    searchLog((from, maxBytes) => this.readRecords(jobId, from, { maxBytes }), query);
   readonly follow: LogStore['follow'] = (...args) => this.#tails.follow(...args);
   readonly list: LogStore['list'] = () => storedLogs(this.#directory);
   readonly delete: LogStore['delete'] = (jobId) => deleteLog(this.#directory, jobId);

@@ -113,10 +113,8 @@ export const flagsAt = (view: DataView, position: number): number =>
   view.getUint32(position * RECORD_BYTES + 24, true);
 export const timeAt = (view: DataView, position: number): number =>
   readU64(view, position * RECORD_BYTES + 8);
-export const linesAt = (view: DataView, position: number): number =>
-  readU64(view, position * RECORD_BYTES + 40);
-export const printedAt = (view: DataView, position: number): number =>
-  readU64(view, position * RECORD_BYTES + 48);
+export const piecesAt = (view: DataView, position: number): number =>
+  readU64(view, position * RECORD_BYTES + 32);
 
 export const streamOf = (flags: number): StreamNumber => (flags & STREAM_MASK) as StreamNumber;
 

@@ -22,6 +22,7 @@ import {
   logEndAt,
   NO_RECORD,
   PARTIAL,
+  piecesAt,
   readRecord,
   readU64,
   RECORD_BYTES,
@@ -174,26 +175,29 @@ export class LogPart {
   }
 
   /** The first record that ends behind `offset`; `records` when none does. */
-  async recordAt(offset: number): Promise<number> {
-    let low = 0;
-    let high = this.records;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      if (logEndAt(await this.view(middle, 1), 0) > offset) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+  recordAt(offset: number): Promise<number> {
+    return this.#firstWith((view) => logEndAt(view, 0) > offset);
   }
 
-  /** Takes nothing from `end` on for its own. */
-  async endAt(end: number): Promise<void> {
-    this.records = await this.recordAt(end);
-    this.last = await this.record(this.records - 1);
+  /** The record with the piece of that number; `records` when it comes later. */
+  recordOfPiece(piece: number): Promise<number> {
+    return this.#firstWith((view) => piecesAt(view, 0) >= piece);
   }
 
   async close(): Promise<void> {
     await this.log.close();
     await this.index.close();
+  }
+
+  async #firstWith(isIt: (record: DataView) => boolean): Promise<number> {
+    let low = 0;
+    let high = this.records;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (isIt(await this.view(middle, 1))) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 
   /** Records are in ascending order of `logEnd`, so a torn end of either file is found by halving. */

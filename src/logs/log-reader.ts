@@ -14,6 +14,7 @@ import {
 } from './log-index.ts';
 import { closeParts, gapBetween, type LogGap, type LogPart, logPaths, openParts } from './log-parts.ts';
 import {
+  type AnswerLimits,
   MAX_ANSWER_BYTES,
   type LogRecord,
   type LogRecords,
@@ -38,33 +39,40 @@ export const readTail = (logsDir: string, jobId: string, tail: number): Promise<
 export const readFrom = (
   logsDir: string,
   jobId: string,
-  offset: number,
-  maxBytes: number = MAX_ANSWER_BYTES,
+  from: number | { readonly line: number },
+  { maxBytes = MAX_ANSWER_BYTES, maxLines = Infinity }: AnswerLimits = {},
 ): Promise<LogText | null> =>
   withLog(logsDir, jobId, async (log) => {
+    const offset = typeof from === 'number' ? from : await log.offsetOf(from.line);
     // With room for one character at least, every call gets on.
     const room = Math.min(Math.max(CHARACTER_BYTES, maxBytes), MAX_ANSWER_BYTES);
     const { start, end, marker, isWhole } = await log.stretch(Math.min(Math.max(0, offset), log.size), room);
     const bytes = await log.text(start, end);
     let length = isWhole ? bytes.length : bytes.lastIndexOf(NEWLINE) + 1;
     if (length === 0 && bytes.length === room) length = bytes.length - unfinishedBytes(bytes);
+    length = Math.min(length, lengthOfLines(bytes, maxLines - (marker.length > 0 ? 1 : 0)));
     const output = Buffer.concat([marker, bytes.subarray(0, length)]);
     return { ...log.answer(start + length), output, lines: countLines(output) };
   });
 
 /**
- * The same log as records, from byte `offset` on or for the last `tail` lines; as many as one answer of `maxBytes` of
- * the log holds, and at least one. @returns null when there is no log.
+ * The same log as records; as many as one answer holds, and at least one. See `LogStore.readRecords`.
+ * @returns null when there is no log
  */
 export const readRecords = (
   logsDir: string,
   jobId: string,
   from: LogStart,
-  maxBytes: number = MAX_ANSWER_BYTES,
+  { maxBytes = MAX_ANSWER_BYTES, maxLines = MAX_ANSWER_RECORDS }: AnswerLimits = {},
 ): Promise<LogRecords | null> =>
   withLog(logsDir, jobId, async (log) => {
-    const start = 'tail' in from ? (await log.tailStart(from.tail)).start : Math.max(0, from.offset);
-    return await log.recordsFrom(start, maxBytes);
+    const start =
+      'tail' in from
+        ? (await log.tailStart(from.tail)).start
+        : 'line' in from
+          ? await log.offsetOf(from.line)
+          : Math.max(0, from.offset);
+    return await log.recordsFrom(start, maxBytes, Math.min(maxLines, MAX_ANSWER_RECORDS));
   });
 
 class OpenLog {
@@ -159,7 +167,21 @@ class OpenLog {
     return { start, cut: false };
   }
 
-  async recordsFrom(offset: number, maxBytes: number): Promise<LogRecords> {
+  /** Where the line with this number begins; the end of the log when there is none (yet). */
+  async offsetOf(line: number): Promise<number> {
+    for (const [i, part] of this.#parts.entries()) {
+      if (i === 1 && this.#gap !== null && line <= this.#gap.piece) return this.#gap.from;
+      if (line > part.last.pieces) continue;
+      const record = await part.recordOfPiece(line);
+      const [group] = await groupsOf(part, record, 1);
+      if (group === undefined) break;
+      if (group.lineStarts === 'one') return group.begin;
+      return (await lineStartsOf(part, group))[line - group.piece] ?? group.begin;
+    }
+    return this.size;
+  }
+
+  async recordsFrom(offset: number, maxBytes: number, maxRecords: number): Promise<LogRecords> {
     const records: LogRecord[] = [];
     const gap = this.#gap;
     let at = Math.min(offset, this.size);
@@ -170,21 +192,29 @@ class OpenLog {
         at = gap.to;
       }
       for (let first = await part.recordAt(at); first < part.records; first += RECORDS_PER_READ) {
-        for (const group of await groupsOf(part, first, Math.min(RECORDS_PER_READ, part.records - first))) {
+        const groups = await groupsOf(part, first, Math.min(RECORDS_PER_READ, part.records - first));
+        // One read for all that the answer has room for, and at least one record.
+        const base = groups[0]?.begin ?? at;
+        const fits = groups.filter(
+          (group, index) => index === 0 || bytes + group.end - base <= maxBytes + GROUP_SLACK,
+        );
+        const read = await part.bytes(base, (fits.at(-1)?.end ?? base) - base);
+        for (const group of fits) {
           for (const { record, end } of piecesOf(
-            await part.bytes(group.begin, group.end - group.begin),
+            read.subarray(group.begin - base, group.end - base),
             group,
           )) {
             if (end <= at) continue;
             const size = end - Math.max(at, group.begin);
             // One record is always answered; it is hardly larger than a chunk of the spool.
-            const isFull = bytes + size > maxBytes || records.length >= MAX_ANSWER_RECORDS;
+            const isFull = bytes + size > maxBytes || records.length >= maxRecords;
             if (isFull && records.length > 0) return { ...this.answer(at), records };
             records.push(record);
             bytes += size;
             at = end;
           }
         }
+        if (fits.length < groups.length) return { ...this.answer(at), records };
       }
     }
     return { ...this.answer(at), records };
@@ -207,6 +237,8 @@ class OpenLog {
   }
 }
 
+/** A group may lie across the end of an answer: its first lines are told. */
+const GROUP_SLACK = 64 * 1024;
 const EMPTY = Buffer.alloc(0);
 
 /** The newline that ends a line which was cut only where that line is shown. */
@@ -307,6 +339,18 @@ const withLog = async <T>(
     await closeParts(parts ?? []);
   }
 };
+
+/** Bytes of the first `lines` lines. */
+function lengthOfLines(bytes: Buffer, lines: number): number {
+  if (lines === Infinity) return bytes.length;
+  let at = 0;
+  for (let line = 0; line < lines; line++) {
+    const newline = bytes.indexOf(NEWLINE, at);
+    if (newline < 0) return bytes.length;
+    at = newline + 1;
+  }
+  return at;
+}
 
 const countLines = (output: Buffer): number => {
   let lines = 0;

@@ -9,8 +9,14 @@ export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 export const DEFAULT_MAX_LOG_BYTES = 50 * 1024 * 1024;
 
-/** Where to begin in a log: at a byte, or so many lines before its end. */
-export type LogStart = { readonly offset: number } | { readonly tail: number };
+/** Where to begin in a log: at a byte, at a line by its number, or so many lines before its end. */
+export type LogStart = { readonly offset: number } | { readonly line: number } | { readonly tail: number };
+
+/** Most of an answer; at least one line, or a part of one, is always answered. */
+export interface AnswerLimits {
+  readonly maxBytes?: number | undefined;
+  readonly maxLines?: number | undefined;
+}
 
 export interface LogStore {
   /**
@@ -31,9 +37,19 @@ export interface LogStore {
    * To go on at `nextOffset` misses nothing and reads nothing twice. An offset beyond the end is taken as the end.
    * @returns null when there is no log
    */
-  readFrom(jobId: string, offset: number): Promise<LogText | null>;
+  readFrom(
+    jobId: string,
+    from: number | { readonly line: number },
+    limits?: AnswerLimits,
+  ): Promise<LogText | null>;
   /** The same log as records, from a byte on or the last lines of it. @returns null when there is no log */
-  readRecords(jobId: string, from: LogStart): Promise<LogRecords | null>;
+  readRecords(jobId: string, from: LogStart, limits?: AnswerLimits): Promise<LogRecords | null>;
+  /**
+   * The lines that a regular expression finds, and those around them, from a line on; as many as an answer holds.
+   * @returns null when there is no log
+   * @throws FlashpodsError invalid_request for a pattern that takes too long
+   */
+  search(jobId: string, query: SearchQuery): Promise<LogSearch | null>;
   /** Bytes of the log that can be read. @returns null when there is no log */
   size(jobId: string): Promise<number | null>;
   /** Calls `wake` when the job's log may have grown; it need not exist yet. */
@@ -140,6 +156,26 @@ export interface LogRecords extends Answer {
   readonly records: readonly LogRecord[];
 }
 
+export interface SearchQuery {
+  /** A regular expression of JavaScript. */
+  readonly pattern: string;
+  readonly ignoreCase: boolean;
+  /** Lines before and after each that matches. */
+  readonly context: number;
+  /** Number of the first line that is looked at. */
+  readonly line: number;
+  readonly maxBytes: number;
+}
+
+export type FoundRecord = LogRecord & { readonly match?: true };
+
+export interface LogSearch extends Answer {
+  readonly records: readonly FoundRecord[];
+  readonly matches: number;
+  /** Go on at this line; null when the log was searched to its end. */
+  readonly nextLine: number | null;
+}
+
 export interface LogFollowing {
   /**
    * The log from a byte on, as it was at `notBefore` (`performance.now()`) or later; null when there is no log.
@@ -156,4 +192,27 @@ export interface StoredLog {
   readonly diskBytes: number;
   /** Milliseconds since the Unix epoch. */
   readonly changedAt: number;
+}
+
+/** Why this is no regular expression, for people, or null. */
+export function patternProblem(pattern: string): string | null {
+  try {
+    new RegExp(pattern);
+    return null;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return `must be a regular expression of JavaScript (${error.message})`;
+  }
+}
+
+/** As `grep -n` shows them: `LINE:text` for what matches, `LINE-text` for what is around it, `--` between groups. */
+export function grepText(records: readonly FoundRecord[]): string {
+  let previous: number | null = null;
+  let text = '';
+  for (const { seq, text: line, match } of records) {
+    if (previous !== null && seq > previous + 1) text += '--\n';
+    text += `${seq}${match ? ':' : '-'}${line}\n`;
+    previous = seq;
+  }
+  return text;
 }

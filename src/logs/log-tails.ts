@@ -69,7 +69,7 @@ class Tail {
     if (last?.offset === offset && last.begunAt >= Math.max(notBefore, this.#changedAt)) return last.page;
     // Before the read, so that nothing falls between the two.
     this.#arm();
-    const page = readRecords(this.#logsDir, this.#jobId, { offset }, PAGE_BYTES);
+    const page = readRecords(this.#logsDir, this.#jobId, { offset }, { maxBytes: PAGE_BYTES });
     this.#last = { offset, begunAt: performance.now(), page };
     // A failure is shared by those who wait already, and by nobody later.
     page.catch(() => {

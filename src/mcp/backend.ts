@@ -20,6 +20,7 @@ export interface Backend extends Pick<
   | 'cancelJob'
   | 'rerunJob'
   | 'log'
+  | 'searchLog'
   | 'artifacts'
   | 'images'
   | 'close'
@@ -41,6 +42,12 @@ export interface LocalFiles {
     directory: string,
     options: FetchOptions,
   ): Promise<{ readonly saved: readonly string[]; readonly failed: readonly ClientError[] }>;
+  /** Writes what a job printed to a new file, whole or not at all. @returns its bytes */
+  saveLog(
+    jobId: string,
+    target: string,
+    options: { readonly force: boolean; readonly signal: AbortSignal },
+  ): Promise<number>;
   /** Writes an artifact to a file, whole and checked. */
   save(
     jobId: string,

@@ -6,6 +6,7 @@ import { downloadTo } from '../client/download.ts';
 import { fetchArtifacts } from '../client/fetch-artifacts.ts';
 import type { ClientEnvironment } from '../client/environment.ts';
 import { type DirectoryOptions, uploadDirectory } from '../client/upload/directory.ts';
+import { saveLog } from '../client/save-log.ts';
 import type { Backend, LocalFiles } from './backend.ts';
 import { Fence } from './fence.ts';
 
@@ -34,6 +35,7 @@ export class HttpBackend implements Backend, LocalFiles {
   readonly cancelJob: Backend['cancelJob'] = async (...args) => (await this.#client()).cancelJob(...args);
   readonly rerunJob: Backend['rerunJob'] = async (...args) => (await this.#client()).rerunJob(...args);
   readonly log: Backend['log'] = async (...args) => (await this.#client()).log(...args);
+  readonly searchLog: Backend['searchLog'] = async (...args) => (await this.#client()).searchLog(...args);
   readonly artifacts: Backend['artifacts'] = async (...args) => (await this.#client()).artifacts(...args);
   readonly images: Backend['images'] = async (...args) => (await this.#client()).images(...args);
   readonly openArtifact: Backend['openArtifact'] = async (...args) =>
@@ -60,6 +62,14 @@ export class HttpBackend implements Backend, LocalFiles {
     options: { readonly force: boolean; readonly signal: AbortSignal },
   ): Promise<void> {
     await downloadTo(await this.#client(), jobId, artifact, target, options);
+  }
+
+  async saveLog(
+    jobId: string,
+    target: string,
+    options: { readonly force: boolean; readonly signal: AbortSignal },
+  ): Promise<number> {
+    return await saveLog(await this.#client(), jobId, target, options);
   }
 
   close(): void {

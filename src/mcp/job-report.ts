@@ -51,7 +51,7 @@ export const reportSchema = z.object({
     ),
   output: z.string().optional().describe('the last lines of the log, stdout and stderr as they came'),
   output_lines: z.int().optional(),
-  log_bytes: z.int().optional().describe('size of the whole log'),
+  log_bytes: z.int().optional().describe('what the job printed'),
   log_truncated: z.boolean().optional().describe('the job printed more than is kept'),
   warnings: z.array(z.string()).optional(),
   notes: z
@@ -163,7 +163,7 @@ async function readLog(
       tail,
       missingProgram: missing ?? null,
       missingPart: failed ? (said.map(missingPart).find((part) => part !== null) ?? null) : null,
-      bytes: page.totalBytes,
+      bytes: page.printedBytes ?? page.totalBytes,
       more: tail.lines < lines.length || (lines[0]?.seq ?? 1) > 1,
     };
   } catch (error) {
@@ -226,7 +226,9 @@ function nextFor(
           ? 'Look at what the log says before you rely on the exit code.'
           : null,
         artifacts[0] === undefined ? null : fetching(id, artifacts),
-        more ? `${callOf('get_job_output', { job_id: id, tail: 200 })} shows more of the log.` : null,
+        more
+          ? `${callOf('get_job_output', { job_id: id, tail: 200 })} shows more of the log; \`grep\` searches it.`
+          : null,
         artifacts[0] === undefined && !more && (job.error_lines ?? []).length === 0
           ? 'Nothing is left to do.'
           : null,
@@ -241,7 +243,7 @@ function nextFor(
           : isErrorCode(job.error)
             ? adviceOn(job.error, 'mcp')
             : 'Correct what failed and run it again; the same command would fail again.';
-      return `${advice}${more ? ` ${callOf('get_job_output', { job_id: id, tail: 400, max_bytes: 40_000 })} shows more of the log.` : ''}`;
+      return `${advice}${more ? ` ${callOf('get_job_output', { job_id: id, ...aroundError(job) })} shows more of the log; \`grep\` searches it.` : ''}`;
     }
     case 'cancelled':
       return `It was ended on request. ${callOf('rerun_job', { job_id: id })} runs it again.`;
@@ -257,6 +259,14 @@ export function fetching(id: string, artifacts: readonly Pick<ArtifactAnswer, 'n
   return plain === undefined
     ? `${callOf('get_job_artifacts', { job_id: id })} lists the artifacts, which download_artifact fetches.`
     : `${callOf('download_artifact', { job_id: id, artifact_name: plain.name })} fetches an artifact.`;
+}
+
+/** The surroundings of the first line that looks like the error, or the end. */
+function aroundError(job: JobAnswer): Readonly<Record<string, number>> {
+  const line = Number(/^(\d+): /.exec(job.error_lines?.[0] ?? '')?.[1]);
+  return Number.isSafeInteger(line)
+    ? { from_line: Math.max(1, line - 20), head: 100 }
+    : { tail: 400, max_bytes: 30_000 };
 }
 
 const short = (text: string | null | undefined): string | null =>

@@ -14,7 +14,7 @@ const JOBS_URI = 'flashpods://jobs';
 const LISTED_JOBS = 20;
 /** Of a log the last lines, as many as this holds. */
 const MAX_LOG_LINES = 10_000;
-const MAX_LOG_BYTES = 256_000;
+const MAX_LOG_BYTES = 64_000;
 const MAX_ARTIFACT_BYTES = 1_000_000;
 
 const logUri = (id: string): string => `${JOBS_URI}/${id}/log`;

@@ -13,6 +13,8 @@ interface Output {
   truncated: boolean;
   total_bytes: number;
   next_offset: number;
+  matches?: number;
+  next_line?: number | null;
   error: string;
   details: { field: string };
 }
@@ -111,6 +113,58 @@ describe('the output of a job', () => {
     assert.match(body.output, /a\0.*z\n$/s);
   });
 
+  it('is read from a line on, as many lines as are asked for, and searched with what is around', async () => {
+    const id = await jobWithLog(
+      Array.from({ length: 3_000 }, (_, n) => [
+        'stdout',
+        n % 1_000 === 499 ? `Error: the cause ${n}` : `line ${n}`,
+      ]),
+    );
+    const from = (await get(id, '?from_line=500&head=3')).body;
+    assert.deepEqual(texts(from.output), ['Error: the cause 499', 'line 500', 'line 501']);
+    assert.deepEqual(texts((await get(id, `?offset=${from.next_offset}&head=1`)).body.output), ['line 502']);
+    assert.deepEqual(texts((await get(id, '?head=2')).body.output), ['line 0', 'line 1']);
+    const beyond = (await get(id, '?from_line=9999')).body;
+    assert.deepEqual([beyond.output, beyond.next_offset], ['', beyond.total_bytes]);
+    const { body } = await get(id, '?grep=error%3A&ignore_case=true&context=1');
+    assert.equal(
+      body.output,
+      [499, 1499, 2499]
+        .map((n) => `${n}-line ${n - 1}\n${n + 1}:Error: the cause ${n}\n${n + 2}-line ${n + 1}\n`)
+        .join('--\n'),
+    );
+    assert.deepEqual([body.matches, body.next_line], [3, null]);
+    assert.equal((await get(id, '?grep=error%3A')).body.matches, 0);
+    assert.equal((await get(id, '?grep=cause&from_line=501')).body.matches, 2);
+    // Many matches come in answers that are not too long, each line once.
+    const found: number[] = [];
+    for (let line: number | null = 1; line !== null;) {
+      const answer = await api.caller.fetch(
+        `/jobs/${id}/output?grep=%5B13%5D&format=ndjson&from_line=${line}`,
+      );
+      const text = await answer.text();
+      assert.ok(text.length < 300_000);
+      for (const one of text.split('\n').filter(Boolean))
+        found.push((JSON.parse(one) as { seq: number }).seq);
+      const next = answer.headers.get('x-next-line');
+      line = next === 'none' ? null : Number(next);
+    }
+    const expected = Array.from({ length: 3_000 }, (_, n) => n).filter(
+      (n) => n % 1_000 !== 499 && /[13]/.test(`line ${n}`),
+    );
+    assert.deepEqual(
+      found,
+      expected.map((n) => n + 1),
+    );
+  });
+
+  it('is not searched by a pattern that takes for ever', async () => {
+    const id = await jobWithLog([['stdout', `${'a'.repeat(60)}b`]]);
+    const { status, body } = await get(id, `?grep=${encodeURIComponent('^(a+)+$')}`);
+    assert.equal(status, 400);
+    assert.equal(body.details.field, 'grep');
+  });
+
   it('names the parameter that is wrong', async () => {
     const id = await jobWithLog([['stdout', 'x']]);
     for (const [query, field] of [
@@ -121,6 +175,12 @@ describe('the output of a job', () => {
       ['?offset=1&tail=1', 'offset'],
       ['?format=xml', 'format'],
       ['?stream=stderr', 'stream'],
+      ['?grep=(', 'grep'],
+      ['?grep=x&tail=3', 'tail'],
+      ['?context=3', 'context'],
+      ['?from_line=1&offset=2', 'from_line'],
+      ['?from_line=0', 'from_line'],
+      ['?head=2&tail=2', 'head'],
       ['?lines=5', 'lines'],
     ] as const) {
       const { status, body } = await get(id, query);

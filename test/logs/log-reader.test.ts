@@ -89,7 +89,7 @@ describe('log reader', () => {
         const whole = await wholeText(jobId);
         const pages: string[] = [];
         for (let offset = 0; offset < whole.length;) {
-          const page = await readFrom(directory.path, jobId, offset, maxBytes);
+          const page = await readFrom(directory.path, jobId, offset, { maxBytes: maxBytes });
           assert.ok(page !== null && page.nextOffset > offset);
           assert.ok(page.output.length <= Math.max(4, maxBytes));
           pages.push(page.output.toString());
@@ -132,7 +132,7 @@ describe('log reader', () => {
           const file = await readFile(join(directory.path, `${jobId}.log`));
           const pages: Buffer[] = [];
           for (let offset = 0; ;) {
-            const page = await readFrom(directory.path, jobId, offset, room);
+            const page = await readFrom(directory.path, jobId, offset, { maxBytes: room });
             assert.ok(page !== null);
             if (page.nextOffset === offset) break;
             pages.push(page.output);
@@ -149,7 +149,7 @@ describe('log reader', () => {
 
           const records: LogRecord[] = [];
           for (let offset = 0; ;) {
-            const page = await readRecords(directory.path, jobId, { offset }, room);
+            const page = await readRecords(directory.path, jobId, { offset }, { maxBytes: room });
             assert.ok(page !== null);
             records.push(...page.records);
             if (page.nextOffset === offset) break;
@@ -214,7 +214,7 @@ describe('log reader', () => {
       { seq: 2, time: '2026-11-21T23:59:58.914Z', stream: 'stderr', text: 'err €' },
       { seq: 3, time: '2026-11-21T23:59:58.907Z', stream: 'stdout', text: 'two' },
     ]);
-    const firstLine = (await readFrom(directory.path, jobId, 0, 20))?.nextOffset ?? 0;
+    const firstLine = (await readFrom(directory.path, jobId, 0, { maxBytes: 20 }))?.nextOffset ?? 0;
     const rest = await readRecords(directory.path, jobId, { offset: firstLine });
     assert.deepEqual(rest?.records, all.records.slice(1));
     assert.deepEqual((await readRecords(directory.path, jobId, { tail: 1 }))?.records, all.records.slice(2));

@@ -293,19 +293,27 @@ describe('flashpods mcp', () => {
     for (let n = 1; n <= 30_000; n += 1) far.print(String(n));
     far.end('completed', 0);
     const agent = await agentOf(far.server.url);
-    for (const fromStart of [false, true]) {
-      const args = { job_id: JOB, tail: 10_000, max_bytes: 200_000, from_start: fromStart };
-      const { structured } = await agent.call('get_job_output', args);
-      assert.equal(structured['lines'], 10_000);
-      assert.match(
-        String(structured['next']),
-        new RegExp(
-          `the most that one answer holds\\. get_job_output .*"from_start":${!fromStart}\\}.*flashpods logs ${JOB}`,
-        ),
-      );
+    const seen: string[] = [];
+    let next: object | null = { job_id: JOB, from_line: 1, max_bytes: 30_000 };
+    while (next !== null) {
+      const { structured, text } = await agent.call('get_job_output', next);
+      assert.ok(Buffer.byteLength(JSON.stringify({ structured, text })) <= 80_000);
+      seen.push(...String(structured['output']).split('\n'));
+      const call = /^get_job_output (\{.*\}) goes on\.$/.exec(String(structured['next']))?.[1];
+      next = call === undefined ? null : (JSON.parse(call) as object);
     }
-    const few = await agent.call('get_job_output', { job_id: JOB, tail: 5_000, max_bytes: 200_000 });
-    assert.match(String(few.structured['next']), /^get_job_output .*"tail":10000,.* shows more\.$/);
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 30_000 }, (_, n) => String(n + 1)),
+    );
+    const last = await agent.call('get_job_output', { job_id: JOB, tail: 5 });
+    assert.equal(last.structured['output'], '29996\n29997\n29998\n29999\n30000');
+    assert.match(
+      String(last.structured['next']),
+      /"from_line":29896,"head":100\} shows the lines before these/,
+    );
+    const both = await agent.call('get_job_output', { job_id: JOB, tail: 5, from_line: 3 });
+    assert.match(both.text, /^invalid_request: `tail` does not go together/);
   });
 
   it('says of a list that it can’t lengthen that there are older ones', async () => {

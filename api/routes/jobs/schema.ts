@@ -3,6 +3,7 @@ import { answerShape, specShape } from '../../../src/jobs/description/answer.ts'
 import { JOB_TYPES } from '../../../src/jobs/description/fields.ts';
 import { ACTIVE_STATES, ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
 import type { JobFilter } from '../../../src/jobs/queries.ts';
+import { patternProblem } from '../../../src/logs/log-store.ts';
 import { Globs, globsProblem } from '../../../src/artifacts/globs.ts';
 import { timeSchema } from '../time.ts';
 
@@ -79,23 +80,58 @@ export const getJobQuery = z.strictObject({
   wait: digits(1, 60).optional().describe('seconds to wait for another state'),
 });
 
+const STARTS = ['tail', 'offset', 'from_line'] as const;
+
 export const outputQuery = z
   .strictObject({
-    tail: digits(1, 10_000).optional().describe('last lines; 100 unless `offset` is given'),
+    tail: digits(1, 10_000).optional().describe('last lines; 100 unless something else is asked for'),
     offset: digits(0, Number.MAX_SAFE_INTEGER).optional().describe('first byte; go on at `next_offset`'),
+    from_line: digits(1, Number.MAX_SAFE_INTEGER)
+      .optional()
+      .describe('number of the first line: `seq` of records, the number in `error_lines`, or `next_line`'),
+    head: digits(1, 10_000).optional().describe('lines at most, from there on or from the beginning'),
+    grep: z
+      .string()
+      .min(1)
+      .max(1_000)
+      .superRefine((pattern, ctx) => {
+        const message = patternProblem(pattern);
+        if (message !== null) ctx.addIssue({ code: 'custom', message });
+      })
+      .optional()
+      .describe(
+        'only lines that this regular expression of JavaScript finds, from `from_line` on; go on at `next_line`',
+      ),
+    ignore_case: z
+      .enum(['true', 'false'])
+      .optional()
+      .describe('of `grep`: upper and lower case are the same'),
+    context: digits(0, 100).optional().describe('of `grep`: lines before and after each; 0 unless given'),
     format: z.enum(['json', 'ndjson', 'raw']).default('json'),
     stream: z
       .enum(['stdout', 'stderr', 'all'])
       .optional()
       .describe('of `raw`: which stream; `stdout` unless given, and of a job with `merge` its only one'),
   })
-  .refine((query) => query.tail === undefined || query.offset === undefined, {
-    path: ['offset'],
-    message: 'does not go together with `tail`',
-  })
-  .refine((query) => query.stream === undefined || query.format === 'raw', {
-    path: ['stream'],
-    message: 'goes together with `format=raw` only',
+  .superRefine((query, ctx) => {
+    const refuse = (path: string, message: string): void =>
+      ctx.addIssue({ code: 'custom', path: [path], message });
+    const [first, second] = STARTS.filter((name) => query[name] !== undefined);
+    if (first && second) refuse(second, `does not go together with \`${first}\``);
+    if (query.head !== undefined && query.tail !== undefined)
+      refuse('head', 'does not go together with `tail`');
+    if (query.stream !== undefined && query.format !== 'raw')
+      refuse('stream', 'goes together with `format=raw` only');
+    if (query.format === 'raw' && query.head !== undefined)
+      refuse('head', 'does not go together with `format=raw`');
+    const { grep } = query;
+    if (grep === undefined)
+      for (const name of ['ignore_case', 'context'] as const)
+        if (query[name] !== undefined) refuse(name, 'goes together with `grep` only');
+    if (grep === undefined) return;
+    if (query.format === 'raw') refuse('grep', 'does not go together with `format=raw`');
+    for (const name of ['tail', 'offset', 'head'] as const)
+      if (query[name] !== undefined) refuse(name, 'does not go together with `grep`: it takes `from_line`');
   });
 
 const usageSchema = z.object({
@@ -196,8 +232,15 @@ export const outputSchema = z.object({
   output: z.string(),
   lines: z.int(),
   truncated: z.boolean().describe('the log reached its limit, or the lines asked for exceed one answer'),
-  total_bytes: z.int(),
+  total_bytes: z.int().describe('size of the log, with what was left out of it'),
+  printed_bytes: z.int().describe('what the job itself printed, without times and lines of ours'),
   next_offset: z.int(),
+  matches: z.int().optional().describe('of `grep`: lines that it found'),
+  next_line: z
+    .int()
+    .nullable()
+    .optional()
+    .describe('of `grep`: go on at `from_line`; null: it was searched to its end'),
 });
 
 const globs = (what: string) =>

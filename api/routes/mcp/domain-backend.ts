@@ -7,6 +7,8 @@ import type {
   JobAnswer,
   JobList,
   LogPage,
+  LogSearchPage,
+  LogSearchRequest,
 } from '../../../src/client/answers.ts';
 import type { JobRequest } from '../../../src/jobs/description/types.ts';
 import { FlashpodsError } from '../../../src/errors.ts';
@@ -23,7 +25,8 @@ import type { Caller } from '../../caller.ts';
 import { check } from '../../middleware/input.ts';
 import { presentImages } from '../images/present.ts';
 import { presentArtifacts, presentCreated, presentJob, presentJobList } from '../jobs/present.ts';
-import { listArtifactsQuery, listFilter, listJobsQuery } from '../jobs/schema.ts';
+import { searchOf } from '../jobs/output.ts';
+import { listArtifactsQuery, listFilter, listJobsQuery, outputQuery } from '../jobs/schema.ts';
 
 export interface DomainResources {
   readonly jobs: JobService;
@@ -97,16 +100,31 @@ export class DomainBackend implements Backend {
     });
   }
 
-  log(id: string, start: LogStart, signal?: AbortSignal): Promise<LogPage | null> {
-    return this.#call('jobs:read', signal, async (principal) => {
-      try {
-        const { records, ...page } = await this.#r.results.records(id, viewOf(principal), start);
+  log(id: string, start: LogStart, signal?: AbortSignal, maxLines?: number): Promise<LogPage | null> {
+    return this.#call('jobs:read', signal, (principal) =>
+      unlessNothingYet(async () => {
+        const { results } = this.#r;
+        const { records, ...page } = await results.records(id, viewOf(principal), start, { maxLines });
         return { ...page, lines: records };
-      } catch (error) {
-        if (error instanceof FlashpodsError && error.code === 'logs_not_available') return null;
-        throw error;
-      }
-    });
+      }),
+    );
+  }
+
+  searchLog(id: string, request: LogSearchRequest, signal?: AbortSignal): Promise<LogSearchPage | null> {
+    return this.#call('jobs:read', signal, (principal) =>
+      unlessNothingYet(async () => {
+        const { pattern, ignoreCase, context, line } = request;
+        const query = check(outputQuery, {
+          grep: pattern,
+          ...(ignoreCase === undefined ? {} : { ignore_case: String(ignoreCase) }),
+          ...(context === undefined ? {} : { context: String(context) }),
+          ...(line === undefined ? {} : { from_line: String(line) }),
+        });
+        const found = await this.#r.results.search(id, viewOf(principal), searchOf(query, pattern));
+        const { records, ...page } = found;
+        return { ...page, lines: records };
+      }),
+    );
   }
 
   artifacts(id: string, signal?: AbortSignal, match: readonly string[] = []): Promise<ArtifactList> {
@@ -160,5 +178,15 @@ export class DomainBackend implements Backend {
     } finally {
       stop();
     }
+  }
+}
+
+/** Null where nothing has been captured for the job. */
+async function unlessNothingYet<T>(work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof FlashpodsError && error.code === 'logs_not_available') return null;
+    throw error;
   }
 }

@@ -1,4 +1,7 @@
 import type { LogLine } from '../../client/answers.ts';
+import { resolve } from 'node:path';
+import { saveLog } from '../../client/save-log.ts';
+import { showBytes } from '../quantity.ts';
 import type { LogStart } from '../../logs/log-store.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { followJob } from '../../client/follow.ts';
@@ -9,6 +12,12 @@ import { LogPrinter } from '../print-log.ts';
 export interface LogsOptions {
   readonly follow?: boolean;
   readonly tail?: number;
+  readonly fromLine?: number;
+  readonly head?: number;
+  readonly grep?: string;
+  readonly context?: number;
+  readonly ignoreCase?: boolean;
+  readonly saveTo?: string;
   readonly timestamps?: boolean;
   readonly raw?: boolean;
 }
@@ -18,7 +27,19 @@ export async function logs(id: string, options: LogsOptions, context: CliContext
   const client = await context.client();
   const signal = context.untilInterrupted();
   const printer = new LogPrinter(context, options);
-  const from: LogStart = options.tail === undefined ? { offset: 0 } : { tail: options.tail };
+  refuseTogether(options);
+  if (options.saveTo !== undefined) {
+    const bytes = await saveLog(client, id, resolve(options.saveTo), { force: false, signal });
+    context.notice(`${showBytes(bytes)} in ${options.saveTo}`);
+    return ExitCode.fine;
+  }
+  if (options.grep !== undefined) return await grep(id, options.grep, options, context);
+  const from: LogStart =
+    options.tail !== undefined
+      ? { tail: options.tail }
+      : options.fromLine !== undefined
+        ? { line: options.fromLine }
+        : { offset: 0 };
   if (options.follow) {
     const closed = new AbortController();
     const onLine = async (line: LogLine): Promise<void> => {
@@ -33,15 +54,74 @@ export async function logs(id: string, options: LogsOptions, context: CliContext
     return ExitCode.fine;
   }
   let start = from;
+  let left = options.head ?? Infinity;
   for (;;) {
-    const page = await client.log(id, start, signal);
-    if (page === null)
-      throw new ClientError('logs_not_available', `Nothing has been captured for ${id} yet.`, {
-        status: 404,
-      });
+    const page = await client.log(id, start, signal, Math.min(left, PAGE_LINES));
+    if (page === null) throw notYet(id);
     for (const line of page.lines) await printer.print(line);
-    if ('tail' in start || page.lines.length === 0 || page.nextOffset <= start.offset || context.out.closed)
+    left -= page.lines.length;
+    const isEnd = 'offset' in start ? page.nextOffset <= start.offset : page.nextOffset >= page.totalBytes;
+    if ('tail' in start || page.lines.length === 0 || isEnd || left <= 0 || context.out.closed)
       return ExitCode.fine;
     start = { offset: page.nextOffset };
   }
+}
+
+const PAGE_LINES = 10_000;
+
+const notYet = (id: string): ClientError =>
+  new ClientError('logs_not_available', `Nothing has been captured for ${id} yet.`, { status: 404 });
+
+/** @throws ClientError invalid_arguments for options that do not go together */
+function refuseTogether(options: LogsOptions): void {
+  const given = (...names: readonly (keyof LogsOptions)[]): string[] =>
+    names
+      .filter((name) => options[name] !== undefined)
+      .map((name) => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
+  const [start, other] = given('tail', 'fromLine');
+  const withTail = options.tail === undefined ? [] : given('head');
+  const withGrep =
+    options.grep === undefined ? [] : given('tail', 'head', 'follow', 'raw', 'timestamps', 'saveTo');
+  const withFollow = options.follow ? given('head', 'fromLine', 'saveTo') : [];
+  const aloneGrep = options.grep === undefined ? given('context', 'ignoreCase') : [];
+  const refused: readonly [boolean, string][] = [
+    [other !== undefined, `${start} and ${other}`],
+    [withTail.length > 0, `--tail and ${withTail.join(', ')}`],
+    [withGrep.length > 0, `--grep and ${withGrep.join(', ')}`],
+    [withFollow.length > 0, `--follow and ${withFollow.join(', ')}`],
+    [aloneGrep.length > 0, `${aloneGrep.join(', ')} without --grep`],
+  ];
+  const wrong = refused.find(([isWrong]) => isWrong);
+  if (wrong === undefined) return;
+  const advice = 'Leave one of them out.';
+  throw new ClientError('invalid_arguments', `These do not go together: ${wrong[1]}.`, { advice });
+}
+
+/** Lines that a regular expression finds. @returns 1 when there are none, as grep does */
+async function grep(
+  id: string,
+  pattern: string,
+  { context: around = 0, ignoreCase = false, fromLine = 1 }: LogsOptions,
+  context: CliContext,
+): Promise<number> {
+  const client = await context.client();
+  const signal = context.untilInterrupted();
+  let line: number | null = fromLine;
+  let previous: number | null = null;
+  let matches = 0;
+  while (line !== null && !context.out.closed) {
+    const page = await client.searchLog(id, { pattern, ignoreCase, context: around, line }, signal);
+    if (page === null) throw notYet(id);
+    for (const found of page.lines) {
+      if (found.match === true) matches += 1;
+      if (context.json) await context.out.json({ event: 'log', ...found });
+      else {
+        if (around > 0 && previous !== null && found.seq > previous + 1) await context.out.line('--');
+        await context.out.line(`${found.seq}${found.match === true ? ':' : '-'}${found.text}`);
+      }
+      previous = found.seq;
+    }
+    line = page.nextLine;
+  }
+  return matches === 0 ? ExitCode.error : ExitCode.fine;
 }

@@ -2,6 +2,6 @@ import type { Knex } from 'knex';
 
 export async function up(db: Knex): Promise<void> {
   await db.schema.alterTable('jobs', (table) => {
-    table.integer('merge').notNullable().defaultTo(0);
+    table.integer('merge').defaultTo(0);
   });
 }

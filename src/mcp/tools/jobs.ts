@@ -9,7 +9,7 @@ import { JOB_STATES } from '../../jobs/states.ts';
 import { tool, type Tool } from '../definition.ts';
 import { fenced } from '../fenced.ts';
 import { callOf, reportResult, reportSchema, statusReport } from '../job-report.ts';
-import { excerpt, linesOf } from '../log-text.ts';
+import { logShown, saved } from '../log-shown.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import { present } from '../present.ts';
 import { clip, printable } from '../printable.ts';
@@ -19,33 +19,52 @@ import { reportAfterWait, type Shop } from './spawn.ts';
 const oneJob = z.strictObject({ job_id: jobId });
 
 const DEFAULT_OUTPUT_BYTES = 12_000;
-const MAX_OUTPUT_BYTES = 200_000;
+/** The answer has it twice, as text and as structure, where some signs take two bytes. */
+const MAX_OUTPUT_BYTES = 30_000;
 const MAX_OUTPUT_LINES = 10_000;
+const DEFAULT_LINES = 100;
 const MAX_LISTED = 100;
 const MAX_COMMAND = 120;
 
 const waitInput = z.strictObject({ job_id: jobId, timeout_seconds: waitSeconds });
 
+const line = z.int().min(1);
 const outputInput = z.strictObject({
   job_id: jobId,
-  tail: z.int().min(1).max(MAX_OUTPUT_LINES).default(100).describe('last lines'),
-  from_start: z.boolean().optional().describe('the first lines instead of the last'),
-  max_bytes: z
-    .int()
-    .min(200)
-    .max(MAX_OUTPUT_BYTES)
-    .default(DEFAULT_OUTPUT_BYTES)
-    .describe('bytes of the answer'),
+  tail: line
+    .max(MAX_OUTPUT_LINES)
+    .optional()
+    .describe(`last lines; ${DEFAULT_LINES} unless you say something else`),
+  from_line: line.optional().describe('first line, by its number: the one of error_lines, grep, or `next`'),
+  head: line.max(MAX_OUTPUT_LINES).optional().describe('lines at most, from from_line or the beginning on'),
+  grep: z
+    .string()
+    .min(1)
+    .max(1_000)
+    .optional()
+    .describe('only lines that this regular expression finds, in the whole log'),
+  context: z.int().min(0).max(20).optional().describe('of grep: lines around each; 2 unless given'),
+  ignore_case: z.boolean().optional(),
+  max_bytes: z.int().min(200).max(MAX_OUTPUT_BYTES).default(DEFAULT_OUTPUT_BYTES),
 });
+const SAVE_TO = z
+  .string()
+  .min(1)
+  .optional()
+  .describe('absolute path of a new file of this machine: the whole log goes there, byte for byte');
+const localOutputInput = outputInput.extend({ save_to: SAVE_TO });
 
 const outputSchema = z.object({
   job_id: z.string(),
   status: z.enum(JOB_STATES),
   output: z.string(),
   lines: z.int(),
+  first_line: z.int().optional().describe('number of the first line shown'),
   omitted_lines: z.int().describe('lines that were asked for and exceed max_bytes'),
-  log_bytes: z.int().describe('size of the whole log'),
-  log_truncated: z.boolean().describe('the job printed more than is kept'),
+  matches: z.int().optional(),
+  saved_to: z.string().optional(),
+  log_bytes: z.int().describe('what the job printed'),
+  log_truncated: z.boolean().describe('the middle of the log is not kept'),
   next: z.string(),
 });
 
@@ -106,54 +125,33 @@ export function jobTools({ backend, files }: Shop): Tool[] {
     tool({
       name: 'get_job_output',
       title: 'Log of a job',
-      description: `The last lines of a job’s log, stdout and stderr as they came, while it runs and afterwards. At most max_bytes (${DEFAULT_OUTPUT_BYTES} unless you say more); overlong lines are shortened in the middle. Logs are kept for a day.`,
-      input: outputInput,
+      description: `A job’s log, while it runs and afterwards: its last lines; those from from_line on; what grep finds${files ? '; or all of it into a file (save_to)' : ''}. At most max_bytes; \`next\` says the call that goes on. Kept for a day.`,
+      input: files ? localOutputInput : outputInput,
       output: outputSchema,
-      annotations: { ...READS, title: 'Log of a job' },
-      call: async ({ job_id: id, tail, from_start: fromStart = false, max_bytes: maxBytes }, context) =>
+      annotations: { ...READS, title: 'Log of a job', ...(files ? { readOnlyHint: false } : {}) },
+      call: async (args, context) =>
         inTime(context.signal, async (signal) => {
-          const [job, page] = await Promise.all([
-            backend.getJob(id, { signal }),
-            backend.log(id, fromStart ? { offset: 0 } : { tail }, signal),
-          ]);
-          if (!page)
-            throw new ClientError('logs_not_available', 'Nothing has been captured for this job yet.');
-          const all = linesOf(page.lines);
-          const lines = fromStart ? all.slice(0, tail) : all.slice(-tail);
-          const shown = excerpt(lines, maxBytes, fromStart ? 'start' : 'end');
-          const whole = fromStart
-            ? lines.length === all.length && page.nextOffset >= page.totalBytes
-            : (lines[0]?.seq ?? 1) === 1;
-          const isAll = whole && shown.omitted === 0;
-          const more = {
-            job_id: id,
-            tail: shown.omitted > 0 ? tail : Math.min(MAX_OUTPUT_LINES, tail * 5),
-            ...(fromStart ? { from_start: true } : {}),
-            max_bytes: Math.min(MAX_OUTPUT_BYTES, maxBytes * 4),
-          };
-          const isMost = shown.omitted > 0 ? maxBytes === MAX_OUTPUT_BYTES : tail === MAX_OUTPUT_LINES;
-          const otherEnd = { job_id: id, from_start: !fromStart };
-          const wholeLog = files ? `\`flashpods logs ${id}\`` : `GET /jobs/${id}/output of the HTTP API`;
-          const next = isAll
-            ? 'This is the whole log.'
-            : isMost
-              ? `This is the most that one answer holds. ${callOf('get_job_output', otherEnd)} shows the other end; ${wholeLog} gives all of it.`
-              : `${callOf('get_job_output', more)} shows more.`;
-          const header = `${id} ${job.status}: ${shown.lines} lines of ${showBytes(page.totalBytes)} of log${job.log_truncated ? ', which was truncated' : ''}`;
+          const job = await backend.getJob(args.job_id, { signal });
+          const { save_to: target } = args as { readonly save_to?: string | undefined };
+          const shown =
+            target !== undefined && files
+              ? await saved(files, args.job_id, target, signal)
+              : await logShown(backend, args, signal);
+          const { text, ...facts } = shown;
+          const truncated = job.log_truncated === true ? ', the middle of which is not kept' : '';
+          const header = `${job.id} ${job.status}: ${facts.summary} of ${showBytes(facts.log_bytes)} of log${truncated}`;
+          const { summary: _summary, ...structured } = facts;
           return {
             content: [
-              { type: 'text', text: `${header}\nNext: ${next}` },
-              ...(shown.text === '' ? [] : [fenced(`log of ${id}`, shown.text)]),
+              { type: 'text', text: `${header}\nNext: ${facts.next}` },
+              ...(text === '' ? [] : [fenced(`log of ${job.id}`, text)]),
             ],
             structuredContent: {
-              job_id: id,
+              job_id: job.id,
               status: job.status,
-              output: shown.text,
-              lines: shown.lines,
-              omitted_lines: shown.omitted,
-              log_bytes: page.totalBytes,
+              output: text,
               log_truncated: job.log_truncated === true,
-              next,
+              ...structured,
             },
           };
         }),
