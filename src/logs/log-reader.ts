@@ -25,6 +25,8 @@ import {
 
 const MAX_ANSWER_RECORDS = 10_000;
 const RECORDS_PER_READ = 1024;
+/** Of an answer that is a page of 64 KiB, which few lines fill. */
+const GROUPS_PER_READ = 128;
 const NEWLINE = 10;
 
 /** See `LogStore.readTail`. */
@@ -191,8 +193,8 @@ class OpenLog {
         records.push(recordOf(gap));
         at = gap.to;
       }
-      for (let first = await part.recordAt(at); first < part.records; first += RECORDS_PER_READ) {
-        const groups = await groupsOf(part, first, Math.min(RECORDS_PER_READ, part.records - first));
+      for (let first = await part.recordAt(at); first < part.records; first += GROUPS_PER_READ) {
+        const groups = await groupsOf(part, first, Math.min(GROUPS_PER_READ, part.records - first));
         // One read for all that the answer has room for, and at least one record.
         const base = groups[0]?.begin ?? at;
         const fits = groups.filter(
