@@ -104,12 +104,12 @@ describe('a command in a container', () => {
     await bare.remove();
   });
 
-  const run = async (text: string, shell: ShellChoice = 'auto', image?: string) => {
+  const run = async (text: string, shell: ShellChoice = 'auto', image?: string, merge = false) => {
     const script = scriptOf({ text, shell });
     const files = runFilesMounts(script === null ? {} : { command: script });
     const spec = {
       ...testSpec({ ...(image === undefined ? {} : { image }), defaultEnv: { LANG: 'C.UTF-8', CI: 'true' } }),
-      command: { text, shell },
+      command: { text, shell, merge },
       mounts: [workMount(null, false), ...files],
     };
     await podman.runtime.ensureImage(spec.image, () => undefined, AbortSignal.timeout(5_000));
@@ -144,6 +144,21 @@ describe('a command in a container', () => {
     ] as const)
       assert.equal((await run(text)).exit, code, text);
     assert.match((await run('-x; echo hi')).output, /-x: command not found\nhi\n/);
+  });
+
+  it('can open its /dev/stdout and /dev/stderr, which are pipes, as any user, merged or not', async () => {
+    const image = await makeImage(['USER 1234:1234']);
+    const text =
+      'set -e; [ -p /dev/stdout ]; [ -p /dev/stderr ]; echo a > /dev/stdout; echo b >> /dev/stdout; echo c | tee /dev/stderr';
+    try {
+      for (const name of [undefined, image.name])
+        for (const merge of [false, true]) {
+          const { output, exit } = await run(text, 'auto', name, merge);
+          assert.deepEqual([output.split('\n').sort().join(' '), exit], [' a b c c', 0], `${name} ${merge}`);
+        }
+    } finally {
+      await image.remove();
+    }
   });
 
   it('is a script where its first line says so, with heredocs and arguments', async () => {

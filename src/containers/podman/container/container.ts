@@ -4,10 +4,12 @@ import type { Logger } from '../../../observability/logger.ts';
 import { retry } from '../../../timing/backoff.ts';
 import { pause } from '../../../timing/bell.ts';
 import type { ContainerState } from '../../runtime.ts';
+import type { Cgroup } from '../cgroups/cgroups.ts';
 import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 import type { CreateBody } from './create-spec.ts';
 import { dropHalfMade, INITIALIZED, isHalfMade, runtimeStatus } from './half-made.ts';
 import { userIdIn } from './job-user.ts';
+import { openOutputPipes } from './output-pipes.ts';
 import { startProblem } from './start-problem.ts';
 import { inspectedState } from './state.ts';
 
@@ -83,13 +85,28 @@ export class Container {
     }
   }
 
-  /** Once in its life. @throws FlashpodsError container_start_failed, container_error */
-  async start(): Promise<void> {
+  /**
+   * Once in its life.
+   * @param pipes whether `/dev/stdout` has to be opened for the job (see output-pipes), and what knows its processes
+   * @throws FlashpodsError container_start_failed, container_error
+   */
+  async start(pipes: {
+    readonly open: boolean;
+    readonly of: Pick<Cgroup, 'processes'> | null;
+  }): Promise<void> {
     const isFirst = this.#isFresh;
     this.#isFresh = false;
     if (!isFirst && (await this.#wasStarted())) return;
-    const start = () =>
-      this.#podman.call('POST', `/containers/${this.#name}/start`, { timeoutMs: START_TIMEOUT_MS });
+    const post = (verb: 'init' | 'start') =>
+      this.#podman.call('POST', `/containers/${this.#name}/${verb}`, { timeoutMs: START_TIMEOUT_MS });
+    const start = async (): Promise<void> => {
+      if (pipes.open) {
+        // Its first process is there then, and its command has not begun.
+        await post('init');
+        openOutputPipes(pipes.of?.processes() ?? (await this.#firstProcess()));
+      }
+      await post('start');
+    };
     try {
       await start().catch(async (error: unknown) => {
         // guard: half-made
@@ -130,6 +147,11 @@ export class Container {
       if (error instanceof PodmanApiError && error.status === 404) return null;
       throw error;
     }
+  }
+
+  async #firstProcess(): Promise<number[]> {
+    const { Pid } = ((await this.#read()) as { State: { Pid: number } } | null)?.State ?? { Pid: 0 };
+    return Pid > 0 ? [Pid] : [];
   }
 
   /** Asks until Podman answers: it may be starting again, and no job is given up for that. @throws the signal's reason */

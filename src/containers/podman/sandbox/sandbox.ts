@@ -296,7 +296,8 @@ export class PodmanSandbox implements Sandbox {
       if (error instanceof FlashpodsError && error.code === 'container_error') throw error;
       throw startFailed(`could not hold the job's image: ${messageOf(error)}`, error);
     });
-    await this.#bound().start();
+    // Without a user namespace of its own the job is who owns the pipes.
+    await this.#bound().start({ open: this.#parts.host.idBase !== null, of: this.#cgroup });
   }
 
   async inspect(): Promise<ContainerState | null> {
