@@ -266,7 +266,7 @@ function aroundError(job: JobAnswer): Readonly<Record<string, number>> {
   const line = Number(/^(\d+): /.exec(job.error_lines?.[0] ?? '')?.[1]);
   return Number.isSafeInteger(line)
     ? { from_line: Math.max(1, line - 20), head: 100 }
-    : { tail: 400, max_bytes: 30_000 };
+    : { tail: 400, max_bytes: 25_000 };
 }
 
 const short = (text: string | null | undefined): string | null =>

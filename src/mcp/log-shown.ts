@@ -1,5 +1,4 @@
 /** What `get_job_output` shows of a log, and the call that goes on from there. */
-import { isAbsolute } from 'node:path';
 import { count } from '../cli/quantity.ts';
 import type { LogPage } from '../client/answers.ts';
 import { ClientError } from '../client/client-error.ts';
@@ -8,10 +7,14 @@ import type { TextLine } from '../jobs/error-lines.ts';
 import type { Backend, LocalFiles } from './backend.ts';
 import { callOf } from './job-report.ts';
 import { excerpt, linesOf } from './log-text.ts';
-import { printable } from './printable.ts';
+import type { CallContext } from './definition.ts';
+import { quoted } from './printable.ts';
+import { absolute } from './submissions.ts';
 
 const DEFAULT_LINES = 100;
 const DEFAULT_CONTEXT = 2;
+/** An answer has it twice, as text and as structure, where line ends take two bytes: 80 kB at most. */
+export const MAX_OUTPUT_BYTES = 25_000;
 
 export interface OutputRequest {
   readonly job_id: string;
@@ -44,9 +47,10 @@ const END = 'This is the end of the log.';
 /** @throws ClientError logs_not_available, FlashpodsError invalid_request for arguments that do not go together */
 export async function logShown(
   backend: Backend,
-  request: OutputRequest,
+  asked: OutputRequest,
   signal: AbortSignal,
 ): Promise<OutputShown> {
+  const request = { ...asked, max_bytes: Math.min(asked.max_bytes, MAX_OUTPUT_BYTES) };
   const { tail, from_line: from, head, grep } = request;
   const refuse = (what: string): never => {
     throw new FlashpodsError('invalid_request', `${what}: leave one of them out.`);
@@ -62,20 +66,26 @@ export async function logShown(
     : lastLines(backend, request, signal);
 }
 
-/** The whole log into a file. */
+/** The whole log into a new file. @throws ClientError path_not_allowed, file_exists and what `saveLog` throws */
 export async function saved(
   files: LocalFiles,
-  id: string,
-  target: string,
-  signal: AbortSignal,
+  {
+    job_id: id,
+    save_to: saveTo,
+    max_bytes: _maxBytes,
+    ...others
+  }: OutputRequest & { readonly save_to: string },
+  context: Pick<CallContext, 'signal' | 'roots'>,
 ): Promise<OutputShown> {
-  if (!isAbsolute(target))
+  const [other] = Object.entries(others).find(([, value]) => value !== undefined) ?? [];
+  if (other !== undefined)
     throw new FlashpodsError(
       'invalid_request',
-      `save_to is not an absolute path: ${JSON.stringify(target)}.`,
+      `\`save_to\` does not go together with \`${other}\`: it writes the whole log.`,
     );
-  const bytes = await files.saveLog(id, target, { force: false, signal });
-  const next = `The log is in ${target}.`;
+  const target = await files.fence.inside(absolute(saveTo), 'save_to', () => context.roots());
+  const bytes = await files.saveLog(id, target, { force: false, signal: context.signal });
+  const next = `The log is in ${quoted(target)}.`;
   return { text: '', summary: 'all', lines: 0, omitted_lines: 0, saved_to: target, log_bytes: bytes, next };
 }
 
@@ -155,10 +165,11 @@ async function searched(
   if (!page) throw new ClientError('logs_not_available', NO_LOG);
   const lines: TextLine[] = [];
   let previous: number | null = null;
-  for (const { seq, text, match } of page.lines) {
-    const shown = linesOf([{ seq, text, time: '', stream: 'merged' }])[0]?.text ?? '';
+  for (const { partial: _partial, match, ...record } of page.lines) {
+    const { seq } = record;
+    const shown = linesOf([record])[0]?.text ?? '';
     const gap = previous !== null && seq > previous + 1 ? '--\n' : '';
-    lines.push({ seq, text: `${gap}${seq}${match === true ? ':' : '-'}${printable(shown)}` });
+    lines.push({ seq, text: `${gap}${seq}${match === true ? ':' : '-'}${shown}` });
     previous = seq;
   }
   const { text, lines: shown, omitted } = excerpt(lines, maxBytes, 'start');

@@ -70,7 +70,7 @@ export interface Excerpt {
   readonly omitted: number;
 }
 
-/** As many of the last lines (or the first) as fit into `maxBytes` of UTF-8; at least a part of one. */
+/** As many of the last lines (or the first) as fit into `maxBytes` of JSON, but for its line ends; at least a part of one. */
 export function excerpt(
   lines: readonly TextLine[],
   maxBytes: number,
@@ -80,9 +80,9 @@ export function excerpt(
   let bytes = 0;
   for (let i = 0; i < lines.length; i += 1) {
     const text = lines[from === 'end' ? lines.length - 1 - i : i]?.text ?? '';
-    const size = Buffer.byteLength(text) + 1;
+    const size = jsonBytes(text) + 1;
     if (bytes + size > maxBytes) {
-      // A character has at most three bytes for each UTF-16 unit.
+      // A character has at most three bytes for each UTF-16 unit, and none that is printable more in JSON.
       if (chosen.length === 0) chosen.push(clip(text, Math.max(1, Math.floor(maxBytes / 3))));
       break;
     }
@@ -92,3 +92,6 @@ export function excerpt(
   if (from === 'end') chosen.reverse();
   return { text: chosen.join('\n'), lines: chosen.length, omitted: lines.length - chosen.length };
 }
+
+/** Quotes and backslashes take two bytes in an answer, which is JSON. */
+const jsonBytes = (text: string): number => Buffer.byteLength(JSON.stringify(text)) - 2;

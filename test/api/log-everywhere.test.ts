@@ -11,6 +11,9 @@ import { pause } from '../../src/timing/bell.ts';
 import { start } from '../cli/console.ts';
 import { connectionTo } from '../client/wire-server.ts';
 import { entry, type SpoolEntry, spoolOf } from '../logs/spool.ts';
+import { linesOf } from '../../src/mcp/log-text.ts';
+import { type Agent, startAgent } from '../mcp/stdio-client.ts';
+import { scratch } from '../support/scratch.ts';
 import { makeCompleted } from './job-states.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -26,17 +29,37 @@ describe('the log of a job', () => {
   let api: RunningApi;
   let client: FlashpodsClient;
   let logs: LocalLogStore;
+  let agent: Agent;
+  const dir = scratch();
 
   before(async () => {
+    await dir.make();
     api = await startApi({ rate: { perSecond: 100_000, burst: 100_000 } });
     client = new FlashpodsClient({ ...connectionTo(`http://127.0.0.1:${api.port}`), token: api.token });
     await mkdir(join(api.dir, 'logs'), { recursive: true });
     logs = new LocalLogStore(join(api.dir, 'logs'));
+    const connection = { FLASHPODS_URL: `http://127.0.0.1:${api.port}`, FLASHPODS_API_TOKEN: api.token };
+    agent = await startAgent({ HOME: dir.path('home'), ...connection }, { roots: [dir.path()] });
   });
   after(async () => {
+    await agent.close();
     client.close();
     await api.stop();
   });
+
+  /** All lines, by one call after the other as `next` says. */
+  async function throughMcp(id: string): Promise<string[]> {
+    const lines: string[] = [];
+    let next: object | null = { job_id: id, from_line: 1, max_bytes: 2_000 };
+    while (next !== null) {
+      const { structured, text } = await agent.call('get_job_output', next);
+      if (Number(structured['lines']) > 0) lines.push(...String(structured['output']).split('\n'));
+      assert.equal(structured['omitted_lines'] === undefined, false, text);
+      const call = /^get_job_output (\{.*\}) goes on\.$/.exec(String(structured['next']))?.[1];
+      next = call === undefined ? null : (JSON.parse(call) as object);
+    }
+    return lines;
+  }
 
   const piece = fc.oneof(
     { weight: 5, arbitrary: fc.stringMatching(/^[a-zé€😀]{0,80}$/u).map((text) => Buffer.from(text)) },
@@ -54,7 +77,7 @@ describe('the log of a job', () => {
     { maxLength: 80, size: 'max' },
   );
 
-  it('is the same by file, tail, offset, records, events and the command line, to the byte', async () => {
+  it('is the same by file, tail, offset, records, events, command line and MCP, to the byte', async () => {
     await fc.assert(
       fc.asyncProperty(entries, fc.integer({ min: 0, max: 80 }), async (all, pauseAfter) => {
         const id = await api.caller.submit('true');
@@ -100,6 +123,15 @@ describe('the log of a job', () => {
           assert.equal(shown.toString('hex'), printed, 'by logs --raw');
         }
         assert.deepEqual(page?.lines, lines);
+        const target = dir.path(`${id}.log`);
+        const saved = await agent.call('get_job_output', { job_id: id, save_to: target });
+        const printed = Buffer.concat(lines.map(printedBytes)).toString('hex');
+        assert.equal((await readFile(target)).toString('hex'), printed, saved.text);
+        assert.deepEqual(
+          await throughMcp(id),
+          linesOf(lines).map(({ text }) => text),
+          'through MCP',
+        );
       }),
       { numRuns: 25 },
     );

@@ -210,7 +210,7 @@ describe('MCP tools on a whole Flashpods', () => {
     assert.deepEqual([structured['status'], structured['exit_code']], ['failed', 7]);
     assert.deepEqual(structured['error_lines'], ['1: main.c:3:5: error: the first of all']);
     assert.match(text, /Next: [^]*filler 1499\nlast words\n[0-9a-f]{16}>>>$/);
-    assert.match(text, /get_job_output \{"job_id":"job_\w+","tail":400,"max_bytes":40000\} shows more/);
+    assert.match(text, /get_job_output \{"job_id":"job_\w+","from_line":1,"head":100\} shows more/);
     assert.ok(text.length < 2_000, String(text.length));
   });
 
@@ -233,12 +233,32 @@ describe('MCP tools on a whole Flashpods', () => {
     const few = await agent.call('get_job_output', { job_id: id, tail: 10_000 });
     assert.ok(Buffer.byteLength(String(few.structured['output'])) <= 12_000);
     assert.ok(Number(few.structured['omitted_lines']) > 3_000);
-    const next = /^get_job_output (\{.*\}) shows more/.exec(String(few.structured['next']))?.[1];
+    const next = /^get_job_output (\{.*\}) shows the lines before/.exec(String(few.structured['next']))?.[1];
     const more = await agent.call('get_job_output', JSON.parse(next ?? '{}') as object);
-    assert.ok(Number(more.structured['lines']) > Number(few.structured['lines']));
-    const start = await agent.call('get_job_output', { job_id: id, tail: 1, from_start: true });
-    assert.match(String(start.structured['output']), /^z+ …\[\d+ characters left out\]… z+ …$/);
-    assert.ok(String(start.structured['output']).length < 2_200);
+    const firstOf = (answer: { structured: Structured }): number => Number(answer.structured['first_line']);
+    assert.equal(firstOf(more) + Number(more.structured['lines']), firstOf(few));
+    const start = await agent.call('get_job_output', { job_id: id, from_line: 1 });
+    const [line = ''] = String(start.structured['output']).split('\n');
+    assert.match(line, /^z+ …\[\d+ characters left out\]… z+( …)?$/);
+    assert.ok(line.length < 2_200);
+    const found = await agent.call('get_job_output', { job_id: id, grep: '^line 2500$', context: 1 });
+    const numbered = String(found.structured['output']).split('\n');
+    assert.deepEqual(
+      numbered.map((each) => each.replace(/^\d+/, '')),
+      ['-line 2499', ':line 2500', '-line 2501'],
+    );
+    assert.equal(found.structured['matches'], 1);
+    const file = dir.path('whole.log');
+    const saved = await agent.call('get_job_output', { job_id: id, save_to: file });
+    const bytes = await readFile(file);
+    assert.equal(saved.structured['log_bytes'], bytes.length, saved.text);
+    assert.ok(
+      bytes.length > 30_005_000 && bytes.subarray(-10).equals(Buffer.from('\nline 4999\n').subarray(-10)),
+    );
+    const again = await agent.call('get_job_output', { job_id: id, save_to: file });
+    assert.match(again.text, /^file_exists: /);
+    const outside = await agent.call('get_job_output', { job_id: id, save_to: '/etc/flashpods.log' });
+    assert.match(outside.text, /^path_not_allowed: save_to /);
   });
 
   it('say why a job waits, and where it stands', async () => {

@@ -6,10 +6,10 @@ import type { Backend } from '../backend.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { isErrorCode } from '../../errors.ts';
 import { JOB_STATES } from '../../jobs/states.ts';
-import { tool, type Tool } from '../definition.ts';
+import { type CallToolResult, tool, type Tool } from '../definition.ts';
 import { fenced } from '../fenced.ts';
 import { callOf, reportResult, reportSchema, statusReport } from '../job-report.ts';
-import { logShown, saved } from '../log-shown.ts';
+import { logShown, MAX_OUTPUT_BYTES, type OutputShown, saved } from '../log-shown.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import { present } from '../present.ts';
 import { clip, printable } from '../printable.ts';
@@ -19,8 +19,8 @@ import { reportAfterWait, type Shop } from './spawn.ts';
 const oneJob = z.strictObject({ job_id: jobId });
 
 const DEFAULT_OUTPUT_BYTES = 12_000;
-/** The answer has it twice, as text and as structure, where some signs take two bytes. */
-const MAX_OUTPUT_BYTES = 30_000;
+/** Clients of earlier versions ask for so much; see log-shown for what they get. */
+const MAX_ASKED_BYTES = 200_000;
 const MAX_OUTPUT_LINES = 10_000;
 const DEFAULT_LINES = 100;
 const MAX_LISTED = 100;
@@ -45,13 +45,20 @@ const outputInput = z.strictObject({
     .describe('only lines that this regular expression finds, in the whole log'),
   context: z.int().min(0).max(20).optional().describe('of grep: lines around each; 2 unless given'),
   ignore_case: z.boolean().optional(),
-  max_bytes: z.int().min(200).max(MAX_OUTPUT_BYTES).default(DEFAULT_OUTPUT_BYTES),
+  max_bytes: z
+    .int()
+    .min(200)
+    .max(MAX_ASKED_BYTES)
+    .default(DEFAULT_OUTPUT_BYTES)
+    .describe(`${MAX_OUTPUT_BYTES} at most are given; \`next\` goes on`),
 });
 const SAVE_TO = z
   .string()
   .min(1)
   .optional()
-  .describe('absolute path of a new file of this machine: the whole log goes there, byte for byte');
+  .describe(
+    'absolute path of a new file, within what the person opened: the whole log goes there, byte for byte',
+  );
 const localOutputInput = outputInput.extend({ save_to: SAVE_TO });
 
 const outputSchema = z.object({
@@ -89,6 +96,25 @@ const listSchema = z.object({
   total: z.int().describe('jobs that there are'),
   next: z.string(),
 });
+
+function outputResult(job: JobAnswer, { text, summary, ...facts }: OutputShown): CallToolResult {
+  const isTruncated = job.log_truncated === true;
+  const truncated = isTruncated ? ', the middle of which is not kept' : '';
+  const header = `${job.id} ${job.status}: ${summary} of ${showBytes(facts.log_bytes)} of log${truncated}`;
+  return {
+    content: [
+      { type: 'text', text: `${header}\nNext: ${facts.next}` },
+      ...(text === '' ? [] : [fenced(`log of ${job.id}`, text)]),
+    ],
+    structuredContent: {
+      job_id: job.id,
+      status: job.status,
+      output: text,
+      log_truncated: isTruncated,
+      ...facts,
+    },
+  };
+}
 
 export function jobTools({ backend, files }: Shop): Tool[] {
   return [
@@ -129,32 +155,18 @@ export function jobTools({ backend, files }: Shop): Tool[] {
       input: files ? localOutputInput : outputInput,
       output: outputSchema,
       annotations: { ...READS, title: 'Log of a job', ...(files ? { readOnlyHint: false } : {}) },
-      call: async (args, context) =>
-        inTime(context.signal, async (signal) => {
-          const job = await backend.getJob(args.job_id, { signal });
-          const { save_to: target } = args as { readonly save_to?: string | undefined };
-          const shown =
-            target !== undefined && files
-              ? await saved(files, args.job_id, target, signal)
-              : await logShown(backend, args, signal);
-          const { text, ...facts } = shown;
-          const truncated = job.log_truncated === true ? ', the middle of which is not kept' : '';
-          const header = `${job.id} ${job.status}: ${facts.summary} of ${showBytes(facts.log_bytes)} of log${truncated}`;
-          const { summary: _summary, ...structured } = facts;
-          return {
-            content: [
-              { type: 'text', text: `${header}\nNext: ${facts.next}` },
-              ...(text === '' ? [] : [fenced(`log of ${job.id}`, text)]),
-            ],
-            structuredContent: {
-              job_id: job.id,
-              status: job.status,
-              output: text,
-              log_truncated: job.log_truncated === true,
-              ...structured,
-            },
-          };
-        }),
+      call: async (args, context) => {
+        const { save_to: saveTo } = args as { readonly save_to?: string | undefined };
+        const jobOf = (signal: AbortSignal): Promise<JobAnswer> => backend.getJob(args.job_id, { signal });
+        if (saveTo !== undefined && files) {
+          const job = await inTime(context.signal, jobOf);
+          // As long as it takes.
+          return outputResult(job, await saved(files, { ...args, save_to: saveTo }, context));
+        }
+        return inTime(context.signal, async (signal) =>
+          outputResult(await jobOf(signal), await logShown(backend, args, signal)),
+        );
+      },
     }),
     tool({
       name: 'list_jobs',
