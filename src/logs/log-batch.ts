@@ -7,6 +7,7 @@ import {
   readRecord,
   RECORD_BYTES,
   type StreamNumber,
+  streamOf,
   SYSTEM,
   timeAt,
   UNENDED,
@@ -92,6 +93,16 @@ export class LogBatch {
   #records = 0;
   /** Where the last record's group begins in the batch; -1 when nothing may be added to it. */
   #groupStart = -1;
+
+  /** Goes on with a log of which `record` is the last. The batch has to be empty. */
+  resume({ logEnd, lines, pieces, printed, flags }: IndexRecord): void {
+    this.logEnd = logEnd;
+    this.lines = lines;
+    this.pieces = pieces;
+    this.printed = printed;
+    this.open = (flags & PARTIAL) === 0 ? -1 : streamOf(flags);
+    this.#groupStart = -1;
+  }
 
   get isEmpty(): boolean {
     return this.#records === this.#first;

@@ -5,6 +5,7 @@ import { logPaths, type LogPaths } from './log-parts.ts';
 import { type CaptureOptions, DEFAULT_MAX_LOG_BYTES, type LogCapture, type LogResult } from './log-store.ts';
 import { LogWriter } from './log-writer.ts';
 import { CHUNK_BYTES, Spool } from './spool.ts';
+import { SpoolCount } from './spool-count.ts';
 import type { SpoolEncoder } from './spool-encoder.ts';
 import { SpoolWatch } from './spool-watch.ts';
 
@@ -16,6 +17,11 @@ const RETRY_MS = 500;
  * later. Shorter would cut lines in two that are printed in several writes while the other stream prints as well.
  */
 const UNFINISHED_MS = 500;
+/**
+ * A job that is so far ahead prints faster than a log can be made of it. Of a log that is too long its end alone is kept,
+ * so what comes before that in the spool is only counted, which is several times faster.
+ */
+const AHEAD_BYTES = 16 * 1024 * 1024;
 /** With a full disk, `finish` tries so often, `RETRY_MS` apart. */
 const FINISH_ATTEMPTS = 4;
 /** System lines that wait because the disk is full; more are dropped. */
@@ -51,6 +57,7 @@ class Capture implements LogCapture {
   #stopping = false;
   #troubled = false;
   #isTruncated = false;
+  #count: SpoolCount | null = null;
   #loop: Promise<void> = Promise.resolve();
   /** Lines that began before this offset of the spool were unfinished at this time of the monotonic clock. */
   #unfinished: { readonly before: number; readonly sinceMs: number } | null = null;
@@ -200,6 +207,7 @@ class Capture implements LogCapture {
     const { encoder } = writer;
     // A detaching capture leaves the rest to its successor.
     while (finishing || !this.#stopping) {
+      await this.#skipAhead(writer);
       const chunk = await this.#spool.read(encoder.spoolOffset);
       if (chunk === null) return;
       let taken = 0;
@@ -216,6 +224,28 @@ class Capture implements LogCapture {
       encoder.encodeTorn(chunk, chunk.length);
       await writer.commit();
     }
+  }
+
+  /** Leaves out what will not be kept in any case, where the job is far ahead. */
+  async #skipAhead(writer: LogWriter): Promise<void> {
+    const { encoder } = writer;
+    const { spoolOffset, counted } = encoder;
+    if (!writer.keepsEndOnly || counted === null) return;
+    if ((await this.#spool.size()) - spoolOffset < AHEAD_BYTES) {
+      this.#count = null;
+      return;
+    }
+    if (this.#count === null || this.#count.offset < spoolOffset)
+      this.#count = new SpoolCount(spoolOffset, counted);
+    for (;;) {
+      const chunk = await this.#spool.read(this.#count.offset);
+      if (chunk === null || this.#count.take(chunk) === 0 || chunk.length < CHUNK_BYTES) break;
+    }
+    const place = this.#count.before(writer.endBytes);
+    if (place === null || place.offset - spoolOffset < AHEAD_BYTES / 2) return;
+    await writer.skip(place, true);
+    this.#noteTruncation(writer);
+    this.#spool.free(encoder.spoolDone);
   }
 
   async #closeFiles(): Promise<void> {

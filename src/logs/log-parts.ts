@@ -9,7 +9,7 @@
  * | bytes   | meaning                                                                                  |
  * |---------|------------------------------------------------------------------------------------------|
  * | 0–63    | the last record before the part, see log-index                                           |
- * | 64–71   | the log's limit, bytes                                                                   |
+ * | 64–71   | the log's limit, bytes; 0 where what is left out before the part was never read          |
  * | 72–79   | of `.idx.end`: where in `<job>.log` its first byte is                                    |
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
@@ -225,9 +225,11 @@ export interface LogGap {
   readonly line: Buffer;
 }
 
-/** The beginning of the line that stands for what is left out. */
+/** The beginning of the line that stands for what is left out. @param maxBytes the log's limit; 0: it is not the reason */
 export const truncationText = (maxBytes: number): string =>
-  `[TRUNCATED - log exceeded ${Number((maxBytes / (1024 * 1024)).toFixed(2))} MB limit]`;
+  maxBytes === 0
+    ? '[TRUNCATED - the host could not keep all until it was read]'
+    : `[TRUNCATED - log exceeded ${Number((maxBytes / (1024 * 1024)).toFixed(2))} MB limit]`;
 
 /** @returns null where nothing is left out between the two */
 export function gapBetween(before: LogPart, after: LogPart): LogGap | null {
@@ -254,7 +256,7 @@ export async function openParts(paths: LogPaths): Promise<readonly LogPart[] | n
   for (let tries = 1; ; tries++) {
     const parts: LogPart[] = [];
     try {
-      const isWhole = await openAll(paths, parts);
+      const isWhole = await openAll(paths, parts, tries === TRIES);
       if (isWhole) return parts;
     } catch (error) {
       await closeParts(parts);
@@ -271,7 +273,7 @@ export const closeParts = async (parts: readonly LogPart[]): Promise<void> => {
 };
 
 /** @returns false when it has changed meanwhile */
-async function openAll(paths: LogPaths, parts: LogPart[]): Promise<boolean> {
+async function openAll(paths: LogPaths, parts: LogPart[], isLastTry: boolean): Promise<boolean> {
   // First the end: once it is there, nothing changes any more.
   const end = await openPart({ log: paths.log, index: paths.end }, 'later');
   if (end) {
@@ -294,9 +296,14 @@ async function openAll(paths: LogPaths, parts: LogPart[]): Promise<boolean> {
   for (const { part, index } of later) if (!(await isStill(part.index, index))) return false;
   if (await stat(paths.end).catch(ifMissing(null))) return false;
   later.sort((a, b) => a.part.begin - b.part.begin);
-  parts.splice(0, parts.length, first, ...later.map(({ part }) => part));
   const [older, younger] = later;
-  return younger === undefined || younger.part.begin === older?.part.end;
+  const isJoined = younger === undefined || younger.part.begin === older?.part.end;
+  // A writer that was ended while it left out what lies between the two has not taken the older away.
+  if (!isJoined && isLastTry) later.shift();
+  parts.splice(0, parts.length, first, ...later.map(({ part }) => part));
+  if (isJoined) return true;
+  if (isLastTry) await older?.part.close();
+  return isLastTry;
 }
 
 async function isStill(file: FileHandle, path: string): Promise<boolean> {

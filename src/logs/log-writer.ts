@@ -12,6 +12,7 @@ import {
   type LogPaths,
   type PartPaths,
 } from './log-parts.ts';
+import type { Place } from './spool-count.ts';
 import { SpoolEncoder } from './spool-encoder.ts';
 
 const FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
@@ -77,6 +78,41 @@ export class LogWriter {
   /** Whether something of the log is left out. */
   get truncated(): boolean {
     return this.#truncated;
+  }
+
+  /** The beginning of a log that is too long is written: only the end of what comes is kept. */
+  get keepsEndOnly(): boolean {
+    return this.#turn !== null && !this.#sealed;
+  }
+
+  /** Bytes that the end of a log has at least. */
+  get endBytes(): number {
+    return END * this.#maxBytes;
+  }
+
+  /**
+   * Leaves out all that comes before a place in the spool, and what is there of the end. Nothing is changed by a failure.
+   * @param isFull the job has printed more than is kept of a log; else the spool lacks it
+   */
+  async skip(place: Place, isFull: boolean): Promise<void> {
+    await this.commit();
+    if (this.#sealed) return;
+    const base = this.encoder.recordBefore(place);
+    const before = this.#turn;
+    const number = before?.number === 0 ? 1 : 0;
+    const paths = this.#paths.turns[number];
+    await removePart(paths);
+    const maxBytes = isFull ? this.#maxBytes : 0;
+    const part = await makePart(paths, headerBytes({ base, maxBytes, start: 0 }));
+    this.encoder.skip(place, base);
+    this.#last = base;
+    this.#turn = { part, number };
+    this.#hasOlder = false;
+    this.#truncated = true;
+    if (before === null) return await this.#touch();
+    await before.part.close();
+    await removePart(this.#paths.turns[before.number]);
+    await this.#touch();
   }
 
   /** Writes the batch, the log before its index. After a failure it may be called again. */
@@ -240,7 +276,14 @@ async function find(paths: LogPaths): Promise<Found> {
       turns.push({ part, number });
     }
     turns.sort((a, b) => b.part.begin - a.part.begin);
-    const [turn = null, older] = turns;
+    const turn = turns[0] ?? null;
+    let older = turns[1];
+    // All between the two was left out, and then the writer was ended.
+    if (turn && older && older.part.end < turn.part.begin) {
+      await older.part.close();
+      await removePart(paths.turns[older.number]);
+      older = undefined;
+    }
     const part = turn?.part ?? first;
     await part.index.truncate(part.recordPlace(part.records));
     await part.log.truncate(part.placeOf(part.end));

@@ -1,18 +1,19 @@
 import { CHARACTER_BYTES, unfinishedBytes } from './characters.ts';
 import { HeaderReader, isPartial, MIN_ENTRY_BYTES, streamOfEntry } from './spool-entry.ts';
 import { LogBatch, Piece } from './log-batch.ts';
+import type { Counted, Place } from './spool-count.ts';
 import {
   type IndexRecord,
   MERGED,
+  NO_RECORD,
+  PREFIX_BYTES,
   type StreamNumber,
-  PARTIAL,
   PENDING_STDERR,
   PENDING_STDOUT,
   STDERR,
   STDOUT,
   SYSTEM,
   UNENDED,
-  streamOf,
 } from './log-index.ts';
 import { PendingLine, PIECE_BYTES } from './pending-line.ts';
 
@@ -53,6 +54,10 @@ export class SpoolEncoder {
   readonly #batch = new LogBatch();
   readonly #piece = new Piece();
   #spoolOffset = 0;
+  /** What this encoder was given. */
+  #entries = 0;
+  #lines = 0;
+  #bytes = 0;
   /** Until this offset only entries of `#replayed` count; the others are in the log already. */
   #replayEnd = 0;
   #replayed: StreamNumber | -1 = -1;
@@ -61,12 +66,8 @@ export class SpoolEncoder {
     this.#merged = merged;
     this.#groupBytes = groupBytes;
     if (resume === undefined) return;
-    this.#batch.logEnd = resume.logEnd;
-    this.#batch.lines = resume.lines;
-    this.#batch.pieces = resume.pieces;
-    this.#batch.printed = resume.printed;
+    this.#batch.resume(resume);
     this.#header.timeMs = resume.timeMs;
-    if (resume.flags & PARTIAL) this.#batch.open = streamOf(resume.flags);
     this.#spoolOffset = resume.spoolEnd - resume.back;
     this.#replayEnd = resume.spoolEnd;
     if (resume.flags & PENDING_STDOUT) this.#replayed = STDOUT;
@@ -85,6 +86,40 @@ export class SpoolEncoder {
   /** Nothing before this offset of the spool is needed again once the batch is written. */
   get spoolDone(): number {
     return Math.min(this.#spoolOffset, this.#reach(STDOUT), this.#reach(STDERR));
+  }
+
+  /** What it has taken of the spool; null while it reads again what is in the log already. */
+  get counted(): Counted | null {
+    const [entries, lines, bytes] = [this.#entries, this.#lines, this.#bytes];
+    return this.#spoolOffset < this.#replayEnd ? null : { entries, lines, bytes };
+  }
+
+  /**
+   * What stands before the log from `place` on, if all between here and there is left out, unfinished lines as well. The
+   * batch has to be empty.
+   */
+  recordBefore({ offset, entries, lines, bytes }: Place): IndexRecord {
+    const { logEnd, pieces, printed, lines: ends } = this.#batch;
+    const waiting = this.#pending.reduce((sum, line) => sum + (line?.length ?? 0), 0);
+    const [left, leftLines] = [bytes - this.#bytes + waiting, lines - this.#lines];
+    return {
+      ...NO_RECORD,
+      // As if all of it were one line each.
+      logEnd: logEnd + left + leftLines * PREFIX_BYTES + 1,
+      timeMs: this.#header.timeMs,
+      spoolEnd: offset,
+      pieces: pieces + entries - this.#entries + 1,
+      lines: ends + leftLines,
+      printed: printed + left,
+    };
+  }
+
+  /** Goes on at `place`, before which `record` stands. */
+  skip({ offset, entries, lines, bytes }: Place, record: IndexRecord): void {
+    this.#pending.fill(null);
+    this.#spoolOffset = offset;
+    [this.#entries, this.#lines, this.#bytes] = [entries, lines, bytes];
+    this.#batch.resume(record);
   }
 
   /** What is to be appended to log and index; cleared by who has written it. */
@@ -184,6 +219,12 @@ export class SpoolEncoder {
     if (spoolStart < this.#replayEnd && pipe !== this.#replayed) {
       this.#spoolOffset = spoolEnd;
       return;
+    }
+    this.#entries++;
+    this.#bytes += end - textStart;
+    if (!partial) {
+      this.#lines++;
+      this.#bytes++;
     }
     const other = pipe === STDOUT ? STDERR : STDOUT;
     if (spoolStart - this.#reach(other) > PENDING_REACH_BYTES) this.#flushPending(other, spoolStart);

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { type FileHandle, open, stat, truncate } from 'node:fs/promises';
-import { systemCode } from '../errors.ts';
+import { type FileHandle, open } from 'node:fs/promises';
 import { ifMissing } from '../files/if-missing.ts';
 import { readFully } from '../files/read-fully.ts';
 
@@ -21,16 +20,27 @@ export class Spool {
     this.#path = path;
   }
 
+  /** Its end; 0 while there is none. */
+  async size(): Promise<number> {
+    const file = await this.#open();
+    return file === null ? 0 : (await file.stat()).size;
+  }
+
+  async #open(): Promise<FileHandle | null> {
+    this.#file ??= await open(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ifMissing(null));
+    return this.#file;
+  }
+
   /** @returns what it holds from `offset` on, at most one chunk, valid until the next read; null: nothing (yet) */
   async read(offset: number): Promise<Buffer | null> {
-    this.#file ??= await open(this.#path, constants.O_RDONLY | constants.O_NOFOLLOW).catch(ifMissing(null));
-    if (this.#file === null) return null;
-    const rest = (await this.#file.stat()).size - offset;
+    const file = await this.#open();
+    if (file === null) return null;
+    const rest = (await file.stat()).size - offset;
     if (rest <= 0) return null;
     const size = Math.min(rest, CHUNK_BYTES);
     if (this.#chunk === null || this.#chunk.length < size) this.#chunk = Buffer.allocUnsafe(size);
     const chunk = this.#chunk.subarray(0, size);
-    return chunk.subarray(0, await readFully(this.#file, chunk, offset));
+    return chunk.subarray(0, await readFully(file, chunk, offset));
   }
 
   /** Gives the memory of the last chunk back. */
@@ -51,15 +61,6 @@ export class Spool {
         resolve();
       });
     });
-  }
-
-  /** Empties it when it holds more than `bytes`: its writer appends, so it may shrink. What fails changes nothing. */
-  async discard(bytes: number): Promise<void> {
-    try {
-      if ((await stat(this.#path)).size > bytes) await truncate(this.#path, 0);
-    } catch (error) {
-      if (systemCode(error) === undefined) throw error;
-    }
   }
 
   async close(): Promise<void> {
