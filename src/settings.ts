@@ -101,6 +101,9 @@ export const settingsSchema = z.strictObject({
   logMaxMb: integer(1, 1_000_000)
     .default(50)
     .describe('log kept of one job, MB of what it printed: of more, the first and the last part'),
+  spoolMaxMb: integer(64, 1_000_000)
+    .default(1024)
+    .describe('disk that the output of one job may take on its host before it is read, MB'),
   logsTotalMb: integer(1)
     .default(10_240)
     .describe('all logs together, MB; beyond it the jobs that ended first lose theirs'),

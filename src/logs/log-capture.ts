@@ -5,7 +5,7 @@ import { logPaths, type LogPaths } from './log-parts.ts';
 import { type CaptureOptions, DEFAULT_MAX_LOG_BYTES, type LogCapture, type LogResult } from './log-store.ts';
 import { LogWriter } from './log-writer.ts';
 import { CHUNK_BYTES, Spool } from './spool.ts';
-import { SpoolCount } from './spool-count.ts';
+import { type Place, placeAfter, SpoolCount } from './spool-count.ts';
 import type { SpoolEncoder } from './spool-encoder.ts';
 import { SpoolWatch } from './spool-watch.ts';
 
@@ -208,8 +208,15 @@ class Capture implements LogCapture {
     // A detaching capture leaves the rest to its successor.
     while (finishing || !this.#stopping) {
       await this.#skipAhead(writer);
+      const gap = await this.#spool.gapAt(encoder.spoolOffset);
+      if (gap !== null) {
+        await this.#skip(writer, placeAfter(gap, encoder.counted));
+        continue;
+      }
       const chunk = await this.#spool.read(encoder.spoolOffset);
       if (chunk === null) return;
+      // A part that is left out by now begins here.
+      if (chunk.length === 0) continue;
       let taken = 0;
       for (;;) {
         const more = encoder.encode(chunk.subarray(taken), chunk.length - taken);
@@ -230,7 +237,7 @@ class Capture implements LogCapture {
   async #skipAhead(writer: LogWriter): Promise<void> {
     const { encoder } = writer;
     const { spoolOffset, counted } = encoder;
-    if (!writer.keepsEndOnly || counted === null) return;
+    if (!writer.keepsEndOnly || encoder.isReplaying) return;
     if ((await this.#spool.size()) - spoolOffset < AHEAD_BYTES) {
       this.#count = null;
       return;
@@ -238,14 +245,20 @@ class Capture implements LogCapture {
     if (this.#count === null || this.#count.offset < spoolOffset)
       this.#count = new SpoolCount(spoolOffset, counted);
     for (;;) {
+      const gap = await this.#spool.gapAt(this.#count.offset);
+      if (gap !== null) this.#count.pass(gap);
       const chunk = await this.#spool.read(this.#count.offset);
-      if (chunk === null || this.#count.take(chunk) === 0 || chunk.length < CHUNK_BYTES) break;
+      if (chunk === null || this.#count.take(chunk) === 0) break;
     }
     const place = this.#count.before(writer.endBytes);
     if (place === null || place.offset - spoolOffset < AHEAD_BYTES / 2) return;
-    await writer.skip(place, true);
+    await this.#skip(writer, place);
+  }
+
+  async #skip(writer: LogWriter, place: Place): Promise<void> {
+    await writer.skip(place, writer.keepsEndOnly);
     this.#noteTruncation(writer);
-    this.#spool.free(encoder.spoolDone);
+    this.#spool.free(writer.encoder.spoolDone);
   }
 
   async #closeFiles(): Promise<void> {

@@ -2,6 +2,7 @@
  * Counts what entries of a spool hold, without making a log of them: for what is printed faster than it can be written
  * and is never read, since of a long log only the end is kept.
  */
+import type { SpoolGap } from './spool-gaps.ts';
 import { HeaderReader, isPartial } from './spool-entry.ts';
 
 /** What was printed up to an offset of the spool. */
@@ -25,6 +26,14 @@ const WHOLE = 0x46; /* F */
 const HEADER_BYTES = 45;
 /** At most one place in so much of the spool is remembered. */
 const PLACE_BYTES = 1024 * 1024;
+
+/** @param before what stands before the gap */
+export const placeAfter = (gap: SpoolGap, before: Counted): Place => ({
+  offset: gap.to,
+  entries: before.entries + gap.entries,
+  lines: before.lines + gap.lines,
+  bytes: before.bytes + gap.bytes,
+});
 
 export class SpoolCount {
   #offset: number;
@@ -79,6 +88,20 @@ export class SpoolCount {
     this.#offset += start;
     if (isBetweenLines) this.#remember();
     return start;
+  }
+
+  /** Passes over what was given back of the spool. */
+  pass(gap: SpoolGap): void {
+    const { offset, entries, lines, bytes } = placeAfter(gap, {
+      entries: this.#entries,
+      lines: this.#lines,
+      bytes: this.#bytes,
+    });
+    this.#offset = offset;
+    this.#entries = entries;
+    this.#lines = lines;
+    this.#bytes = bytes;
+    this.#places.push({ offset, entries, lines, bytes });
   }
 
   /** The last place after which `bytes` or more were printed; null when none is known. */

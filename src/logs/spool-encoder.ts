@@ -88,10 +88,14 @@ export class SpoolEncoder {
     return Math.min(this.#spoolOffset, this.#reach(STDOUT), this.#reach(STDERR));
   }
 
-  /** What it has taken of the spool; null while it reads again what is in the log already. */
-  get counted(): Counted | null {
-    const [entries, lines, bytes] = [this.#entries, this.#lines, this.#bytes];
-    return this.#spoolOffset < this.#replayEnd ? null : { entries, lines, bytes };
+  /** What it has taken of the spool. */
+  get counted(): Counted {
+    return { entries: this.#entries, lines: this.#lines, bytes: this.#bytes };
+  }
+
+  /** It reads again what is in the log already, for an unfinished line. */
+  get isReplaying(): boolean {
+    return this.#spoolOffset < this.#replayEnd;
   }
 
   /**

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { ifMissing } from '../files/if-missing.ts';
 import { readFully } from '../files/read-fully.ts';
+import { type SpoolGap, SpoolGaps } from './spool-gaps.ts';
 
 export const CHUNK_BYTES = 512 * 1024;
 /** The spool is freed in steps of this size. */
@@ -11,6 +12,7 @@ const HOLE_BYTES = 8 * 1024 * 1024;
 /** The runtime's log of one container, which may not exist yet: read in chunks, and freed behind them. */
 export class Spool {
   readonly #path: string;
+  readonly #gaps: SpoolGaps;
   #file: FileHandle | null = null;
   #chunk: Buffer | null = null;
   #hole: Promise<void> | null = null;
@@ -18,6 +20,7 @@ export class Spool {
 
   constructor(path: string) {
     this.#path = path;
+    this.#gaps = new SpoolGaps(path);
   }
 
   /** Its end; 0 while there is none. */
@@ -31,7 +34,12 @@ export class Spool {
     return this.#file;
   }
 
-  /** @returns what it holds from `offset` on, at most one chunk, valid until the next read; null: nothing (yet) */
+  /** What is left out of it at `offset`; null: nothing. */
+  async gapAt(offset: number): Promise<SpoolGap | null> {
+    return (await this.#gaps.read()).find(({ from, to }) => from <= offset && offset < to) ?? null;
+  }
+
+  /** @returns what it holds from `offset` on, at most one chunk and to where a part is left out, valid until the next read; null: nothing (yet) */
   async read(offset: number): Promise<Buffer | null> {
     const file = await this.#open();
     if (file === null) return null;
@@ -40,7 +48,10 @@ export class Spool {
     const size = Math.min(rest, CHUNK_BYTES);
     if (this.#chunk === null || this.#chunk.length < size) this.#chunk = Buffer.allocUnsafe(size);
     const chunk = this.#chunk.subarray(0, size);
-    return chunk.subarray(0, await readFully(file, chunk, offset));
+    const read = await readFully(file, chunk, offset);
+    // A gap is written down before it is made: only now it is known which bytes are the job's.
+    const gap = (await this.#gaps.read()).find(({ from, to }) => from < offset + read && offset < to);
+    return chunk.subarray(0, gap === undefined ? read : Math.max(0, gap.from - offset));
   }
 
   /** Gives the memory of the last chunk back. */

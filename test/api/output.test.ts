@@ -149,9 +149,7 @@ describe('the output of a job', () => {
       const next = answer.headers.get('x-next-line');
       line = next === 'none' ? null : Number(next);
     }
-    const expected = Array.from({ length: 3_000 }, (_, n) => n).filter(
-      (n) => n % 1_000 !== 499 && /[13]/.test(`line ${n}`),
-    );
+    const expected = Array.from({ length: 3_000 }, (_, n) => n).filter((n) => /[13]/.test(`${n}`));
     assert.deepEqual(
       found,
       expected.map((n) => n + 1),

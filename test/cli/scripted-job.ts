@@ -87,13 +87,19 @@ export class ScriptedJob {
       json(response, 404, failure('logs_not_available'));
       return;
     }
-    const tail = query.get('tail');
+    // An offset is the number of lines before it.
+    const [tail, line] = [query.get('tail'), query.get('from_line')];
     const offset =
-      tail === null ? Number(query.get('offset')) : Math.max(0, this.#lines.length - Number(tail));
-    response.writeHead(200, { 'x-next-offset': String(this.#lines.length) });
+      line !== null
+        ? Number(line) - 1
+        : tail === null
+          ? Number(query.get('offset'))
+          : Math.max(0, this.#lines.length - Number(tail));
+    const end = Math.min(this.#lines.length, offset + Number(query.get('head') ?? Infinity));
+    response.writeHead(200, { 'x-next-offset': String(end), 'x-total-bytes': String(this.#lines.length) });
     response.end(
       this.#lines
-        .slice(offset)
+        .slice(offset, end)
         .map((line) => `${JSON.stringify(line)}\n`)
         .join(''),
     );

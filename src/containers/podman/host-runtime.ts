@@ -12,12 +12,17 @@ import { ExitWatch } from './container/exit-watch.ts';
 import { LABELS } from './container/labels.ts';
 import { localName } from './container/root.ts';
 import { listedStates } from './container/state.ts';
+import type { Logger } from '../../observability/logger.ts';
+import { guardSpools, type SpoolGuardOptions } from './sandbox/spool-guard.ts';
 import type { SandboxParts } from './sandbox/sandbox.ts';
 import { Sandboxes } from './sandbox/sandboxes.ts';
 
-export interface RuntimeParts extends Omit<SandboxParts, 'exits' | 'coresInUse'> {
+export interface RuntimeParts extends Omit<SandboxParts, 'exits' | 'coresInUse' | 'logger'> {
   readonly facts: RuntimeFacts;
   readonly root: string;
+  /** What the spools may take of the disk. */
+  readonly spools?: Pick<SpoolGuardOptions, 'maxBytes' | 'lock'>;
+  readonly logger: Pick<Logger, 'info' | 'warn' | 'error'>;
 }
 
 export class HostRuntime implements ContainerRuntime {
@@ -26,12 +31,15 @@ export class HostRuntime implements ContainerRuntime {
   readonly #parts: RuntimeParts;
   readonly #exits = new ExitWatch();
   readonly #sandboxes: Sandboxes;
+  readonly #letGuardGo: () => Promise<void>;
 
   constructor(parts: RuntimeParts) {
     this.#parts = parts;
     this.facts = parts.facts;
     this.packages = parts.packages;
     this.#sandboxes = new Sandboxes(parts.root, { ...parts, exits: this.#exits });
+    const { spools, root, logger } = parts;
+    this.#letGuardGo = spools ? guardSpools({ ...spools, root, logger }) : () => Promise.resolve();
   }
 
   async images(): Promise<readonly HostImage[]> {
@@ -105,6 +113,7 @@ export class HostRuntime implements ContainerRuntime {
     await this.#parts.roots?.close();
     this.#parts.cgroups.close();
     this.#parts.podman.close();
+    await this.#letGuardGo();
   });
 
   /** All containers of this deployment's host, in any phase. */

@@ -62,17 +62,19 @@ export interface PodmanRuntimeOptions {
   readonly mirrors?: Pick<MirrorSource, 'current'>;
   /** What is kept of installed packages, and when it goes for other things; 5 GiB and nothing unless said. */
   readonly packages?: { readonly ownerBytes: number; readonly minFreeBytes: number };
+  /** What a job prints and nobody has read yet may take so much of the disk; any unless said. */
+  readonly spoolBytes?: number;
   /** Does without loop mounts even where they work. */
   readonly disk?: 'watch';
   /** Does without a root file system of ours even where it works. */
   readonly root?: 'read-only';
   /** How long an image stays held after its last job. Default a minute. */
   readonly imageIdleMs?: number;
-  readonly logger?: Pick<Logger, 'info' | 'warn'>;
+  readonly logger?: Pick<Logger, 'info' | 'warn' | 'error'>;
 }
 
 const NO_MIRRORS = { current: () => null };
-const SILENT = { info: () => undefined, warn: () => undefined };
+const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };
 const PLAIN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** Probes the host. @throws FlashpodsError container_error when Podman does not answer */
@@ -95,7 +97,7 @@ export async function createPodmanRuntime(options: PodmanRuntimeOptions): Promis
 async function assemble(
   options: PodmanRuntimeOptions,
   podman: PodmanClient,
-  logger: Pick<Logger, 'info' | 'warn'>,
+  logger: Pick<Logger, 'info' | 'warn' | 'error'>,
 ): Promise<ContainerRuntime> {
   mkdirSync(options.dataDir, { recursive: true });
   if (isCopy(options.dataDir))
@@ -186,6 +188,9 @@ async function assemble(
     mirrors,
     packages,
     logger,
+    ...(options.spoolBytes === undefined
+      ? {}
+      : { spools: { maxBytes: options.spoolBytes, lock: join(options.dataDir, 'spool-guard.lock') } }),
   });
 }
 

@@ -3,7 +3,6 @@ import { z } from 'zod';
 import { showBytes } from '../../cli/quantity.ts';
 import type { JobAnswer } from '../../client/answers.ts';
 import type { Backend } from '../backend.ts';
-import { ClientError } from '../../client/client-error.ts';
 import { isErrorCode } from '../../errors.ts';
 import { JOB_STATES } from '../../jobs/states.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';

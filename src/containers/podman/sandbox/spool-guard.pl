@@ -1,0 +1,120 @@
+#!/usr/bin/perl
+# Keeps the spools of a host's sandboxes from filling its disk while nobody reads them: the worker may be away, and jobs
+# go on. It outlives the worker, is on every Debian, and takes a few megabytes.
+#
+#   spool-guard.pl ROOT BYTES LOCK
+#
+# ROOT/*/spool.log may take BYTES of the disk each. Of one that takes more, the middle of what nobody has read is given
+# back: the first part stays, and what was written last. What is left out is counted and written down first, as a line
+# `FROM TO ENTRIES LINES BYTES` of `spool.gaps` beside it, and only then is it a hole in the file: a reader who finds
+# nothing there finds the line. FROM and TO are beginnings of entries; BYTES is what the job had printed.
+#
+# One process at a time, by LOCK. stdin is a pipe of the worker's: once that is closed, it ends as soon as there is no
+# spool any more.
+use strict;
+use warnings;
+use Fcntl qw(:flock SEEK_SET);
+
+use constant {
+    LOOK_SECONDS => 0.5,
+    SEEK_DATA    => 3,
+    BLOCK        => 1 << 20,
+    # "2026-01-02T03:04:05.123456789+00:00 stdout F "
+    HEADER       => 45,
+    # Parts of BYTES: when something is given back, and what of the beginning and the end stays.
+    FULL  => 0.8,
+    FIRST => 0.4,
+    LAST  => 0.25,
+};
+
+my ($root, $max, $lock) = @ARGV;
+my $is_served = 1;
+my %fails;
+
+open my $held, '>>', $lock or exit;
+flock $held, LOCK_EX or exit;
+while (1) {
+    my @spools = spools() or $is_served or exit;
+    for my $spool (@spools) {
+        my $taken = ((stat $spool)[12] // 0) * 512;
+        relieve($spool) if $taken > FULL * $max && !$fails{$spool};
+    }
+    wait_for_end();
+}
+
+# The root is gone with its installation.
+sub spools {
+    opendir my $dir, $root or exit;
+    my @found = grep { -f } map { "$root/$_/spool.log" } grep { !/^\./ } readdir $dir;
+    return @found;
+}
+
+sub wait_for_end {
+    my $rin = '';
+    vec($rin, 0, 1) = 1 if $is_served;
+    return unless select $rin, undef, undef, LOOK_SECONDS;
+    $is_served = 0 unless sysread STDIN, my $nothing, 1;
+}
+
+sub relieve {
+    my ($spool) = @_;
+    open my $file, '<:raw', $spool or return;
+    my $size = -s $file;
+    my $data = sysseek $file, 0, SEEK_DATA;
+    return unless defined $data;
+    my ($from, $to) = last_gap($spool);
+    # One that the reader has not come to is enlarged.
+    my $start = defined $from && $data <= $from ? $to
+        : between($file, (defined $to && $to > $data ? $to : $data) + int(FIRST * $max));
+    my $end = between($file, $size - int(LAST * $max));
+    return unless defined $start && defined $end && $end > $start;
+    my ($entries, $lines, $bytes) = counted($file, $start, $end) or return;
+    my $gaps = gaps_of($spool);
+    open my $out, '>>:raw', $gaps or return;
+    my $line = "$start $end $entries $lines $bytes\n";
+    syswrite($out, $line) == length $line or return;
+    close $out or return;
+    # A file system that makes no holes keeps all; it is not asked again.
+    system('fallocate', '--punch-hole', '--offset', $start, '--length', $end - $start, $spool) == 0
+        or $fails{$spool} = 1;
+}
+
+sub gaps_of { return $_[0] =~ s/spool\.log$/spool.gaps/r }
+
+sub last_gap {
+    my ($spool) = @_;
+    open my $file, '<', gaps_of($spool) or return;
+    my @found = grep { /^\d+ \d+ \d+ \d+ \d+\n$/ } <$file>;
+    return @found ? (split / /, $found[-1])[0, 1] : ();
+}
+
+# The first beginning of an entry at an offset or behind it.
+sub between {
+    my ($file, $offset) = @_;
+    return 0 if $offset <= 0;
+    defined sysseek $file, $offset - 1, SEEK_SET or return;
+    while (my $read = sysread $file, my $block, BLOCK) {
+        my $newline = index $block, "\n";
+        return $offset + $newline if $newline >= 0;
+        $offset += $read;
+    }
+    return;
+}
+
+sub counted {
+    my ($file, $start, $end) = @_;
+    my ($entries, $parts, $rest) = (0, 0, '');
+    sysseek $file, $start, SEEK_SET or $start == 0 or return;
+    for (my $at = $start; $at < $end;) {
+        my $want = $end - $at < BLOCK ? $end - $at : BLOCK;
+        my $read = sysread $file, my $block, $want or return;
+        $at += $read;
+        $block = $rest . $block;
+        my $whole = rindex($block, "\n") + 1;
+        $rest = substr $block, $whole, length($block) - $whole, '';
+        $entries += ($block =~ tr/\n//);
+        # Entries whose newline the job has not printed.
+        if (index($block, ' P ') >= 0) { $parts++ while $block =~ /^.{35} std(?:out|err) P /mg }
+    }
+    return ($entries, $entries - $parts, $end - $start - HEADER * $entries - $parts);
+}
