@@ -17,6 +17,7 @@ import type { QueueResources } from '../queues/resources.ts';
 import { isRefusal } from '../queues/semaphore/refusal.ts';
 import type { BeatAnswer, Hold } from '../queues/semaphore/semaphore.ts';
 import type { Amount } from '../src/jobs/amount.ts';
+import type { DiskRoom } from './host-disk.ts';
 import type { Logger } from '../src/observability/logger.ts';
 
 type Mode = 'registering' | 'synchronising' | 'member' | 'fenced' | 'left';
@@ -24,7 +25,9 @@ type Mode = 'registering' | 'synchronising' | 'member' | 'fenced' | 'left';
 export interface HostMembershipOptions {
   readonly queues: Pick<QueueResources, 'semaphore' | 'redisUrl' | 'keys'>;
   readonly host: string;
+  /** Cpus and memory. */
   readonly capacity: Amount;
+  readonly disk: Pick<DiskRoom, 'measure' | 'terms'>;
   readonly leaseMs: number;
   readonly heartbeatMs: number;
   readonly logger: Logger;
@@ -74,6 +77,16 @@ export class HostMembership {
   /** See {@link register}. */
   async synchronise(): Promise<void> {
     if (this.#mode === 'synchronising' && this.#o.hasLock()) await this.#synchronise();
+  }
+
+  /**
+   * Tells Redis how much disk jobs may reserve here now.
+   * @throws when Redis is away, SemaphoreRefusal fenced
+   */
+  async measure(): Promise<void> {
+    if (this.#mode !== 'member' || this.#registration === null) return;
+    const { queues, host, disk } = this.#o;
+    await queues.semaphore.measured(host, this.#registration.generation, disk.measure());
   }
 
   /** Asks Redis now, and not with the next heartbeat, how the host stands. */
@@ -149,10 +162,13 @@ export class HostMembership {
 
   /** Apart from {@link #synchronise}, which waits for Podman. */
   readonly #register = oneAtATime(async (): Promise<void> => {
-    const { queues, host, capacity, leaseMs } = this.#o;
+    const { queues, host, leaseMs, disk } = this.#o;
+    // What jobs hold of it is added when it is known which of them go on.
+    const capacity = { ...this.#o.capacity, diskMib: Math.max(0, disk.measure().freeMib) };
     const generation = await queues.semaphore.register(host, capacity, leaseMs, this.generation, {
       draining: this.#o.isDraining(),
       pulls: true,
+      disk: disk.terms,
     });
     this.#registration = { generation };
     if (this.#mode !== 'registering') return;
@@ -173,6 +189,7 @@ export class HostMembership {
       return holds;
     });
     if (this.#registration === registration && this.#mode === 'synchronising') this.#mode = 'member';
+    await this.measure().catch(() => undefined); // or with the next round
     if (foreign.length > 0) await this.#o.onForeign();
     if (this.#mode !== 'member' && this.#mode !== 'synchronising') return;
     this.#o.onMember();

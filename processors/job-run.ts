@@ -172,7 +172,7 @@ export class JobRun {
     const hold = (build: Sandbox | null): void => void (this.#build = build);
     try {
       if (from === 'launch') for (const line of pullLines(this.#r, this.#job)) this.#log.system(line);
-      const sandbox = (this.#sandbox ??= await provision(this.#r));
+      const sandbox = (this.#sandbox ??= await provision(this.#r, this.#job));
       const [, digest] = await settleAll([
         this.#attendants.open(sandbox),
         from === 'launch'
@@ -291,7 +291,7 @@ export class JobRun {
     this.#release();
     await this.#attendants.close('ended');
     const collected =
-      leavesArtifacts && this.#sandbox !== null
+      leavesArtifacts && this.#sandbox !== null && end?.verdict.diskError !== true
         ? await collect(this.#r, this.#job, this.#sandbox, this.#detach, this.#logger)
         : NOTHING_COLLECTED;
     const reason = await this.#ending.decide('exit');

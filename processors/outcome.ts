@@ -16,6 +16,9 @@ export interface Outcome {
 
 const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
 
+const DISK_ERROR =
+  'The disk of the host did not take all that the job wrote (it may be full), so nothing that the job left is kept.';
+
 /** One sentence for an exit code other than 0. */
 export function describeExit(code: number): string {
   if (code === 126) return 'Command is not executable (exit code 126)';
@@ -30,10 +33,11 @@ export function describeExit(code: number): string {
 export function outcomeOf(
   reason: EndingReason,
   exitCode: number | null,
-  verdict: Pick<Verdict, 'oomKilled' | 'diskFull' | 'pidsExhausted'>,
+  verdict: Pick<Verdict, 'oomKilled' | 'diskFull' | 'diskError' | 'pidsExhausted'>,
   failure: Failure | null = null,
 ): Outcome {
-  const also = failure ? [failure.message] : [];
+  const broken = verdict.diskError === true ? [DISK_ERROR] : [];
+  const also = [...broken, ...(failure ? [failure.message] : [])];
   const failed = (errorCode: ErrorCode, errorMessage: string | null, error: string = errorCode): Outcome => ({
     to: endStateOf(errorCode),
     error,
@@ -53,6 +57,8 @@ export function outcomeOf(
     case 'queue_timeout':
       return failed('queue_timeout', 'The job did not start within its max_queue_seconds.');
     case 'exit': {
+      const code = exitCode === null ? 'the exit code is not known' : `its exit code was ${exitCode}`;
+      if (broken.length > 0) return failed('disk_error', `${DISK_ERROR} The command itself ended: ${code}.`);
       if (failure) return failed(failure.code, failure.message);
       if (exitCode === 0) {
         const warnings = verdict.oomKilled

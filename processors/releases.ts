@@ -9,11 +9,14 @@ interface Release {
 
 export class Releases {
   readonly #semaphore: Pick<Semaphore, 'release'>;
+  readonly #onReleased: () => void;
   /** Those that Redis has not confirmed. */
   readonly #owed = new Map<string, Release>();
 
-  constructor(semaphore: Pick<Semaphore, 'release'>) {
+  /** @param onReleased after some; does not throw */
+  constructor(semaphore: Pick<Semaphore, 'release'>, onReleased: () => void = () => undefined) {
     this.#semaphore = semaphore;
+    this.#onReleased = onReleased;
   }
 
   /** Gives back what a dispatch holds: now, or when Redis answers again. Never throws. */
@@ -24,9 +27,11 @@ export class Releases {
 
   /** Tries all that is owed. A synchronisation would find it as well, later. @throws when Redis is away */
   async retry(): Promise<void> {
+    if (this.#owed.size === 0) return;
     for (const [id, { jobId, epoch }] of this.#owed) {
       await this.#semaphore.release(jobId, epoch);
       this.#owed.delete(id);
     }
+    this.#onReleased();
   }
 }

@@ -9,6 +9,7 @@ import { Dispatcher } from '../queues/dispatcher.ts';
 import { type HostConsumer, startHostConsumer } from '../queues/host-consumer.ts';
 import { isRefusal } from '../queues/semaphore/refusal.ts';
 import type { Hold } from '../queues/semaphore/semaphore.ts';
+import { hostDirectory } from '../src/default-directories.ts';
 import type { Lock } from '../src/files/lock.ts';
 import { amountOf } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
@@ -18,6 +19,7 @@ import { stopInOrder } from '../src/lifecycle/stop-in-order.ts';
 import { pause } from '../src/timing/bell.ts';
 import { Cleaner } from './cleaner.ts';
 import { DispatchRecords } from './dispatch-records.ts';
+import { DiskRoom } from './host-disk.ts';
 import { hostCapacity } from './host-facts.ts';
 import { HostMembership } from './host-membership.ts';
 import { enterHostName, lockHostName } from './host-name.ts';
@@ -31,6 +33,8 @@ import { Supervisor } from './supervisor.ts';
 const SETTLED_MS = 5_000;
 /** Between two rounds of what is tried until it succeeds, and of looks whose announcement may be lost. */
 const ROUND_MS = 1_000;
+/** Between two looks at how much disk there is for jobs. */
+const DISK_ROUND_MS = 2_000;
 /** Between two looks at which images are here; somebody may have made one. */
 const STOCK_ROUND_MS = 5_000;
 
@@ -38,6 +42,7 @@ export class Worker {
   readonly #r: WorkerResources;
   readonly #host: string;
   readonly #capacity;
+  readonly #disk: DiskRoom;
   readonly #minuteMs: number;
   readonly #supervisor: Supervisor;
   readonly #records: DispatchRecords;
@@ -60,9 +65,14 @@ export class Worker {
     this.#r = resources;
     this.#host = config.hostName;
     this.#capacity = hostCapacity(config);
+    this.#disk = new DiskRoom(runtime, hostDirectory(config), config);
     this.#minuteMs = resources.minuteMs ?? 60_000;
     this.#records = new DispatchRecords(join(config.dataDir, 'hosts', this.#host, 'journal'));
-    this.#releases = new Releases(queues.semaphore);
+    // What jobs may have of the disk changes with it; should Redis not hear of it, the next round says it.
+    this.#releases = new Releases(
+      queues.semaphore,
+      () => void this.#membership.measure().catch(() => undefined),
+    );
     this.#cleaner = new Cleaner(resources);
     this.#dispatcher = new Dispatcher({
       ...resources,
@@ -92,6 +102,7 @@ export class Worker {
       queues,
       host: this.#host,
       capacity: this.#capacity,
+      disk: this.#disk,
       leaseMs: config.leaseSeconds * 1000,
       heartbeatMs: config.heartbeatSeconds * 1000,
       logger,
@@ -135,7 +146,7 @@ export class Worker {
    */
   readonly start = once(async (): Promise<void> => {
     const { config, hosts, logger } = this.#r;
-    await enterHostName(hosts, config, this.#capacity);
+    await enterHostName(hosts, config, { ...this.#capacity, diskMib: this.#disk.wholeMib });
     await this.#readDraining();
     this.#subscribe();
     // A predecessor that lives hears of it by this, and lets go.
@@ -158,6 +169,7 @@ export class Worker {
       this.#loop(ROUND_MS, () => this.#lookForImages()),
       this.#loop(STOCK_ROUND_MS, () => this.#sayStock()),
       this.#loop(ROUND_MS, () => this.#releases.retry()),
+      this.#loop(DISK_ROUND_MS, () => this.#membership.measure()),
     );
     this.#cleaner.start();
     this.#dispatcher.start();

@@ -21,8 +21,19 @@
  * A job that waits for an image, or for a limit of its owner, is passed by and gets no promise: nothing stays idle for
  * what other jobs' ends can't bring. A host that could not get an image is none for its jobs where another one has it.
  */
-import { add, type Amount, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
-import { has, type OpenHost, type Room, type RunningJob, tightest, toRoom, whenItFits } from './host-room.ts';
+import { add, type Amount, amountOn, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
+import {
+  has,
+  hasRoom,
+  isAble,
+  lacksDisk,
+  type OpenHost,
+  type Room,
+  type RunningJob,
+  tightest,
+  toRoom,
+  whenItFits,
+} from './host-room.ts';
 import { type Held, type Share, type Terms, Turns } from './turns.ts';
 
 export type { Held, Terms };
@@ -59,6 +70,8 @@ export interface Start {
   readonly jobId: string;
   readonly host: string;
   readonly endsBy: number;
+  /** What it gets of the host's disk, where that is bounded. */
+  readonly diskMib?: number;
 }
 
 /** The first job that has to wait for room, and what is kept for it. */
@@ -93,14 +106,15 @@ export interface Choice {
 }
 
 /**
- * `too_large`: no open host is that large. `no_room`: none has that much free. `held_back`: there is room, and it is
+ * `too_large`: no open host is that large. `no_disk`: one is, but for its disk, which others than jobs have filled.
+ * `no_room`: none has that much free. `held_back`: there is room, and it is
  * kept for a job ahead that would otherwise have to wait longer. `image`: its image has to come first. `limit`: its
  * owner holds as much as it may. `beyond_limit`: it alone is more than its owner may hold, since a limit was lowered.
  */
-export type Why = 'too_large' | 'no_room' | 'held_back' | 'image' | 'limit' | 'beyond_limit';
+export type Why = 'too_large' | 'no_disk' | 'no_room' | 'held_back' | 'image' | 'limit' | 'beyond_limit';
 
 /** What other jobs' ends can't bring: nobody can know when such a job starts. */
-export const STUCK: ReadonlySet<Why> = new Set<Why>(['too_large', 'image', 'beyond_limit']);
+export const STUCK: ReadonlySet<Why> = new Set<Why>(['too_large', 'no_disk', 'image', 'beyond_limit']);
 
 export const UNLIMITED: Terms = {
   weight: 1,
@@ -150,13 +164,20 @@ export function choose(
     const verdict = judge(job, endsBy, share, usable, promised);
     if ('start' in verdict) {
       const room = verdict.start;
-      room.free = subtract(room.free, job);
-      room.running.push({ cpusMilli: job.cpusMilli, memoryMib: job.memoryMib, endsBy });
+      const taken = amountOn(room, job);
+      room.free = subtract(room.free, taken);
+      room.running.push({ ...taken, endsBy });
       if (promised && room.name === promised.host && !endsInTime(promised, endsBy)) {
-        if (fits(promised.spare, job)) promised.spare = subtract(promised.spare, job);
+        if (fits(promised.spare, taken)) promised.spare = subtract(promised.spare, taken);
         else promised = soonest(now, promised.job, rooms.filter(has(promised.job.image)), promised.firm);
       }
-      starts.push({ jobId: job.jobId, host: room.name, endsBy });
+      const { diskMib } = taken;
+      starts.push({
+        jobId: job.jobId,
+        host: room.name,
+        endsBy,
+        ...(diskMib === undefined ? {} : { diskMib }),
+      });
       turns.started(job);
       continue;
     }
@@ -208,22 +229,22 @@ function judge(
   if (!withinLimits(NOTHING_HELD, share.terms, job)) return { why: 'beyond_limit' };
   if (!share.passing) return { why: 'held_back' };
   if (!withinLimits(share.held, share.terms, job)) return { why: 'limit' };
-  const roomy = rooms.filter((room) => fits(room.free, job));
+  const roomy = rooms.filter((room) => hasRoom(room, job));
   const allowed = promised ? roomy.filter((room) => keeps(promised, room, job, endsBy)) : roomy;
   const start = tightest(allowed.filter(has(job.image)), job);
   if (start) return { start };
   const without = tightest(allowed, job);
   if (without) return { why: 'image', pullOn: without.name };
   if (roomy.length > 0) return { why: 'held_back' };
-  const able = rooms.filter((room) => fits(room.capacity, job));
-  if (able.length === 0) return { why: 'too_large' };
+  const able = rooms.filter((room) => isAble(room, job));
+  if (able.length === 0) return { why: rooms.some((room) => lacksDisk(room, job)) ? 'no_disk' : 'too_large' };
   return { why: able.some(has(job.image)) ? 'no_room' : 'image' };
 }
 
 /** Without the hosts that could not get its image, if another one that is large enough has it. */
 function usableFor(job: WaitingJob, rooms: readonly Room[]): readonly Room[] {
   if (!rooms.some(({ cannotGet }) => cannotGet.has(job.image))) return rooms;
-  const had = rooms.some((room) => fits(room.capacity, job) && has(job.image)(room));
+  const had = rooms.some((room) => isAble(room, job) && has(job.image)(room));
   return had ? rooms.filter((room) => has(job.image)(room) || !room.cannotGet.has(job.image)) : rooms;
 }
 
@@ -251,7 +272,7 @@ const keeps = (promised: Shadow, room: Room, job: WaitingJob, endsBy: number): b
   room.name !== promised.host ||
   (!promised.firm && promised.job.owner === job.owner) ||
   endsInTime(promised, endsBy) ||
-  fits(promised.spare, job);
+  fits(promised.spare, amountOn(room, job));
 
 /**
  * The host where the job can start soonest; among equals the first.
@@ -260,7 +281,7 @@ const keeps = (promised: Shadow, room: Room, job: WaitingJob, endsBy: number): b
 function soonest(now: number, job: WaitingJob, rooms: readonly Room[], firm: boolean | null): Shadow | null {
   let best: { room: Room; at: number | null; free: Amount; idleMs: number } | null = null;
   for (const room of rooms) {
-    if (!fits(room.capacity, job)) continue;
+    if (!isAble(room, job)) continue;
     const option = { room, ...whenItFits(now, job, room) };
     if (!best || (option.at ?? Infinity) < (best.at ?? Infinity)) best = option;
   }
@@ -270,7 +291,7 @@ function soonest(now: number, job: WaitingJob, rooms: readonly Room[], firm: boo
       job,
       host: best.room.name,
       at: best.at,
-      spare: subtract(best.free, job),
+      spare: subtract(best.free, amountOn(best.room, job)),
       firm: firm ?? (best.at === null || now - job.since >= WORTH * best.idleMs),
     }
   );

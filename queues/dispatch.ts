@@ -53,7 +53,7 @@ export class DispatchSteps {
    */
   async start(
     candidate: Candidate,
-    { host, endsBy }: Start,
+    { host, endsBy, diskMib }: Start,
     limits: HoldLimits,
   ): Promise<TakenDispatch | null> {
     const { semaphore, announcements } = this.#o.resources;
@@ -62,13 +62,14 @@ export class DispatchSteps {
     const ticket = randomUUID();
     try {
       // guard: reserved-before-taken
-      await semaphore.reserve({ ...dispatch, owner, cpusMilli, memoryMib, endsBy, ticket, limits });
+      const amount = { cpusMilli, memoryMib, ...(diskMib === undefined ? {} : { diskMib }) };
+      await semaphore.reserve({ ...dispatch, owner, ...amount, endsBy, ticket, limits });
     } catch (error) {
       if (isRefusal(error, 'already_reserved')) await this.#correct(candidate);
       if (isRefusal(error)) return null;
       throw error;
     }
-    if (!(await this.#take(candidate, host))) {
+    if (!(await this.#take(candidate, host, diskMib ?? null))) {
       // Claimed by its host: then the row is the host's, and the answer to the compare-and-set was lost.
       await this.takeBack({ ...dispatch, ticket });
       await this.#correct(candidate);
@@ -103,8 +104,8 @@ export class DispatchSteps {
     }
   }
 
-  async #take({ jobId, epoch }: Candidate, host: string): Promise<boolean> {
-    const take = () => this.#o.lifecycle.taken({ id: jobId, epoch }, host, ACTOR);
+  async #take({ jobId, epoch }: Candidate, host: string, diskMib: number | null): Promise<boolean> {
+    const take = () => this.#o.lifecycle.taken({ id: jobId, epoch }, host, ACTOR, diskMib);
     if (await take()) return true;
     // The queue holds it, so `queued` is true: the API was only slower to say so.
     const queued = await this.#o.lifecycle.queued(jobId, ACTOR);

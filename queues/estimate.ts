@@ -60,12 +60,15 @@ export function planStarts(
     if (steps > MOST_STEPS) break;
     for (const host of open) host.running = host.running.filter(({ endsBy }) => !hasEnded(endsBy, at, now));
     const { starts: begun } = look(at, waiting);
-    for (const { jobId, host: name, endsBy } of begun) {
+    for (const { jobId, host: name, endsBy, diskMib } of begun) {
       starts.set(jobId, at);
       endOfAll = Math.max(endOfAll, endsBy);
       const job = byId.get(jobId);
       const host = open.find((one) => one.name === name);
-      if (job && host) host.running.push({ ...amountOf(job), owner: job.owner, endsBy });
+      if (job && host) {
+        const disk = diskMib === undefined ? {} : { diskMib };
+        host.running.push({ ...amountOf(job), ...disk, owner: job.owner, endsBy });
+      }
     }
     const gone = new Set(begun.map(({ jobId }) => jobId));
     if (gone.size > 0) waiting = waiting.filter(({ jobId }) => !gone.has(jobId));

@@ -1,5 +1,5 @@
 /** The room that a host has in one round of choices: what is free there now, and what will be when running jobs end. */
-import { add, type Amount, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
+import { add, type Amount, amountOn, fits, NOTHING, subtract } from '../src/jobs/amount.ts';
 
 const NO_IMAGES: ReadonlySet<string> = new Set();
 
@@ -18,6 +18,8 @@ export interface OpenHost {
   readonly lacks: ReadonlySet<string>;
   /** Of those, the ones that it has tried to get, in vain. Left out: none. */
   readonly cannotGet?: ReadonlySet<string>;
+  /** What a job without a wish for disk gets here at most, MiB. */
+  readonly diskMostMib?: number;
 }
 
 export interface Room {
@@ -25,6 +27,7 @@ export interface Room {
   readonly capacity: Amount;
   readonly lacks: ReadonlySet<string>;
   readonly cannotGet: ReadonlySet<string>;
+  readonly diskMostMib?: number;
   free: Amount;
   running: (Amount & { readonly endsBy: number | null })[];
 }
@@ -41,10 +44,28 @@ export function toRoom(host: OpenHost): Room {
     capacity: host.capacity,
     lacks: host.lacks,
     cannotGet: host.cannotGet ?? NO_IMAGES,
+    ...(host.diskMostMib === undefined ? {} : { diskMostMib: host.diskMostMib }),
     free: subtract(host.capacity, used),
-    running: [...host.running],
+    // What jobs hold of a disk that nobody bounds comes free for nobody.
+    running: host.running.map((job) =>
+      host.capacity.diskMib === undefined ? withoutDisk(job) : { ...job, diskMib: job.diskMib ?? 0 },
+    ),
   };
 }
+
+function withoutDisk<Job extends Amount>({ diskMib: _, ...job }: Job): Omit<Job, 'diskMib'> {
+  return job;
+}
+
+/** Whether the job has room there now. */
+export const hasRoom = (room: Room, job: Amount): boolean => fits(room.free, amountOn(room, job));
+
+/** Whether it would have, if nothing else ran there. */
+export const isAble = (room: Room, job: Amount): boolean => fits(room.capacity, amountOn(room, job));
+
+/** Whether only its disk is too small for that. */
+export const lacksDisk = (room: Room, job: Amount): boolean =>
+  !isAble(room, job) && fits({ ...room.capacity, diskMib: Infinity }, job);
 
 /** The room that is fullest with the job in it, so that gaps stay large; of equals the first. */
 export function tightest(rooms: readonly Room[], job: Amount): Room | undefined {
@@ -70,6 +91,7 @@ export function whenItFits(
   room: Room,
 ): { at: number | null; free: Amount; idleMs: number } {
   let { free } = room;
+  const wanted = amountOn(room, job);
   let [at, idleMs] = [now, 0];
   const ends = [...room.running].sort((a, b) => (a.endsBy ?? Infinity) - (b.endsBy ?? Infinity));
   for (let index = 0; index < ends.length; index += 1) {
@@ -84,7 +106,7 @@ export function whenItFits(
     // All that end at the same moment count for what will be to spare.
     const next = ends[index + 1];
     if (next && next.endsBy === running.endsBy) continue;
-    if (fits(free, job)) return { at: running.endsBy === null ? null : at, free, idleMs };
+    if (fits(free, wanted)) return { at: running.endsBy === null ? null : at, free, idleMs };
   }
   return { at: null, free, idleMs };
 }

@@ -359,7 +359,14 @@ export const ERRORS = {
     'The job did not start within its `max_queue_seconds`.',
     'Allow it more time, or add a host.',
   ),
-  disk_limit: ending('The job filled the disk space that it may use.', 'Write less, or raise the limit.'),
+  disk_limit: ending(
+    'The job filled the disk space that it may use.',
+    'Write less, or ask for more with `disk_gb`.',
+  ),
+  disk_error: ending(
+    'The host could not keep all that the job wrote to its disk.',
+    'Free space on the host, or check its disk, and run the job again.',
+  ),
   pids_limit: ending('The job reached its limit of processes.', 'Start fewer processes at once.'),
   artifact_copy_disk_full: ending(
     'The disk of the host was full while artifacts were collected.',

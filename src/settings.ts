@@ -138,7 +138,9 @@ export const settingsSchema = z.strictObject({
   uploadUnusedMinutes: integer(1)
     .default(60)
     .describe('a finalized upload that nothing uses expires after this time'),
-  jobDiskMb: integer(64).default(10_240).describe('disk that one job may fill (artifacts, /tmp, home), MB'),
+  jobDiskMb: integer(64)
+    .default(10_240)
+    .describe('disk that a job gets at most which does not ask for `disk_gb`, MB'),
   packageImagesMb: integer(64)
     .default(5_120)
     .describe(
@@ -190,7 +192,16 @@ export const settingsSchema = z.strictObject({
   concurrency: integer(1, 1000)
     .optional()
     .describe('containers at once on this host; default is what capacity allows'),
-  minFreeDiskMb: integer(0).default(512).describe('with less free, the API calls its disk down, MB'),
+  minFreeDiskMb: integer(0)
+    .default(512)
+    .describe(
+      'disk that jobs may not reserve, MB; with less free nothing starts, and the API calls its disk down',
+    ),
+  ballastMb: integer(0, 65_536)
+    .default(64)
+    .describe(
+      'disk that is kept back and let go when the disk is full to the last byte, MB, and no more than a sixteenth of it; 0 for none',
+    ),
   priorityAgeingSeconds: integer(1, 604_800)
     .default(600)
     .describe('a job stands behind those of the next higher priority that come less than so much later'),

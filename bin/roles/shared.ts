@@ -1,5 +1,6 @@
 /** What API and worker both stand on: database, Redis, stores of files. */
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { ArtifactStore } from '../../src/artifacts/artifact-store.ts';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
 import { type Config, ConfigError } from '../../src/config.ts';
@@ -8,6 +9,7 @@ import { KnexHostStore } from '../../src/database/host-store.ts';
 import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { KnexTenantStore } from '../../src/database/tenant-store.ts';
+import { Ballast } from '../../src/files/ballast.ts';
 import { LocalLogStore } from '../../src/logs/local-log-store.ts';
 import type { LogStore } from '../../src/logs/log-store.ts';
 import type { StopSteps } from '../../src/lifecycle/stop-in-order.ts';
@@ -44,6 +46,10 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
   }
   makePrivateDirectories(config);
   await enterInstallation(config, logger);
+  for (const ballast of ballasts(config, logger)) {
+    ballast.start();
+    steps.unshift(['ballast', () => ballast.stop()]);
+  }
   const database = await Database.open({ path: config.dbPath });
   steps.unshift(['database', () => database.close()]);
   const queues = createQueueResources({
@@ -87,6 +93,23 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
     queues,
     tenants,
   };
+}
+
+/** One for each file system that Redis, database and journals write to. */
+function ballasts({ dataDir, dbPath, ballastMb, minFreeDiskMb }: Config, logger: Logger): readonly Ballast[] {
+  if (ballastMb === 0) return [];
+  const byDevice = new Map(
+    [dirname(dbPath), dataDir].map((directory) => [statSync(directory).dev, directory]),
+  );
+  return [...byDevice.values()].map(
+    (directory) =>
+      new Ballast({
+        directory: join(directory, 'ballast'),
+        bytes: ballastMb * 2 ** 20,
+        restBytes: minFreeDiskMb * 2 ** 20,
+        logger,
+      }),
+  );
 }
 
 const tenantDefaults = (config: Config): TenantLimits => ({

@@ -13,7 +13,7 @@ import { BuildReport, ENDS, installCommand } from '../../src/packages/install-sc
 import { pause } from '../../src/timing/bell.ts';
 import { untilAnswered } from '../persist.ts';
 import type { SupervisionResources } from '../resources.ts';
-import { type Launching, limitsOf } from './launch.ts';
+import { diskBytesOf, type Launching, limitsOf } from './launch.ts';
 
 /** Between two looks whether the other job is done. */
 const LOOK_EVERY_MS = 200;
@@ -103,7 +103,8 @@ async function build(resources: Resources, job: Job, building: Building): Promis
   const { config, runtime, inTurn } = resources;
   const { stop, logger, tell, packages, wanted } = building;
   const sandbox = await runtime.provision({
-    diskBytes: config.jobDiskMb * 2 ** 20,
+    // The job's own disk is empty until it starts, and this one is gone by then.
+    diskBytes: diskBytesOf(config, job),
     mounts: STANDING_MOUNTS,
   });
   building.hold(sandbox);
@@ -138,7 +139,8 @@ async function build(resources: Resources, job: Job, building: Building): Promis
     } finally {
       await lines.end();
     }
-    if (exitCode !== ENDS.done) throw await reasonOf(sandbox, report, exitCode, job);
+    const isBroken = (await sandbox.verdict()).diskError === true;
+    if (exitCode !== ENDS.done || isBroken) throw await reasonOf(sandbox, report, exitCode, job);
     await untilAnswered(logger, stop, () => sandbox.remove());
     await packages.keep(wanted, sandbox, stop);
   } finally {
@@ -155,10 +157,12 @@ async function reasonOf(
   exitCode: number | null,
   { packages }: Job,
 ): Promise<FlashpodsError> {
+  const verdict = await sandbox.verdict();
+  if (verdict.diskError === true) return new FlashpodsError('disk_error');
   if (exitCode === ENDS.noPackage) return new FlashpodsError('package_not_found', report.lacking());
   const said = report.failure(packages, exitCode);
   if (report.isUnavailable) return new FlashpodsError('package_not_found', said);
-  const { oomKilled, diskFull, pidsExhausted } = await sandbox.verdict();
+  const { oomKilled, diskFull, pidsExhausted } = verdict;
   if (oomKilled)
     return new FlashpodsError('oom_killed', `${said} It used more memory than the job asked for.`);
   if (diskFull) return new FlashpodsError('disk_limit', `${said} It filled the disk that the job may use.`);

@@ -5,7 +5,7 @@
 import { STANDING_MOUNTS, runFilesMounts, workMount } from '../../src/containers/mounts.ts';
 import type { LaunchSpec, Limits, Sandbox } from '../../src/containers/sandbox.ts';
 import { FlashpodsError } from '../../src/errors.ts';
-import { amountOf, memoryBytesOf } from '../../src/jobs/amount.ts';
+import { amountOf, memoryBytesOf, mibOf } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { Failure } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
@@ -30,12 +30,17 @@ export interface Launching {
 /** A newer process of this host goes on with the job. */
 export class Fenced extends Error {}
 
-/** A sandbox that fits every job of this host. @throws FlashpodsError container_start_failed */
-export const provision = ({
-  runtime,
-  config,
-}: Pick<SupervisionResources, 'runtime' | 'config'>): Promise<Sandbox> =>
-  runtime.provision({ diskBytes: config.jobDiskMb * 2 ** 20, mounts: STANDING_MOUNTS });
+/** A sandbox with the disk that was reserved for the job. @throws FlashpodsError container_start_failed */
+export const provision = (
+  { runtime, config }: Pick<SupervisionResources, 'runtime' | 'config'>,
+  job: Pick<Job, 'diskMib' | 'diskGb'>,
+): Promise<Sandbox> => runtime.provision({ diskBytes: diskBytesOf(config, job), mounts: STANDING_MOUNTS });
+
+/** Where the host's disk is not bounded, a job gets what it asked for. */
+export const diskBytesOf = (
+  { jobDiskMb }: Pick<SupervisionResources['config'], 'jobDiskMb'>,
+  { diskMib, diskGb }: Pick<Job, 'diskMib' | 'diskGb'>,
+): number => (diskMib ?? (diskGb === null ? jobDiskMb : mibOf(diskGb))) * 2 ** 20;
 
 /**
  * Gets the image.

@@ -8,12 +8,13 @@
 -- @include keys
 local found, sums, owners = {}, {}, {}
 for _, jobId in ipairs(redis.call('SMEMBERS', RESERVATIONS)) do
-  local held = redis.call('HMGET', reservationKey(jobId), 'host', 'cpus', 'memory', 'owner')
+  local held = redis.call('HMGET', reservationKey(jobId), 'host', 'cpus', 'memory', 'owner', 'disk')
   if not held[1] then
     table.insert(found, jobId .. ' is listed and holds no reservation')
   else
-    local sum = sums[held[1]] or { 0, 0, 0 }
-    sums[held[1]] = { sum[1] + tonumber(held[2]), sum[2] + tonumber(held[3]), sum[3] + 1 }
+    local sum = sums[held[1]] or { 0, 0, 0, 0 }
+    sums[held[1]] = { sum[1] + tonumber(held[2]), sum[2] + tonumber(held[3]), sum[3] + 1,
+      sum[4] + tonumber(held[5] or '0') }
     local own = owners[held[4]] or { 0, 0, 0 }
     owners[held[4]] = { own[1] + 1, own[2] + tonumber(held[2]), own[3] + tonumber(held[3]) }
     if redis.call('SISMEMBER', hostJobsKey(held[1]), jobId) == 0 then
@@ -25,9 +26,9 @@ for _, jobId in ipairs(redis.call('SMEMBERS', RESERVATIONS)) do
   end
 end
 for _, name in ipairs(redis.call('SMEMBERS', HOSTS)) do
-  local counters = redis.call('HMGET', hostKey(name), 'usedCpus', 'usedMemory', 'held')
-  local sum = sums[name] or { 0, 0, 0 }
-  for index, field in ipairs({ 'usedCpus', 'usedMemory', 'held' }) do
+  local counters = redis.call('HMGET', hostKey(name), 'usedCpus', 'usedMemory', 'held', 'usedDisk')
+  local sum = sums[name] or { 0, 0, 0, 0 }
+  for index, field in ipairs({ 'usedCpus', 'usedMemory', 'held', 'usedDisk' }) do
     if tonumber(counters[index] or '0') ~= sum[index] then
       table.insert(found, name .. ' counts ' .. field .. ' ' .. tostring(counters[index]) .. ', its reservations hold ' ..
         string.format('%.0f', sum[index]))

@@ -16,5 +16,5 @@ if redis.call('EXISTS', hostKey(name)) == 1 then return 0 end
 redis.call('SADD', HOSTS, name)
 redis.call('HSET', hostKey(name), 'cpus', ARGV[2], 'memory', ARGV[3], 'leaseMs', '-1', 'generation', '0',
   'beatAt', int(nowMs()), 'synchronised', '0', 'lost', '0', 'draining', ARGV[4],
-  'usedCpus', '0', 'usedMemory', '0', 'held', '0')
+  'usedCpus', '0', 'usedMemory', '0', 'usedDisk', '0', 'held', '0')
 return 1

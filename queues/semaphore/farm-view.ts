@@ -17,6 +17,10 @@ export interface Reservation extends Amount {
 export interface HostEntry {
   readonly name: string;
   readonly capacity: Amount;
+  /** What a job without a wish for disk gets of it at most, MiB. */
+  readonly diskMostMib?: number;
+  /** File system of its disk, which other hosts may share; empty: its disk is not bounded. */
+  readonly diskPlace: string;
   /** May exceed the capacity after a host entered what it really runs. */
   readonly used: Amount;
   readonly held: number;
@@ -76,10 +80,18 @@ function fieldsOf(flat: readonly string[]): Fields {
 
 function toHost(flat: readonly string[], now: number): HostEntry {
   const { id, text, number } = fieldsOf(flat);
+  const mib = <Key extends string>(key: Key, field: string): { readonly [_ in Key]?: number } =>
+    text(field) === '' ? {} : ({ [key]: number(field) } as { readonly [_ in Key]?: number });
   return {
     name: id,
-    capacity: { cpusMilli: number('cpus'), memoryMib: number('memory') },
-    used: { cpusMilli: number('usedCpus'), memoryMib: number('usedMemory') },
+    capacity: { cpusMilli: number('cpus'), memoryMib: number('memory'), ...mib('diskMib', 'disk') },
+    ...mib('diskMostMib', 'diskMost'),
+    diskPlace: text('diskPlace'),
+    used: {
+      cpusMilli: number('usedCpus'),
+      memoryMib: number('usedMemory'),
+      ...(text('disk') === '' ? {} : { diskMib: number('usedDisk') }),
+    },
     held: number('held'),
     generation: number('generation'),
     beatAt: number('beatAt'),
@@ -100,6 +112,7 @@ function toReservation(flat: readonly string[]): Reservation {
     owner: text('owner'),
     cpusMilli: number('cpus'),
     memoryMib: number('memory'),
+    ...(number('disk') === 0 ? {} : { diskMib: number('disk') }),
     claimed: text('claimed') === '1',
     reservedAt: number('at'),
     endsBy: text('endsBy') === '' ? null : number('endsBy'),

@@ -9,6 +9,9 @@
   ARGV[5]  generation that this process holds already, or '' to take the name over
   ARGV[6]  1 it is being drained, where Redis does not know it: the database says so
   ARGV[7]  1 its process gets images that dispatch wishes for
+  ARGV[8]  capacity, MiB of disk; '' no bound
+  ARGV[9]  MiB of disk that a job without a wish gets at most; ''
+  ARGV[10] file system of the disk
 
   Result   generation (> 0)
   -2       FENCED: a newer process has taken the name over
@@ -30,10 +33,10 @@ end
 redis.call('SADD', HOSTS, name)
 redis.call('HSET', hostKey(name), 'cpus', ARGV[2], 'memory', ARGV[3], 'leaseMs', ARGV[4],
   'generation', int(generation), 'beatAt', int(now), 'synchronised', '0', 'lost', '0',
-  'pulls', ARGV[7])
+  'pulls', ARGV[7], 'disk', ARGV[8], 'diskMost', ARGV[9], 'diskPlace', ARGV[10])
 -- The process that had the name lets go at its next heartbeat, which is now: two must not end the same jobs.
 if ARGV[5] == '' then redis.call('PUBLISH', hostChannel(name), '') end
-for _, counter in ipairs({ 'usedCpus', 'usedMemory', 'held' }) do
+for _, counter in ipairs({ 'usedCpus', 'usedMemory', 'usedDisk', 'held' }) do
   redis.call('HSETNX', hostKey(name), counter, '0')
 end
 redis.call('HSETNX', hostKey(name), 'draining', ARGV[6])

@@ -1,5 +1,5 @@
 /**
- * Who holds which cpus and memory, per host, in Redis. Reservations are keyed by job, belong to one dispatch (epoch)
+ * Who holds which cpus, memory and disk, per host, in Redis. Reservations are keyed by job, belong to one dispatch (epoch)
  * and never expire: one that did while its container lives would be overcommit. Hosts have leases instead.
  * Every method is one atomic script, and safe to repeat when an answer was lost. Every method throws FlashpodsError
  * service_unavailable when Redis does not answer; then it may have been done or not.
@@ -15,6 +15,7 @@ import { REFUSALS, SemaphoreRefusal } from './refusal.ts';
 const script = scriptsOf(import.meta.url);
 const SCRIPTS = {
   register: script('register'),
+  measured: script('measured'),
   expect: script('expect'),
   beat: script('beat'),
   drain: script('drain'),
@@ -50,6 +51,22 @@ export interface HoldLimits {
 
 const NO_LIMITS: HoldLimits = { jobs: null, cpusMilli: null, memoryMib: null };
 
+/** Of the disk of a host that bounds it. */
+export interface HostDisk {
+  /** What a job without a wish gets at most, MiB. */
+  readonly mostMib: number;
+  /** Names its file system: hosts of one machine may share one. */
+  readonly place: string;
+}
+
+/** How a host's disk was found. */
+export interface DiskMeasure {
+  /** What is free, less the rest that nobody touches; negative where something has eaten of it. */
+  readonly freeMib: number;
+  /** What dispatches have written, their builds included. */
+  readonly held: readonly { readonly jobId: string; readonly epoch: number; readonly mib: number }[];
+}
+
 /** A dispatch that a host answers for. */
 export interface HostedDispatch extends Hold {
   /** False: nothing of it is there yet; if it was claimed, the claim stays. Default true. */
@@ -77,6 +94,7 @@ export class Semaphore {
    * Makes this process the owner of a host name.
    * @param generation what an earlier call returned, to register again after `beat` asked for it; null takes the name over
    * @param how.draining what the database says; used where Redis knows nothing
+   * @param how.disk of a host whose capacity names disk
    * @param how.pulls whether the process gets images that dispatch wishes for
    * @returns the generation for all further calls
    * @throws SemaphoreRefusal fenced
@@ -86,7 +104,7 @@ export class Semaphore {
     capacity: Amount,
     leaseMs: number,
     generation: number | null,
-    how: { readonly draining?: boolean; readonly pulls?: boolean } = {},
+    how: { readonly draining?: boolean; readonly pulls?: boolean; readonly disk?: HostDisk } = {},
   ): Promise<number> {
     return this.#run('register', host, [
       host,
@@ -96,7 +114,20 @@ export class Semaphore {
       orEmpty(generation),
       how.draining === true ? 1 : 0,
       how.pulls === true ? 1 : 0,
+      orEmpty(capacity.diskMib),
+      orEmpty(how.disk?.mostMib),
+      how.disk?.place ?? '',
     ]);
+  }
+
+  /**
+   * Renews what jobs may reserve of a host's disk: what is free, and what those hold of it that have a reservation. What
+   * others left is only in the way.
+   * @throws SemaphoreRefusal fenced, unknown_host
+   */
+  async measured(host: string, generation: number, { freeMib, held }: DiskMeasure): Promise<void> {
+    const list = held.map(({ jobId, epoch, mib }) => ({ jobId, epoch: String(epoch), mib: String(mib) }));
+    await this.#run('measured', host, [host, generation, freeMib, JSON.stringify(list)]);
   }
 
   /** Enters a host that the database knows and Redis does not, without a lease. */
@@ -142,7 +173,8 @@ export class Semaphore {
   async reserve(
     request: Hold & { readonly host: string; readonly ticket: string; readonly limits?: HoldLimits },
   ): Promise<void> {
-    const { jobId, epoch, host, owner, cpusMilli, memoryMib, endsBy, ticket, limits = NO_LIMITS } = request;
+    const { jobId, epoch, host, owner, cpusMilli, memoryMib, diskMib = 0 } = request;
+    const { endsBy, ticket, limits = NO_LIMITS } = request;
     await this.#run('reserve', jobId, [
       jobId,
       epoch,
@@ -155,6 +187,7 @@ export class Semaphore {
       orEmpty(limits.jobs),
       orEmpty(limits.cpusMilli),
       orEmpty(limits.memoryMib),
+      diskMib,
     ]);
   }
 
@@ -206,6 +239,7 @@ export class Semaphore {
       owner: hold.owner,
       cpus: String(hold.cpusMilli),
       memory: String(hold.memoryMib),
+      disk: String(hold.diskMib ?? 0),
       endsBy: String(orEmpty(hold.endsBy)),
       found: hold.found === false ? '0' : '1',
     }));

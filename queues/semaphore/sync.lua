@@ -11,7 +11,7 @@
   ARGV[1]  host
   ARGV[2]  generation
   ARGV[3]  time at which the making of the list began, ms
-  ARGV[4]  JSON: [{jobId, epoch, owner, cpus, memory, endsBy, found}], all of them strings;
+  ARGV[4]  JSON: [{jobId, epoch, owner, cpus, memory, disk, endsBy, found}], all of them strings;
            found 0: the host answers for it, and nothing of it is there
 
   Result   job ids that belong to a newer dispatch and were not entered
@@ -37,7 +37,7 @@ for _, hold in ipairs(cjson.decode(ARGV[4])) do
     table.insert(refused, hold.jobId)
   elseif not released then
     drop(hold.jobId)
-    enter(hold.jobId, hold.epoch, name, hold.owner, hold.cpus, hold.memory, '1', now, hold.endsBy, held[3] or '')
+    enter(hold.jobId, hold.epoch, name, hold.owner, hold.cpus, hold.memory, hold.disk or '0', '1', now, hold.endsBy, held[3] or '')
     if held[2] and held[2] ~= '0' then
       redis.call('HSET', reservationKey(hold.jobId), 'claimedAt', held[2])
     end

@@ -13,6 +13,8 @@ export interface HostOutlook {
   readonly name: string;
   readonly state: HostState;
   readonly capacity: Amount;
+  /** What a job without a wish for disk gets at most, MiB. */
+  readonly diskMostMib?: number;
   /** Never negative. */
   readonly free: Amount;
 }

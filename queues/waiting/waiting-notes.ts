@@ -142,6 +142,7 @@ const startOf = (plan: Plan | null, jobId: string, index: number): number | null
       : startOfPosition(plan, index + 1);
 
 function present(host: FarmView['hosts'][number]): HostOutlook {
-  const { name, capacity, used } = host;
-  return { name, state: stateOf(host), capacity, free: leftOf(capacity, used) };
+  const { name, capacity, used, diskMostMib } = host;
+  const most = diskMostMib === undefined ? {} : { diskMostMib };
+  return { name, state: stateOf(host), capacity, ...most, free: leftOf(capacity, used) };
 }

@@ -1,5 +1,5 @@
 /** Why a job waits, as plain sentences. They say nothing of anybody else's jobs but how many are ahead. */
-import { type Amount, amountOf, fits, inWords } from '../../src/jobs/amount.ts';
+import { type Amount, amountOf, amountOn, fits, inWords } from '../../src/jobs/amount.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { Wait } from '../../src/jobs/wait.ts';
 import { startOfPosition } from '../estimate.ts';
@@ -26,10 +26,10 @@ function startOf(
   if (known) return known.startsAt;
   if (!outlook?.plan || position === null) return null;
   const open = outlook.hosts.filter(({ state }) => state === 'up');
-  if (!open.some(({ capacity }) => fits(capacity, wanted))) return null;
+  if (!open.some((host) => fits(host.capacity, amountOn(host, wanted)))) return null;
   if (outlook.plan.offsets.length > 0) return startOfPosition(outlook.plan, position);
   // Nobody waited when the dispatcher last looked.
-  return position === 1 && open.some(({ free }) => fits(free, wanted)) ? outlook.at : null;
+  return position === 1 && open.some((host) => fits(host.free, amountOn(host, wanted))) ? outlook.at : null;
 }
 
 function reasonOf(job: Job, position: number | null, outlook: Outlook | null): string {
@@ -46,9 +46,10 @@ function reasonOf(job: Job, position: number | null, outlook: Outlook | null): s
 
   const wanted = amountOf(job);
   const known = outlook.jobs[job.id];
-  const able = open.filter(({ capacity }) => fits(capacity, wanted));
+  const able = open.filter((host) => fits(host.capacity, amountOn(host, wanted)));
   if (known?.why === 'beyond_limit')
     return `It asks for more than its owner may hold at all, since a limit was lowered: cancel it and submit a smaller one, or have the limit raised.${turn}`;
+  if (known?.why === 'no_disk') return `${noDisk(wanted, open)}${turn}`;
   if (known?.why === 'too_large' || able.length === 0) {
     return `No host that takes work now has ${inWords(wanted)}.${turn}`;
   }
@@ -62,7 +63,7 @@ function reasonOf(job: Job, position: number | null, outlook: Outlook | null): s
     case 'no_room':
       return `${noRoom(wanted, able)}${turn}`;
     case undefined: {
-      const roomy = able.find(({ free }) => fits(free, wanted));
+      const roomy = able.find((host) => fits(host.free, amountOn(host, wanted)));
       if (!roomy) return `${noRoom(wanted, able)}${turn}`;
       return position === 1
         ? 'It is next, and starts in a moment.'
@@ -98,18 +99,32 @@ function noHost(hosts: readonly HostOutlook[]): string {
 }
 
 function noRoom(wanted: Amount, able: readonly HostOutlook[]): string {
-  const [best] = [...able].sort((a, b) => missing(wanted, a.free) - missing(wanted, b.free));
+  const [best] = [...able].sort((a, b) => missing(wanted, a) - missing(wanted, b));
   if (!best) return `Waiting for ${inWords(wanted)}.`;
   const among = able.length === 1 ? '' : 'of the hosts that could run it, ';
-  return `Waiting for ${inWords(wanted)}: ${among}${best.name} has ${inWords(best.free)} free.`;
+  return `Waiting for ${inWords(amountOn(best, wanted))}: ${among}${best.name} has ${inWords(best.free)} free.`;
 }
 
 /** The larger of the parts of what is wanted that is not there. */
-const missing = (wanted: Amount, free: Amount): number =>
-  Math.max(
+function missing(wanted: Amount, host: HostOutlook): number {
+  const { free } = host;
+  const { diskMib = 0 } = amountOn(host, wanted);
+  return Math.max(
     (wanted.cpusMilli - free.cpusMilli) / wanted.cpusMilli,
     (wanted.memoryMib - free.memoryMib) / wanted.memoryMib,
+    diskMib === 0 ? -Infinity : (diskMib - (free.diskMib ?? Infinity)) / diskMib,
   );
+}
+
+function noDisk(wanted: Amount, open: readonly HostOutlook[]): string {
+  const sizes = open.map((host) => ({ host, left: host.capacity.diskMib ?? Infinity }));
+  const best = sizes.sort((a, b) => b.left - a.left)[0]?.host;
+  if (!best) return 'Waiting for disk.';
+  const needed = amountOn(best, wanted).diskMib ?? 0;
+  return `Waiting for ${megabytes(needed)} of disk: ${best.name} has ${megabytes(best.capacity.diskMib ?? 0)} for jobs, and the rest of its disk is full of other things.`;
+}
+
+const megabytes = (mib: number): string => `${Math.floor(mib).toLocaleString('en')} MB`;
 
 function pulling(image: string, { pullOn, pullStep }: JobOutlook): string {
   if (pullOn === undefined) return `No host has its image ${image} yet.`;

@@ -56,6 +56,8 @@ export interface Verdict {
   readonly oomKilled: boolean;
   /** The job's disk is full / it ran into its process limit. */
   readonly diskFull: boolean;
+  /** What the job wrote is not all on its disk: it had I/O errors. Records of earlier versions say nothing. */
+  readonly diskError?: boolean;
   readonly pidsExhausted: boolean;
 }
 
@@ -63,6 +65,13 @@ export interface Verdict {
 export interface FoundSandbox {
   readonly sandbox: Sandbox;
   readonly container: ContainerState | null;
+}
+
+/** What a dispatch's sandbox takes of the host's disk, a build's included. */
+export interface HeldDisk {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly bytes: number;
 }
 
 export interface ContainerRuntime {
@@ -107,6 +116,9 @@ export interface ContainerRuntime {
    * @throws when Podman does not answer
    */
   sandboxes(): Promise<readonly FoundSandbox[]>;
+
+  /** What sandboxes take of the host's disk now. */
+  disks(): readonly HeldDisk[];
 
   close(): Promise<void>;
 }

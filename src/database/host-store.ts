@@ -7,6 +7,7 @@ interface HostRow {
   name: string;
   cpus_milli: number;
   memory_mib: number;
+  disk_mib: number | null;
   registered_at: number;
   draining: number;
   explicit_capacity: number;
@@ -44,7 +45,7 @@ export class KnexHostStore implements HostRegistry {
       trx<HostRow>('hosts')
         .insert(rowOf(name, capacity))
         .onConflict('name')
-        .merge(['cpus_milli', 'memory_mib', 'registered_at']),
+        .merge(['cpus_milli', 'memory_mib', 'disk_mib', 'registered_at']),
     );
     this.#forget();
   }
@@ -110,16 +111,21 @@ export class KnexHostStore implements HostRegistry {
 const rowOf = (
   name: string,
   capacity: Amount,
-): Pick<HostRow, 'name' | 'cpus_milli' | 'memory_mib' | 'registered_at'> => ({
+): Pick<HostRow, 'name' | 'cpus_milli' | 'memory_mib' | 'disk_mib' | 'registered_at'> => ({
   name,
   cpus_milli: capacity.cpusMilli,
   memory_mib: capacity.memoryMib,
+  disk_mib: capacity.diskMib ?? null,
   registered_at: Date.now(),
 });
 
 const toHost = (row: HostRow): KnownHost => ({
   name: row.name,
-  capacity: { cpusMilli: row.cpus_milli, memoryMib: row.memory_mib },
+  capacity: {
+    cpusMilli: row.cpus_milli,
+    memoryMib: row.memory_mib,
+    ...(row.disk_mib === null ? {} : { diskMib: row.disk_mib }),
+  },
   draining: row.draining === 1,
 });
 

@@ -8,6 +8,7 @@ const END_STATES: Readonly<Record<EndingCode, FailedState>> = {
   job_timed_out: 'timed_out',
   oom_killed: 'failed',
   disk_limit: 'failed',
+  disk_error: 'failed',
   pids_limit: 'failed',
   queue_timeout: 'failed',
   image_pull_failed: 'failed',

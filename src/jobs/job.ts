@@ -28,6 +28,8 @@ export interface JobFacts {
   readonly host: string | null;
   /** Number of the dispatch; every dispatch has its own, and only the newest may act. 0: never dispatched. */
   readonly epoch: number;
+  /** What it may fill of its host's disk, MiB; null: it has no host, or one that does not bound its disk. */
+  readonly diskMib: number | null;
   readonly imageDigest: string | null;
   /** What ran the command: `bash -o pipefail`, `sh`, or the first line of a script. Null: not started, or no command. */
   readonly ranBy: string | null;

@@ -85,15 +85,18 @@ export class JobLifecycle {
     return this.#store.noteWaiting(id, epoch, reason, why);
   }
 
-  /** queued → starting, on a host and under the next epoch. @param waiting the epoch with which it waited */
-  taken(waiting: Dispatch, host: string, actor: string): Promise<Job | null> {
+  /**
+   * queued → starting, on a host and under the next epoch.
+   * @param waiting the epoch with which it waited @param diskMib what it gets of the host's disk; null: not bounded
+   */
+  taken(waiting: Dispatch, host: string, actor: string, diskMib: number | null = null): Promise<Job | null> {
     return this.#store.transition(waiting.id, {
       from: ['queued'],
       to: 'starting',
       // guard: taken-under-epoch
       epoch: waiting.epoch,
       endingReason: null,
-      patch: { host, epoch: waiting.epoch + 1, startingAt: Date.now(), waitingReason: null },
+      patch: { host, diskMib, epoch: waiting.epoch + 1, startingAt: Date.now(), waitingReason: null },
       actor,
       event: { type: 'taken', payload: { host } },
     });
@@ -110,7 +113,7 @@ export class JobLifecycle {
       to: 'queued',
       epoch: dispatch.epoch,
       endingReason: null,
-      patch: { host: null, startingAt: null },
+      patch: { host: null, diskMib: null, startingAt: null },
       actor,
       event: { type: 'given_back', payload: { reason } },
     });

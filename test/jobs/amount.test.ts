@@ -14,7 +14,10 @@ import {
   subtract,
 } from '../../src/jobs/amount.ts';
 
-const amounts = fc.record({ cpusMilli: fc.nat(1_000_000), memoryMib: fc.nat(10_000_000) });
+const amounts = fc.record(
+  { cpusMilli: fc.nat(1_000_000), memoryMib: fc.nat(10_000_000), diskMib: fc.nat(10_000_000) },
+  { requiredKeys: ['cpusMilli', 'memoryMib'] },
+);
 
 describe('an amount', () => {
   it('comes back from cpus and GB as it was, and is rounded down otherwise', () => {
@@ -25,6 +28,8 @@ describe('an amount', () => {
     );
     assert.deepEqual(inApiUnits({ cpusMilli: 1_999, memoryMib: 2_047 }), { cpus: 1, memory_gb: 1 });
     assert.equal(inWords(amountOf({ cpus: 1, memoryGb: 4 })), '1 cpu and 4 GB');
+    assert.equal(inWords(amountOf({ cpus: 2, memoryGb: 4, diskGb: 20 })), '2 cpus, 4 GB and 20 GB of disk');
+    assert.equal(amountOf({ cpus: 1, memoryGb: 1, diskGb: 20, diskMib: 512 }).diskMib, 512);
   });
 
   it('counts memory in MiB: 1 GB is 2^30 bytes', () => {
@@ -36,8 +41,9 @@ describe('an amount', () => {
     fc.assert(
       fc.property(amounts, amounts, (room, wanted) => {
         const left = subtract(room, wanted);
-        assert.equal(fits(room, wanted), left.cpusMilli >= 0 && left.memoryMib >= 0);
-        assert.deepEqual(add(left, wanted), { ...room });
+        const { diskMib = 0 } = left;
+        assert.equal(fits(room, wanted), left.cpusMilli >= 0 && left.memoryMib >= 0 && diskMib >= 0);
+        if (room.diskMib !== undefined) assert.deepEqual(add(left, wanted), { ...room });
         assert.ok(fits(leftOf(room, wanted), NOTHING));
       }),
     );

@@ -33,6 +33,11 @@ describe('the outcome of a job', () => {
     assert.equal(outcomeOf('exit', 137, { ...clean, oomKilled: true }).error, 'oom_killed');
     assert.equal(outcomeOf('exit', 1, { ...clean, diskFull: true }).error, 'disk_limit');
     assert.equal(outcomeOf('exit', 2, { ...clean, pidsExhausted: true }).error, 'pids_limit');
+    for (const exitCode of [0, 3, null]) {
+      const { to, error } = outcomeOf('exit', exitCode, { ...clean, diskFull: true, diskError: true });
+      assert.deepEqual([to, error], ['failed', 'disk_error']);
+    }
+    assert.match(outcomeOf('cancel', 0, { ...clean, diskError: true }).warnings.join(), /did not take all/);
   });
 
   it('is completed with a warning when only a child was killed for memory', () => {

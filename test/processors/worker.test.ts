@@ -109,14 +109,18 @@ describe('a worker', () => {
   });
 
   it('names the kernel as the cause of an out-of-memory kill', async () => {
+    // One read, which needs all of it: through a pipe it takes longer than a job has here on a busy machine.
+    const hog = 'dd if=/dev/zero of=/dev/null bs=1400M count=1';
     const child = await farm.run({
-      command: 'head -c 1500m /dev/zero | tail -c 1400m | wc -c; true',
+      command: `${hog}; true`,
       memory_gb: 1,
+      timeout_minutes: 120,
     });
     assert.deepEqual([child.status, child.exitCode, child.warnings.length], ['completed', 0, 1]);
     const job = await farm.run({
-      command: 'head -c 1500m /dev/zero | tail -c 1400m > /dev/null',
+      command: hog,
       memory_gb: 1,
+      timeout_minutes: 120,
     });
     assert.deepEqual([job.status, job.error, job.exitCode], ['failed', 'oom_killed', 137]);
   });

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { choose, UNLIMITED, type WaitingJob } from '../../queues/choose.ts';
 import type { OpenHost } from '../../queues/host-room.ts';
+import { type Amount, amountOn, fits, subtract } from '../../src/jobs/amount.ts';
 
 const NOW = 1_000_000;
 const size = (cpus: number, memory = cpus) => ({ cpusMilli: cpus * 1_000, memoryMib: memory * 1_024 });
@@ -94,6 +95,52 @@ describe('the choice of job and host', () => {
     assert.deepEqual(startsOf(NOW, [job('j1', 1)], [host('a', 2, [[3, 10]])]), []);
   });
 
+  describe('on a disk that is bounded', () => {
+    const onDisk = (diskMib: number, running: OpenHost['running'] = [], cpus = 4): OpenHost => ({
+      ...host('a', cpus),
+      capacity: { ...size(cpus), diskMib },
+      diskMostMib: 10_240,
+      running,
+    });
+    const disksOf = (...args: Parameters<typeof choose>) =>
+      choose(...args).starts.map(({ diskMib }) => diskMib);
+    const three = [job('j1', 1), job('j2', 2), job('j3', 1)];
+
+    it('gives a job without a wish the part of the disk that its cpus are of the host’s', () => {
+      assert.deepEqual(disksOf(NOW, three, [onDisk(8_000)]), [2_000, 4_000, 2_000]);
+    });
+    it('gives it neither less than 1 GB nor more than the most', () => {
+      assert.deepEqual(disksOf(NOW, three, [onDisk(100_000)]), [10_240, 10_240, 10_240]);
+      assert.deepEqual(disksOf(NOW, three, [onDisk(2_100)]), [1_024, 1_050]);
+    });
+    it('lets a larger wish wait until others have ended, and keeps the room that becomes free', () => {
+      const running = [{ ...size(1), diskMib: 6_000, owner: 'o', endsBy: NOW + 1_000 }];
+      const wish = job('j1', 1, { diskMib: 5_000 });
+      const after = job('j2', 1, { diskMib: 4_000, owner: 'other' });
+      const { starts, promised, waiting } = choose(NOW, [wish, after], [onDisk(10_000, running)]);
+      assert.deepEqual(starts, [{ jobId: 'j2', host: 'a', endsBy: NOW + 60_000, diskMib: 4_000 }]);
+      assert.deepEqual(promised && [promised.jobId, promised.at], ['j1', NOW + 1_000]);
+      assert.deepEqual(waiting, [{ jobId: 'j1', why: 'no_room' }]);
+    });
+    it('lets nothing start in the way of such a wish', () => {
+      const running = [{ ...size(1), diskMib: 6_000, owner: 'x', endsBy: NOW + 1_000 }];
+      const wish = job('j1', 1, { diskMib: 8_000 });
+      const after = job('j2', 1, { diskMib: 3_000, owner: 'other' });
+      assert.deepEqual(startsOf(NOW, [wish, after], [onDisk(10_000, running)]), []);
+    });
+    it('says that it is the disk where others than jobs have filled it, and holds nobody up', () => {
+      const choice = choose(NOW, [job('j1', 1), job('j2', 1, { diskMib: 500 })], [onDisk(900)]);
+      assert.deepEqual(choice.waiting, [{ jobId: 'j1', why: 'no_disk' }]);
+      assert.deepEqual(
+        choice.starts.map(({ jobId }) => jobId),
+        ['j2'],
+      );
+      assert.equal(choice.promised, null);
+    });
+    it('leaves the disk of a host alone that does not bound it', () => {
+      assert.deepEqual(disksOf(NOW, [job('j1', 1, { diskMib: 5_000 })], [host('a', 4)]), [undefined]);
+    });
+  });
   it('has a promise kept by other owners at once, and by the same owner when it has waited long enough', () => {
     // Three of four cpus are idle for 30 s until the large one starts: 22.5 s of its room, and 16 times that.
     const large = (waited: number) => job('j1', 4, { since: NOW - waited });
@@ -261,17 +308,17 @@ describe('the choice of job and host', () => {
     )
     .map((list) =>
       list.map(({ amount, running }, index): OpenHost => {
-        // What runs there has come in by reservation: it fits.
-        const capacity = size(amount.cpus, amount.memory);
-        const left = { ...capacity };
+        // What runs there has come in by reservation: it fits. Every other host bounds its disk.
+        const disk = index % 2 === 0 ? {} : { diskMib: amount.memory * 1_500 };
+        const capacity = { ...size(amount.cpus, amount.memory), ...disk };
+        let left: Amount = { ...capacity };
         const held = running.flatMap((one) => {
-          const wanted = size(one.amount.cpus, one.amount.memory);
-          if (wanted.cpusMilli > left.cpusMilli || wanted.memoryMib > left.memoryMib) return [];
-          left.cpusMilli -= wanted.cpusMilli;
-          left.memoryMib -= wanted.memoryMib;
+          const wanted = amountOn({ capacity }, size(one.amount.cpus, one.amount.memory));
+          if (!fits(left, wanted)) return [];
+          left = subtract(left, wanted);
           return [{ ...wanted, owner: 'o', endsBy: NOW + one.endsIn }];
         });
-        return { name: `h${index}`, capacity, running: held, lacks: new Set() };
+        return { name: `h${index}`, capacity, diskMostMib: 4_000, running: held, lacks: new Set() };
       }),
     );
   const sum = (list: readonly { cpusMilli: number; memoryMib: number }[]) =>
@@ -294,6 +341,9 @@ describe('the choice of job and host', () => {
             .map((start) => waiting.find((one) => one.jobId === start.jobId) ?? job('?', 99));
           const used = sum([...running, ...begun]);
           assert.ok(used.cpusMilli <= capacity.cpusMilli && used.memoryMib <= capacity.memoryMib);
+          const promised = [...running, ...starts.filter((start) => start.host === name)];
+          const disk = promised.reduce((total, { diskMib = 0 }) => total + diskMib, 0);
+          assert.ok(disk <= (capacity.diskMib ?? Infinity));
         }
       }),
       { numRuns: 500 },

@@ -6,14 +6,26 @@ import { connect, disconnect } from '../../queues/connection.ts';
 import { createKeys, type Keys } from '../../queues/keys.ts';
 import { isRefusal, type RefusalReason } from '../../queues/semaphore/refusal.ts';
 import type { HostEntry } from '../../queues/semaphore/farm-view.ts';
-import { type Hold, type HoldLimits, Semaphore } from '../../queues/semaphore/semaphore.ts';
+import {
+  type Hold,
+  type HoldLimits,
+  type DiskMeasure,
+  type HostDisk,
+  Semaphore,
+} from '../../queues/semaphore/semaphore.ts';
+import type { Amount } from '../../src/jobs/amount.ts';
 import { eventually } from '../support/eventually.ts';
 import { ownPrefix, silent, TestRedis } from '../support/redis.ts';
 import { hostKey, reservationKey } from '../support/redis-state.ts';
 
 const LEASE_MS = 30_000;
 const SIZE = { cpusMilli: 4_000, memoryMib: 8_192 };
+/** Two hosts on one file system. */
+const SHARED = { ...SIZE, diskMib: 6_000 };
+const DISK = { mostMib: 10_240, place: 'one' };
 const ONE = { cpusMilli: 1_000, memoryMib: 1_024 };
+
+const free = (freeMib: number): DiskMeasure => ({ freeMib, held: [] });
 
 describe('the semaphore', () => {
   let redis: TestRedis;
@@ -37,8 +49,12 @@ describe('the semaphore', () => {
     await semaphore.found('t');
   });
 
-  const openHost = async (name = 'a', capacity = SIZE): Promise<number> => {
-    const generation = await semaphore.register(name, capacity, LEASE_MS, null);
+  const openHost = async (
+    name = 'a',
+    capacity: Amount = SIZE,
+    disk: HostDisk = { mostMib: 10_240, place: `disk of ${name}` },
+  ): Promise<number> => {
+    const generation = await semaphore.register(name, capacity, LEASE_MS, null, { disk });
     await semaphore.sync(name, generation, async () => []);
     return generation;
   };
@@ -125,6 +141,66 @@ describe('the semaphore', () => {
       await reserve('j', SIZE);
       await refused(reserve('k', { cpusMilli: 1, memoryMib: 0 }), 'no_room');
       await refused(reserve('k', { cpusMilli: 0, memoryMib: 1 }), 'no_room');
+    });
+    it('refuses what does not fit on the disk, and measures anew', async () => {
+      const generation = await openHost('a', { ...SIZE, diskMib: 3_000 });
+      await refused(reserve('j', { diskMib: 3_001 }), 'no_room');
+      await reserve('j', { diskMib: 2_000 });
+      await refused(reserve('k', { diskMib: 1_001 }), 'no_room');
+      await semaphore.measured('a', generation, free(3_001));
+      await reserve('k', { diskMib: 1_001 });
+      assert.equal((await host()).used.diskMib, 3_001);
+      // Somebody else has filled it meanwhile: what is promised stays, and nothing more is.
+      await semaphore.measured('a', generation, free(1_000));
+      await refused(reserve('l', { diskMib: 1 }), 'no_room');
+      await semaphore.release('j', 1);
+      await semaphore.release('k', 1);
+      assert.equal((await host()).used.diskMib, 0);
+      await semaphore.measured('a', generation, free(1_000));
+      await reserve('l', { diskMib: 1_000 });
+      assert.deepEqual(await semaphore.audit(), []);
+      await refused(semaphore.measured('a', generation - 1, free(9_000)), 'fenced');
+    });
+    it('promises what a job has written to nobody else: while it runs, and when it has ended', async () => {
+      const generation = await openHost('a', { ...SIZE, diskMib: 3_000 });
+      await reserve('j', { diskMib: 2_000 });
+      const written = { freeMib: 1_000, held: [{ jobId: 'j', epoch: 1, mib: 2_000 }] };
+      await semaphore.measured('a', generation, written);
+      assert.equal((await host()).capacity.diskMib, 3_000);
+      await refused(reserve('k', { diskMib: 1_001 }), 'no_room');
+      await semaphore.release('j', 1);
+      // Its disk is still there, whether its host has looked since or not.
+      await refused(reserve('k', { diskMib: 1_001 }), 'no_room');
+      await semaphore.measured('a', generation, written);
+      await refused(reserve('k', { diskMib: 1_001 }), 'no_room');
+      // Nor is it another dispatch's of the same job.
+      await semaphore.measured('a', generation, free(3_000));
+      await reserve('j', { epoch: 2, diskMib: 500 });
+      await semaphore.measured('a', generation, written);
+      await refused(reserve('k', { diskMib: 501 }), 'no_room');
+      await semaphore.measured('a', generation, free(-200));
+      assert.equal((await host()).capacity.diskMib, 0);
+    });
+    it('promises a disk once that two hosts share', async () => {
+      const disk = { mostMib: 10_240, place: 'one' };
+      await openHost('a', { ...SIZE, diskMib: 3_000 }, disk);
+      await openHost('b', { ...SIZE, diskMib: 3_000 }, disk);
+      await openHost('c', { ...SIZE, diskMib: 3_000 });
+      await reserve('j', { diskMib: 2_000 });
+      await refused(reserve('k', { host: 'b', diskMib: 1_001 }), 'no_room');
+      await reserve('k', { host: 'b', diskMib: 1_000 });
+      await reserve('l', { host: 'c', diskMib: 3_000 });
+    });
+    it('wakes the dispatcher when there is more disk than before', async () => {
+      const generation = await openHost('a', { ...SIZE, diskMib: 1_000 });
+      const subscriber = connect(redis.url, 'worker', silent);
+      let woken = 0;
+      subscriber.on('message', () => (woken += 1));
+      await subscriber.subscribe(keys.wakeChannel);
+      await semaphore.measured('a', generation, free(500));
+      await semaphore.measured('a', generation, free(2_000));
+      await eventually('the dispatcher is woken', () => woken === 1);
+      await disconnect(subscriber);
     });
     it('refuses what goes beyond a limit of the owner, and counts every host', async () => {
       await openHost();
@@ -487,8 +563,8 @@ describe('the semaphore', () => {
           await semaphore.restoring('t');
           await semaphore.found('t');
           const generations = new Map([
-            ['a', await openHost('a')],
-            ['b', await openHost('b')],
+            ['a', await openHost('a', SHARED, DISK)],
+            ['b', await openHost('b', SHARED, DISK)],
           ]);
           for (let number = 0; number < 10; number += 1) await wait(`j${number}`);
           for (const burst of bursts) {
@@ -505,6 +581,7 @@ describe('the semaphore', () => {
                         owner: `owner of ${action.jobId}`,
                         cpusMilli: action.cpus * 1_000,
                         memoryMib: action.memory * 1_024,
+                        diskMib: action.memory * 700,
                         endsBy: null,
                         ticket: '',
                       });
@@ -515,7 +592,7 @@ describe('the semaphore', () => {
                     case 'revoke':
                       return semaphore.revoke(action.jobId, action.epoch);
                     case 'register':
-                      return void generations.set(action.host, await openHost(action.host));
+                      return void generations.set(action.host, await openHost(action.host, SHARED, DISK));
                     case 'sync':
                       return semaphore.sync(action.host, generation, async () =>
                         (await semaphore.view()).reservations.filter(
@@ -533,7 +610,10 @@ describe('the semaphore', () => {
                 });
               }),
             );
-            for (const { capacity, used } of (await semaphore.view()).hosts) {
+            const { hosts } = await semaphore.view();
+            const promised = hosts.reduce((sum, { used }) => sum + (used.diskMib ?? 0), 0);
+            assert.ok(promised <= SHARED.diskMib, `${promised} MiB of ${SHARED.diskMib} are promised`);
+            for (const { capacity, used } of hosts) {
               assert.ok(used.cpusMilli <= capacity.cpusMilli && used.memoryMib <= capacity.memoryMib);
               assert.ok(used.cpusMilli >= 0 && used.memoryMib >= 0);
             }

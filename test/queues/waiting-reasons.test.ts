@@ -16,6 +16,11 @@ const host = (name: string, free: [number, number], state: HostState = 'up'): Ho
   capacity: size(8, 16),
   free: size(...free),
 });
+const disk = (capacity: number, free: number) => ({
+  capacity: { ...size(8, 16), diskMib: capacity * 1_024 },
+  free: { ...size(8, 16), diskMib: free * 1_024 },
+  diskMostMib: 10_240,
+});
 const outlook = (more: Partial<Outlook>): Outlook => ({
   at: NOW,
   recovering: false,
@@ -48,6 +53,18 @@ describe('the reason why a job waits', () => {
       54_321,
       outlook({}),
       'Waiting for 2 cpus and 4 GB: a has 0 cpus and 1 GB free. 54,320 jobs are ahead.',
+    ],
+    [
+      'how much disk is missing',
+      1,
+      because('no_room', { hosts: [{ ...host('a', [8, 16]), ...disk(40, 8) }] }),
+      'Waiting for 2 cpus, 4 GB and 10 GB of disk: a has 8 cpus, 16 GB and 8 GB of disk free. It is next.',
+    ],
+    [
+      'that a disk is full of other things than jobs',
+      1,
+      because('no_disk', { hosts: [{ ...host('a', [8, 16]), ...disk(0.5, 0.5) }] }),
+      'Waiting for 1,024 MB of disk: a has 512 MB for jobs, and the rest of its disk is full of other things. It is next.',
     ],
     [
       'that room is kept for a larger one',

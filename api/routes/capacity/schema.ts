@@ -1,7 +1,14 @@
 import { z } from 'zod';
 import { timeSchema } from '../time.ts';
 
-const resources = z.object({ cpus: z.number(), memory_gb: z.number() });
+const resources = z.object({
+  cpus: z.number(),
+  memory_gb: z.number(),
+  disk_gb: z
+    .number()
+    .optional()
+    .describe('what is free and what jobs hold, less a rest; left out where nobody bounds it'),
+});
 
 export const capacitySchema = z.object({
   hosts: z.array(

@@ -1,7 +1,10 @@
 -- Names below the prefix, as in queues/keys.ts, and what stands behind them.
 --
 -- host:<name>        hash   cpus, memory        capacity: milli-cpus, MiB
---                           usedCpus, usedMemory, held   sums of its reservations, and their number
+--                           disk                MiB of its disk that jobs may reserve, as last measured; '' no bound
+--                           diskMost            MiB that a job without a wish gets of it at most
+--                           diskPlace           file system of that disk: hosts of one machine may share it
+--                           usedCpus, usedMemory, usedDisk, held   sums of its reservations, and their number
 --                           generation          number of the process that owns the name
 --                           beatAt, leaseMs     last heartbeat; how long it is good for
 --                           synchronised        1: what really runs has been entered since register or restart
@@ -11,7 +14,7 @@
 -- host:<name>:images hash   image → what its worker says of it, see queues/images/
 -- host:<name>:wishes hash   image → when dispatch last wanted it there
 -- hosts              set    host names
--- reservation:<job>  hash   epoch, host, owner, cpus, memory, claimed (0/1), at, claimedAt, endsBy ('' unknown),
+-- reservation:<job>  hash   epoch, host, owner, cpus, memory, disk, claimed (0/1), at, claimedAt, endsBy ('' unknown),
 --                           ticket
 -- reservations       set    job ids of all reservations
 -- held:jobs, held:cpus, held:memory   hashes   sums of the reservations by owner; no field for one that holds none

@@ -5,7 +5,7 @@ import { once } from '../../lifecycle/once.ts';
 import type { HostImage } from '../../images/image.ts';
 import type { ImageRemoval, RemovalOutcome } from '../../images/removal.ts';
 import type { PackageLayers, WantedLayer } from '../package-layers.ts';
-import type { ContainerRuntime, ContainerState, FoundSandbox, RuntimeFacts } from '../runtime.ts';
+import type { ContainerRuntime, ContainerState, FoundSandbox, HeldDisk, RuntimeFacts } from '../runtime.ts';
 import type { ProvisionRequest, Sandbox } from '../sandbox.ts';
 import { asContainerError, Container } from './container/container.ts';
 import { ExitWatch } from './container/exit-watch.ts';
@@ -105,6 +105,10 @@ export class HostRuntime implements ContainerRuntime {
     const seen = new Set(contained.map(({ sandbox }) => sandbox.id));
     const others = this.#sandboxes.all().filter(({ id }) => !seen.has(id));
     return [...contained, ...others.map((sandbox) => ({ sandbox, container: null }))];
+  }
+
+  disks(): readonly HeldDisk[] {
+    return this.#sandboxes.disks();
   }
 
   readonly close = once(async () => {

@@ -214,6 +214,15 @@ export const FIELDS = {
     option: { flags: '--memory <gigabytes>', value: 'gigabytes' },
     argument: true,
   },
+  disk_gb: {
+    schema: (s) => s.whole(1_000_000),
+    meaning:
+      'disk to reserve, GB: for all that the job writes, packages included; unset, the part of its host’s that its cpus are of the host’s cpus, 1 to 10 GB',
+    default: null,
+    hashed: 'unless default',
+    option: { flags: '--disk <gigabytes>', value: 'gigabytes' },
+    argument: true,
+  },
   timeout_minutes: {
     schema: (s) => s.whole(),
     meaning: 'longest run, in minutes; then the job is ended',

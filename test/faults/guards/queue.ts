@@ -59,6 +59,30 @@ export const QUEUE_GUARDS: readonly Guard[] = [
     test: 'lets four of twenty at the same moment onto a host for four',
   },
   {
+    marker: 'fits-disk',
+    promise: 'capacity: no more disk is promised than there is',
+    spec: SEMAPHORE,
+    test: 'refuses what does not fit on the disk, and measures anew',
+  },
+  {
+    marker: 'held-by-nobody',
+    promise: 'what an ended job has written is nobody’s to have',
+    spec: SEMAPHORE,
+    test: 'promises what a job has written to nobody else',
+  },
+  {
+    marker: 'written-stays',
+    promise: 'what an ended job has written is promised to nobody before it is measured',
+    spec: SEMAPHORE,
+    test: 'promises what a job has written to nobody else',
+  },
+  {
+    marker: 'shared-disk',
+    promise: 'two hosts on one file system promise its disk once',
+    spec: SEMAPHORE,
+    test: 'promises a disk once that two hosts share',
+  },
+  {
     marker: 'one-reservation',
     promise: 'one reservation a job',
     spec: SEMAPHORE,

@@ -1,4 +1,4 @@
-/** A file system of the test's own that can be full: an ext4 image behind a loop device. */
+/** A file system of the test's own that can be full: an ext4 image behind a loop device, or a tmpfs. */
 import { execFile } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,10 +15,19 @@ export class SmallDisk {
   }
 
   /** @param directory where image and mount point are made @param name of both */
-  static async make(directory: string, name: string, bytes: number): Promise<SmallDisk> {
+  static async make(
+    directory: string,
+    name: string,
+    bytes: number,
+    kind: 'ext4' | 'tmpfs' = 'ext4',
+  ): Promise<SmallDisk> {
     const image = join(directory, `${name}.img`);
     const path = join(directory, name);
     mkdirSync(path);
+    if (kind === 'tmpfs') {
+      await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0755`, 'tmpfs', path]);
+      return new SmallDisk(path);
+    }
     writeFileSync(image, '');
     truncateSync(image, bytes);
     // Nothing is kept for root: full is full for everybody.
@@ -29,7 +38,7 @@ export class SmallDisk {
 
   /** Takes all that is left. */
   fill(): void {
-    const file = openSync(join(this.path, 'ballast'), 'a');
+    const file = openSync(join(this.path, 'filler'), 'a');
     try {
       for (let size = 2 ** 20; size >= 512; size /= 2) {
         const piece = Buffer.alloc(size, 1);
@@ -45,7 +54,7 @@ export class SmallDisk {
   }
 
   free(): void {
-    rmSync(join(this.path, 'ballast'), { force: true });
+    rmSync(join(this.path, 'filler'), { force: true });
   }
 
   async remove(): Promise<void> {

@@ -23,6 +23,13 @@ export interface Disk {
   watch(bytes: number): void;
   /** The last that is known; null when there is no disk. Cheap and synchronous. */
   use(): DiskUse | null;
+  /**
+   * Writes all out that is in memory only. For after the job's processes are gone.
+   * @returns what speaks against believing what is on the disk; null: nothing does, or nothing can
+   */
+  check(): Promise<string | null>;
+  /** Bytes of the host's disk that it takes now. Cheap and synchronous. */
+  heldBytes(): number;
   /** Takes the disk away with all that is on it. Idempotent. */
   remove(): Promise<void>;
   /** Ends what this process does for it; the disk stays. */

@@ -1,13 +1,17 @@
 /** A sparse ext4 image on a loop device for each job: 5 ms to make, and it ends writes with ENOSPC by itself. */
-import { rmSync, statfsSync } from 'node:fs';
+import { rmSync, statSync, statfsSync } from 'node:fs';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
-import { command } from '../host/command.ts';
+import { messageOf } from '../../../errors.ts';
+import { command, longCommand } from '../host/command.ts';
 import type { SandboxPaths } from '../sandbox/paths.ts';
 import { type Disk, type DiskDirectory, type DiskOwner, type DiskUse, makeJobDirectories } from './disk.ts';
-import { bytesWrittenTo, loopDevices, mountsBelow, unmountAll } from './mounts.ts';
+import { bytesWrittenTo, countOf, loopDevices, mountsBelow, unmountAll } from './mounts.ts';
 
 /** With less of free space writes fail: Linux from 6.16 on takes up to this much at once for a large one, or nothing. */
 const FULL_BELOW_BYTES = 2 * 1024 * 1024;
+
+/** Longer than a slow disk takes for all that fits into memory; one that hangs counts as broken. */
+const CHECK_MS = 600_000;
 
 /**
  * Formats to a name of its own and renames: an image under its final name is whole. One shell for all steps,
@@ -68,6 +72,27 @@ export class LoopDisk implements Disk {
       // What the page cache still holds has not reached the device, but counts as used.
       writtenBytes: Math.max((bytesWrittenTo(device) ?? 0) - this.#baseline(), usedBytes),
     };
+  }
+
+  /**
+   * A write that the host's disk did not take shows in two ways: the next `syncfs` fails, unless the job called it first
+   * and took no notice; and ext4 counts it, as a warning when it was data and as an error when it was its own.
+   */
+  async check(): Promise<string | null> {
+    const { disk } = this.#paths;
+    const device = mountsBelow(disk)[0]?.source;
+    if (device === undefined) return null;
+    try {
+      await longCommand(AbortSignal.timeout(CHECK_MS), 'sync', '-f', disk);
+    } catch (error) {
+      return messageOf(error);
+    }
+    const counted = ['errors_count', 'warning_count'].find((name) => countOf(device, name) > 0);
+    return counted === undefined ? null : `${device} has counted I/O errors (${counted})`;
+  }
+
+  heldBytes(): number {
+    return (statSync(this.#paths.image, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
   }
 
   #baseline(): number {

@@ -49,6 +49,10 @@ export function bytesWrittenTo(device: string): number | null {
   return Number.isFinite(sectors) ? sectors * 512 : null;
 }
 
+/** One of the counters that ext4 keeps of a mounted device; 0 where it keeps none. */
+export const countOf = (device: string, name: string): number =>
+  Number(ifThere(() => readFileSync(`/sys/fs/ext4/${device.replace(/^\/dev\//, '')}/${name}`, 'utf8'), '0'));
+
 /** Unmounts everything at `directory` and below it, the last mounted first. Idempotent. */
 export async function unmountAll(directory: string): Promise<void> {
   for (;;) {

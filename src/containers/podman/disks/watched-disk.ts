@@ -47,6 +47,14 @@ export class WatchedDisk implements Disk {
     return this.#measured?.use ?? null;
   }
 
+  check(): Promise<string | null> {
+    return Promise.resolve(null); // the file system is everybody's, and so are its errors
+  }
+
+  heldBytes(): number {
+    return this.use()?.usedBytes ?? 0;
+  }
+
   async remove(): Promise<void> {
     this.close();
     await unmountAll(this.#paths.disk);

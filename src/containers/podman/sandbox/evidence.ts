@@ -11,6 +11,7 @@ export interface Evidence {
   /** We sent SIGKILL, so 137 says nothing. */
   readonly killedByUs: boolean;
   readonly diskFull: boolean;
+  readonly diskError: boolean;
   readonly diskWrittenBytes: number | null;
 }
 
@@ -19,6 +20,7 @@ export const NO_EVIDENCE: Evidence = {
   exitCode: null,
   killedByUs: false,
   diskFull: false,
+  diskError: false,
   diskWrittenBytes: null,
 };
 
@@ -59,6 +61,7 @@ export function verdictOf(evidence: Evidence, limits: Limits | null): Verdict {
     usage: usageOf(evidence),
     oomKilled: counters.oomKills === null ? looksOomKilled(evidence, limits) : counters.oomKills > 0,
     diskFull: evidence.diskFull,
+    diskError: evidence.diskError,
     pidsExhausted:
       counters.pidsRefused === null
         ? (counters.pidsPeak ?? 0) >= (limits?.pidsLimit ?? Infinity)

@@ -13,7 +13,7 @@ import type { MirrorSource } from '../../../mirrors/mirrors.ts';
 import type { Logger } from '../../../observability/logger.ts';
 import { pause } from '../../../timing/bell.ts';
 import { ARTIFACTS, mergeMounts, WORK } from '../../mounts.ts';
-import type { ContainerState, Verdict } from '../../runtime.ts';
+import type { ContainerState, HeldDisk, Verdict } from '../../runtime.ts';
 import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
 import { type Cgroup, type Cgroups, type Memory, NO_COUNTERS } from '../cgroups/cgroups.ts';
 import { chooseCores } from '../cgroups/cores.ts';
@@ -111,6 +111,12 @@ export class PodmanSandbox implements Sandbox {
   /** A job, or a build for one, is bound to it. */
   get isBound(): boolean {
     return this.#record.bound !== null;
+  }
+
+  /** What the host's disk holds of it, and for which dispatch; null while it is nobody's. */
+  get disk(): HeldDisk | null {
+    const { bound } = this.#record;
+    return bound && { jobId: bound.jobId, epoch: bound.epoch, bytes: this.#disk.heldBytes() };
   }
 
   get ranBy(): string | null {
@@ -333,9 +339,15 @@ export class PodmanSandbox implements Sandbox {
     else await killAll(this.#cgroup, this.id);
   }
 
-  verdict(): Promise<Verdict> {
+  async verdict(): Promise<Verdict> {
     this.#look();
-    return Promise.resolve(verdictOf(this.#known, this.#record.bound));
+    const problem = this.#known.diskError ? null : await this.#disk.check();
+    if (problem !== null) {
+      this.#parts.logger.warn({ sandbox: this.id, reason: problem }, 'the disk of a job has lost writes');
+      this.#note({ diskError: true });
+    }
+    this.#look(); // what it had not written out when it ended is counted now
+    return verdictOf(this.#known, this.#record.bound);
   }
 
   async artifactsPath(): Promise<string> {
@@ -475,7 +487,7 @@ export class PodmanSandbox implements Sandbox {
     this.#evidence = withLook(this.#known, this.#cgroup?.counters() ?? NO_COUNTERS, this.#disk.use());
   }
 
-  #note(facts: Partial<Pick<Evidence, 'exitCode' | 'killedByUs'>>): void {
+  #note(facts: Partial<Pick<Evidence, 'exitCode' | 'killedByUs' | 'diskError'>>): void {
     this.#evidence = { ...this.#known, ...facts };
     this.#keepEvidence();
   }

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isBuildName, newSandboxId } from '../../../ids.ts';
 import { STANDING_MOUNTS } from '../../mounts.ts';
-import type { ContainerState } from '../../runtime.ts';
+import type { ContainerState, HeldDisk } from '../../runtime.ts';
 import type { ProvisionRequest } from '../../sandbox.ts';
 import { loopDevices } from '../disks/mounts.ts';
 import { sandboxPaths } from './paths.ts';
@@ -71,6 +71,12 @@ export class Sandboxes {
   #coresInUse(): (readonly number[])[] {
     for (const id of idsBelow(this.#root)) this.#read(id);
     return [...this.#known.values()].map(({ cores }) => cores);
+  }
+
+  /** What each takes of the host's disk. */
+  disks(): HeldDisk[] {
+    for (const id of idsBelow(this.#root)) this.#read(id);
+    return [...this.#known.values()].flatMap(({ disk }) => disk ?? []);
   }
 
   /** Every one of which there is a directory, a cgroup or a loop device. */
