@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { after, before, describe, it } from 'mocha';
 import { eventually } from '../support/eventually.ts';
 import { texts } from '../support/http.ts';
@@ -9,11 +13,16 @@ const HOST = { name: 'recovery', cpus: 8, memoryGb: 8 };
 const numbered = (count: number): string[] =>
   Array.from({ length: count }, (_, index) => `line ${index + 1}`);
 
+const spoolsBelow = async (directory: string): Promise<string[]> =>
+  (await readdir(directory, { recursive: true }))
+    .filter((name) => name.endsWith('/spool.log'))
+    .map((name) => join(directory, name));
+
 /** Processes killed with SIGKILL while jobs run, as the promise of the product has it. */
 describe('after kill -9', () => {
   let stack: Stack;
   before(async () => {
-    stack = await startStack({ workers: [HOST] });
+    stack = await startStack({ workers: [HOST], env: { FLASHPODS_SPOOL_MAX_MB: '64' } });
   });
   after(async () => {
     await stack.stop();
@@ -61,6 +70,31 @@ describe('after kill -9', () => {
       body.artifacts.map((artifact) => artifact.name),
       ['done'],
     );
+  });
+
+  it('of the worker, a job that prints on and on goes on, its spool is bounded, and the log says what is missing', async () => {
+    const id = await stack.caller.submit(
+      'echo begin; until [ -e /tmp/on ]; do sleep 0.1; [ $((n += 1)) -gt 20 ] && touch /tmp/on; done; seq 1 4000000; echo end; exit 6',
+    );
+    await eventually('it prints', async () => (await printed(id)) > 0);
+    await stack.worker(HOST.name).end('SIGKILL');
+    await eventually('the container has ended', async () => !(await containerRuns(id)), {
+      timeoutMs: 60_000,
+    });
+    const { stdout } = await promisify(execFile)('du', ['-c', '--', ...(await spoolsBelow(stack.dir))]);
+    const kibibytes = Number(/^(\d+)\ttotal$/m.exec(stdout)?.[1]);
+    // 4 million lines are 215 MB of spool; the guard looks twice a second.
+    assert.ok(kibibytes < 150 * 1024, stdout);
+    await stack.startWorker(HOST);
+    assert.equal((await stack.caller.ended(id)).exit_code, 6);
+    const raw = Buffer.from(
+      await (await stack.caller.fetch(`/jobs/${id}/output?format=raw`)).arrayBuffer(),
+    ).toString();
+    const { body } = await stack.caller.json<{ output: string }>('GET', `/jobs/${id}/output?grep=TRUNCATED`);
+    const [, lines, bytes] = /(\d+) lines, (\d+) bytes left out here/.exec(body.output) ?? [];
+    assert.ok(raw.startsWith('begin\n1\n2\n') && raw.endsWith('4000000\nend\n'));
+    assert.equal(raw.split('\n').length - 1 + Number(lines), 4_000_002);
+    assert.equal(raw.length + Number(bytes), 30_888_896 + 10);
   });
 
   it('of the worker again and again at arbitrary moments, every job still runs exactly once', async () => {

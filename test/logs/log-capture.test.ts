@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { openLogCapture } from '../../src/logs/log-capture.ts';
 import type { CaptureOptions, LogCapture } from '../../src/logs/log-store.ts';
+import { gapsPath } from '../../src/logs/spool-gaps.ts';
 import { readFrom, readRecords, readTail } from '../../src/logs/log-reader.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
@@ -234,6 +235,53 @@ describe('log capture', () => {
       const left = all.slice(head.length, all.length - tail.length);
       assert.equal(counts, `${left.split('\n').length - 1} lines, ${left.length} bytes left out here`);
       assert.equal((await readRecords(into, 'job_1', { tail: 1 }))?.records[0]?.seq, lines.length);
+    }
+  });
+
+  it('goes on after a kill at any moment of a log whose spool has lost parts, before its limit and after', async () => {
+    const lines = Array.from({ length: 30_000 }, (_, i) => `line ${i + 1}`);
+    const entries = lines.map((line, i) => spoolOf([entry(i % 3 ? 'stdout' : 'stderr', 'F', line)]));
+    const offsets = [0];
+    for (const bytes of entries) offsets.push((offsets.at(-1) ?? 0) + bytes.length);
+    const all = lines.map((line) => `${line}\n`).join('');
+    const spool = Buffer.concat(entries);
+    const gaps = [
+      [2_000, 7_000],
+      [7_000, 9_000],
+      [20_000, 22_500],
+    ] as const;
+    let written = '';
+    for (const [from, to] of gaps) {
+      const [start, end] = [offsets[from] ?? 0, offsets[to] ?? 0];
+      spool.fill(0, start, end);
+      const bytes = lines.slice(from, to).reduce((sum, line) => sum + line.length + 1, 0);
+      written += `${start} ${end} ${to - from} ${to - from} ${bytes}\n`;
+    }
+    await mkdir(join(directory.path, 'spool'), { recursive: true });
+    await writeFile(spoolPath, spool);
+    await writeFile(gapsPath(spoolPath), `${written}123 4`); // a line is written while it is read
+    for (const maxBytes of [64 * 1024, 16 * 1024 * 1024]) {
+      const until = (into: string, at: number): Promise<number> =>
+        crashingAt(at, async () => {
+          await (await openLogCapture(into, { jobId: 'job_1', spoolPath, maxBytes })).finish();
+        });
+      const steps = await until(join(directory.path, `whole${maxBytes}`), Infinity);
+      for (let at = 1; at <= steps; at += 1) {
+        const into = join(directory.path, `killed${maxBytes}-${at}`);
+        await until(into, at);
+        for (let offset = 0; ;) {
+          const page: Awaited<ReturnType<typeof readFrom>> = await readFrom(into, 'job_1', offset);
+          if (page === null || page.nextOffset === offset) break;
+          offset = page.nextOffset;
+        }
+        await (await capture({ into, maxBytes })).finish();
+        const resumed = textOf(await readFile(join(into, 'job_1.log')));
+        const [head = '', counts = '', tail = ''] = resumed.split(/^\[TRUNCATED[^\]]*\] (.*)\n/m);
+        assert.ok(head !== '' && all.startsWith(head) && all.endsWith(tail), `step ${at} of ${steps}`);
+        const left = all.slice(head.length, all.length - tail.length);
+        assert.equal(counts, `${left.split('\n').length - 1} lines, ${left.length} bytes left out here`);
+        assert.ok(tail.length >= Math.min(maxBytes / 5, 7_500 * 11), `${tail.length}`);
+      }
     }
   });
 
