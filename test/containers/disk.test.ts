@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
@@ -40,5 +41,18 @@ describe('the disk of a job', () => {
       assert.deepEqual(await leftovers(podman.runtime), []);
     }
     await second.close();
+  });
+
+  it('is what it holds of its host’s disk, and so is what it printed as long as that is not read', async () => {
+    const spec = testSpec({ script: 'yes | head -c 200000' });
+    const sandbox = await provision(podman.runtime, spec);
+    await sandbox.bind(spec);
+    const held = (): number => podman.runtime.disks()[0]?.bytes ?? 0;
+    const before = held();
+    await sandbox.start();
+    await sandbox.waitForExit(AbortSignal.timeout(60_000));
+    const spool = statSync(sandbox.spoolPath).blocks * 512;
+    assert.ok(spool > 4_000_000 && held() >= before + spool, `${held()} of ${before} and ${spool}`);
+    await sandbox.dispose();
   });
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -13,10 +14,16 @@ const HOST = { name: 'recovery', cpus: 8, memoryGb: 8 };
 const numbered = (count: number): string[] =>
   Array.from({ length: count }, (_, index) => `line ${index + 1}`);
 
-const spoolsBelow = async (directory: string): Promise<string[]> =>
-  (await readdir(directory, { recursive: true }))
-    .filter((name) => name.endsWith('/spool.log'))
-    .map((name) => join(directory, name));
+interface Found {
+  readonly output: string;
+  readonly next_line: number | null;
+}
+
+const spoolsOf = async (directory: string): Promise<string[]> => {
+  const root = join(directory, 'hosts', HOST.name, 'sandboxes');
+  const paths = (await readdir(root)).map((id) => join(root, id, 'spool.log'));
+  return paths.filter((path) => existsSync(path));
+};
 
 /** Processes killed with SIGKILL while jobs run, as the promise of the product has it. */
 describe('after kill -9', () => {
@@ -81,7 +88,7 @@ describe('after kill -9', () => {
     await eventually('the container has ended', async () => !(await containerRuns(id)), {
       timeoutMs: 60_000,
     });
-    const { stdout } = await promisify(execFile)('du', ['-c', '--', ...(await spoolsBelow(stack.dir))]);
+    const { stdout } = await promisify(execFile)('du', ['-c', '--', ...(await spoolsOf(stack.dir))]);
     const kibibytes = Number(/^(\d+)\ttotal$/m.exec(stdout)?.[1]);
     // 4 million lines are 215 MB of spool; the guard looks twice a second.
     assert.ok(kibibytes < 150 * 1024, stdout);
@@ -92,9 +99,9 @@ describe('after kill -9', () => {
     ).toString();
     let said = '';
     for (let line: number | null = 1; line !== null && said === '';) {
-      const search = `/jobs/${id}/output?grep=TRUNCATED&from_line=${line}`;
-      const { body } = await stack.caller.json<{ output: string; next_line: number | null }>('GET', search);
-      [said, line] = [body.output, body.next_line];
+      const search: string = `/jobs/${id}/output?grep=TRUNCATED&from_line=${line}`;
+      const answer = await stack.caller.json<Found>('GET', search);
+      [said, line] = [answer.body.output, answer.body.next_line];
     }
     const [, lines, bytes] = /(\d+) lines, (\d+) bytes left out here/.exec(said) ?? [];
     assert.ok(raw.startsWith('begin\n1\n2\n') && raw.endsWith('4000000\nend\n'));

@@ -2,7 +2,7 @@
  * {@link Sandbox} on this host: one object holds all that one dispatch owns here. Long because binding a job, its run and
  * its removal all change the same record, disk and root.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { FlashpodsError, messageOf } from '../../../errors.ts';
 import { ifThere } from '../../../files/if-missing.ts';
@@ -113,10 +113,11 @@ export class PodmanSandbox implements Sandbox {
     return this.#record.bound !== null;
   }
 
-  /** What the host's disk holds of it, and for which dispatch; null while it is nobody's. */
+  /** What the host's disk holds of it, its spool included, and for which dispatch; null while it is nobody's. */
   get disk(): HeldDisk | null {
     const { bound } = this.#record;
-    return bound && { jobId: bound.jobId, epoch: bound.epoch, bytes: this.#disk.heldBytes() };
+    const spool = (statSync(this.#paths.spool, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
+    return bound && { jobId: bound.jobId, epoch: bound.epoch, bytes: this.#disk.heldBytes() + spool };
   }
 
   get ranBy(): string | null {
