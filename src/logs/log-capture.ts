@@ -246,6 +246,11 @@ class Capture implements LogCapture {
       this.#count = new SpoolCount(spoolOffset, counted);
     for (;;) {
       const gap = await this.#spool.gapAt(this.#count.offset);
+      // Of one that was made behind its beginning a part is counted already: once more, the next time.
+      if (gap !== null && gap.from < this.#count.offset) {
+        this.#count = null;
+        return;
+      }
       if (gap !== null) this.#count.pass(gap);
       const chunk = await this.#spool.read(this.#count.offset);
       if (chunk === null || this.#count.take(chunk) === 0) break;

@@ -88,4 +88,38 @@ describe('the spool of a job that prints while nobody reads', () => {
       await rm(directory.path, { recursive: true, force: true });
     }
   });
+
+  it('loses count of nothing while it is read more slowly than it is written', async () => {
+    directory = await temporaryDirectory();
+    const root = join(directory.path, 'sandboxes');
+    const spoolPath = join(root, 'one', 'spool.log');
+    await mkdir(join(root, 'one'), { recursive: true });
+    const maxBytes = 64 * 2 ** 20;
+    letGo = guardSpools({ root, lock: join(directory.path, 'lock'), maxBytes, logger: silent });
+    const logs = join(directory.path, 'logs');
+    const capture = await openLogCapture(logs, { jobId: 'job_1', spoolPath, maxBytes: 2 ** 30 });
+    printer = await startPrinter(spoolPath, 'yes | head -c 16000000; echo last words');
+    // Read from when it is nearly full.
+    let [ended, isFollowed] = [false, false];
+    void printer.ended.then(() => (ended = true));
+    await eventually(
+      'the job has ended',
+      async () => {
+        const { blocks } = await stat(spoolPath);
+        if (!isFollowed && (ended || blocks * 512 > 0.7 * maxBytes)) {
+          isFollowed = true;
+          capture.follow();
+        }
+        return ended;
+      },
+      { timeoutMs: 100_000 },
+    );
+    await capture.finish();
+    const text = (await readFile(join(logs, 'job_1.log'), 'latin1')).replaceAll(/^\[[\d:.]{12}\] /gm, '');
+    const [, lines = '0', bytes = '0'] = /(\d+) lines, (\d+) bytes left out here/.exec(text) ?? [];
+    const kept = text.replace(/^\[TRUNCATED.*\n/m, '');
+    assert.ok(kept.endsWith('y\nlast words\n'));
+    assert.equal(kept.length + Number(bytes), 16_000_000 + 11);
+    assert.equal(kept.split('\n').length - 1 + Number(lines), 8_000_001);
+  });
 });

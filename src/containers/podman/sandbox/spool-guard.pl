@@ -25,6 +25,8 @@ use constant {
     FULL  => 0.8,
     FIRST => 0.4,
     LAST  => 0.25,
+    # A reader that is so near to a place may have passed it.
+    NEAR  => 0.25,
 };
 
 my ($root, $max, $lock) = @ARGV;
@@ -63,12 +65,23 @@ sub relieve {
     my $data = sysseek $file, 0, SEEK_DATA;
     return unless defined $data;
     my ($from, $to) = last_gap($spool);
-    # One that the reader has not come to is enlarged.
-    my $start = defined $from && $data <= $from ? $to
-        : between($file, (defined $to && $to > $data ? $to : $data) + int(FIRST * $max));
+    my $near = int(NEAR * $max);
+    # What is given back begins at $start; the reader has to be before $bound until that is written down.
+    my ($start, $bound);
+    if (defined $from && $data < $from - $near) {
+        ($start, $bound) = ($to, $from - $near); # the gap before it is enlarged
+    } else {
+        # Where the last gap is, or was, the reader may have passed it by now.
+        my $behind = defined $from && $data <= $to ? $to + $near : $data + int(FIRST * $max);
+        $start = between($file, $behind);
+        $bound = $behind - int($near / 2);
+    }
     my $end = between($file, $size - int(LAST * $max));
     return unless defined $start && defined $end && $end > $start;
     my ($entries, $lines, $bytes) = counted($file, $start, $end) or return;
+    # It frees what it has read, in steps that are small beside NEAR.
+    my $now = sysseek $file, 0, SEEK_DATA;
+    return unless defined $now && $now < $bound;
     my $gaps = gaps_of($spool);
     open my $out, '>>:raw', $gaps or return;
     my $line = "$start $end $entries $lines $bytes\n";
