@@ -274,7 +274,8 @@ async function runningProcesses({ dir }: Scene): Promise<string[]> {
   const found: string[] = [];
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (command.includes(join(dir, 'hosts')))
+    // The guard of a worker's spools ends with the worker, when it has no spool left.
+    if (command.includes(join(dir, 'hosts')) && !command.includes('spool-guard'))
       found.push(`process ${pid}: ${command.replaceAll('\0', ' ').slice(0, 200)}`);
   }
   return found;
