@@ -236,6 +236,10 @@ export class JobRun {
     const [verdict] = await Promise.all([
       this.#ending
         .decide('exit', { endedAt })
+        .then(async (reason) => {
+          if (reason === 'exit') return;
+          await this.#ask('writing its end', () => this.#r.lifecycle.containerEnded(this.#job, endedAt));
+        })
         .then(() => this.#ask('reading the verdict', () => this.#existing().verdict())),
       this.#attendants.close('ended'),
     ]);

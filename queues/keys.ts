@@ -34,6 +34,8 @@ export function createKeys(prefix: string = DEFAULT_PREFIX) {
     waitingAll: `${prefix}:waiting:all`,
     /** Sorted set: waiting jobs that have a longest wait, by its end. */
     waitingDeadlines: `${prefix}:waiting:deadlines`,
+    /** String, which expires: written to see whether Redis takes it. */
+    health: `${prefix}:health`,
     /** Hash by owner: how many jobs wait. */
     waitingCounts: `${prefix}:waiting:counts`,
     /** Pub/sub: the payload is the id of a job whose row may have changed. */

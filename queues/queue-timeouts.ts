@@ -1,7 +1,7 @@
 /**
  * Ends jobs that have waited longer than they may. Done by the dispatcher that leads, and by every API process, so that
- * it happens also while no worker is up: the compare-and-set lets one of them through. While Redis is away nobody knows
- * whose time is over; they end when it is back, before anything starts.
+ * it happens also while no worker is up: the compare-and-set lets one of them through. While Redis is away the database
+ * says whose time is over, which costs as much as there are waiting jobs.
  */
 import type { JobLifecycle } from '../src/jobs/lifecycle.ts';
 import type { JobQueries } from '../src/jobs/queries.ts';
@@ -39,11 +39,17 @@ export class QueueTimeouts {
     }
   }
 
+  /** The same while Redis is away. What it holds of them is withdrawn when it is back. @throws when the database is away */
+  async endWithoutQueue(): Promise<void> {
+    const due = await this.#o.queries.overdue(Date.now(), AT_ONCE);
+    for (const { id } of due) await this.#end(id);
+  }
+
   async #end(jobId: string): Promise<void> {
     const { resources, lifecycle, queries } = this.#o;
     const row = await queries.get(jobId);
     if (!row) return;
-    const [wait] = await resources.queue.waits([row]);
+    const [wait] = await resources.queue.waits([row]).catch(() => []);
     const last = wait === undefined || wait.position === null ? '' : ` Last reason: ${wait.reason}`;
     const failed = await lifecycle.failedToStart(
       jobId,
@@ -63,10 +69,11 @@ export class QueueTimeouts {
     let looking = Promise.resolve();
     let busy = false;
     const timer = setInterval(() => {
-      if (busy || this.#o.resources.connection.status !== 'ready') return;
+      if (busy) return;
       busy = true;
+      const isThere = this.#o.resources.connection.status === 'ready';
       // Away: the next look may tell.
-      looking = this.end()
+      looking = (isThere ? this.end() : this.endWithoutQueue())
         .catch(() => undefined)
         .finally(() => (busy = false));
     }, ms);

@@ -59,8 +59,8 @@ export function createQueueResources(options: QueueResourcesOptions) {
       logger,
     ),
   );
-  /** Whether Redis answers, within 2 s; for health. */
-  const ping = async (): Promise<void> => void (await connection.ping());
+  /** Whether Redis takes a write, within 2 s; for health. With a full disk it still answers, and refuses those. */
+  const ping = async (): Promise<void> => void (await connection.set(keys.health, '', 'PX', 1_000));
   /**
    * Makes this Redis the one of an installation, unless it is one's already.
    * @returns the id of the installation that has it; null when Redis does not answer

@@ -3,6 +3,7 @@ import { createApp } from '../../api/app.ts';
 import { diskCheck, type HealthCheck } from '../../api/health.ts';
 import { ProcessRateLimiter, SharedRateLimiter } from '../../api/rate-limiter.ts';
 import { startApiServer } from '../../api/server.ts';
+import { Cleaner } from '../../processors/cleaner.ts';
 import { stocksOf } from '../../queues/images/stocks.ts';
 import { QueueTimeouts } from '../../queues/queue-timeouts.ts';
 import { RedisRateLimiter } from '../../queues/rate-limit/rate-limiter.ts';
@@ -43,6 +44,10 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
       QUEUE_TIMEOUTS_MS,
     );
     steps.unshift(['queue timeouts', stopTimeouts]);
+    // Also while no worker is up: what has expired goes, and counts against nobody's room.
+    const cleaner = new Cleaner({ ...shared, config, runtime: { packages: null }, logger });
+    cleaner.start();
+    steps.unshift(['cleaner', () => cleaner.stop()]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const images = new ImageService({ reports: () => stocksOf(queues), removals: queues.imageRemovals });

@@ -54,6 +54,17 @@ export class KnexJobQueries implements JobQueries {
     });
   }
 
+  async overdue(now: number, limit: number): Promise<Job[]> {
+    const rows = await this.#db.read((db) =>
+      db<JobRow>('jobs')
+        .whereIn('status', [...WAITING_STATES])
+        .whereNotNull('max_queue_seconds')
+        .whereRaw('created_at + max_queue_seconds * 1000 <= ?', [now])
+        .limit(limit),
+    );
+    return rows.map(toJob);
+  }
+
   async hostedOn(host: string): Promise<Job[]> {
     const rows = await this.#db.read((db) =>
       db<JobRow>('jobs')

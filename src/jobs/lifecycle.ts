@@ -142,6 +142,11 @@ export class JobLifecycle {
     return this.#store.patch(id, epoch, facts);
   }
 
+  /** The container of a job that is to end for another reason than its exit has ended: what it left is collected now. */
+  containerEnded({ id, epoch }: Dispatch, endedAt: number): Promise<boolean> {
+    return this.#store.patch(id, epoch, { endedAt });
+  }
+
   /** Writes why a job that a host holds ends. @returns whether this call was the first */
   endingDecided(
     id: string,

@@ -25,6 +25,8 @@ export interface JobQueries {
   hostedOn(host: string): Promise<Job[]>;
   /** Waiting jobs in their order, after a position. */
   waiting(afterPosition: number, limit: number): Promise<Job[]>;
+  /** Waiting jobs that may wait no longer, by their `max_queue_seconds`. */
+  overdue(now: number, limit: number): Promise<Job[]>;
   /** Jobs that wait again after they were given back, in their order: few, even when the queue is long. */
   givenBack(limit: number): Promise<Job[]>;
   /** Terminal jobs with logs or artifacts older than the times given, those that ended first in front. */

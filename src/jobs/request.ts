@@ -1,9 +1,9 @@
 /** `POST /jobs`: a request is checked, and becomes the job's specification after defaults and clamping. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { FlashpodsError } from '../errors.ts';
+import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { referenceOf } from '../images/description.ts';
-import { sentenceOf, wrongFields } from '../wrong-fields.ts';
+import { sentenceOf, type WrongField, wrongFields } from '../wrong-fields.ts';
 import { belongsTo, FIELD_NAMES, type FieldName, fieldOf, JOB_TYPES } from './description/fields.ts';
 import type { JobLimits, TypeLimits } from './description/limits.ts';
 import { camel } from './description/names.ts';
@@ -65,17 +65,34 @@ export function parseCreateJob(body: unknown): JobRequest {
     });
   }
   const request = parsed.data as JobRequest & Partial<Record<FieldName, unknown>>;
-  for (const field of FIELD_NAMES) {
+  const unfit = unfitFields(request);
+  const [first] = unfit;
+  if (first === undefined) return request;
+  // One alone is told by its own code in the catalogue's words.
+  const message = unfit.length === 1 && first.isMissing ? undefined : sentenceOf(unfit);
+  const fields = unfit.map(({ field, message: said }) => ({ field, message: said }));
+  throw new FlashpodsError(first.code, message, { details: { field: first.field, fields } });
+}
+
+interface UnfitField extends WrongField {
+  readonly code: ErrorCode;
+  readonly isMissing: boolean;
+}
+
+/** What the type of job needs and the request has not, and what it has that the type has not. */
+function unfitFields(request: JobRequest & Partial<Record<FieldName, unknown>>): UnfitField[] {
+  const { type } = request;
+  return FIELD_NAMES.flatMap((field): UnfitField[] => {
     const { required, missing = 'invalid_request' } = fieldOf(field);
-    const has = belongsTo(field, request.type);
-    if (has && required && request[field] === undefined)
-      throw new FlashpodsError(missing, undefined, { details: { field } });
-    if (!has && request[field] !== undefined) {
-      const message = `\`${field}\` does not belong to a job of type ${request.type}`;
-      throw new FlashpodsError('invalid_request', message, { details: { field } });
+    const isGiven = request[field] !== undefined;
+    if (belongsTo(field, type)) {
+      if (!required || isGiven) return [];
+      return [{ field, code: missing, message: `\`${field}\` is missing`, isMissing: true }];
     }
-  }
-  return request;
+    if (!isGiven) return [];
+    const message = `\`${field}\` does not belong to a job of type ${type}`;
+    return [{ field, code: 'invalid_request', message, isMissing: false }];
+  });
 }
 
 /** Defaults filled in, values above the maximum lowered to it, names in camel case; null for what the type has not. */

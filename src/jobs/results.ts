@@ -61,7 +61,7 @@ export class JobResults {
     limits?: AnswerLimits,
   ): Promise<LogRecords> {
     const job = await this.#printed(id, owner);
-    return thereOrNotYet(await this.#r.logs.readRecords(job.id, from, limits));
+    return thereOrNotYet(job, await this.#r.logs.readRecords(job.id, from, limits), EMPTY);
   }
 
   /**
@@ -70,7 +70,11 @@ export class JobResults {
    */
   async search(id: string, owner: string | null, query: SearchQuery): Promise<LogSearch> {
     const job = await this.#printed(id, owner);
-    return thereOrNotYet(await this.#r.logs.search(job.id, query));
+    return thereOrNotYet(job, await this.#r.logs.search(job.id, query), {
+      ...EMPTY,
+      matches: 0,
+      nextLine: null,
+    });
   }
 
   /** The bytes as they were printed. @throws FlashpodsError logs_not_available, logs_deleted */
@@ -82,8 +86,10 @@ export class JobResults {
   ): Promise<LogText | LogTail> {
     const job = await this.#printed(id, owner);
     const { logs } = this.#r;
-    if ('tail' in from) return thereOrNotYet(await logs.readTail(job.id, from.tail));
-    return thereOrNotYet(await logs.readFrom(job.id, 'line' in from ? from : from.offset, limits));
+    const none = { ...EMPTY, output: Buffer.alloc(0), lines: 0 };
+    if ('tail' in from)
+      return thereOrNotYet(job, await logs.readTail(job.id, from.tail), { ...none, cut: false });
+    return thereOrNotYet(job, await logs.readFrom(job.id, 'line' in from ? from : from.offset, limits), none);
   }
 
   /**
@@ -173,7 +179,11 @@ export function bytesAt({ name, type, leadsTo }: ArtifactRecord): string | null 
   return type === 'directory' || type === 'parent' ? null : name;
 }
 
-function thereOrNotYet<Page>(page: Page | null): Page {
-  if (page === null) throw new FlashpodsError('logs_not_available');
-  return page;
+/** The log of a job that ended before any host had it: nobody will ever write one. */
+const EMPTY = { records: [], nextOffset: 0, totalBytes: 0, printedBytes: 0, truncated: false } as const;
+
+function thereOrNotYet<Page>({ status, startedAt }: Job, page: Page | null, none: Page): Page {
+  if (page !== null) return page;
+  if (isTerminal(status) && startedAt === null) return none;
+  throw new FlashpodsError('logs_not_available');
 }

@@ -63,6 +63,10 @@ describe('the jobs of the API', () => {
       });
       assert.equal(again.status, 200);
       assert.equal(again.body['job_id'], first.body['job_id']);
+      assert.deepEqual(
+        [first.body['message'], again.body['message']],
+        [undefined, 'Existing job returned (idempotent)'],
+      );
       const other = await api.caller.json('POST', '/jobs', {
         type: 'worker',
         command: 'b',
@@ -264,7 +268,14 @@ describe('the jobs of the API', () => {
       const first = await api.caller.json('DELETE', `/jobs/${id}`);
       assert.equal(first.status, 200);
       assert.deepEqual(first.body, { job_id: id, status: 'cancelled', message: 'Job termination initiated' });
-      assert.equal((await api.caller.job(id)).status, 'cancelled');
+      const job = await api.caller.job(id);
+      assert.equal(job.status, 'cancelled');
+      assert.deepEqual([job['epoch'], job['container']], [0, null]);
+      const { cpu_seconds: seconds, unknown } = job['usage'] as unknown as {
+        cpu_seconds: unknown;
+        unknown: Record<string, string>;
+      };
+      assert.deepEqual([seconds, unknown['cpu_seconds']], [null, 'the job never ran']);
       const second = await api.caller.json('DELETE', `/jobs/${id}`);
       assert.equal(second.status, 409);
       assert.equal(second.body['error'], 'job_already_terminal');
@@ -278,6 +289,7 @@ describe('the jobs of the API', () => {
       assert.equal(body['status'], 'cancelled');
       const job = await api.caller.job(id);
       assert.equal(job.status, 'running');
+      assert.deepEqual([job['epoch'], job['container'], job['usage']], [1, `flashpods-${id}-1`, null]);
       assert.equal(job['cancel_requested'], true);
       assert.equal(job['ending_reason'], 'cancel');
     });

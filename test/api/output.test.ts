@@ -48,6 +48,19 @@ describe('the output of a job', () => {
     assert.equal(body.error, 'logs_not_available');
   });
 
+  it('is empty, and not to be waited for, when the job ended before it had a host', async () => {
+    const id = await api.caller.submit('true');
+    await api.caller.json('DELETE', `/jobs/${id}`);
+    for (const query of ['', '?offset=0', '?from_line=1', '?grep=x']) {
+      const { status, body } = await get(id, query);
+      assert.deepEqual([status, body.output, body.total_bytes, body.truncated], [200, '', 0, false]);
+    }
+    for (const format of ['ndjson', 'raw']) {
+      const answer = await api.caller.fetch(`/jobs/${id}/output?format=${format}`);
+      assert.deepEqual([answer.status, await answer.text()], [200, '']);
+    }
+  });
+
   it('is its last lines, 100 unless more are asked for', async () => {
     const id = await jobWithLog(Array.from({ length: 150 }, (_, n) => ['stdout', `line ${n}`]));
     const { body } = await get(id);

@@ -29,6 +29,21 @@ const agent = (more: Record<string, unknown>): Record<string, unknown> => ({
 });
 
 describe('a request for a job', () => {
+  it('is told of every field at once that its type needs and has not, or has and must not', () => {
+    assert.throws(
+      () => parseCreateJob({ type: 'agent', command: 'x', writable: true }),
+      (error) => {
+        assert.ok(error instanceof FlashpodsError);
+        const { fields } = error.details as { fields: { field: string }[] };
+        assert.deepEqual(
+          fields.map(({ field }) => field),
+          ['command', 'task', 'git_branch', 'writable'],
+        );
+        return /`task` is missing; `git_branch` is missing/.test(error.message);
+      },
+    );
+  });
+
   const cases: [what: string, body: unknown, code: string, field: string][] = [
     ['no type', { command: 'true' }, 'invalid_job_type', 'type'],
     ['an unknown type', { type: 'robot', command: 'true' }, 'invalid_job_type', 'type'],

@@ -154,6 +154,25 @@ describe('a worker', () => {
     assert.ok((await farm.texts(id)).includes('trapped'));
   });
 
+  it('says that artifacts are being collected, for whatever reason the job ended', async () => {
+    const { id } = await farm.submit({
+      command: 'head -c 50m /dev/urandom > /artifacts/large; echo made; sleep 60',
+    });
+    await eventually('it has made them', async () => (await farm.texts(id)).includes('made'));
+    await farm.jobs.cancel(id, null);
+    const seen = new Set<string>();
+    await eventually(
+      'it has ended',
+      async () => {
+        const job = await farm.queries.get(id);
+        if (job?.endedAt) seen.add(job.status);
+        return job?.status === 'cancelled';
+      },
+      { everyMs: 1 },
+    );
+    assert.deepEqual([...seen], ['running', 'cancelled']);
+  });
+
   it('never starts a job that was cancelled while it waited', async () => {
     const blocker = await farm.submit({ command: 'sleep 30', cpus: farm.cpus });
     await eventually(

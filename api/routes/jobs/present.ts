@@ -4,6 +4,7 @@ import { snakeKeys } from '../../../src/jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../../../src/jobs/job.ts';
 import type { Creation, JobCheck, JobPage } from '../../../src/jobs/service.ts';
 import { type Collected, directoriesOf } from '../../../src/jobs/results.ts';
+import { containerName } from '../../../src/ids.ts';
 import { isTerminal, isWaiting } from '../../../src/jobs/states.ts';
 import type { Wait } from '../../../src/jobs/wait.ts';
 import { isoNs } from '../../../src/timing/nanoseconds.ts';
@@ -20,6 +21,16 @@ import {
 
 /** Seconds with three decimals; clocks that were set back give 0. */
 const seconds = (from: number, to: number): number => Math.max(0, to - from) / 1_000;
+
+/** Of a job that has ended: where nothing was counted, why. */
+function usageOf({ usage, status, startedAt }: Job): z.infer<typeof jobSchema>['usage'] {
+  if (usage !== null) return snakeKeys(usage);
+  if (!isTerminal(status)) return null;
+  const reason = startedAt === null ? 'the job never ran' : 'its container was lost before anybody counted';
+  const names = ['peak_memory_bytes', 'cpu_seconds', 'bytes_written', 'max_processes'] as const;
+  const none = { peak_memory_bytes: null, cpu_seconds: null, bytes_written: null, max_processes: null };
+  return { ...none, unknown: Object.fromEntries(names.map((name) => [name, reason])) };
+}
 
 /** @param alone false in a list, which leaves some fields out */
 export function presentJob(
@@ -42,13 +53,15 @@ export function presentJob(
     waiting_reason: isWaiting(job.status) ? (wait?.reason ?? job.waitingReason) : null,
     estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
     host: job.host,
+    epoch: job.epoch,
+    container: job.host === null ? null : containerName(job.id, job.epoch),
     cancel_requested: job.cancelRequestedAt !== null,
     ending_reason: job.endingReason,
     exit_code: job.exitCode,
     error: job.error,
     error_code: job.errorCode,
     error_message: job.errorMessage,
-    usage: job.usage && snakeKeys(job.usage),
+    usage: usageOf(job),
     created_at: isoTime(job.createdAt),
     queued_at: isoTimeOrNull(job.queuedAt),
     starting_at: isoTimeOrNull(job.startingAt),
@@ -83,6 +96,7 @@ export const presentCreated = (
   job_id: job.id,
   status: job.status,
   created,
+  ...(created ? {} : { message: 'Existing job returned (idempotent)' }),
   cpus: job.cpus,
   memory_gb: job.memoryGb,
   timeout_minutes: job.timeoutMinutes,

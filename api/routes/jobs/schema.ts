@@ -165,13 +165,18 @@ export const jobSchema = z.object({
     .nullable()
     .describe('latest start by the timeouts of what runs and waits; null when nobody can know'),
   host: z.string().nullable(),
+  epoch: z.int().describe('how often the job was handed to a host'),
+  container: z
+    .string()
+    .nullable()
+    .describe('its name on its host, for `podman inspect`; null before it has a host'),
   cancel_requested: z.boolean(),
   ending_reason: z.enum(ENDING_REASONS).nullable(),
   exit_code: z.int().nullable(),
   error: z.string().nullable().describe('a code or a sentence'),
   error_code: z.string().nullable().describe('why it ended, always a code of the catalogue'),
   error_message: z.string().nullable(),
-  usage: usageSchema.nullable(),
+  usage: usageSchema.nullable().describe('what it used; null until it has ended'),
   created_at: timeSchema,
   queued_at: timeSchema.nullable(),
   starting_at: timeSchema.nullable(),
@@ -197,6 +202,7 @@ export const createdJobSchema = z.object({
   job_id: z.string(),
   status: z.enum(JOB_STATES),
   created: z.boolean(),
+  message: z.string().optional().describe('that this is an earlier job with the same `client_job_id`'),
   cpus: z.int(),
   memory_gb: z.int(),
   timeout_minutes: z.int(),
