@@ -36,6 +36,13 @@ export interface TakenDispatch {
   readonly host: string;
 }
 
+/** The first step is done. */
+export interface Reserved extends TakenDispatch {
+  readonly ticket: string;
+  /** What it gets of the host's disk; null: not bounded. */
+  readonly diskMib: number | null;
+}
+
 const ACTOR = 'dispatcher';
 /** Of an entry in a host's queue that nobody will pick up: ended though nobody claimed it, not there, or there by half. */
 const GONE: ReadonlySet<string> = new Set(['completed', 'failed', 'unknown']);
@@ -51,33 +58,44 @@ export class DispatchSteps {
    * All four steps. An error in between leaves the rest to the sweeper.
    * @returns the dispatch, or null when the job can't start there now
    */
-  async start(
+  async start(candidate: Candidate, start: Start, limits: HoldLimits): Promise<TakenDispatch | null> {
+    // guard: reserved-before-taken
+    const reserved = await this.reserve(candidate, start, limits);
+    return reserved && (await this.carryOn(candidate, reserved)) ? reserved : null;
+  }
+
+  /** The first step. @param isNew it was never in the queue @returns null when the job can't start there now */
+  async reserve(
     candidate: Candidate,
     { host, endsBy, diskMib }: Start,
     limits: HoldLimits,
-  ): Promise<TakenDispatch | null> {
-    const { semaphore, announcements } = this.#o.resources;
+    isNew = false,
+  ): Promise<Reserved | null> {
     const { jobId, owner, cpusMilli, memoryMib } = candidate;
-    const dispatch: TakenDispatch = { jobId, epoch: candidate.epoch + 1, host };
-    const ticket = randomUUID();
+    const dispatch = { jobId, epoch: candidate.epoch + 1, host, ticket: randomUUID() };
     try {
-      // guard: reserved-before-taken
       const amount = { cpusMilli, memoryMib, ...(diskMib === undefined ? {} : { diskMib }) };
-      await semaphore.reserve({ ...dispatch, owner, ...amount, endsBy, ticket, limits });
+      await this.#o.resources.semaphore.reserve({ ...dispatch, owner, ...amount, endsBy, limits, isNew });
     } catch (error) {
       if (isRefusal(error, 'already_reserved')) await this.#correct(candidate);
       if (isRefusal(error)) return null;
       throw error;
     }
-    if (!(await this.#take(candidate, host, diskMib ?? null))) {
+    return { ...dispatch, diskMib: diskMib ?? null };
+  }
+
+  /** The steps after the first. @returns false when the job is none that waits, and its reservation is taken back */
+  async carryOn(job: Pick<Candidate, 'jobId' | 'epoch'>, reserved: Reserved): Promise<boolean> {
+    const { jobId, host, diskMib } = reserved;
+    if (!(await this.#take(job, host, diskMib))) {
       // Claimed by its host: then the row is the host's, and the answer to the compare-and-set was lost.
-      await this.takeBack({ ...dispatch, ticket });
-      await this.#correct(candidate);
-      return null;
+      await this.takeBack(reserved);
+      await this.#correct(job);
+      return false;
     }
-    await this.finish(dispatch);
-    announcements.announce(jobId, host);
-    return dispatch;
+    await this.finish(reserved);
+    this.#o.resources.announcements.announce(jobId, host);
+    return true;
   }
 
   /**
@@ -104,7 +122,11 @@ export class DispatchSteps {
     }
   }
 
-  async #take({ jobId, epoch }: Candidate, host: string, diskMib: number | null): Promise<boolean> {
+  async #take(
+    { jobId, epoch }: Pick<Candidate, 'jobId' | 'epoch'>,
+    host: string,
+    diskMib: number | null,
+  ): Promise<boolean> {
     const take = () => this.#o.lifecycle.taken({ id: jobId, epoch }, host, ACTOR, diskMib);
     if (await take()) return true;
     // The queue holds it, so `queued` is true: the API was only slower to say so.
@@ -123,7 +145,7 @@ export class DispatchSteps {
   }
 
   /** The queue's entry is out of date: the job waits no more, or was dispatched and came back since. */
-  async #correct(candidate: Candidate): Promise<void> {
+  async #correct(candidate: Pick<Candidate, 'jobId' | 'epoch'>): Promise<void> {
     const row = await this.#o.queries.get(candidate.jobId);
     if (!row || !isWaiting(row.status)) await this.#o.resources.queue.withdraw(candidate.jobId);
     else if (row.epoch !== candidate.epoch) await this.#o.resources.queue.enqueue(row);

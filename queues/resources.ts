@@ -86,6 +86,7 @@ export function createQueueResources(options: QueueResourcesOptions) {
     queues,
     semaphore,
     waiting,
+    overheadMs,
     images,
     imageRemovals,
     outlook,

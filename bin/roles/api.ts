@@ -4,6 +4,7 @@ import { diskCheck, type HealthCheck } from '../../api/health.ts';
 import { ProcessRateLimiter, SharedRateLimiter } from '../../api/rate-limiter.ts';
 import { startApiServer } from '../../api/server.ts';
 import { Cleaner } from '../../processors/cleaner.ts';
+import { QueueAdmissions } from '../../queues/admissions.ts';
 import { stocksOf } from '../../queues/images/stocks.ts';
 import { QueueTimeouts } from '../../queues/queue-timeouts.ts';
 import { RedisRateLimiter } from '../../queues/rate-limit/rate-limiter.ts';
@@ -57,6 +58,7 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
       jobs: new JobService({
         ...shared,
         ...queues,
+        admissions: new QueueAdmissions({ ...shared, resources: queues, logger }),
         images,
         limits: jobLimits(config),
         allowsRoot: config.allowRoot === 'true',

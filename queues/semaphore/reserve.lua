@@ -13,6 +13,7 @@
   ARGV[8]  owner
   ARGV[9]  most jobs, ARGV[10] most milli-cpus, ARGV[11] most MiB that the owner may hold; '' for no limit
   ARGV[12] MiB of disk
+  ARGV[13] 1: the job was never in the queue
 
   Result   1
   -11 DATA_LOST  -1 UNKNOWN_HOST  -3 LEASE_ENDED  -4 DRAINING  -5 NOT_SYNCHRONISED
@@ -35,7 +36,7 @@ if host[7] == '1' then return DRAINING end
 -- guard: synchronised-before-dispatch
 if host[6] ~= '1' then return NOT_SYNCHRONISED end
 -- guard: still-waiting
-if redis.call('EXISTS', waitingKey(jobId)) == 0 then return NOT_WAITING end
+if ARGV[13] ~= '1' and redis.call('EXISTS', waitingKey(jobId)) == 0 then return NOT_WAITING end
 -- guard: one-reservation
 if redis.call('EXISTS', reservationKey(jobId)) == 1 then return ALREADY_RESERVED end
 -- guard: fits-capacity

@@ -171,10 +171,15 @@ export class Semaphore {
    * already_reserved, no_room, over_limit
    */
   async reserve(
-    request: Hold & { readonly host: string; readonly ticket: string; readonly limits?: HoldLimits },
+    request: Hold & {
+      readonly host: string;
+      readonly ticket: string;
+      readonly limits?: HoldLimits;
+      readonly isNew?: boolean;
+    },
   ): Promise<void> {
     const { jobId, epoch, host, owner, cpusMilli, memoryMib, diskMib = 0 } = request;
-    const { endsBy, ticket, limits = NO_LIMITS } = request;
+    const { endsBy, ticket, limits = NO_LIMITS, isNew = false } = request;
     await this.#run('reserve', jobId, [
       jobId,
       epoch,
@@ -188,6 +193,7 @@ export class Semaphore {
       orEmpty(limits.cpusMilli),
       orEmpty(limits.memoryMib),
       diskMib,
+      isNew ? 1 : 0,
     ]);
   }
 

@@ -30,6 +30,17 @@ export interface Candidate extends Amount {
   readonly epoch: number;
 }
 
+/** Of a job, what {@link Candidate} is made of. */
+export type Queued = Pick<
+  Job,
+  'id' | 'owner' | 'image' | 'priority' | 'cpus' | 'memoryGb' | 'diskGb' | 'timeoutMinutes'
+> & {
+  readonly diskMib?: number | null;
+  readonly position: number;
+  readonly orderedAt: number;
+  readonly epoch: number;
+};
+
 /** Waiting jobs that one look takes in, shared among the owners, and of one owner at most; one of each owner at least. */
 const LOOK_AT = 256;
 const LOOK_AT_OF_OWNER = 64;
@@ -62,9 +73,10 @@ export class WaitingIndex {
     this.#ageingMs = ageingMs;
   }
 
-  /** @param overheadMs what a start and a grace period may add to the timeout */
-  async enter(job: Job, overheadMs: number): Promise<void> {
-    const entry: Omit<Candidate, 'jobId'> = {
+  /** A job as dispatch sees it. @param overheadMs what a start and a grace period may add to the timeout */
+  candidateOf(job: Queued, overheadMs: number): Candidate {
+    return {
+      jobId: job.id,
       owner: job.owner,
       image: job.image,
       priority: job.priority,
@@ -75,11 +87,16 @@ export class WaitingIndex {
       runMs: job.timeoutMinutes * 60_000 + overheadMs,
       epoch: job.epoch,
     };
+  }
+
+  /** @param overheadMs as in {@link candidateOf} */
+  async enter(job: Job, overheadMs: number): Promise<void> {
+    const { jobId, ...entry } = this.candidateOf(job, overheadMs);
     const deadline = job.maxQueueSeconds === null ? '' : job.createdAt + job.maxQueueSeconds * 1_000;
     await ENTER.run(
       this.#connection,
       [this.#keys.prefix],
-      [job.id, JSON.stringify(entry), job.createdAt, deadline],
+      [jobId, JSON.stringify(entry), job.createdAt, deadline],
     );
   }
 

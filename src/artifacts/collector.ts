@@ -346,6 +346,7 @@ const translate = (error: unknown): unknown => {
       return new FlashpodsError('artifact_copy_disk_full', undefined, { cause: error });
     case 'EACCES':
     case 'EPERM':
+    case 'EROFS':
       return new FlashpodsError('artifact_copy_permission', undefined, { cause: error });
     case 'ENOENT':
       return new FlashpodsError('artifact_copy_container_gone', undefined, { cause: error });

@@ -39,6 +39,36 @@ export interface JobQueue {
   usage(): Promise<ReadonlyMap<string, OwnerUsage>>;
 }
 
+/** A job that is not accepted yet. */
+export type AdmissionWish = Pick<
+  Job,
+  'id' | 'owner' | 'image' | 'priority' | 'cpus' | 'memoryGb' | 'diskGb' | 'timeoutMinutes'
+>;
+
+/** Room that is held for one. */
+export interface Admission {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly host: string;
+  readonly ticket: string;
+  readonly diskMib: number | null;
+}
+
+/** Room for jobs that may not wait. */
+export interface Admissions {
+  /** Whether there is room now; holds nothing. @throws FlashpodsError service_unavailable */
+  hasRoom(wish: AdmissionWish): Promise<boolean>;
+  /**
+   * Reserves room for one that could start now, passing none that waits.
+   * @returns null when there is none, or it is more than its owner may hold @throws FlashpodsError service_unavailable
+   */
+  hold(wish: AdmissionWish): Promise<Admission | null>;
+  /** Brings the job, accepted by now, to its room. @returns false when it waits no more @throws when Redis is away */
+  start(job: Job, admission: Admission): Promise<boolean>;
+  /** Of a job that was not accepted. Never throws. */
+  giveBack(admission: Admission): Promise<void>;
+}
+
 /** How everybody hears of changes. One may be missed: poll as well. */
 export interface Announcements {
   /** Says "look at this job's row": to listeners of the job, and to the host that holds it. Never throws, never waits. */

@@ -10,7 +10,16 @@ import { amountOf, NOTHING } from './amount.ts';
 import type { JobLimits } from './description/limits.ts';
 import type { JobRequest, JobSpec } from './description/types.ts';
 import type { Job } from './job.ts';
-import type { Announcements, CapacityReport, HostRegistry, JobQueue, OwnerUsage } from './ports.ts';
+import type {
+  Admission,
+  Admissions,
+  AdmissionWish,
+  Announcements,
+  CapacityReport,
+  HostRegistry,
+  JobQueue,
+  OwnerUsage,
+} from './ports.ts';
 import type { JobLifecycle } from './lifecycle.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
 import { hashSpec, loweredToMaximum, refuseRoot, specOf, toJobSpec } from './request.ts';
@@ -25,6 +34,7 @@ export interface JobServiceResources {
   readonly lifecycle: JobLifecycle;
   readonly queries: JobQueries;
   readonly queue: JobQueue;
+  readonly admissions: Admissions;
   readonly announcements: Announcements;
   readonly hosts: HostRegistry;
   readonly images: Pick<ImageService, 'refuseAbsent'>;
@@ -116,6 +126,10 @@ export class JobService {
   async check(owner: string, request: JobRequest): Promise<JobCheck> {
     const lowered = lowerDefaults(this.#toSpec(request), request, await this.#r.hosts.known());
     const limits = await this.#refuseHopeless(owner, lowered.spec);
+    if (lowered.spec.whenBusy === 'reject') {
+      const wish = { ...lowered.spec, id: newJobId(), owner };
+      if (!(await this.#r.admissions.hasRoom(wish))) await this.#refuseNow(wish, limits);
+    }
     if (limits.queuedJobs !== null) {
       const filter = {
         owner,
@@ -169,9 +183,41 @@ export class JobService {
     const limits = await this.#refuseHopeless(owner, spec);
     const row = { ...spec, ...key, id: newJobId(), owner };
     const options = { maxWaiting: limits.queuedJobs, isRerun };
-    const { job, created, fileCount } = await this.#r.lifecycle.accepted(row, options);
-    const notes = fileCount === 0 ? ['The upload holds no files: /work is empty.'] : [];
-    return { job: created ? await this.#enqueue(job) : job, created, notes };
+    const admission = spec.whenBusy === 'reject' ? await this.#admit(row, limits) : null;
+    try {
+      const { job, created, fileCount } = await this.#r.lifecycle.accepted(row, options);
+      const notes = fileCount === 0 ? ['The upload holds no files: /work is empty.'] : [];
+      if (created && admission !== null) return { job: await this.#startNow(job, admission), created, notes };
+      if (admission !== null) await this.#r.admissions.giveBack(admission);
+      return { job: created ? await this.#enqueue(job) : job, created, notes };
+    } catch (error) {
+      if (admission !== null) await this.#r.admissions.giveBack(admission);
+      throw error;
+    }
+  }
+
+  /** Holds room for a job that may not wait. @throws FlashpodsError quota_exceeded, insufficient_resources */
+  async #admit(wish: AdmissionWish, limits: TenantLimits): Promise<Admission> {
+    await refuseHolding(this.#r.queue, wish.owner, limits, amountOf(wish));
+    return (await this.#r.admissions.hold(wish)) ?? (await this.#refuseNow(wish, limits));
+  }
+
+  /** Says what keeps it from a start now: a limit of its owner, or the hosts. */
+  async #refuseNow(wish: AdmissionWish, limits: TenantLimits): Promise<never> {
+    await refuseHolding(this.#r.queue, wish.owner, limits, amountOf(wish));
+    return await refuseBusy(this.#r.queue, amountOf(wish));
+  }
+
+  /** Brings an accepted job to the room that is held for it. Never throws for Redis: then it waits like any other. */
+  async #startNow(job: Job, admission: Admission): Promise<Job> {
+    try {
+      await this.#r.admissions.start(job, admission);
+    } catch (error) {
+      this.#r.logger.warn({ err: error, job_id: job.id }, 'the job could not be brought to its room');
+      await this.#r.admissions.giveBack(admission);
+    }
+    const row = (await this.#r.queries.get(job.id)) ?? job;
+    return isWaiting(row.status) ? await this.#enqueue(row) : row;
   }
 
   /** @returns the owner's limits @throws FlashpodsError for what no host, no image or no limit of the owner allows */
@@ -182,10 +228,6 @@ export class JobService {
     const { limits } = (await this.#r.tenants.inForce()).of(owner);
     // What one job alone goes beyond it would wait for in vain.
     refuseBeyond({ ...limits, runningJobs: null }, { jobs: 0, ...NOTHING }, wanted);
-    if (spec.whenBusy === 'reject') {
-      await refuseHolding(this.#r.queue, owner, limits, wanted);
-      await refuseBusy(this.#r.queue, wanted);
-    }
     return limits;
   }
 

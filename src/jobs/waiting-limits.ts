@@ -73,17 +73,18 @@ export async function refuseHolding(
   refuseBeyond(limits, { jobs: used?.runningJobs ?? 0, ...(used ?? NOTHING) }, wanted);
 }
 
-/** @throws FlashpodsError insufficient_resources when it could not start now */
-export async function refuseBusy(queue: Pick<JobQueue, 'capacity'>, wanted: Amount): Promise<void> {
+/** @throws FlashpodsError insufficient_resources, always: it could not start now */
+export async function refuseBusy(queue: Pick<JobQueue, 'capacity'>, wanted: Amount): Promise<never> {
   const report = await queue.capacity().catch(queueAway);
   const up = report.hosts.filter((host) => host.state === 'up');
-  const roomy = up.some(({ free }) => fits(free, wanted));
-  if (roomy && report.queue.length === 0) return;
   const best = up.reduce<(typeof up)[number] | null>(
     (a, b) => (a && a.free.cpusMilli >= b.free.cpusMilli ? a : b),
     null,
   );
-  throw new FlashpodsError('insufficient_resources', 'There is no room for this job at the moment.', {
+  const message = up.some(({ free }) => fits(free, wanted))
+    ? 'What is free is kept for jobs that wait already.'
+    : 'There is no room for this job at the moment.';
+  throw new FlashpodsError('insufficient_resources', message, {
     details: {
       requested: inApiUnits(wanted),
       available: inApiUnits(best?.free ?? NOTHING),

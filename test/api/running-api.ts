@@ -7,6 +7,7 @@ import type { HealthCheck } from '../../api/health.ts';
 import type { ApiResources } from '../../api/resources.ts';
 import { ProcessRateLimiter, type RateLimiter } from '../../api/rate-limiter.ts';
 import { type ApiServer, startApiServer } from '../../api/server.ts';
+import { QueueAdmissions } from '../../queues/admissions.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { Database } from '../../src/database/database.ts';
 import { KnexHostStore } from '../../src/database/host-store.ts';
@@ -141,6 +142,7 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
       images,
       ...stores,
       queue: options.queue?.(queues.queue) ?? queues.queue,
+      admissions: new QueueAdmissions({ ...stores, resources: queues, tenants, logger }),
       announcements: options.announcements?.(queues.announcements) ?? queues.announcements,
       hosts,
       limits: LIMITS,

@@ -111,6 +111,8 @@ describe('tenants', () => {
     const now = { when_busy: 'reject' };
     const capacity = { cpusMilli: 2_000, memoryMib: 4_096 };
     const { semaphore } = api.queues;
+    await semaphore.restoring('t');
+    await semaphore.found('t');
     const generation = await semaphore.register('h', capacity, 30_000, null);
     const hold = {
       jobId: 'held',

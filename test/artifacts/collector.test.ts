@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { fork, spawn } from 'node:child_process';
+import { execFile, fork, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { promisify } from 'node:util';
 import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
 import type { Manifest } from '../../src/artifacts/manifest.ts';
@@ -15,6 +16,7 @@ import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { look, make } from '../trees/hostile.ts';
 
+const run = promisify(execFile);
 const limits = { maxFileBytes: 2 ** 30, maxTotalBytes: 2 ** 31, maxFiles: 10_000 };
 /** What tests look at that are not about modes and times. */
 const bytesOf = ({ artifacts }: Manifest) =>
@@ -63,6 +65,22 @@ describe('collecting artifacts', () => {
     ]);
     assert.equal((await stat(destination)).mode & 0o777, 0o700);
     assert.equal((await stat(artifactsDir)).mode & 0o777, 0o700);
+  });
+
+  it('says that it may not write where artifacts are kept', async () => {
+    await mkdir(artifactsDir);
+    await writeFile(join(source, 'a'), 'a');
+    await run('mount', ['--bind', artifactsDir, artifactsDir]);
+    try {
+      await run('mount', ['-o', 'remount,bind,ro', artifactsDir]);
+      await assert.rejects(
+        collect(),
+        (error) => error instanceof FlashpodsError && error.code === 'artifact_copy_permission',
+      );
+    } finally {
+      await run('umount', [artifactsDir]);
+    }
+    assert.equal((await collect()).artifacts.length, 1);
   });
 
   it('takes an empty directory', async () => {

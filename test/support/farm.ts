@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from '../../processors/worker.ts';
+import { QueueAdmissions } from '../../queues/admissions.ts';
 import { startEmbeddedRedis } from '../../queues/embedded-redis.ts';
 import { createQueueResources, type QueueResources } from '../../queues/resources.ts';
 import { type Config, type Flags, loadConfig } from '../../src/config.ts';
@@ -96,6 +97,7 @@ export async function startFarm(options: { minuteMs: number; config?: Flags }): 
   const jobs = new JobService({
     ...stores,
     queue: queues.queue,
+    admissions: new QueueAdmissions({ ...stores, resources: queues, tenants, logger }),
     announcements: queues.announcements,
     hosts,
     images: new ImageService({ reports: () => stocksOf(queues), removals: queues.imageRemovals }),

@@ -30,7 +30,7 @@ export const QUEUE_GUARDS: readonly Guard[] = [
   {
     marker: 'reserved-before-taken',
     promise: 'order: capacity is reserved before the row is taken',
-    without: (reservation) => `await this.#take(candidate, host);\n${reservation}`,
+    without: (reservation) => `await this.#take(candidate, start.host, null);\n${reservation}`,
     spec: DISPATCHERS,
     test: 'takes every step of a dispatch in its order',
   },
