@@ -5,6 +5,13 @@ import type { JobQueries } from '../src/jobs/queries.ts';
 import { type EndingReason, isHosted } from '../src/jobs/states.ts';
 import type { JobPatch } from '../src/jobs/store.ts';
 
+/** Somebody asked for the end of a job of which only its artifacts were still to be collected. */
+export class CollectingCancelled extends Error {
+  constructor() {
+    super('the collection of the artifacts was cancelled');
+  }
+}
+
 export interface EndingOptions {
   readonly lifecycle: Pick<JobLifecycle, 'endingDecided'>;
   readonly queries: Pick<JobQueries, 'get'>;
@@ -19,6 +26,7 @@ export class Ending {
   readonly #o: EndingOptions;
   readonly #decided = new AbortController();
   #reason: EndingReason | null = null;
+  #collecting: { readonly since: number; readonly stop: AbortController } | null = null;
 
   constructor(options: EndingOptions) {
     this.#o = options;
@@ -40,13 +48,23 @@ export class Ending {
    * @param known the row of this dispatch as it was read just now; without it the row is read
    */
   async look(known?: Job): Promise<void> {
-    if (this.#reason !== null) return;
+    if (this.#reason !== null && this.#collecting === null) return;
     const { queries, job } = this.#o;
     const row = known ?? (await queries.get(job.id).catch(() => 'unknown' as const));
     if (row === 'unknown') return;
     // The row has moved on without this host: what runs here belongs to nobody any more.
     if (row?.epoch !== job.epoch || !isHosted(row.status)) this.#note('lost');
-    else if (row.endingReason !== null) this.#note(row.endingReason);
+    else {
+      if (row.endingReason !== null) this.#note(row.endingReason);
+      const { since, stop } = this.#collecting ?? { since: Infinity, stop: null };
+      if ((row.cancelRequestedAt ?? 0) > since) stop?.abort(new CollectingCancelled());
+    }
+  }
+
+  /** From here on its artifacts are collected. @returns aborted when somebody asks for its end (again) */
+  collecting(): AbortSignal {
+    this.#collecting ??= { since: Date.now(), stop: new AbortController() };
+    return this.#collecting.stop.signal;
   }
 
   /** Writes the reason down, if it is the first. @returns the one in force */

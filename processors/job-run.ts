@@ -233,6 +233,7 @@ export class JobRun {
       const message = 'The container vanished while the job ran.';
       return this.#fail('lost', { code: 'container_lost_on_recovery', message });
     }
+    this.#r.artifacts.expect?.();
     const [verdict] = await Promise.all([
       this.#ending
         .decide('exit', { endedAt })
@@ -296,7 +297,14 @@ export class JobRun {
     await this.#attendants.close('ended');
     const collected =
       leavesArtifacts && this.#sandbox !== null && end?.verdict.diskError !== true
-        ? await collect(this.#r, this.#job, this.#sandbox, this.#detach, this.#logger)
+        ? await collect(
+            this.#r,
+            this.#job,
+            this.#sandbox,
+            this.#detach,
+            this.#logger,
+            this.#ending.collecting(),
+          )
         : NOTHING_COLLECTED;
     const reason = await this.#ending.decide('exit');
     const logTruncated = end?.logTruncated ?? this.#log.result?.truncated ?? false;

@@ -119,6 +119,11 @@ export const settingsSchema = z.strictObject({
     .describe('artifacts of one job: files, symlinks and empty directories'),
   uploadMaxMb: integer(1).default(2048).describe('one upload, MB'),
   uploadsTotalMb: integer(1).default(10_240).describe('all uploads together, MB'),
+  uploadsOwnerMb: integer(1)
+    .optional()
+    .describe(
+      'all uploads of one owner, MB; without it half of all, or one of the largest size if that is more',
+    ),
   uploadOpenMinutes: integer(1)
     .default(30)
     .describe('an upload that is not finalized expires this long after its last byte'),
@@ -150,6 +155,12 @@ export const settingsSchema = z.strictObject({
     .enum(['true', 'false'])
     .default('true')
     .describe('whether a job may ask for `root`, inside of its container'),
+  allowUnlimited: z
+    .enum(['true', 'false', '1', '0'])
+    .default('false')
+    .describe(
+      'whether a worker starts where limits on cpus, memory and processes do not hold: there any job can take all of the host',
+    ),
   caFile: path
     .optional()
     .describe('PEM file of CA certificates that jobs trust beside their image’s ([mirrors.md](mirrors.md))'),

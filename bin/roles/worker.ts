@@ -39,6 +39,19 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
       logger,
     });
     steps.unshift(['podman client', () => runtime.close()]);
+    if (!runtime.facts.limits) {
+      if (!['true', '1'].includes(config.allowUnlimited)) {
+        throw new ConfigError(
+          'limits on cpus, memory and processes do not hold here, so any job could take all of this host: run the server as root, ' +
+            'or boot with systemd.unified_cgroup_hierarchy=1 and delegate cpu, memory and pids to this user (`flashpods doctor` ' +
+            'says more); to start all the same, set FLASHPODS_ALLOW_UNLIMITED=1',
+        );
+      }
+      logger.warn(
+        {},
+        'limits on cpus, memory and processes do not hold here: any job can take all of this host',
+      );
+    }
     for (const note of runtime.facts.notes) logger.debug({ note }, 'what this host can do');
     const worker = new Worker({ ...shared, config, logger, runtime });
     steps.unshift(['worker', () => worker.stop()]);

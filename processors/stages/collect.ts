@@ -13,15 +13,22 @@ export interface Collected {
   readonly failure: Failure | null;
 }
 
+const CANCELLED = 'No artifacts were kept: their collection was cancelled.';
+
 export const NOTHING_COLLECTED: Collected = { artifacts: [], warnings: [], failure: null };
 
-/** Again after a crash it gives the same. @throws the signal's reason once it is aborted; failures are in the result */
+/**
+ * Again after a crash it gives the same.
+ * @param signal this process gives the job up @param cancelled somebody doesn't want to wait for it
+ * @throws the reason of `signal` once it is aborted; failures are in the result
+ */
 export async function collect(
   { config, artifacts: store }: Pick<SupervisionResources, 'config' | 'artifacts'>,
   job: Job,
   sandbox: Sandbox,
   signal: AbortSignal,
   logger: Logger,
+  cancelled = new AbortController().signal,
 ): Promise<Collected> {
   const patterns = workPatterns(job.artifacts);
   try {
@@ -33,7 +40,7 @@ export async function collect(
         maxTotalBytes: config.artifactMaxTotalMb * 2 ** 20,
         maxFiles: config.artifactMaxFiles,
       },
-      signal,
+      signal: AbortSignal.any([signal, cancelled]),
     });
     const createdAt = Date.now();
     const described = [
@@ -54,6 +61,7 @@ export async function collect(
     return { artifacts, warnings: result.warnings, failure: null };
   } catch (error) {
     signal.throwIfAborted();
+    if (cancelled.aborted) return { ...NOTHING_COLLECTED, warnings: [CANCELLED] };
     logger.error({ err: error }, 'the artifacts could not be collected');
     const failure: Failure =
       error instanceof FlashpodsError

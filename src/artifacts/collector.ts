@@ -3,8 +3,10 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, rename, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { FlashpodsError, systemCode } from '../errors.ts';
+import { ifMissing } from '../files/if-missing.ts';
 import { writeFully } from '../files/read-fully.ts';
 import { pause } from '../timing/bell.ts';
+import { type BudgetLimits, TreeBudget } from '../trees/budget.ts';
 import { Directory, rawName } from '../trees/directory.ts';
 import { inBatches } from '../trees/in-batches.ts';
 import { removeTree } from '../trees/remove-tree.ts';
@@ -20,30 +22,24 @@ const BLOCK_BYTES = 256 * 1024;
 const RIVAL_MS = 60_000;
 const RIVAL_LOOK_MS = 50;
 const PERMISSIONS = 0o777n;
-
-/** Collections that this process is about, by their destination: the second of two waits for the first. */
-const UNDER_WAY = new Map<string, Promise<unknown>>();
+/** Of one job: `/artifacts`, what is asked for of `/work`, and all links of both. */
+const COLLECT_BUDGET: BudgetLimits = {
+  entries: 100_000,
+  nameBytes: 16 * 1024 * 1024,
+  steps: 2_000_000,
+  cpuMs: 60_000,
+};
 
 /**
  * See `ArtifactStore.collect`. Copies into the directory `destination`, every file under its name, 0600 in directories
- * of 0700, in the order of their names. The destination appears by renaming.
+ * of 0700, in the order of their names. They are at their destination once `putInPlace` has returned, and not before.
  */
 export async function collectArtifacts(destination: string, request: CollectRequest): Promise<Manifest> {
-  while (UNDER_WAY.has(destination)) await UNDER_WAY.get(destination)?.catch(() => undefined);
-  const collecting = collectAlone(destination, request);
-  UNDER_WAY.set(destination, collecting);
-  try {
-    return await collecting;
-  } finally {
-    UNDER_WAY.delete(destination);
-  }
-}
-
-async function collectAlone(destination: string, request: CollectRequest): Promise<Manifest> {
   const { signal } = request;
-  const partial = join(dirname(destination), `.${basename(destination)}.partial`);
+  const partial = partialOf(destination);
   for (let tries = 1; ; tries++) {
     let target: Directory | null = null;
+    let isWhole = false;
     try {
       const earlier = await readManifest(destination);
       if (earlier !== null) return earlier;
@@ -55,7 +51,7 @@ async function collectAlone(destination: string, request: CollectRequest): Promi
       const manifest = await collectInto(target, request);
       await writeManifest(target, manifest);
       if (!(await isStill(target, partial))) throw new Error('another process collects the same artifacts');
-      await rename(partial, destination);
+      isWhole = true;
       return manifest;
     } catch (error) {
       signal?.throwIfAborted();
@@ -67,10 +63,26 @@ async function collectAlone(destination: string, request: CollectRequest): Promi
       throw translate(error);
     } finally {
       // The disk may be full: what cannot be used is not kept. A failure of that changes nothing.
-      if (target !== null && (await isStill(target, partial)))
+      if (target !== null && !isWhole && (await isStill(target, partial)))
         await removeTree(partial).catch(() => undefined);
       await target?.close();
     }
+  }
+}
+
+const partialOf = (destination: string): string =>
+  join(dirname(destination), `.${basename(destination)}.partial`);
+
+/**
+ * What `collectArtifacts` has made becomes visible at once. Nothing to do where it was there before.
+ * @throws what the system has against it, ENOENT when somebody took it away
+ */
+export async function putInPlace(destination: string): Promise<void> {
+  try {
+    await rename(partialOf(destination), destination);
+  } catch (error) {
+    ifMissing(null)(error);
+    await lstat(destination);
   }
 }
 
@@ -100,15 +112,16 @@ async function untilDone(
 async function collectInto(target: Directory, request: CollectRequest): Promise<Manifest> {
   const { limits, signal, source, work } = request;
   const warnings = new Warnings();
-  const trees = [await SourceTree.open({ path: source, mount: 'artifacts', globs: null, warnings, signal })];
+  const budget = new TreeBudget(COLLECT_BUDGET, { signal });
+  const trees = [await SourceTree.open({ path: source, mount: 'artifacts', globs: null, warnings, budget })];
   try {
     if (work && work.patterns.length > 0) {
-      const tree = await openWork(work, warnings, signal);
+      const tree = await openWork(work, warnings, budget);
       if (tree) trees.push(tree);
       for (const pattern of tree?.unmatched ?? [])
         warnings.note(`nothing in /work matches ${quoted(pattern)}`);
     }
-    const { chosen, parents } = await select(trees, limits, warnings);
+    const { chosen, parents } = await select(trees, { limits, warnings, budget });
     const files = await new Copying(target, warnings, signal).copy(chosen);
     return {
       artifacts: [...recorded(chosen, files)],
@@ -124,7 +137,7 @@ async function collectInto(target: Directory, request: CollectRequest): Promise<
 async function openWork(
   { source, patterns }: NonNullable<CollectRequest['work']>,
   warnings: Warnings,
-  signal: AbortSignal | undefined,
+  budget: TreeBudget,
 ): Promise<SourceTree | null> {
   try {
     return await SourceTree.open({
@@ -132,7 +145,7 @@ async function openWork(
       mount: 'work',
       globs: new Globs(patterns),
       warnings,
-      signal,
+      budget,
     });
   } catch (error) {
     if (!hasChanged(error)) throw error;

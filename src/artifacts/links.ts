@@ -1,3 +1,4 @@
+import { OverBudget, type TreeBudget } from '../trees/budget.ts';
 import { stepsOf } from './link-target.ts';
 
 /** What lies at a path of the tree: a symlink's target, or what it is; null: nothing that is known. */
@@ -7,23 +8,24 @@ export type LinkEnd =
   | { readonly kind: 'file' | 'directory' | 'missing'; readonly path: readonly string[] }
   | { readonly kind: 'outside' | 'loop' | 'other' | 'exhausted' };
 
+/** What one segment of a target costs. */
+const STEPS = 4;
 /** As many as Linux follows. */
 const MAX_LINKS = 40;
-/** Of all links of a tree together. */
-const MAX_STEPS = 500_000;
 
 /**
- * Follows symlinks by hand within a tree, so that the kernel never leaves it. All links of a tree share one budget: a
- * job can't make this take longer by making more of them.
+ * Follows symlinks by hand within a tree, so that the kernel never leaves it. All links of a collection share its
+ * budget: a job can't make this take longer by making more of them.
  */
 export class LinkFollower {
   readonly #look: (path: readonly string[]) => Promise<Looked>;
   readonly #mount: string;
-  #steps = 0;
+  readonly #budget: TreeBudget;
 
   /** @param mount name in `/` under which the maker of the links saw the tree: targets by way of it stay inside */
-  constructor(mount: string, look: (path: readonly string[]) => Promise<Looked>) {
+  constructor(mount: string, look: (path: readonly string[]) => Promise<Looked>, budget: TreeBudget) {
     this.#mount = mount;
+    this.#budget = budget;
     this.#look = look;
   }
 
@@ -32,6 +34,15 @@ export class LinkFollower {
    * as they are.
    */
   async follow(directory: readonly string[], target: string): Promise<LinkEnd> {
+    try {
+      return await this.#follow(directory, target);
+    } catch (error) {
+      if (error instanceof OverBudget) return { kind: 'exhausted' };
+      throw error;
+    }
+  }
+
+  async #follow(directory: readonly string[], target: string): Promise<LinkEnd> {
     let links = 1;
     let missing = false;
     // Where it stands, from the root; null: at `/`, which holds the mount.
@@ -40,7 +51,8 @@ export class LinkFollower {
     for (;;) {
       const step = ahead.pop();
       if (step === undefined) break;
-      if (++this.#steps > MAX_STEPS) return { kind: 'exhausted' };
+      // A path is put together, and looked up, once a step.
+      this.#budget.step(STEPS);
       if (here === null) {
         if (step === '..') continue;
         if (step !== this.#mount) return { kind: 'outside' };

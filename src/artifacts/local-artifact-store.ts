@@ -1,14 +1,15 @@
 import { constants } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { systemCode } from '../errors.ts';
+import { FlashpodsError, systemCode } from '../errors.ts';
+import { type TreeProcesses, treeProcesses } from '../tree-process/tree-processes.ts';
+import { OverBudget } from '../trees/budget.ts';
 import { Directory, rawName } from '../trees/directory.ts';
 import { ifMissing } from '../files/if-missing.ts';
-import { removeTree } from '../trees/remove-tree.ts';
 import { parseArtifactName } from './artifact-name.ts';
 import type { ArtifactStore, CollectRequest, OpenArtifact, StoredArtifacts } from './artifact-store.ts';
-import { collectArtifacts } from './collector.ts';
+import { putInPlace } from './collector.ts';
 import type { Manifest } from './manifest.ts';
 
 const READ_BYTES = 256 * 1024;
@@ -17,13 +18,52 @@ const READ_BYTES = 256 * 1024;
 export class LocalArtifactStore implements ArtifactStore {
   readonly #directory: string;
 
+  readonly #trees: TreeProcesses;
+  /** Collections under way, by their destination: the second of two waits for the first. */
+  readonly #underWay = new Map<string, Promise<unknown>>();
+
   /** @param directory made when the first collection is */
-  constructor(directory: string) {
+  constructor(directory: string, trees = treeProcesses()) {
     this.#directory = directory;
+    this.#trees = trees;
   }
 
-  collect(jobId: string, request: CollectRequest): Promise<Manifest> {
-    return collectArtifacts(this.#path(jobId), request);
+  async collect(jobId: string, request: CollectRequest): Promise<Manifest> {
+    const destination = this.#path(jobId);
+    while (this.#underWay.has(destination)) await this.#underWay.get(destination)?.catch(() => undefined);
+    const collecting = this.#collect(jobId, destination, request);
+    this.#underWay.set(destination, collecting);
+    try {
+      return await collecting;
+    } finally {
+      this.#underWay.delete(destination);
+    }
+  }
+
+  async #collect(
+    jobId: string,
+    destination: string,
+    { signal, ...request }: CollectRequest,
+  ): Promise<Manifest> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    try {
+      const manifest = await this.#trees.run('collect', { destination, request }, { signal });
+      await putInPlace(destination);
+      return manifest;
+    } catch (error) {
+      if (!(error instanceof OverBudget)) throw error;
+      // Its process died. What it left can't be used.
+      await this.#trees.run('remove', { path: this.#path(jobId, '.', '.partial') });
+      throw new FlashpodsError(
+        'artifact_copy_failed',
+        `The artifacts could not be collected: ${error.reason}.`,
+        { cause: error },
+      );
+    }
+  }
+
+  expect(): void {
+    this.#trees.warm();
   }
 
   /** No symlink is followed. */
@@ -62,8 +102,8 @@ export class LocalArtifactStore implements ArtifactStore {
   }
 
   async delete(jobId: string): Promise<void> {
-    await removeTree(this.#path(jobId));
-    await removeTree(this.#path(jobId, '.', '.partial'));
+    for (const path of [this.#path(jobId), this.#path(jobId, '.', '.partial')])
+      if (await isThere(path)) await this.#trees.run('remove', { path });
   }
 
   #path(jobId: string, prefix = '', suffix = ''): string {
@@ -72,6 +112,8 @@ export class LocalArtifactStore implements ArtifactStore {
     return join(this.#directory, `${prefix}${jobId}${suffix}`);
   }
 }
+
+const isThere = (path: string): Promise<boolean> => lstat(path).then(() => true, ifMissing(false));
 
 const openRegular = async (directory: Directory, file: string): Promise<OpenArtifact | null> => {
   const handle = await directory.openFile(file, constants.O_RDONLY);

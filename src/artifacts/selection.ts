@@ -1,4 +1,5 @@
 /** Which entries of a job's trees become artifacts, before a byte is copied. */
+import type { TreeBudget } from '../trees/budget.ts';
 import { rawName } from '../trees/directory.ts';
 import type { ArtifactLimits } from './artifact-store.ts';
 import { isPlainTarget, plainTarget } from './link-target.ts';
@@ -30,20 +31,35 @@ const byName = (a: { readonly name: string }, b: { readonly name: string }): num
 const ancestorsOf = (path: readonly string[]): string[] =>
   path.slice(0, -1).map((_, index) => path.slice(0, index + 1).join('/'));
 
+/** Names of all directories that hold one of these. What is above one that is known is known too. */
+function holdersOf(entries: readonly Pick<Entry, 'name'>[]): Set<string> {
+  const holders = new Set<string>();
+  for (const { name } of entries) {
+    for (let end = name.lastIndexOf('/'); end > 0; end = name.lastIndexOf('/', end - 1)) {
+      const holder = name.slice(0, end);
+      if (holders.has(holder)) break;
+      holders.add(holder);
+    }
+  }
+  return holders;
+}
+
 /**
  * The first tree wins where two have something of the same name. The limits hold in the order of the names, so that
  * the result does not depend on the file system's.
  */
 export async function select(
   trees: readonly SourceTree[],
-  limits: ArtifactLimits,
-  warnings: Warnings,
+  options: { readonly limits: ArtifactLimits; readonly warnings: Warnings; readonly budget: TreeBudget },
 ): Promise<Selection> {
+  const { limits, warnings } = options;
   const merged = merge(trees, warnings);
-  const isFull = new Set([...merged.values()].flatMap(({ entry }) => ancestorsOf(entry.path)));
-  const followers = new Map(trees.map((tree) => [tree, new LinkFollower(tree.mount, tree.look)]));
+  const isFull = holdersOf([...merged.values()].map(({ entry }) => entry));
+  const followers = new Map(
+    trees.map((tree) => [tree, new LinkFollower(tree.mount, tree.look, options.budget)]),
+  );
   const chosen: Chosen[] = [];
-  const budget = new Budget(limits, warnings);
+  const room = new Room(limits, warnings);
   for (const found of [...merged.values()].sort((a, b) => byName(a.entry, b.entry))) {
     const { tree, entry } = found;
     const { name } = entry;
@@ -51,14 +67,14 @@ export async function select(
       const follower = followers.get(tree);
       const isThere = (path: string): boolean => path === '' || merged.has(path) || isFull.has(path);
       const taken = follower ? await followed(found, follower, isThere, warnings) : null;
-      if (taken && budget.takes(taken.entry, taken.source !== null)) chosen.push(taken);
+      if (taken && room.takes(taken.entry, taken.source !== null)) chosen.push(taken);
     } else if (entry.kind === 'file') {
-      if (budget.takes(entry, true)) chosen.push({ name, tree, entry, source: entry.path, link: null });
-    } else if (!isFull.has(name) && budget.takes(entry, false)) {
+      if (room.takes(entry, true)) chosen.push({ name, tree, entry, source: entry.path, link: null });
+    } else if (!isFull.has(name) && room.takes(entry, false)) {
       chosen.push({ name, tree, entry, source: null, link: null });
     }
   }
-  budget.report();
+  room.report();
   return { chosen, parents: parentsOf(chosen, trees, limits, warnings) };
 }
 
@@ -71,7 +87,8 @@ interface Found {
 function merge(trees: readonly SourceTree[], warnings: Warnings): Map<string, Found> {
   const merged = new Map<string, Found>();
   for (const tree of trees) {
-    const earlier = new Map(merged);
+    // Nothing of the first tree is in the way of anything.
+    const earlier = tree === trees[0] ? new Map<string, Found>() : new Map(merged);
     for (const name of tree.wanted) {
       const entry = tree.entries.get(name);
       if (entry === undefined) continue;
@@ -80,7 +97,7 @@ function merge(trees: readonly SourceTree[], warnings: Warnings): Map<string, Fo
       if (isSameDirectory) continue;
       const blocked =
         rival !== undefined ||
-        ancestorsOf(entry.path).some(
+        (earlier.size > 0 ? ancestorsOf(entry.path) : []).some(
           (above) => (earlier.get(above)?.entry.kind ?? 'directory') !== 'directory',
         );
       if (blocked) {
@@ -152,7 +169,7 @@ async function statOf(tree: SourceTree, path: readonly string[]): Promise<Entry[
 }
 
 /** The limits, and what is said of those that exceed them. */
-class Budget {
+class Room {
   readonly #limits: ArtifactLimits;
   readonly #warnings: Warnings;
   #count = 0;
@@ -199,7 +216,7 @@ function parentsOf(
   { maxFiles }: ArtifactLimits,
   warnings: Warnings,
 ): Entry[] {
-  const names = new Set(chosen.flatMap(({ entry }) => ancestorsOf(entry.path)));
+  const names = holdersOf(chosen.map(({ entry }) => entry));
   const parents = [...names].sort().flatMap((name) => {
     const entry = trees.map((tree) => tree.entries.get(name)).find((each) => each?.kind === 'directory');
     return entry ? [entry] : [];

@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { BigIntStats } from 'node:fs';
 import { systemCode } from '../errors.ts';
+import { OverBudget, type TreeBudget } from '../trees/budget.ts';
 import { bytesOfName, Directory, rawName, type RawName } from '../trees/directory.ts';
 import { artifactNameProblem } from './artifact-name.ts';
 import type { Globs } from './globs.ts';
@@ -9,17 +10,13 @@ import { type Progress } from './globs.ts';
 import type { Looked } from './links.ts';
 import type { Warnings } from './warnings.ts';
 
-/** Files, links and directories that are taken into consideration. */
-const MAX_ENTRIES = 100_000;
-/** Those that are only looked at, since patterns don't match them. */
-const MAX_LOOKED_AT = 1_000_000;
-/** Comparisons of names with patterns. */
-const MAX_COMPARISONS = 500_000_000;
+/** Comparisons of a name with patterns that take as long as looking at one more file. */
+const COMPARISONS_A_STEP = 250;
 const MAX_DEPTH = 64;
 /** With the directory in front it still is a path. */
 const MAX_NAME_BYTES = 2048;
-/** Looks at what a link leads to and no pattern matched, each of which opens the directories on its way. */
-const MAX_LOOKS = 5_000;
+/** To open a directory takes as long as this many looks at what is known. */
+const OPEN_STEPS = 5;
 
 /** What other processes of a job that has not quite ended, or a broken disk, may have done to a name meanwhile. */
 const CHANGED = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG', 'EINVAL']);
@@ -43,7 +40,8 @@ export interface TreeRequest {
   /** What is asked for; null: all of it. */
   readonly globs: Globs | null;
   readonly warnings: Warnings;
-  readonly signal: AbortSignal | undefined;
+  /** Of the whole collection. */
+  readonly budget: TreeBudget;
 }
 
 export class SourceTree {
@@ -55,21 +53,21 @@ export class SourceTree {
   readonly wanted = new Set<string>();
   readonly #globs: Globs | null;
   readonly #warnings: Warnings;
-  readonly #signal: AbortSignal | undefined;
+  readonly #budget: TreeBudget;
   readonly #seen = new Set<number>();
   readonly #others = new Set<string>();
   readonly #device: bigint;
   #lookedAt = 0;
-  #looks = 0;
+  #compared = 0;
   #isFull = false;
 
-  private constructor(root: Directory, device: bigint, { mount, globs, warnings, signal }: TreeRequest) {
+  private constructor(root: Directory, device: bigint, { mount, globs, warnings, budget }: TreeRequest) {
     this.root = root;
     this.mount = mount;
     this.#device = device;
     this.#globs = globs;
     this.#warnings = warnings;
-    this.#signal = signal;
+    this.#budget = budget;
   }
 
   /** Walks the tree. Close it. @throws what the system has against its root */
@@ -95,14 +93,14 @@ export class SourceTree {
     return this.#globs?.patterns.filter((_, index) => !this.#seen.has(index)) ?? [];
   }
 
-  /** What lies at a path, also where no pattern matched it. */
+  /** What lies at a path, also where no pattern matched it. @throws OverBudget */
   readonly look = async (path: readonly string[]): Promise<Looked> => {
     const name = path.join('/');
     const entry = this.entries.get(name);
     if (entry) return entry.target === null ? (entry.kind as 'file' | 'directory') : { target: entry.target };
     if (this.#others.has(name)) return 'other';
-    if (this.#globs === null || path.length > MAX_DEPTH || ++this.#looks > MAX_LOOKS) return null;
-    this.#signal?.throwIfAborted();
+    if (this.#globs === null || path.length > MAX_DEPTH) return null;
+    this.#budget.step(path.length * OPEN_STEPS);
     try {
       const raw = path.map(rawName);
       const last = raw.pop() ?? '';
@@ -124,8 +122,7 @@ export class SourceTree {
   async #walk(directory: Directory, path: readonly string[], progress: Progress | null): Promise<void> {
     try {
       for await (const dirent of directory.listing()) {
-        this.#signal?.throwIfAborted();
-        if (this.#tooMuch()) return;
+        if (this.#isFull || !this.#spend(() => this.#step())) return;
         const raw: RawName = dirent.name;
         const bytes = bytesOfName(raw);
         const text = bytes.toString('utf8');
@@ -183,30 +180,41 @@ export class SourceTree {
       if (isUtf8(target)) this.#add({ name, path, kind: 'symlink', stats, target: target.toString() }, true);
       else this.#warnings.leftOut(name, 'a symlink whose target is not UTF-8');
     } else {
-      this.#others.add(name);
+      if (this.#spend(() => this.#budget.entry(2 * name.length))) this.#others.add(name);
       const kind = stats.isFIFO() ? 'a FIFO' : stats.isSocket() ? 'a socket' : 'a device';
       this.#warnings.leftOut(name, `${kind}, not a regular file`);
     }
   }
 
   #add(entry: Entry, isWanted: boolean): void {
+    // The name lies in memory a second time, in its segments.
+    const bytes = 2 * entry.name.length + (entry.target?.length ?? 0);
+    if (!this.#spend(() => this.#budget.entry(bytes))) return;
     this.entries.set(entry.name, entry);
     if (isWanted) this.wanted.add(entry.name);
   }
 
-  #tooMuch(): boolean {
-    this.#lookedAt++;
-    const isTooMuch =
-      this.entries.size + this.#others.size >= MAX_ENTRIES ||
-      this.#lookedAt > MAX_LOOKED_AT ||
-      (this.#globs?.spent ?? 0) > MAX_COMPARISONS;
-    if (isTooMuch && !this.#isFull) {
+  #step(): void {
+    this.#lookedAt += 1;
+    const compared = this.#globs?.spent ?? 0;
+    this.#budget.step(1 + Math.ceil((compared - this.#compared) / COMPARISONS_A_STEP));
+    this.#compared = compared;
+  }
+
+  /** @returns false when there is too much in the tree: what has been found stays, and no more is looked for */
+  #spend(work: () => void): boolean {
+    if (this.#isFull) return false;
+    try {
+      work();
+      return true;
+    } catch (error) {
+      if (!(error instanceof OverBudget)) throw error;
       this.#isFull = true;
       this.#warnings.note(
-        `only the first ${this.#lookedAt - 1} files and directories of /${this.mount} were looked at`,
+        `only the first ${this.#lookedAt - 1} files and directories of /${this.mount} were looked at: ${error.reason}`,
       );
+      return false;
     }
-    return isTooMuch;
   }
 }
 

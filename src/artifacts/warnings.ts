@@ -1,11 +1,11 @@
 const MAX_LINES = 50;
 const MAX_SHOWN = 200;
-/** A job may make as many as it likes; beyond these, the order is not looked at any more. */
-const MAX_KEPT = 10_000;
+/** So many are sorted at once, and those that are not shown are forgotten then. */
+const MAX_KEPT = 1_000;
 
 /** What was left out, for people: bounded lines, a bounded number of them, in the order of the names. */
 export class Warnings {
-  readonly #files: { readonly name: string; readonly line: string }[] = [];
+  #files: { readonly name: string; readonly line: string }[] = [];
   readonly #notes: string[] = [];
   #others = 0;
 
@@ -16,8 +16,14 @@ export class Warnings {
 
   /** Of something with a name. */
   about(name: string, what: string): void {
-    if (this.#files.length < MAX_KEPT) this.#files.push({ name, line: `${quoted(name)} ${what}` });
-    else this.#others++;
+    this.#files.push({ name, line: `${quoted(name)} ${what}` });
+    if (this.#files.length >= MAX_KEPT) this.#forget();
+  }
+
+  #forget(): void {
+    this.#files.sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#others += Math.max(0, this.#files.length - MAX_LINES);
+    this.#files = this.#files.slice(0, MAX_LINES);
   }
 
   /** Of no single one. */
@@ -26,10 +32,9 @@ export class Warnings {
   }
 
   get lines(): readonly string[] {
-    const sorted = this.#files.sort((a, b) => (a.name < b.name ? -1 : 1));
-    const lines = sorted.slice(0, MAX_LINES).map(({ line }) => line);
-    const more = sorted.length - lines.length + this.#others;
-    if (more > 0) lines.push(`${more} more were left out for such reasons`);
+    this.#forget();
+    const lines = this.#files.map(({ line }) => line);
+    if (this.#others > 0) lines.push(`${this.#others} more were left out for such reasons`);
     return [...lines, ...this.#notes];
   }
 }

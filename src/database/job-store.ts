@@ -121,7 +121,16 @@ export class KnexJobStore implements JobStore {
         })
         .returning(['events', 'status', 'epoch']);
       const [row] = updated as Pick<JobRow, 'events' | 'status' | 'epoch'>[];
-      if (!row) return false;
+      if (!row) {
+        // It ends for another reason, or ends already: what is still done for it need not be.
+        if (reason === 'cancel') {
+          const hosted = trx<JobRow>('jobs')
+            .where({ id })
+            .whereIn('status', [...HOSTED_STATES]);
+          await hosted.update({ cancel_requested_at: at });
+        }
+        return false;
+      }
       const event = { type: 'ending_decided', payload: { reason } } as const;
       await appendEvent(trx, id, row.events, row, event, actor, at);
       return true;

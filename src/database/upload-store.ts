@@ -7,7 +7,7 @@ import type { Upload } from '../uploads/upload.ts';
 import { type Database, isUniqueViolation } from './database.ts';
 import type { Row } from './row.ts';
 
-type UploadRow = Row<Upload>;
+type UploadRow = Row<Upload> & { new_bytes: number | null };
 
 const toUpload = (row: UploadRow): Upload => ({
   ...(camelKeys(row) as Upload),
@@ -65,10 +65,7 @@ export class KnexUploadStore implements UploadStore {
     return changed > 0;
   }
 
-  async finalize(
-    id: string,
-    facts: { sizeBytes: number; fileCount: number; expiresAt: number; reusable: boolean },
-  ): Promise<Upload | null> {
+  async finalize(id: string, facts: Parameters<UploadStore['finalize']>[1]): Promise<Upload | null> {
     return this.#db.write(async (trx) => {
       const changed = await trx<UploadRow>('uploads')
         .where({ id, state: 'uploading' })
@@ -76,6 +73,8 @@ export class KnexUploadStore implements UploadStore {
           state: 'finalized',
           size_bytes: facts.sizeBytes,
           file_count: facts.fileCount,
+          weight_bytes: facts.weightBytes ?? facts.sizeBytes,
+          new_bytes: facts.newBytes ?? facts.weightBytes ?? facts.sizeBytes,
           expires_at: facts.expiresAt,
           reusable: Number(facts.reusable),
           finalized_at: Date.now(),
@@ -132,9 +131,10 @@ export class KnexUploadStore implements UploadStore {
     return rows.map(toUpload);
   }
 
-  async keptForReruns(limit: number): Promise<string[]> {
+  async keptForReruns(limit: number, owner: string | null = null): Promise<string[]> {
     const rows = await this.#db.read((db) =>
       db<UploadRow>('uploads')
+        .where(owner === null ? {} : { owner })
         .where({ state: 'consumed' })
         .whereNull('files_deleted_at')
         .whereIn(
@@ -193,21 +193,27 @@ export class KnexUploadStore implements UploadStore {
     });
   }
 
-  async storedBytes(): Promise<number> {
+  async storedBytes(owner?: string): Promise<number> {
     const row = await this.#db.read((db) =>
       db('uploads')
-        .whereNull('files_deleted_at')
-        .sum({ bytes: 'size_bytes' })
-        .first<{ bytes: number | string | null }>(),
+        .leftJoin('uploads as base', (join) => {
+          void join.on('base.id', 'uploads.base_id').andOnNull('base.files_deleted_at');
+        })
+        .where(owner === undefined ? {} : { 'uploads.owner': owner })
+        .whereNull('uploads.files_deleted_at')
+        .first<{ bytes: number | string | null }>(
+          db.raw(`sum(case when base.id is null then coalesce(uploads.weight_bytes, uploads.size_bytes)
+            else coalesce(uploads.new_bytes, uploads.size_bytes) end) as bytes`),
+        ),
     );
     return Number(row.bytes ?? 0);
   }
 
-  async knownIds(): Promise<Set<string>> {
+  async ownersOfStored(): Promise<Map<string, string>> {
     const rows = await this.#db.read((db) =>
-      db<UploadRow>('uploads').whereNull('files_deleted_at').select('id'),
+      db<UploadRow>('uploads').whereNull('files_deleted_at').select('id', 'owner'),
     );
-    return new Set(rows.map((row) => row.id));
+    return new Map(rows.map(({ id, owner }) => [id, owner]));
   }
 }
 

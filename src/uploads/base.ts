@@ -7,7 +7,7 @@ import { readFully } from '../files/read-fully.ts';
 import { rawName, type Directory, type RawName } from '../trees/directory.ts';
 import { inBatches } from '../trees/in-batches.ts';
 import type { TreeTimes } from '../trees/times.ts';
-import { MAX_TREE_DEPTH } from './tree.ts';
+import { checkDepth } from './tree.ts';
 
 const PIECE_BYTES = 256 * 1024;
 
@@ -57,7 +57,7 @@ export async function completeFromBase(
   times: TreeTimes,
 ): Promise<void> {
   const visit = async (to: Directory, from: Directory, path: readonly RawName[]): Promise<void> => {
-    if (path.length > MAX_TREE_DEPTH) throw new Error('a base is deeper than any snapshot may be');
+    checkDepth(path);
     const below: RawName[] = [];
     const { mtimeNs } = await to.handle.stat({ bigint: true });
     await inBatches(from.names(), async (name) => {
@@ -104,6 +104,7 @@ export async function shareWithBase(
   times: TreeTimes,
   path: readonly RawName[] = [],
 ): Promise<void> {
+  checkDepth(path);
   const below: RawName[] = [];
   const { mtimeNs } = await tree.handle.stat({ bigint: true });
   await inBatches(tree.names(), async (name) => {

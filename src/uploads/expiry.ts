@@ -27,12 +27,12 @@ export class UploadExpiry {
 
   /**
    * Lets go of what is kept only so that its job can be made once more, until there is room for one more upload of the
-   * largest size, or nothing such is left.
+   * largest size of this owner, or nothing such is left: its own first, then those of others.
    */
-  async makeRoom(): Promise<void> {
+  async makeRoom(owner: string): Promise<void> {
     const { store, room, limits, writers, files } = this.#p;
-    while ((await room.left())() < limits.oneBytes) {
-      const [id] = await store.keptForReruns(1);
+    while ((await room.left(owner)).bytes() < limits.oneBytes) {
+      const [id] = [...(await store.keptForReruns(1, owner)), ...(await store.keptForReruns(1))];
       if (id === undefined) return;
       const gone = await writers.exclusively(id, async () => {
         if (!(await store.retire(id))) return false;
@@ -73,7 +73,7 @@ export class UploadExpiry {
     const places = [incoming, snapshots];
     const stored = await Promise.all(places.map((place) => place.list()));
     // Rows are asked for after the directories were seen: a row is older than its directory.
-    const known = await store.knownIds();
+    const known = await store.ownersOfStored();
     let removed = 0;
     for (const [index, place] of places.entries()) {
       for (const id of stored[index] ?? []) {

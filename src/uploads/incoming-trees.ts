@@ -1,15 +1,15 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { isUploadId } from '../ids.ts';
 import { ifMissing } from '../files/if-missing.ts';
-import { removeTree } from '../trees/remove-tree.ts';
-import { measureTree } from './tree.ts';
+import type { TreeProcesses } from '../tree-process/tree-processes.ts';
+import type { TreeSize } from './tree.ts';
 import { idsIn, inodeOf, namesIn, pathOf } from './upload-paths.ts';
 
 /** What a stream found when it began: an empty upload, or files of an earlier one. */
 export type Mark = 'first' | 'more';
 
 /** Marks beside a tree; see {@link IncomingTrees}. `copy` and `full` are made by rsync's gate. */
-const BESIDE = { unfinished: '.unfinished', full: '.full', copy: '.copy' } as const;
+const BESIDE = { unfinished: '.unfinished', full: '.full', copy: '.copy', munging: '.munging' } as const;
 
 /**
  * The trees of uploads while files come, on the disk of the machine that receives them. Every method can be called
@@ -19,14 +19,17 @@ const BESIDE = { unfinished: '.unfinished', full: '.full', copy: '.copy' } as co
  * <directory>/<id>             the tree
  *             <id>.unfinished  a stream is being unpacked, or was when its process died: `first` or `more`
  *             <id>.copy        the base, while it is copied for rsync
+ *             <id>.munging     links of the tree, while they are made harmless for rsync
  *             <id>.full        the tree began as a copy of the base and lacks nothing of it
  * ```
  */
 export class IncomingTrees {
   readonly #directory: string;
+  readonly #trees: TreeProcesses;
 
-  constructor(directory: string) {
+  constructor(directory: string, trees: TreeProcesses) {
     this.#directory = directory;
+    this.#trees = trees;
   }
 
   path(id: string): string {
@@ -75,15 +78,20 @@ export class IncomingTrees {
 
   /** Deletes the tree and its marks. To delete what is not there is no error. */
   async delete(id: string): Promise<void> {
-    await removeTree(this.path(id));
-    await removeTree(this.#beside(id, 'copy'));
+    for (const path of [this.path(id), this.#beside(id, 'copy'), this.#beside(id, 'munging')])
+      if ((await inodeOf(path)) !== null) await this.#trees.run('remove', { path });
     await this.handedOver(id);
     await this.finish(id);
   }
 
-  /** Bytes of the files that have come; of a tree that changes at this moment, about as many. */
-  async measure(id: string): Promise<number> {
-    return (await measureTree(this.path(id))).sizeBytes;
+  /** What has come; of a tree that changes at this moment, about that. It tells of a tree that may not be, see `TreeSize`. */
+  measure(id: string): Promise<TreeSize> {
+    return this.#trees.run('measure', { path: this.path(id) });
+  }
+
+  /** Makes the links that are in the tree harmless for rsync. Nobody may write into it. @throws FlashpodsError */
+  async munge(id: string): Promise<void> {
+    await this.#trees.run('munge', { path: this.path(id) });
   }
 
   #beside(id: string, what: keyof typeof BESIDE): string {

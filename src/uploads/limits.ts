@@ -1,13 +1,12 @@
 import type { Config } from '../config.ts';
 
-/** Entries of one upload: each takes an inode. */
-export const MAX_FILES = 500_000;
-
 export interface UploadLimits {
-  /** One upload, bytes of its files. */
+  /** One upload: bytes of its files, and at least 4 KiB for every entry. */
   readonly oneBytes: number;
   /** All uploads together. */
   readonly totalBytes: number;
+  /** All uploads of one owner. Left out: half of all, or one of the largest size if that is more. */
+  readonly ownerBytes?: number;
   /** Life of an upload that is not finalized, from the last byte that came, and in all. */
   readonly openMs: number;
   readonly openAtMostMs?: number;
@@ -23,6 +22,10 @@ export interface UploadLimits {
 /** Unless it is said otherwise. */
 export const OPEN_PER_OWNER = 20;
 export const OPEN_IN_ALL = 400;
+/** At once: each is a process of its own. */
+export const MAX_STREAMS = 16;
+export const MAX_STREAMS_OF_OWNER = 4;
+
 const MB = 1024 * 1024;
 const AT_MOST_MS = 6 * 3_600_000;
 
@@ -39,6 +42,7 @@ export const uploadLimits = (
     | 'uploadsTotalMb'
     | 'uploadsOpenPerOwner'
     | 'uploadsOpen'
+    | 'uploadsOwnerMb'
     | 'uploadOpenMinutes'
     | 'uploadOpenAtMostMinutes'
     | 'uploadUnusedMinutes'
@@ -46,6 +50,7 @@ export const uploadLimits = (
 ): UploadLimits => ({
   oneBytes: config.uploadMaxMb * MB,
   totalBytes: config.uploadsTotalMb * MB,
+  ...(config.uploadsOwnerMb === undefined ? {} : { ownerBytes: config.uploadsOwnerMb * MB }),
   openMs: config.uploadOpenMinutes * 60_000,
   openAtMostMs: config.uploadOpenAtMostMinutes * 60_000,
   unusedMs: config.uploadUnusedMinutes * 60_000,

@@ -1,4 +1,5 @@
 import type { Logger } from '../observability/logger.ts';
+import type { TreeProcesses } from '../tree-process/tree-processes.ts';
 import type { IncomingTrees } from './incoming-trees.ts';
 import type { UploadLimits } from './limits.ts';
 import type { Rsync } from './rsync/rsync.ts';
@@ -16,6 +17,7 @@ export interface UploadParts {
   readonly limits: UploadLimits;
   readonly rsync: Rsync;
   readonly logger: Logger;
+  readonly trees: TreeProcesses;
   readonly incoming: IncomingTrees;
   readonly writers: Writers;
   readonly states: UploadStates;

@@ -3,7 +3,6 @@ import { newUploadId } from '../ids.ts';
 import { deletionsOf } from './base.ts';
 import { UploadExpiry } from './expiry.ts';
 import { IncomingTrees } from './incoming-trees.ts';
-import { MAX_FILES } from './limits.ts';
 import type { UploadParts } from './parts.ts';
 import type { RsyncTarget } from './rsync/rsync.ts';
 import { UploadRules } from './rsync/rules.ts';
@@ -16,10 +15,12 @@ import { UploadFiles } from './upload-files.ts';
 import { UploadStates } from './upload-states.ts';
 import { Writers } from './writers.ts';
 
-export interface UploadServiceResources extends Pick<
-  UploadParts,
-  'store' | 'snapshots' | 'limits' | 'rsync' | 'logger'
-> {
+import { treeProcesses } from '../tree-process/tree-processes.ts';
+
+export interface UploadServiceResources
+  extends
+    Pick<UploadParts, 'store' | 'snapshots' | 'limits' | 'rsync' | 'logger'>,
+    Partial<Pick<UploadParts, 'trees'>> {
   /** Directory of this machine in which files come; on the file system of the snapshots if these are local. */
   readonly incomingPath: string;
 }
@@ -33,6 +34,7 @@ export class UploadService {
   readonly sweep: UploadExpiry['sweep'];
   readonly #r: UploadServiceResources;
   readonly #incoming: IncomingTrees;
+  readonly #trees: UploadParts['trees'];
   readonly #writers: Writers;
   readonly #states: UploadStates;
   readonly #room: TotalRoom;
@@ -42,8 +44,10 @@ export class UploadService {
 
   constructor(resources: UploadServiceResources) {
     this.#r = resources;
-    this.#incoming = new IncomingTrees(resources.incomingPath);
-    const parts = { ...resources, incoming: this.#incoming };
+    const trees = resources.trees ?? treeProcesses();
+    this.#incoming = new IncomingTrees(resources.incomingPath, trees);
+    const parts = { ...resources, trees, incoming: this.#incoming };
+    this.#trees = trees;
     const writers = (this.#writers = new Writers(parts));
     const states = (this.#states = new UploadStates({ ...parts, writers }));
     const room = (this.#room = new TotalRoom({ ...parts, writers }));
@@ -73,7 +77,9 @@ export class UploadService {
       if (base.state === 'expired' || base.filesDeletedAt !== null)
         throw new FlashpodsError('upload_expired');
     }
-    await this.#expiry.makeRoom();
+    await this.#expiry.makeRoom(owner);
+    // Files come next.
+    this.#trees.warm();
     return this.#states.create(id, owner, baseId);
   }
 
@@ -155,7 +161,7 @@ export class UploadService {
     const { snapshots, rsync, limits } = this.#r;
     try {
       const facts = await snapshots.seal(id, this.#incoming.path(id), { base, munged: rsync.munges });
-      if (facts.sizeBytes > limits.oneBytes || facts.fileCount > MAX_FILES) {
+      if (facts.weightBytes > limits.oneBytes) {
         throw new FlashpodsError('insufficient_storage', 'The upload is over its limit.');
       }
       return facts;

@@ -1,6 +1,8 @@
+import { chmod, lstat } from 'node:fs/promises';
 import type { Stats } from 'node:fs';
 import { FlashpodsError, systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
+import { type Spent, TreeBudget, UPLOAD_BUDGET, weightOf } from '../trees/budget.ts';
 import { Directory, bytesOfName, type RawName } from '../trees/directory.ts';
 import { inBatches } from '../trees/in-batches.ts';
 
@@ -12,6 +14,16 @@ export interface TreeFacts {
   readonly sizeBytes: number;
   /** Regular files and symlinks. */
   readonly fileCount: number;
+  /** What counts against limits: the same bytes, and at least 4 KiB for every entry, directories too. */
+  readonly weightBytes: number;
+  /** The part of that which no other tree has: without files that are linked from elsewhere. */
+  readonly newBytes: number;
+}
+
+/** A tree as it is measured while files come. */
+export interface TreeSize extends TreeFacts, Spent {
+  /** Why no limit would ever let it be; null for all others. Then the numbers are of a part. */
+  readonly excess: string | null;
 }
 
 export interface TreeIds {
@@ -31,12 +43,24 @@ export const showName = (path: readonly RawName[]): string => {
 
 /**
  * Measures a tree without following symlinks. What goes while it is measured is left out; what is not there at all
- * is empty. @throws FlashpodsError invalid_request when it is too deep
+ * is empty. It throws for nothing that it sees: a tree that is deeper or larger than any may be is `excess`.
+ * @throws what this machine has against it
  */
-export const measureTree = async (path: string): Promise<TreeFacts> => {
-  const walk = new TreeWalk(() => Promise.resolve(), 'changing');
-  await walkFrom(path, (root) => walk.directory(root, [])).catch(ifMissing(undefined));
-  return walk.facts;
+export const measureTree = async (path: string, limits = UPLOAD_BUDGET): Promise<TreeSize> => {
+  const budget = new TreeBudget(limits);
+  const walk = new TreeWalk(() => Promise.resolve(), 'changing', budget);
+  let excess: string | null = null;
+  // Who writes there under our id may have locked us out.
+  if (process.getuid?.() !== 0) {
+    const stats = await lstat(path).catch(ifMissing(null));
+    if (stats?.isDirectory() && (stats.mode & 0o500) !== 0o500)
+      await chmod(path, (stats.mode & 0o777) | 0o500);
+  }
+  await walkFrom(path, (root) => walk.directory(root, [])).catch((error: unknown) => {
+    if (!(error instanceof FlashpodsError)) return ifMissing(undefined)(error);
+    excess = error.message;
+  });
+  return { ...walk.facts, ...budget.spent, excess };
 };
 
 /**
@@ -44,7 +68,8 @@ export const measureTree = async (path: string): Promise<TreeFacts> => {
  * `owner` (null: to whom it belongs now), directories are at least u+rx and files u+r, setuid, setgid and sticky
  * bits go, all other bits stay. What is right already is not touched, so a file that is shared with a settled tree
  * stays as it is. Symlinks stay too, wherever they lead. Can be done again after a crash.
- * @throws FlashpodsError invalid_request for a device, a FIFO, a socket
+ * @throws FlashpodsError invalid_request for a device, a FIFO, a socket, and for a tree that is too deep;
+ *   insufficient_storage for one that is too large
  */
 export const settleTree = async (path: string, owner: TreeIds | null): Promise<TreeFacts> =>
   walkFrom(path, async (root) => {
@@ -52,11 +77,17 @@ export const settleTree = async (path: string, owner: TreeIds | null): Promise<T
     const walk = new TreeWalk(
       (directory, parent, name, stats) => settling.entry(directory, parent, name, stats),
       'quiet',
+      new TreeBudget(UPLOAD_BUDGET),
     );
     await settling.root();
     await walk.directory(root, []);
     return walk.facts;
   });
+
+/** @throws FlashpodsError invalid_request for what lies too deep */
+export function checkDepth(path: readonly RawName[]): void {
+  if (path.length > MAX_TREE_DEPTH) throw refuse(path, `lies more than ${MAX_TREE_DEPTH} directories deep`);
+}
 
 const walkFrom = async <T>(path: string, work: (root: Directory) => Promise<T>): Promise<T> => {
   const root = await Directory.open(path);
@@ -69,17 +100,26 @@ const walkFrom = async <T>(path: string, work: (root: Directory) => Promise<T>):
 
 type Visit = (directory: Directory, path: readonly RawName[], name: RawName, stats: Stats) => Promise<void>;
 
+/** A file with several names, or one that other trees have too. */
+interface Shared {
+  readonly size: number;
+  readonly nlink: number;
+  seen: number;
+}
+
 class TreeWalk {
   readonly #visit: Visit;
   readonly #isChanging: boolean;
-  /** Files with several names that were counted. */
-  readonly #linked = new Set<string>();
+  readonly #budget: TreeBudget;
+  readonly #shared = new Map<string, Shared>();
   #sizeBytes = 0;
+  #weightBytes = 0;
   #fileCount = 0;
 
-  constructor(visit: Visit, state: 'quiet' | 'changing') {
+  constructor(visit: Visit, state: 'quiet' | 'changing', budget: TreeBudget) {
     this.#visit = visit;
     this.#isChanging = state === 'changing';
+    this.#budget = budget;
   }
 
   /** @returns null when somebody took away or replaced what was to be looked at, and may do so */
@@ -88,24 +128,44 @@ class TreeWalk {
     throw error;
   }
 
+  /** Who writes into a tree under our id may lock us out of its directories; they are opened as the seal will. */
+  async #open(directory: Directory, name: RawName): Promise<Directory> {
+    if (this.#isChanging && process.getuid?.() !== 0) {
+      const { mode } = await directory.stat(name);
+      if ((mode & 0o500) !== 0o500) await directory.chmod(name, (mode & 0o7777) | 0o500);
+    }
+    return directory.openDirectory(name);
+  }
+
   get facts(): TreeFacts {
-    return { sizeBytes: this.#sizeBytes, fileCount: this.#fileCount };
+    let elsewhere = 0;
+    for (const { size, nlink, seen } of this.#shared.values()) if (seen < nlink) elsewhere += weightOf(size);
+    return {
+      sizeBytes: this.#sizeBytes,
+      fileCount: this.#fileCount,
+      weightBytes: this.#weightBytes,
+      newBytes: this.#weightBytes - elsewhere,
+    };
   }
 
   async directory(directory: Directory, path: readonly RawName[]): Promise<void> {
     const below: RawName[] = [];
+    const above = path.reduce((bytes, segment) => bytes + segment.length + 1, 0);
     await inBatches(directory.names(), async (name) => {
+      this.#budget.entry(above + name.length);
       const stats = await directory.stat(name).catch((error: unknown) => this.#tolerate(error));
       if (stats === null) return;
       await this.#visit(directory, path, name, stats);
-      if (stats.isDirectory()) below.push(name);
-      else this.#count(stats);
+      if (stats.isDirectory()) {
+        below.push(name);
+        this.#weightBytes += weightOf(0);
+      } else this.#count(stats);
     });
     for (const name of below) {
       const here = [...path, name];
-      if (here.length > MAX_TREE_DEPTH)
-        throw refuse(here, `lies more than ${MAX_TREE_DEPTH} directories deep`);
-      const child = await directory.openDirectory(name).catch((error: unknown) => this.#tolerate(error));
+      checkDepth(here);
+      this.#budget.step();
+      const child = await this.#open(directory, name).catch((error: unknown) => this.#tolerate(error));
       if (child === null) continue;
       try {
         await this.directory(child, here);
@@ -117,13 +177,18 @@ class TreeWalk {
 
   #count(stats: Stats): void {
     this.#fileCount++;
-    if (!stats.isFile()) return;
-    if (stats.nlink > 1) {
+    const size = stats.isFile() ? stats.size : 0;
+    if (stats.isFile() && stats.nlink > 1) {
       const id = `${stats.dev}:${stats.ino}`;
-      if (this.#linked.has(id)) return;
-      this.#linked.add(id);
+      const shared = this.#shared.get(id);
+      if (shared) {
+        shared.seen += 1;
+        return;
+      }
+      this.#shared.set(id, { size, nlink: stats.nlink, seen: 1 });
     }
-    this.#sizeBytes += stats.size;
+    this.#sizeBytes += size;
+    this.#weightBytes += weightOf(size);
   }
 }
 

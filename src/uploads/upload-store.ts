@@ -19,7 +19,15 @@ export interface UploadStore {
   /** uploading → finalized; null when it was not `uploading`. */
   finalize(
     id: string,
-    facts: { sizeBytes: number; fileCount: number; expiresAt: number; reusable: boolean },
+    facts: {
+      sizeBytes: number;
+      fileCount: number;
+      /** Of all of its tree, and of what it does not share with its base; without them, of its files. */
+      weightBytes?: number;
+      newBytes?: number;
+      expiresAt: number;
+      reusable: boolean;
+    },
   ): Promise<Upload | null>;
   /** uploading, or finalized and not attached → expired; false when a job has it or it is gone. */
   expire(id: string): Promise<boolean>;
@@ -28,8 +36,11 @@ export interface UploadStore {
    * an open upload begins with.
    */
   disposable(now: number, limit: number): Promise<Upload[]>;
-  /** Ids of uploads that are kept only so that their job can be made once more, those that go first in front. */
-  keptForReruns(limit: number): Promise<string[]>;
+  /**
+   * Ids of uploads that are kept only so that their job can be made once more, those that go first in front.
+   * @param owner null: of all
+   */
+  keptForReruns(limit: number, owner?: string | null): Promise<string[]>;
   /**
    * The files of an upload whose job has run are to go: from here on no job can have them. False while a job or an
    * open upload needs them.
@@ -38,8 +49,12 @@ export interface UploadStore {
   /** Whether an upload that still takes files begins with this one. */
   isBase(id: string, now: number): Promise<boolean>;
   markFilesDeleted(id: string): Promise<void>;
-  /** Sum of the bytes of all uploads whose files are still there. */
-  storedBytes(): Promise<number>;
-  /** Ids of the uploads whose files are still there. */
-  knownIds(): Promise<Set<string>>;
+  /**
+   * What the snapshots that are still there take of the limits: each without what it shares with its base, as long as
+   * that is there.
+   * @param owner left out: of all
+   */
+  storedBytes(owner?: string): Promise<number>;
+  /** Owners of the uploads whose files are still there, by upload. */
+  ownersOfStored(): Promise<Map<string, string>>;
 }

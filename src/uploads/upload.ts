@@ -10,6 +10,8 @@ export interface Upload {
   readonly jobId: string | null;
   readonly sizeBytes: number | null;
   readonly fileCount: number | null;
+  /** What of a limit in bytes it takes: at least 4 KiB for every entry. */
+  readonly weightBytes: number | null;
   readonly createdAt: number;
   readonly expiresAt: number;
   readonly finalizedAt: number | null;

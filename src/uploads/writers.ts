@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { FlashpodsError } from '../errors.ts';
+import { MAX_STREAMS, MAX_STREAMS_OF_OWNER } from './limits.ts';
 import type { UploadParts } from './parts.ts';
 import type { TarIntake } from './tar/tar-intake.ts';
 import { isPast, type Upload } from './upload.ts';
@@ -7,6 +8,8 @@ import { isPast, type Upload } from './upload.ts';
 /** A connection of rsync whose client has all it wants ends by itself. */
 const RSYNC_ENDS_MS = 1_000;
 const LOOK_MS = 20;
+/** A stream has mostly ended by then. */
+const STREAM_ENDS_S = 5;
 
 type Parts = Pick<UploadParts, 'store' | 'incoming' | 'snapshots' | 'rsync'>;
 
@@ -16,7 +19,7 @@ type Parts = Pick<UploadParts, 'store' | 'incoming' | 'snapshots' | 'rsync'>;
  */
 export class Writers {
   readonly #p: Parts;
-  readonly #streams = new Map<string, TarIntake>();
+  readonly #streams = new Map<string, { readonly owner: string; readonly intake: TarIntake }>();
   /** Finalizations and deletions under way, by upload. */
   readonly #closing = new Map<string, Promise<unknown>>();
 
@@ -32,10 +35,11 @@ export class Writers {
     return this.#closing.has(id);
   }
 
-  /** Bytes that the streams of this moment have brought. */
-  get streamedBytes(): number {
+  /** What the streams of this moment have brought. @param owner null: of all */
+  streamedBytes(owner: string | null): number {
     let bytes = 0;
-    for (const stream of this.#streams.values()) bytes += stream.bytes;
+    for (const stream of this.#streams.values())
+      if (owner === null || stream.owner === owner) bytes += stream.intake.bytes;
     return bytes;
   }
 
@@ -64,12 +68,17 @@ export class Writers {
    * Runs `work` with the only stream into the upload. To be called in the same turn in which it was seen that the
    * upload is not being closed.
    * @param begin makes the stream, which is closed here
-   * @throws FlashpodsError quota_exceeded when somebody else writes
+   * @throws FlashpodsError quota_exceeded when somebody else writes; rate_limited while there are too many streams
    */
-  async stream<T>(id: string, begin: () => TarIntake, work: (stream: TarIntake) => Promise<T>): Promise<T> {
+  async stream<T>(
+    { id, owner }: Pick<Upload, 'id' | 'owner'>,
+    begin: () => TarIntake,
+    work: (stream: TarIntake) => Promise<T>,
+  ): Promise<T> {
     if (this.#streams.has(id)) throw busy();
+    this.#limit(owner);
     const stream = begin();
-    this.#streams.set(id, stream);
+    this.#streams.set(id, { owner, intake: stream });
     try {
       // A connection that comes after this look is refused for the stream that stands in the map.
       for (let waitedMs = 0; this.#p.rsync.isWriting(id); waitedMs += LOOK_MS) {
@@ -83,11 +92,24 @@ export class Writers {
     }
   }
 
+  #limit(owner: string): void {
+    const own = [...this.#streams.values()].filter((stream) => stream.owner === owner).length;
+    if (own >= MAX_STREAMS_OF_OWNER || this.#streams.size >= MAX_STREAMS) {
+      throw new FlashpodsError(
+        'rate_limited',
+        own >= MAX_STREAMS_OF_OWNER
+          ? `${MAX_STREAMS_OF_OWNER} streams of this owner are being stored, which is as many as may be; wait until one has ended.`
+          : `${MAX_STREAMS} streams are being stored, which is as many as may be; wait until one has ended.`,
+        { details: { retry_after_seconds: STREAM_ENDS_S } },
+      );
+    }
+  }
+
   /** Runs `work` when nobody else changes the upload, its writers ended first. When it throws rsync is let in again. */
   async exclusively<T>(id: string, work: () => Promise<T>): Promise<T> {
     while (this.#closing.has(id)) await this.afterClosing(id);
     const run = (async () => {
-      await this.#streams.get(id)?.end();
+      await this.#streams.get(id)?.intake.end();
       await this.#p.rsync.close(id, this.#p.incoming.path(id));
       try {
         return await work();

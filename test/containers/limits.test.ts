@@ -117,4 +117,14 @@ describe('a job’s disk where loop mounts are not to be had', () => {
     assert.equal(verdict.oomKilled, false);
     assert.deepEqual(await leftovers(podman.runtime), []);
   });
+
+  it('ends a job that makes more files than its disk would have inodes', async () => {
+    const { state, verdict } = await runToEnd(podman.runtime, {
+      diskBytes: 16 * MB,
+      script: 'cd /artifacts; i=0; while [ $i -lt 1500 ]; do : > f$i; i=$((i + 1)); done; sleep 60',
+    });
+    assert.equal(state.exitCode, 137);
+    assert.equal(verdict.diskFull, true);
+    assert.deepEqual(await leftovers(podman.runtime), []);
+  });
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
+import { UPLOAD_BUDGET } from '../../src/trees/budget.ts';
 import { removeTree } from '../../src/trees/remove-tree.ts';
 import { measureTree, settleTree } from '../../src/uploads/tree.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
@@ -27,12 +28,39 @@ describe('upload trees', () => {
     await directory.remove();
   });
 
+  const settled = async (): Promise<{ sizeBytes: number; fileCount: number }> => {
+    const { sizeBytes, fileCount } = await settleTree(tree, owner);
+    return { sizeBytes, fileCount };
+  };
+
+  it('weigh at least 4 KiB an entry, directories too; what another tree has as well is not new', async () => {
+    await make(tree, 'mkdir -p a/b; : > e; ln -s e l; head -c 5000 /dev/zero > f; ln f g');
+    const { weightBytes, newBytes } = await measureTree(tree);
+    assert.deepEqual([weightBytes, newBytes], [4 * 4096 + 5000, 4 * 4096 + 5000]);
+    await make(directory.path, 'ln tree/f other/f');
+    const shared = await measureTree(tree);
+    assert.deepEqual([shared.weightBytes, shared.newBytes], [4 * 4096 + 5000, 4 * 4096]);
+  });
+
+  it('are measured whatever lies in them: too deep, too many or too long is an answer and no error', async () => {
+    await make(tree, `mkdir -p ${'d/'.repeat(101)}; : > f`);
+    assert.match((await measureTree(tree)).excess ?? '', /100 directories deep/);
+    await make(tree, 'rm -rf d; mkdir d; cd d; for ((i = 0; i < 50; i++)); do : > name-$i; done; mkfifo p');
+    assert.equal((await measureTree(tree)).excess, null);
+    const few = { ...UPLOAD_BUDGET, entries: 50 };
+    assert.match((await measureTree(tree, few)).excess ?? '', /more than 50 entries/);
+    const short = { ...UPLOAD_BUDGET, nameBytes: 300 };
+    assert.match((await measureTree(tree, short)).excess ?? '', /of names/);
+    assert.equal((await measureTree(join(tree, 'none'))).excess, null);
+  });
+
   it('are measured without following links, files with two names once', async () => {
     await make(
       tree,
       'mkdir -p a/b; head -c 100 /dev/zero > a/b/f; ln a/b/f g; ln -s ../other l; ln -s l m; : > e',
     );
-    assert.deepEqual(await measureTree(tree), { sizeBytes: 100, fileCount: 5 });
+    const { sizeBytes, fileCount, excess } = await measureTree(tree);
+    assert.deepEqual({ sizeBytes, fileCount, excess }, { sizeBytes: 100, fileCount: 5, excess: null });
   });
 
   it('get owner and modes once, whatever they had', async () => {
@@ -41,7 +69,7 @@ describe('upload trees', () => {
       `mkdir closed sticky; echo x > closed/f; chmod 000 closed/f closed; chmod 1777 sticky; echo > suid; chmod 6711 suid
        echo > $'odd\\n\\xff'; ln -s suid l; ln suid hard; chmod 311 .`,
     );
-    assert.deepEqual(await settleTree(tree, owner), { sizeBytes: 4, fileCount: 5 });
+    assert.deepEqual(await settled(), { sizeBytes: 4, fileCount: 5 });
     const modes = (await look(tree)).map((line) => line.split('|').slice(0, 3).join('|'));
     assert.deepEqual(modes, [
       'closed/f|f|400',
@@ -73,7 +101,7 @@ describe('upload trees', () => {
       'mkdir d; ln -s ../other l; ln -s ../../other/keep d/l; ln -s /etc d/m; ln -s m n; ln -s n m',
     );
     const links = await make(tree, "find . -type l -printf '%P %l\\n' | sort");
-    assert.deepEqual(await settleTree(tree, owner), { sizeBytes: 0, fileCount: 5 });
+    assert.deepEqual(await settled(), { sizeBytes: 0, fileCount: 5 });
     assert.equal(await make(tree, "find . -type l -printf '%P %l\\n' | sort"), links);
     assert.equal(await make(tree, 'find . ! -uid 123456'), '');
   });

@@ -146,10 +146,11 @@ async function assemble(
     ],
   };
   const removeForeign = engine.rootless ? removeInUserNamespace : removeTreeAsRoot;
+  const commandForeign = engine.rootless ? commandInUserNamespace : command;
   const disk: MakeDisk = (paths, onExceeded) =>
     noLoop === null
       ? new LoopDisk(paths, owner)
-      : new WatchedDisk(paths, { owner, logger, removeForeign, onExceeded });
+      : new WatchedDisk(paths, { owner, logger, removeForeign, commandForeign, onExceeded });
   const layers = new ImageLayers(join(options.dataDir, 'layers'), idBase ?? 0);
   const { hostName, deploymentId } = options;
   const idleMs = options.imageIdleMs ?? IMAGE_IDLE_MS;
@@ -318,4 +319,6 @@ const removeTreeAsRoot = async (directory: string): Promise<void> =>
 
 /** Files that a job made under another id of its namespace are not this user's to remove. */
 const removeInUserNamespace = async (directory: string): Promise<void> =>
-  void (await command('podman', 'unshare', 'rm', '-rf', '--', directory));
+  void (await commandInUserNamespace('rm', '-rf', '--', directory));
+
+const commandInUserNamespace: typeof command = (file, ...args) => command('podman', 'unshare', file, ...args);

@@ -26,7 +26,7 @@ import { isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.
 import type { Logger } from '../../observability/logger.ts';
 import type { TreeIds } from '../tree.ts';
 import { daemonAddress } from './daemon.ts';
-import { bytesWrittenBy, endAll, family } from './processes.ts';
+import { bytesWrittenBy, endAll, family, workingBelow } from './processes.ts';
 import type { Rsync, RsyncCredentials, RsyncWriter, TransferRules } from './rsync.ts';
 import { type Connections, TransferWatch } from './transfer-watch.ts';
 
@@ -51,7 +51,7 @@ export class RsyncAccess implements Rsync, Connections {
   }
 
   get munges(): boolean {
-    return process.getuid?.() !== 0 && !this.#isUnused();
+    return process.getuid?.() !== 0;
   }
 
   get address(): string | null {
@@ -86,7 +86,8 @@ export class RsyncAccess implements Rsync, Connections {
     this.#writeSecrets();
     // Each connection that was admitted has written its name there, dead or alive.
     if (!existsSync(this.#path('writers', user))) return;
-    await endAll(() => family(this.#writer(user), tree, 'rsync'));
+    // A connection whose daemon was killed has no parent of ours: it is known by where it works.
+    await endAll(async () => [...family(this.#writer(user)), ...(await workingBelow(tree, 'rsync'))]);
   }
 
   forget(id: string): void {
@@ -113,8 +114,8 @@ export class RsyncAccess implements Rsync, Connections {
     return !this.#isUnused() && this.#writer(this.credentialsOf(id).user) !== null;
   }
 
-  bytesWritten({ connection }: RsyncWriter, tree: string): number {
-    return bytesWrittenBy(family(connection, tree, 'rsync'));
+  bytesWritten({ connection }: RsyncWriter): number {
+    return bytesWrittenBy(family(connection));
   }
 
   watch(rules: TransferRules): { stop(): Promise<void> } {

@@ -25,6 +25,30 @@ const READY_MS = 10_000;
 const LOG = 'rsyncd.log';
 const LOG_MAX_BYTES = 10 * 1024 * 1024;
 const LOG_LOOK_MS = 60_000;
+/**
+ * What a client may ask of the daemon; every other option is refused, those of later versions too. None of these names
+ * another directory, or makes more than what is sent: `--backup-dir`, `--temp-dir`, `--partial-dir`, `--link-dest` and
+ * the like would be looked up by the daemon, and extended attributes are in no measurement.
+ */
+const ALLOWED_OPTIONS = [
+  ...['archive', 'recursive', 'links', 'perms', 'times', 'group', 'owner', 'devices', 'specials', 'dirs'],
+  ...['hard-links', 'sparse', 'executability', 'one-file-system', 'relative', 'implied-dirs', 'numeric-ids'],
+  ...['omit-dir-times', 'omit-link-times', 'chmod', 'prune-empty-dirs', 'mkpath'],
+  ...['checksum', 'checksum-choice', 'size-only', 'ignore-times', 'modify-window', 'update', 'existing'],
+  ...[
+    'ignore-existing',
+    'max-size',
+    'min-size',
+    'whole-file',
+    'inplace',
+    'append',
+    'append-verify',
+    'partial',
+  ],
+  ...['delete', 'delete-*', 'del', 'force', 'ignore-errors', 'max-delete', 'ignore-missing-args'],
+  ...['compress', 'compress-*', 'skip-compress', 'new-compress', 'old-compress', 'bwlimit', 'timeout'],
+  ...['verbose', 'quiet', 'stats', 'progress', 'info', 'human-readable', 'itemize-changes', 'log-format'],
+];
 
 export interface RsyncDaemonOptions {
   /** Shared with {@link RsyncAccess}; made if it is not there. */
@@ -137,6 +161,7 @@ max connections = ${MAX_CONNECTIONS}
 lock file = ${directory}/lock
 timeout = ${TIMEOUT_SECONDS}
 max verbosity = 1
+refuse options = * ${ALLOWED_OPTIONS.map((name) => `!${name}`).join(' ')}
 pre-xfer exec = /bin/sh ${gate.map(quote).join(' ')}
 ${isRoot ? 'use chroot = yes\nmunge symlinks = no' : 'use chroot = no\nmunge symlinks = yes'}
 ${ids ? `uid = ${ids.uid}\ngid = ${ids.gid}` : ''}
@@ -199,7 +224,7 @@ function pass(stream: Readable, logger: Logger): void {
 async function end(daemon: ProcessIdentity): Promise<void> {
   if (!isAlive(daemon)) return;
   process.kill(daemon.pid, 'SIGSTOP');
-  const all = family(daemon, '/nowhere', 'rsync');
+  const all = family(daemon);
   process.kill(daemon.pid, 'SIGCONT');
   await endAll(() => all.filter(isAlive));
 }

@@ -33,7 +33,6 @@ export interface RsyncTarget extends RsyncCredentials {
 
 /** What is asked about transfers; both sides know the upload by its id. */
 export interface TransferRules {
-  tree(id: string): string;
   /** The largest file in bytes, or a sentence that refuses the connection. */
   admit(id: string): Promise<number | string>;
   /**

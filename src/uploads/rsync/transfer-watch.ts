@@ -15,7 +15,7 @@ export interface Connections {
   /** @param verdict the largest file in bytes, or a sentence that refuses */
   answer(id: string, verdict: number | string): void;
   /** Bytes that a connection's processes have written so far, at least those that went into files. */
-  bytesWritten(writer: RsyncWriter, tree: string): number;
+  bytesWritten(writer: RsyncWriter): number;
 }
 
 export class TransferWatch {
@@ -52,7 +52,7 @@ export class TransferWatch {
         busy = writers.length > 0;
         await this.#lookAfterEnded(writers);
         // At once: an upload that is measured must not keep another from being admitted.
-        await Promise.all(writers.map((writer) => this.#one(writer)));
+        await Promise.all(writers.map((writer) => this.#alone(writer.uploadId, () => this.#one(writer))));
       } catch (error) {
         this.#logger.error({ err: error }, 'watching transfers by rsync failed; trying again');
       }
@@ -65,8 +65,15 @@ export class TransferWatch {
     for (const [id, { connection }] of this.#known) {
       if (writing.get(id) === connection) continue;
       this.#known.delete(id);
-      await this.#rules.look(id, null);
+      await this.#alone(id, () => this.#rules.look(id, null));
     }
+  }
+
+  /** What one upload has is no reason to look at no other. */
+  async #alone(id: string, work: () => Promise<unknown>): Promise<void> {
+    await work().catch((error: unknown) => {
+      this.#logger.error({ err: error, upload_id: id }, 'a transfer by rsync could not be looked at');
+    });
   }
 
   async #one(writer: RsyncWriter): Promise<void> {
@@ -78,7 +85,7 @@ export class TransferWatch {
       this.#connections.answer(id, verdict);
       return;
     }
-    const writtenBytes = this.#connections.bytesWritten(writer, this.#rules.tree(id));
+    const writtenBytes = this.#connections.bytesWritten(writer);
     const known = this.#known.get(id);
     const grown = known?.connection === keyOf(writer) ? Math.max(0, writtenBytes - known.writtenBytes) : null;
     if (await this.#rules.look(id, grown)) {

@@ -1,16 +1,14 @@
 import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { extract } from 'tar-stream';
+import { addAbortListener } from 'node:events';
 import { FlashpodsError, systemCode } from '../../errors.ts';
 import { Directory } from '../../trees/directory.ts';
 import { isInTheWay } from '../tree.ts';
 import { type Extracted, Extraction, type ExtractLimits } from './extraction.ts';
-import { type Content, type EntryHeader, refusal } from './tar-entry.ts';
+import { refusal } from './tar-entry.ts';
+import { TarReader } from './tar-reader.ts';
 
 /** Two blocks of zeros end a tar; without them it may have been cut off between two entries. */
 const END_BYTES = 1024;
-/** Names as bytes: they need not be UTF-8. (tar-stream's types do not know the option.) */
-const RAW_NAMES = { filenameEncoding: 'latin1', highWaterMark: 64 * 1024 };
 
 /**
  * Unpacks a tar stream (not compressed; pipe it through a decoder first) into an existing directory: files,
@@ -31,37 +29,27 @@ export const extractTar = async (
 ): Promise<Extracted> => {
   const root = await Directory.open(destination);
   const extraction = new Extraction(root, limits);
-  // The first to fail is the cause: the pipeline destroys the other one with the same error.
-  let failed: 'stream' | 'tar' | null = null;
-  stream.once('error', () => (failed ??= 'stream'));
-  let working: Promise<void> = Promise.resolve();
-  const tar = extract(RAW_NAMES);
-  tar.once('error', () => (failed ??= 'tar'));
-  tar.on('entry', (header, content, next) => {
-    // It fails with the tar, which is where that is dealt with.
-    content.on('error', () => undefined);
-    working = extraction.entry(header as EntryHeader, content as Content);
-    working.then(
-      () => next(),
-      (error: unknown) => next(error instanceof Error ? error : new Error(String(error))),
-    );
-  });
+  let failed: unknown = null;
+  stream.once('error', (error) => (failed ??= error));
+  const listening = signal && addAbortListener(signal, () => stream.destroy(signal.reason as Error));
+  const tar = new TarReader(wholeTar(stream, extraction), extraction.budget);
   try {
     try {
-      await pipeline(stream, wholeTar(extraction), tar, signal === undefined ? {} : { signal });
+      for (let header = await tar.next(); header !== null; header = await tar.next())
+        await extraction.entry(header, tar.content());
     } finally {
-      // Nothing goes on behind the caller's back.
-      await working.catch(() => undefined);
+      await tar.close();
     }
-    await working;
     await extraction.finish();
     return extraction.extracted;
   } catch (error) {
     signal?.throwIfAborted();
-    throw translate(error, failed === 'stream');
+    throw translate(error, error === failed);
   } finally {
+    listening?.[Symbol.dispose]();
     await extraction.close();
     await root.close();
+    stream.destroy();
   }
 };
 
@@ -75,10 +63,6 @@ const translate = (error: unknown, ofStream: boolean): unknown => {
   if (isInTheWay(error) || code === 'ENOENT') {
     return refusal('the files: something else has changed them meanwhile', error);
   }
-  // Without a system's code it comes from the parser.
-  if (code === undefined && error instanceof Error) {
-    return refusal('the body: not a whole tar stream (is it compressed, or cut off?)', error);
-  }
   return error;
 };
 
@@ -86,21 +70,20 @@ const translate = (error: unknown, ofStream: boolean): unknown => {
  * Passes a tar on and fails when it does not end as one, or is much longer than its entries: endless zeros after the
  * end, and headers that would fill the memory.
  */
-const wholeTar = (extraction: Extraction) =>
-  async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-    let end: Buffer = Buffer.alloc(0);
-    let seen = 0;
-    for await (const chunk of source) {
-      end =
-        chunk.length >= END_BYTES
-          ? chunk.subarray(-END_BYTES)
-          : Buffer.concat([end, chunk]).subarray(-END_BYTES);
-      yield chunk;
-      // Checked when the next piece comes: what was passed on has been parsed by then.
-      if (seen > extraction.expectedBytes) throw refusal('the body: it is much longer than the tar in it');
-      seen += chunk.length;
-    }
-    if (end.length < END_BYTES || end.some((byte) => byte !== 0)) {
-      throw refusal('the body: not a whole tar stream (its end is missing)');
-    }
-  };
+async function* wholeTar(source: AsyncIterable<Buffer>, extraction: Extraction): AsyncGenerator<Buffer> {
+  let end: Buffer = Buffer.alloc(0);
+  let seen = 0;
+  for await (const chunk of source) {
+    end =
+      chunk.length >= END_BYTES
+        ? chunk.subarray(-END_BYTES)
+        : Buffer.concat([end, chunk]).subarray(-END_BYTES);
+    yield chunk;
+    // Checked when the next piece comes: what was passed on has been parsed by then.
+    if (seen > extraction.expectedBytes) throw refusal('the body: it is much longer than the tar in it');
+    seen += chunk.length;
+  }
+  if (end.length < END_BYTES || end.some((byte) => byte !== 0)) {
+    throw refusal('the body: not a whole tar stream (its end is missing)');
+  }
+}

@@ -2,8 +2,8 @@ import { constants, type Stats } from 'node:fs';
 import { FlashpodsError, systemCode } from '../../errors.ts';
 import { ifMissing } from '../../files/if-missing.ts';
 import { writeFully } from '../../files/read-fully.ts';
+import { TreeBudget, type Spent, UPLOAD_BUDGET, weightOf } from '../../trees/budget.ts';
 import type { Directory, RawName } from '../../trees/directory.ts';
-import { MAX_FILES } from '../limits.ts';
 import { TreeTimes } from '../../trees/times.ts';
 import { isInTheWay, showName } from '../tree.ts';
 import { type Content, type EntryHeader, entryText, refusal, segmentsOfEntry, timeOf } from './tar-entry.ts';
@@ -16,8 +16,16 @@ const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
 export interface ExtractLimits {
   /** Bytes of files, together. */
   readonly maxBytes: number;
+  /** The same with at least 4 KiB for every entry, see `weightOf`. */
+  readonly maxWeight?: number;
   /** Entries of every kind: each takes an inode. */
   readonly maxFiles?: number;
+  /** What the tree holds already. */
+  readonly spent?: Spent;
+  /** What is put before the target of every symlink, so that nobody follows it. */
+  readonly linkPrefix?: RawName;
+  /** Told of each entry before it is made: what all so far weigh and have spent. */
+  readonly onEntry?: (weightBytes: number, spent: Spent) => void;
 }
 
 export interface Extracted {
@@ -27,7 +35,6 @@ export interface Extracted {
 }
 
 interface LateDirectory {
-  readonly path: readonly RawName[];
   readonly mode: number;
   readonly time: bigint | null;
 }
@@ -35,24 +42,26 @@ interface LateDirectory {
 /** The tree that the entries of one tar make, below an open directory. */
 export class Extraction {
   readonly #root: Directory;
-  readonly #maxBytes: number;
-  readonly #maxFiles: number;
+  readonly budget: TreeBudget;
+  readonly #limits: ExtractLimits;
   /** The directory of the last entry and all above it: the next one is mostly there too. */
   readonly #open: { readonly name: RawName; readonly directory: Directory }[] = [];
-  /** Modes and times of directories come last: entries below change the one and need the other. */
+  /** By path. Modes and times of directories come last: entries below change the one and need the other. */
   readonly #directories = new Map<string, LateDirectory>();
   readonly #times: TreeTimes;
   #entries = 0;
   #files = 0;
   #bytes = 0;
+  #weight = 0;
   /** Content that the headers announced, in blocks of a tar. */
   #announcedBytes = 0;
 
   constructor(root: Directory, limits: ExtractLimits) {
     this.#root = root;
     this.#times = new TreeTimes(root);
-    this.#maxBytes = limits.maxBytes;
-    this.#maxFiles = limits.maxFiles ?? MAX_FILES;
+    this.#limits = limits;
+    const { spent, maxFiles = UPLOAD_BUDGET.entries } = limits;
+    this.budget = new TreeBudget({ ...UPLOAD_BUDGET, entries: maxFiles }, { spent });
   }
 
   get extracted(): Extracted {
@@ -65,7 +74,6 @@ export class Extraction {
   }
 
   async entry(header: EntryHeader, content: Content): Promise<void> {
-    this.#announcedBytes += Math.ceil(header.size / 512) * 512;
     const path = segmentsOfEntry(entryText(header, 'name'), 'the name');
     try {
       await this.#make(path, header, content);
@@ -81,11 +89,13 @@ export class Extraction {
   }
 
   async finish(): Promise<void> {
-    // The deepest first: a directory may lose the permission to go through it.
-    const late = [...this.#directories.values()].sort((a, b) => b.path.length - a.path.length);
-    for (const { path, time } of late) if (time !== null) await this.#times.set(path, time);
+    // What lies in a directory goes before it, since that may lose the permission to go through it; and neighbours
+    // follow each other, so that few directories are opened again.
+    const late = [...this.#directories].sort(([a], [b]) => (a < b ? 1 : -1));
+    const pathOf = (key: string): RawName[] => (key === '' ? [] : key.split('/'));
+    for (const [key, { time }] of late) if (time !== null) await this.#times.set(pathOf(key), time);
     await this.#times.close();
-    for (const { path, mode } of late) await (await this.#at(path, false)).handle.chmod(mode);
+    for (const [key, { mode }] of late) await (await this.#at(pathOf(key), false)).handle.chmod(mode);
   }
 
   async close(): Promise<void> {
@@ -94,16 +104,16 @@ export class Extraction {
   }
 
   async #make(path: readonly RawName[], header: EntryHeader, content: Content): Promise<void> {
-    if (++this.#entries > this.#maxFiles) {
-      throw new FlashpodsError(
-        'insufficient_storage',
-        `The stream holds more than ${this.#maxFiles} entries.`,
-      );
-    }
+    this.#entries += 1;
+    const target = entryText(header, 'linkname');
+    this.budget.entry(path.reduce((bytes, segment) => bytes + segment.length + 1, target.length));
     const { type } = header;
     const parent = path.slice(0, -1);
     const name = path.at(-1);
-    if (type !== 'file' && type !== 'contiguous-file') content.resume();
+    const isFile = type === 'file' || type === 'contiguous-file';
+    // Before a byte of it is stored.
+    this.#weigh(path, isFile ? header.size : 0);
+    if (isFile) this.#announcedBytes += Math.ceil(header.size / 512) * 512;
     if (type === 'directory') {
       await this.#directory(path, header);
       return;
@@ -112,7 +122,7 @@ export class Extraction {
     switch (type) {
       case 'file':
       case 'contiguous-file':
-        if (header.pax !== null && header.pax !== undefined && 'GNU.sparse.major' in header.pax) {
+        if (header.pax !== null && 'GNU.sparse.major' in header.pax) {
           throw refusal(`the entry ${showName(path)}: sparse files are not taken; pack without --sparse`);
         }
         await this.#file(await this.#at(parent, true), path, name, header, content);
@@ -140,8 +150,16 @@ export class Extraction {
     }
     const directory = await this.#at(path, true);
     await directory.handle.chmod(0o700);
-    const late = { path, mode: header.mode & 0o777, time: timeOf(header) };
-    this.#directories.set(path.join('/'), late);
+    this.#directories.set(path.join('/'), { mode: header.mode & 0o777, time: timeOf(header) });
+  }
+
+  /** @throws FlashpodsError insufficient_storage over a limit */
+  #weigh(path: readonly RawName[], size: number): void {
+    const { maxBytes, maxWeight = Infinity } = this.#limits;
+    this.#weight += weightOf(size);
+    this.#limits.onEntry?.(this.#weight, this.budget.spent);
+    if (this.#bytes + size <= maxBytes && this.#weight <= maxWeight) return;
+    throw new FlashpodsError('insufficient_storage', `With ${showName(path)} the upload is over its limit.`);
   }
 
   async #file(
@@ -152,12 +170,6 @@ export class Extraction {
     content: Content,
   ): Promise<void> {
     const size = header.size;
-    if (this.#bytes + size > this.#maxBytes) {
-      throw new FlashpodsError(
-        'insufficient_storage',
-        `With ${showName(path)} the upload is over its limit.`,
-      );
-    }
     const file = await anew(directory, name, () => directory.openFile(name, CREATE, 0o600));
     try {
       let done = 0;
@@ -186,7 +198,8 @@ export class Extraction {
     const target = entryText(header, 'linkname');
     if (target === '') throw refusal(`the entry ${showName([...parent, name])}: a symlink without a target`);
     // Wherever it leads: it is stored as it is, and nothing here follows it.
-    await anew(directory, name, () => directory.makeSymlink(name, target));
+    const prefix = this.#limits.linkPrefix ?? '';
+    await anew(directory, name, () => directory.makeSymlink(name, prefix + target));
     await this.#setTime([...parent, name], header);
   }
 
@@ -205,6 +218,7 @@ export class Extraction {
     const existingName = existing.pop();
     if (existingName === undefined) throw refusal(`the entry ${showName(path)}: a link to the tree itself`);
     if ([...existing, existingName].join('/') === path.join('/')) return;
+    this.budget.step(existing.length);
     let source: Directory | null = null;
     try {
       source = await this.#root.descend(existing);
@@ -234,6 +248,7 @@ export class Extraction {
     while (this.#open.length > common) await this.#open.pop()?.directory.close();
     let current = this.#open.at(-1)?.directory ?? this.#root;
     for (const name of path.slice(common)) {
+      this.budget.step();
       if (create) await makeIfMissing(current, name);
       current = await current.openDirectory(name);
       this.#open.push({ name, directory: current });

@@ -1,5 +1,4 @@
 /** Entries of a tar as a stream tells them: which names they have, and which of these are refused. */
-import type { Header } from 'tar-stream';
 import { FlashpodsError } from '../../errors.ts';
 import { bytesOfName, type RawName, rawName } from '../../trees/directory.ts';
 import { parseSeconds } from '../../trees/times.ts';
@@ -8,16 +7,32 @@ import { MAX_TREE_DEPTH, showName } from '../tree.ts';
 const MAX_SEGMENT_BYTES = 255;
 const MAX_PATH_BYTES = 4000;
 
-/** What tar-stream really passes on; its types hide the pax fields and the nulls. */
-export type EntryHeader = Omit<Header, 'type' | 'linkname' | 'pax'> & {
-  readonly type: Header['type'] | null;
-  readonly linkname: string | null;
-  readonly pax?: Readonly<Record<string, string>> | null;
-};
-export type Content = AsyncIterable<Buffer> & {
-  resume(): unknown;
-  on(event: 'error', listener: () => void): unknown;
-};
+export type EntryType =
+  | 'file'
+  | 'link'
+  | 'symlink'
+  | 'character-device'
+  | 'block-device'
+  | 'directory'
+  | 'fifo'
+  | 'contiguous-file';
+
+export type PaxFields = Readonly<Record<string, string>>;
+
+export interface EntryHeader {
+  readonly name: RawName;
+  /** Empty where there is none. */
+  readonly linkname: RawName;
+  /** Null: of a kind that is not taken. */
+  readonly type: EntryType | null;
+  readonly mode: number;
+  /** Of its content: 0 for a directory. */
+  readonly size: number;
+  /** Seconds since the epoch; NaN for what is no number. */
+  readonly mtime: number;
+  readonly pax: PaxFields | null;
+}
+export type Content = AsyncIterable<Buffer>;
 
 /** A tar that is not taken, and why. */
 export const refusal = (message: string, cause?: unknown): FlashpodsError =>
@@ -26,8 +41,7 @@ export const refusal = (message: string, cause?: unknown): FlashpodsError =>
 /** Of a pax field or the header, nanoseconds since the epoch; null for what is no time. */
 export const timeOf = ({ mtime, pax }: EntryHeader): bigint | null => {
   const exact = pax?.['mtime'] === undefined ? null : parseSeconds(pax['mtime']);
-  const ms = mtime.getTime();
-  return exact ?? (Number.isFinite(ms) ? BigInt(Math.round(ms)) * 1_000_000n : null);
+  return exact ?? (Number.isSafeInteger(mtime) ? BigInt(mtime) * 1_000_000_000n : null);
 };
 
 /** Pax fields of our own: a name that is not UTF-8, one character a byte, which the standard field can't hold. */
@@ -42,7 +56,7 @@ export const entryText = (header: EntryHeader, field: 'name' | 'linkname'): RawN
     return own;
   }
   const pax = header.pax?.[field === 'name' ? 'path' : 'linkpath'];
-  if (pax === undefined || pax === '') return header[field] ?? '';
+  if (pax === undefined || pax === '') return header[field];
   if (pax.includes('\ufffd')) throw refusal(`the entry ${JSON.stringify(pax)}: its pax header is not UTF-8`);
   return rawName(pax);
 };

@@ -1,6 +1,6 @@
-import { type Readable, Transform } from 'node:stream';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
+import { PassThrough, type Readable } from 'node:stream';
 import { FlashpodsError } from '../../errors.ts';
+import type { Room } from '../total-room.ts';
 import { refusal } from './tar-entry.ts';
 
 export const ENCODINGS = ['identity', 'gzip', 'zstd'] as const;
@@ -10,44 +10,53 @@ export const isEncoding = (value: string): value is Encoding =>
   (ENCODINGS as readonly string[]).includes(value);
 
 /**
- * A request's body on its way to be unpacked: decoded, counted, limited, watched for silence. Its source is never
- * destroyed, since an answer must still go back over the same socket.
+ * A request's body on its way to be unpacked elsewhere: passed on as it is, limited, watched for silence. Its source is
+ * never destroyed, since an answer must still go back over the same socket.
  */
 export class TarIntake {
-  readonly tar: Transform;
-  /** Bytes that went through since the stream began. */
+  readonly body = new PassThrough();
+  /** Bytes of the source that came. */
+  arrivedBytes = 0;
+  /** What it takes of the limits: set as its receiver tells it. */
   bytes = 0;
   /** Set when it was ended by {@link end}. */
   ended = false;
   /** Why it was destroyed here, if it was. */
   reason: Error | null = null;
   readonly #source: Readable;
-  readonly #decoder: Transform | null;
   readonly #idleMs: number;
+  readonly #stopping = new AbortController();
   readonly #closed = Promise.withResolvers<void>();
-  #room: () => number = () => Infinity;
+  #room: Room | null = null;
   #idle: NodeJS.Timeout | null = null;
 
-  constructor(source: Readable, encoding: Encoding, idleMs: number) {
+  constructor(source: Readable, idleMs: number) {
     this.#source = source;
     this.#idleMs = idleMs;
-    this.tar = new Transform({ transform: (chunk: Buffer, _encoding, done) => this.#count(chunk, done) });
     // Whoever unpacks may not be listening yet, or no longer, when it breaks off.
-    this.tar.on('error', () => undefined);
-    this.#decoder = decoderOf(encoding);
-    this.#decoder?.on('error', (error) => this.#fail(error));
+    this.body.on('error', () => undefined);
     source.on('error', this.#onSourceError).on('close', this.#onSourceClose);
     source.on('data', this.#onData).on('end', this.#onEnd);
-    if (this.#decoder) source.pipe(this.#decoder).pipe(this.tar);
-    else source.pipe(this.tar);
-    this.#onData();
+    source.pipe(this.body);
+    this.#watch();
   }
 
-  /** Fails the stream with `insufficient_storage` as soon as `room` is below zero. */
-  limit(room: () => number): void {
+  /** Aborted, with the reason, when it breaks off. */
+  get signal(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  /** From here on it may not take more than that. */
+  limit(room: Room): void {
     this.#room = room;
-    // Some of it may have come before anybody knew the limit.
-    if (room() < 0) this.#fail(overTotal());
+    if (room.bytes() < 0) this.#fail(room.error());
+  }
+
+  /** It takes so much of the limits by now. @throws why it may not */
+  took(bytes: number): void {
+    this.bytes = bytes;
+    if (this.#room !== null && this.#room.bytes() < 0) this.#fail(this.#room.error());
+    if (this.reason !== null) throw this.reason;
   }
 
   /** Breaks the stream off for what else became of its upload. */
@@ -64,14 +73,13 @@ export class TarIntake {
     await this.#closed.promise;
   }
 
-  /** To be called when nobody reads `tar` any longer; what still comes from the source is thrown away. */
+  /** To be called when nobody reads `body` any longer; what still comes from the source is thrown away. */
   close(): void {
     this.#onEnd();
     this.#source.off('error', this.#onSourceError).off('close', this.#onSourceClose);
     this.#source.off('data', this.#onData).off('end', this.#onEnd);
     this.#source.unpipe();
-    this.#decoder?.destroy();
-    this.tar.destroy();
+    this.body.destroy();
     this.#source.resume();
     this.#closed.resolve();
   }
@@ -82,12 +90,9 @@ export class TarIntake {
     if (!this.#source.readableEnded) this.#fail(refusal('the body: it ended early'));
   };
 
-  readonly #onData = (): void => {
-    if (this.#idle) clearTimeout(this.#idle);
-    this.#idle = setTimeout(() => {
-      const seconds = this.#idleMs / 1_000;
-      this.#fail(refusal(`the body: nothing came for ${seconds} seconds`));
-    }, this.#idleMs);
+  readonly #onData = (chunk: Buffer): void => {
+    this.arrivedBytes += chunk.length;
+    this.#watch();
   };
 
   /** Unpacking what has come may take as long as it takes. */
@@ -95,33 +100,17 @@ export class TarIntake {
     if (this.#idle) clearTimeout(this.#idle);
   };
 
-  #count(chunk: Buffer, done: (error: Error | null, chunk?: Buffer) => void): void {
-    this.bytes += chunk.length;
-    if (this.#room() >= 0) {
-      done(null, chunk);
-      return;
-    }
-    this.reason ??= overTotal();
-    done(this.reason);
+  #watch(): void {
+    if (this.#idle) clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => {
+      const seconds = this.#idleMs / 1_000;
+      this.#fail(refusal(`the body: nothing came for ${seconds} seconds`));
+    }, this.#idleMs);
   }
 
   #fail(error: Error): void {
     this.reason ??= error;
-    this.tar.destroy(this.reason);
-  }
-}
-
-const overTotal = (): FlashpodsError =>
-  new FlashpodsError('insufficient_storage', 'All uploads together have reached their limit.');
-
-function decoderOf(encoding: Encoding): Transform | null {
-  switch (encoding) {
-    case 'identity':
-      return null;
-    case 'gzip':
-      return createGunzip();
-    case 'zstd':
-      // Refuses frames that want a window of more than 128 MiB by itself.
-      return createZstdDecompress();
+    this.body.destroy(this.reason);
+    this.#stopping.abort(this.reason);
   }
 }

@@ -3,14 +3,14 @@ import { FlashpodsError, systemCode } from '../../errors.ts';
 import { openUntil } from '../limits.ts';
 import type { UploadParts } from '../parts.ts';
 import type { Upload } from '../upload.ts';
-import { extractTar } from './extract-tar.ts';
 import type { Extracted } from './extraction.ts';
-import { refusal } from './tar-entry.ts';
+import { NO_USE } from '../total-room.ts';
+import { MUNGED_PREFIX } from '../rsync/munged.ts';
 import { type Encoding, TarIntake } from './tar-intake.ts';
 
 type Parts = Pick<
   UploadParts,
-  'store' | 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'room' | 'limits'
+  'store' | 'states' | 'writers' | 'files' | 'incoming' | 'snapshots' | 'room' | 'limits' | 'rsync' | 'trees'
 >;
 
 /** Takes the files of uploads as tar streams. */
@@ -24,8 +24,8 @@ export class TarReceiver {
   /**
    * Unpacks a tar stream into the upload; when it returns all of it is stored. A stream that fails leaves nothing
    * behind: the tree is as empty as before or, if it held files, the whole upload is over.
-   * @throws FlashpodsError for the upload's state, another stream at the same time (quota_exceeded), a limit
-   *   (insufficient_storage), and a stream that is no tar or wants out of the tree (invalid_request)
+   * @throws FlashpodsError for the upload's state, another stream at the same time (quota_exceeded), too many streams
+   *   (rate_limited), a limit (insufficient_storage), and a stream that is no tar or wants out of the tree (invalid_request)
    */
   async receive(
     id: string,
@@ -39,11 +39,11 @@ export class TarReceiver {
       await writers.afterClosing(id);
       upload = await states.open(id, viewer);
     }
-    const begin = (): TarIntake => new TarIntake(body, encoding, limits.idleMs);
-    const received = await writers.stream(id, begin, async (intake) => {
+    const begin = (): TarIntake => new TarIntake(body, limits.idleMs);
+    const received = await writers.stream(upload, begin, async (intake) => {
       const life = new StreamLife(upload, intake, this.#p);
       try {
-        return await this.#store(id, intake, life);
+        return await this.#store(upload, encoding, intake, life);
       } finally {
         life.stop();
       }
@@ -51,23 +51,40 @@ export class TarReceiver {
     return { upload: await states.get(id, viewer), received };
   }
 
-  async #store(id: string, intake: TarIntake, life: StreamLife): Promise<Extracted> {
-    const { files, snapshots, incoming, room, limits } = this.#p;
+  async #store(
+    { id, owner }: Upload,
+    encoding: Encoding,
+    intake: TarIntake,
+    life: StreamLife,
+  ): Promise<Extracted> {
+    const { files, snapshots, incoming, room, limits, rsync, trees } = this.#p;
     await files.mend(id);
     if (await snapshots.has(id)) {
       throw new FlashpodsError('upload_already_finalized', 'Its finalization has begun; repeat that.');
     }
     const sizes = await room.sizes();
-    const before = sizes.get(id) ?? 0;
-    intake.limit(await room.left());
+    const before = sizes.get(id) ?? NO_USE;
+    intake.limit(await room.left(owner));
     const mark = await incoming.begin(id);
     try {
-      const received = await extractTar(intake.tar, incoming.path(id), {
-        maxBytes: limits.oneBytes - before,
-      });
+      const left = limits.oneBytes - before.weightBytes;
+      const { received, weightBytes, spent } = await trees.run(
+        'unpack',
+        {
+          path: incoming.path(id),
+          encoding,
+          limits: {
+            maxBytes: left,
+            maxWeight: left,
+            spent: { entries: before.entries, nameBytes: before.nameBytes },
+            ...(rsync.munges ? { linkPrefix: MUNGED_PREFIX } : {}),
+          },
+        },
+        { input: intake.body, signal: intake.signal, onBytes: (bytes) => intake.took(bytes) },
+      );
       // Nobody is told that something is stored which is gone.
       await life.end();
-      sizes.set(id, before + received.bytes);
+      sizes.set(id, { ...spent, weightBytes: before.weightBytes + weightBytes });
       await incoming.finish(id);
       return received;
     } catch (thrown) {
@@ -117,8 +134,8 @@ class StreamLife {
 
   async #look(): Promise<void> {
     const { store, limits } = this.#p;
-    const isIdle = this.#intake.bytes === this.#seenBytes;
-    this.#seenBytes = this.#intake.bytes;
+    const isIdle = this.#intake.arrivedBytes === this.#seenBytes;
+    this.#seenBytes = this.#intake.arrivedBytes;
     if (isIdle) return;
     // A database that is away is no reason to break a stream off: the end of it tells.
     const lives = await store.prolong(this.#upload.id, openUntil(this.#upload, limits)).catch(() => true);
@@ -131,7 +148,5 @@ function translate(error: unknown): unknown {
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new FlashpodsError('insufficient_storage', 'The disk of the server is full.', { cause: error });
   }
-  // zlib's names: `Z_DATA_ERROR` and the like of gzip, `ZSTD_error_…` of zstd.
-  if (!/^Z(STD)?_/.test(code)) return error;
-  return refusal('the body: not valid gzip or zstd', error);
+  return error;
 }

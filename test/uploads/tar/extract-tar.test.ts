@@ -187,6 +187,75 @@ describe('unpacking a tar', () => {
     await assert.rejects(unpack(rawTar({ name: 'big', size: 2 ** 31 }), { maxBytes: 10 }), over);
   });
 
+  it('counts names through all streams of a tree, and their bytes before they lie in memory', async () => {
+    const spent = { entries: 10, nameBytes: 64 * 2 ** 20 - 100_000 };
+    const deep = `${'d/'.repeat(95)}${'n'.repeat(200)}`;
+    const named = (index: number): Buffer =>
+      Buffer.concat([paxEntry({ path: `${deep}/${index}` }), rawEntry({ name: 'short', type: '5' })]);
+    const tar = Buffer.concat([...Array.from({ length: 400 }, (_, index) => named(index)), TAR_END]);
+    assert.equal((await extractTar(Readable.from([tar]), destination, limits)).bytes, 0);
+    await assert.rejects(extractTar(Readable.from([tar]), destination, { ...limits, spent }), {
+      code: 'insufficient_storage',
+      message: /64 MiB of names/,
+    });
+    const links = Array.from({ length: 400 }, (_, index) =>
+      Buffer.concat([paxEntry({ linkpath: 'l'.repeat(3_000) }), rawEntry({ name: `l${index}`, type: '2' })]),
+    );
+    await assert.rejects(
+      extractTar(Readable.from([...links, TAR_END]), destination, { ...limits, spent }),
+      /64 MiB of names/,
+    );
+    const entries = { ...spent, entries: 499_990, nameBytes: 0 };
+    const some = rawTar(...Array.from({ length: 11 }, (_, index) => ({ name: `e${index}` })));
+    await assert.rejects(extractTar(Readable.from([some]), destination, { ...limits, spent: entries }), {
+      code: 'insufficient_storage',
+    });
+  });
+
+  it('weighs an entry 4 KiB at least', async () => {
+    const some = rawTar(...Array.from({ length: 5 }, (_, index) => ({ name: `d${index}`, type: '5' })));
+    const weighed = (maxWeight: number): Promise<Extracted> =>
+      extractTar(Readable.from([some]), destination, { ...limits, maxWeight });
+    await assert.rejects(weighed(5 * 4096 - 1), { code: 'insufficient_storage' });
+    assert.equal((await weighed(5 * 4096)).bytes, 0);
+  });
+
+  it('refuses headers that are made to cost much: large, many, with very many fields, for all that follows', async () => {
+    const global = (fields: Record<string, string>): Buffer => {
+      const header = paxEntry(fields);
+      header.write('g', 156);
+      header.fill(' ', 148, 156);
+      const sum = header.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+      header.write(`${sum.toString(8).padStart(6, '0')}\0`, 148);
+      return header;
+    };
+    const fields = (count: number): Record<string, string> =>
+      Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, 'v']));
+    const whole = rawTar({ name: 'a', content: 'x' });
+    const refused: readonly (readonly [Buffer, RegExp])[] = [
+      [global(fields(65)), /more than 64 fields/],
+      [global(fields(50_000)), /more than 64 KiB/],
+      [paxEntry(fields(1_001)), /more than 1000 fields/],
+      [paxEntry({ k: 'v'.repeat(65 * 1024) }), /more than 64 KiB/],
+      [rawEntry({ name: 'l', type: 'L', content: 'n'.repeat(65 * 1024) }), /more than 64 KiB/],
+      [Buffer.concat(Array.from({ length: 9 }, () => paxEntry({ k: 'v' }))), /headers without an entry/],
+      [rawEntry({ name: 'x', type: 'x', content: '99 k=v\n' }), /broken pax header/],
+      [paxEntry({ size: 'abc' }), /without a size/],
+      [paxEntry({ size: '-1' }), /without a size/],
+    ];
+    for (const [header, message] of refused) {
+      await assert.rejects(unpack(Buffer.concat([header, whole])), { code: 'invalid_request', message });
+    }
+    // What `git archive` writes.
+    const archive = Buffer.concat([global({ comment: '0'.repeat(40) }), whole]);
+    assert.deepEqual(await unpack(archive), { files: 1, bytes: 1 });
+    // The size of a directory buys no room for what is not in it.
+    const entry = rawEntry({ name: 'd', type: '5', size: 8 ** 11 - 1 });
+    const pieces = Array.from({ length: 40 }, () => Buffer.alloc(2 ** 19));
+    const endless = Readable.from([entry, ...pieces, whole]);
+    await assert.rejects(extractTar(endless, destination, limits), /much longer/);
+  });
+
   it('refuses what is no whole tar, wherever it is cut, and leaves no half file', async () => {
     const whole = rawTar({ name: 'a', content: 'x'.repeat(2000) }, { name: 'b', content: 'y'.repeat(600) });
     for (let cut = 0; cut < whole.length; cut += 256) {

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
+import { OverBudget } from '../../src/trees/budget.ts';
+import { TreeProcesses } from '../../src/tree-process/tree-processes.ts';
+import { eventually } from '../support/eventually.ts';
+import { temporaryDirectory } from '../support/scratch.ts';
+import { make } from '../trees/hostile.ts';
+import { rawEntry, rawTar } from '../uploads/tar/raw-tar.ts';
+
+const limits = { maxBytes: 2 ** 30 };
+
+/** Tree processes of this one. */
+const children = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const parent = / \(.*\) \S (\d+) /s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+        const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+        return parent === String(process.pid) && command.includes('tree-process');
+      } catch {
+        return false; // it has ended
+      }
+    });
+
+describe('tree processes', () => {
+  let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+  let tree: string;
+  beforeEach(async () => {
+    directory = await temporaryDirectory();
+    tree = join(directory.path, 'tree');
+    await mkdir(tree);
+  });
+  afterEach(() => directory.remove());
+
+  const unpack = (trees: TreeProcesses, tar: Buffer) =>
+    trees.run('unpack', { path: tree, encoding: 'identity', limits }, { input: Readable.from([tar]) });
+
+  it('are used again, after a failure too, and end when nobody needs them', async () => {
+    const trees = new TreeProcesses();
+    await unpack(trees, rawTar({ name: 'a', content: 'x' }));
+    const [first] = children();
+    const request = {
+      source: join(tree, 'none'),
+      limits: { maxFileBytes: 1, maxTotalBytes: 1, maxFiles: 1 },
+    };
+    const destination = join(directory.path, 'artifacts', 'job_1');
+    await assert.rejects(trees.run('collect', { destination, request }), {
+      code: 'artifact_copy_container_gone',
+    });
+    assert.deepEqual((await unpack(trees, rawTar({ name: 'b', content: 'y' }))).received, {
+      files: 1,
+      bytes: 1,
+    });
+    assert.deepEqual(children(), [first]);
+    await eventually('it has ended', () => children().length === 0);
+  });
+
+  it('have no variables of their parent, and go first when memory is short', async () => {
+    const trees = new TreeProcesses();
+    process.env['FLASHPODS_TEST_SECRET'] = 'secret';
+    try {
+      await trees.run('measure', { path: tree });
+    } finally {
+      delete process.env['FLASHPODS_TEST_SECRET'];
+    }
+    const [pid] = children();
+    assert.ok(!readFileSync(`/proc/${pid}/environ`, 'latin1').includes('secret'));
+    assert.equal(readFileSync(`/proc/${pid}/oom_score_adj`, 'latin1').trim(), '800');
+  });
+
+  it('are ended with what they do, at once when it does not end by itself', async () => {
+    const trees = new TreeProcesses();
+    const stop = new AbortController();
+    const input = new PassThrough();
+    const running = trees.run(
+      'unpack',
+      { path: tree, encoding: 'identity', limits },
+      { input, signal: stop.signal },
+    );
+    input.write(rawEntry({ name: 'whole', content: 'x' }));
+    input.write(rawEntry({ name: 'half', content: 'x'.repeat(1e6) }).subarray(0, 5000));
+    await eventually('the file is begun', async () => (await readdir(tree)).length === 2);
+    const [pid] = children();
+    process.kill(pid ?? 0, 'SIGSTOP');
+    stop.abort(new Error('the client left'));
+    await assert.rejects(running, /the client left/);
+    assert.ok(!children().includes(pid ?? 0));
+    input.destroy();
+  });
+
+  it('may die: what they did fails, and all else goes on', async () => {
+    const trees = new TreeProcesses();
+    const input = new PassThrough();
+    const running = trees.run('unpack', { path: tree, encoding: 'identity', limits }, { input });
+    input.write(rawEntry({ name: 'half', content: 'x'.repeat(1e6) }).subarray(0, 5000));
+    await eventually('the file is begun', async () => (await readdir(tree)).length === 1);
+    for (const pid of children()) process.kill(pid, 'SIGKILL');
+    await assert.rejects(
+      running,
+      (error) => error instanceof OverBudget && error.code === 'insufficient_storage',
+    );
+    input.destroy();
+    assert.equal((await trees.run('measure', { path: tree })).fileCount, 1);
+  });
+
+  it('collect artifacts, and a collection that dies leaves nothing but the failure of its job', async () => {
+    await make(tree, 'perl -e \'for (1 .. 3000) { open F, ">", "n" x 200 . $_ }\'');
+    const artifacts = join(directory.path, 'artifacts');
+    const store = new LocalArtifactStore(artifacts, new TreeProcesses({ heapMb: 12 }));
+    const request = { source: tree, limits: { maxFileBytes: 1e6, maxTotalBytes: 1e6, maxFiles: 10 } };
+    await assert.rejects(store.collect('job_1', request), { code: 'artifact_copy_failed' });
+    assert.deepEqual(await readdir(artifacts).catch(() => []), []);
+    const enough = new LocalArtifactStore(artifacts);
+    assert.equal((await enough.collect('job_1', request)).artifacts.length, 10);
+  });
+});
