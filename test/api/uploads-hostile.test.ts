@@ -108,7 +108,7 @@ describe('uploads of somebody hostile', () => {
     assert.match(body.message, /window of more than 8 MiB/);
   });
 
-  it('are four streams of an owner at once at most, whatever they bring', async () => {
+  it('are four streams of an owner at once at most', async () => {
     const sockets: Socket[] = [];
     try {
       for (let stream = 0; stream < 4; stream++) {

@@ -42,7 +42,7 @@ describe('upload trees', () => {
     assert.deepEqual([shared.weightBytes, shared.newBytes], [4 * 4096 + 5000, 4 * 4096]);
   });
 
-  it('are measured whatever lies in them: too deep, too many or too long is an answer and no error', async () => {
+  it('are measured in any case: too deep, too many or too long is an answer and no error', async () => {
     await make(tree, `mkdir -p ${'d/'.repeat(101)}; : > f`);
     assert.match((await measureTree(tree)).excess ?? '', /100 directories deep/);
     await make(tree, 'rm -rf d; mkdir d; cd d; for ((i = 0; i < 50; i++)); do : > name-$i; done; mkfifo p');

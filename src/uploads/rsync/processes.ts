@@ -62,7 +62,7 @@ export async function workingBelow(directory: string, name: string): Promise<Pro
   return found;
 }
 
-/** Ends them, and whoever joins them meanwhile, by their ids; when it returns `find` finds none. */
+/** Ends them, and those that join them meanwhile, by their ids; when it returns `find` finds none. */
 export async function endAll(find: () => ProcessIdentity[] | Promise<ProcessIdentity[]>): Promise<void> {
   const since = performance.now();
   const told = new Set<string>();

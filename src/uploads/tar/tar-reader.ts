@@ -28,7 +28,7 @@ const TYPES: Readonly<Record<string, EntryType>> = {
   '7': 'contiguous-file',
 };
 
-/** Fields of a pax header that hold for one entry alone, whatever a global one says. */
+/** Fields of a pax header that hold for one entry alone: a global one says nothing of them. */
 const OWN_FIELDS = new Set(['path', 'linkpath', 'size']);
 
 const notATar = (why: string, cause?: unknown): Error =>

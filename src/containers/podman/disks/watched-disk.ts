@@ -12,7 +12,7 @@ const DUTY = 0.1;
 const WAIT_AT_MOST_MS = 10_000;
 /** A disk that takes longer than that to measure is taken for one that is over its limit. */
 const MEASURE_AT_MOST_S = 20;
-/** As a loop disk has them: one for so many bytes. */
+/** As a loop disk has them: one for each of these bytes. */
 const BYTES_AN_ENTRY = 16 * 1024;
 
 /**
