@@ -37,7 +37,10 @@ describe('tree processes', () => {
     tree = join(directory.path, 'tree');
     await mkdir(tree);
   });
-  afterEach(() => directory.remove());
+  afterEach(async () => {
+    await eventually('those that nobody needs have ended', () => children().length === 0);
+    await directory.remove();
+  });
 
   const unpack = (trees: TreeProcesses, tar: Buffer) =>
     trees.run('unpack', { path: tree, encoding: 'identity', limits }, { input: Readable.from([tar]) });
