@@ -12,6 +12,9 @@ export class CollectingCancelled extends Error {
   }
 }
 
+/** What is collected this soon is collected, also when somebody asked for the job's end in the moment of its exit. */
+const COLLECTED_ANYWAY_MS = 5_000;
+
 export interface EndingOptions {
   readonly lifecycle: Pick<JobLifecycle, 'endingDecided'>;
   readonly queries: Pick<JobQueries, 'get'>;
@@ -26,7 +29,8 @@ export class Ending {
   readonly #o: EndingOptions;
   readonly #decided = new AbortController();
   #reason: EndingReason | null = null;
-  #collecting: { readonly since: number; readonly stop: AbortController } | null = null;
+  #collecting: { readonly since: number; readonly start: number; readonly stop: AbortController } | null =
+    null;
 
   constructor(options: EndingOptions) {
     this.#o = options;
@@ -56,14 +60,17 @@ export class Ending {
     if (row?.epoch !== job.epoch || !isHosted(row.status)) this.#note('lost');
     else {
       if (row.endingReason !== null) this.#note(row.endingReason);
-      const { since, stop } = this.#collecting ?? { since: Infinity, stop: null };
-      if ((row.cancelRequestedAt ?? 0) > since) stop?.abort(new CollectingCancelled());
+      if (this.#collecting !== null && (row.cancelRequestedAt ?? 0) > this.#collecting.since) {
+        const { start, stop } = this.#collecting;
+        const left = start + COLLECTED_ANYWAY_MS - performance.now();
+        setTimeout(() => stop.abort(new CollectingCancelled()), Math.max(0, left)).unref();
+      }
     }
   }
 
-  /** From here on its artifacts are collected. @returns aborted when somebody asks for its end (again) */
+  /** From here on its artifacts are collected. @returns aborted when somebody asks for its end (again) and it takes long */
   collecting(): AbortSignal {
-    this.#collecting ??= { since: Date.now(), stop: new AbortController() };
+    this.#collecting ??= { since: Date.now(), start: performance.now(), stop: new AbortController() };
     return this.#collecting.stop.signal;
   }
 
