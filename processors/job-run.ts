@@ -233,7 +233,10 @@ export class JobRun {
       const message = 'The container vanished while the job ran.';
       return this.#fail('lost', { code: 'container_lost_on_recovery', message });
     }
-    this.#r.artifacts.expect?.();
+    void this.#existing()
+      .artifactsPath()
+      .then((source) => this.#r.artifacts.expect?.(source))
+      .catch(() => undefined); // collecting them says what is wrong
     const [verdict] = await Promise.all([
       this.#ending
         .decide('exit', { endedAt })

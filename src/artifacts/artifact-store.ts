@@ -15,8 +15,8 @@ export interface ArtifactStore {
    *   artifact_copy_failed; the reason of `signal` when it is aborted
    */
   collect(jobId: string, request: CollectRequest): Promise<Manifest>;
-  /** Something will be collected soon: what takes a moment to begin may begin. */
-  expect?(): void;
+  /** What lies there will be collected soon: what takes a moment to begin may begin. */
+  expect?(source: string): Promise<void>;
   /**
    * Opens one artifact for reading. @returns null when there is none of that name
    * @throws FlashpodsError invalid_artifact_name

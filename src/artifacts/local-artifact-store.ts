@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { lstat, mkdir, readdir } from 'node:fs/promises';
+import { lstat, mkdir, opendir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { FlashpodsError, systemCode } from '../errors.ts';
@@ -9,7 +9,7 @@ import { Directory, rawName } from '../trees/directory.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import { parseArtifactName } from './artifact-name.ts';
 import type { ArtifactStore, CollectRequest, OpenArtifact, StoredArtifacts } from './artifact-store.ts';
-import { putInPlace } from './collector.ts';
+import { collectArtifacts, putInPlace } from './collector.ts';
 import type { Manifest } from './manifest.ts';
 
 const READ_BYTES = 256 * 1024;
@@ -47,7 +47,11 @@ export class LocalArtifactStore implements ArtifactStore {
   ): Promise<Manifest> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     try {
-      const manifest = await this.#trees.run('collect', { destination, request }, { signal });
+      // Most jobs leave nothing: no process is needed to see that.
+      const manifest =
+        request.work === undefined && (await isEmpty(request.source))
+          ? await collectArtifacts(destination, { ...request, signal })
+          : await this.#trees.run('collect', { destination, request }, { signal });
       await putInPlace(destination);
       return manifest;
     } catch (error) {
@@ -62,8 +66,8 @@ export class LocalArtifactStore implements ArtifactStore {
     }
   }
 
-  expect(): void {
-    this.#trees.warm();
+  async expect(source: string): Promise<void> {
+    if (!(await isEmpty(source))) this.#trees.warm();
   }
 
   /** No symlink is followed. */
@@ -110,6 +114,20 @@ export class LocalArtifactStore implements ArtifactStore {
     if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/.test(jobId))
       throw new Error(`not a job id: ${JSON.stringify(jobId)}`);
     return join(this.#directory, `${prefix}${jobId}${suffix}`);
+  }
+}
+
+/** What can't be read is not: the collector says why. */
+async function isEmpty(path: string): Promise<boolean> {
+  try {
+    const directory = await opendir(path);
+    try {
+      return (await directory.read()) === null;
+    } finally {
+      await directory.close();
+    }
+  } catch {
+    return false;
   }
 }
 

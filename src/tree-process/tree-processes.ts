@@ -13,7 +13,7 @@ import type { Operations } from './operation.ts';
 
 /** What the largest tree that is allowed takes is about half of it. */
 const HEAP_MB = 320;
-/** Starting one takes some 150 ms of a processor, a message to one that is there 1 ms. */
+/** Starting one costs far more than using one that is there. */
 const IDLE_MS = 3_000;
 /** For what can be left in order; a process that is busy with itself does not hear of it. */
 const ABORT_MS = 2_000;
