@@ -17,6 +17,7 @@ let mayGo = Promise.withResolvers<void>();
 process.on('SIGINT', () => undefined);
 process.on('SIGTERM', () => undefined);
 process.on('disconnect', () => process.exit());
+if (!process.connected) process.exit(); // its parent was gone before this line
 process.on('message', (order: Order) => {
   switch (order.kind) {
     case 'run':

@@ -114,7 +114,9 @@ class TreeProcess {
   constructor(heapMb: number) {
     // A build names it `.js`.
     const child = fork(new URL(`./main${extname(import.meta.url)}`, import.meta.url), {
-      execArgv: [`--max-old-space-size=${heapMb}`],
+      // It dies with its parent also in the midst of work that never looks at the channel.
+      execPath: 'setpriv',
+      execArgv: ['--pdeathsig', 'KILL', process.execPath, `--max-old-space-size=${heapMb}`],
       env: environment(),
       serialization: 'advanced',
       // A process group of its own: Ctrl-C reaches its parent alone.

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,8 +15,19 @@ import { rawEntry, rawTar } from '../uploads/tar/raw-tar.ts';
 
 const limits = { maxBytes: 2 ** 30 };
 
-/** Tree processes of this one. */
-const children = (): number[] =>
+const TREE_PROCESSES = new URL('../../src/tree-process/tree-processes.ts', import.meta.url).href;
+
+/** As the kernel says it; null when there is no such process. */
+const stateOf = (pid: number): string | null => {
+  try {
+    return / \(.*\) (\S) /s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1] ?? null;
+  } catch {
+    return null; // it has ended
+  }
+};
+
+/** Tree processes of a process. */
+const children = (of = process.pid): number[] =>
   readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
@@ -23,7 +35,7 @@ const children = (): number[] =>
       try {
         const parent = / \(.*\) \S (\d+) /s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
         const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
-        return parent === String(process.pid) && command.includes('tree-process');
+        return parent === String(of) && command.includes('tree-process');
       } catch {
         return false; // it has ended
       }
@@ -111,6 +123,27 @@ describe('tree processes', () => {
     );
     input.destroy();
     assert.equal((await trees.run('measure', { path: tree })).fileCount, 1);
+  });
+
+  it('die with their parent, also in the midst of work', async () => {
+    const script = `
+      const { TreeProcesses } = await import(${JSON.stringify(TREE_PROCESSES)});
+      const { Readable } = await import('node:stream');
+      const never = new ReadableStream();
+      const trees = new TreeProcesses();
+      void trees.run('unpack', { path: ${JSON.stringify(tree)}, encoding: 'identity', limits: { maxBytes: 1 } },
+        { input: Readable.fromWeb(never) });`;
+    const parent = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'inherit' });
+    const ofParent = (): number[] => children(parent.pid);
+    await eventually('it has one', () => ofParent().length === 1);
+    const [pid = 0] = ofParent();
+    // One that is stopped hears of nothing, as one that is busy with itself.
+    process.kill(pid, 'SIGSTOP');
+    parent.kill('SIGKILL');
+    await eventually('it is gone', () => {
+      const state = stateOf(pid);
+      return state === null || state === 'Z';
+    });
   });
 
   it('collect artifacts, and a collection that dies leaves nothing but the failure of its job', async () => {
