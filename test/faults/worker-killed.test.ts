@@ -90,7 +90,7 @@ describe('a worker killed between two steps', () => {
   const signals = new Map<string, NodeJS.Signals | null>();
 
   before(async function () {
-    this.timeout(300_000);
+    this.timeout(900_000); // each wave waits for four workers to start, twice
     scene = await startScene({
       hosts: [ANCHOR, ...CASES.map(({ host }) => host)],
       started: [ANCHOR],
