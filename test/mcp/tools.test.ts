@@ -281,7 +281,7 @@ describe('MCP tools on a whole Flashpods', () => {
         .find((report) => String(report['waiting_reason']).startsWith('Waiting for'));
     }
     assert.equal(waiting?.['queue_position'], 1);
-    assert.match(String(waiting?.['waiting_reason']), /Waiting for 2 cpus and 2 GB/);
+    assert.match(String(waiting?.['waiting_reason']), /Waiting for 2 cpus(?: and|,) 2 GB/);
     await Promise.all(ids.map((id) => agent.call('kill_job', { job_id: id })));
     await Promise.all(ids.map((id) => agent.call('wait_for_job', { job_id: id })));
   });
