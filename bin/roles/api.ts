@@ -9,7 +9,7 @@ import { stocksOf } from '../../queues/images/stocks.ts';
 import { QueueTimeouts } from '../../queues/queue-timeouts.ts';
 import { RedisRateLimiter } from '../../queues/rate-limit/rate-limiter.ts';
 import { announceLocalServer, withdrawLocalServer } from '../../src/client/local-server.ts';
-import type { Config } from '../../src/config.ts';
+import { type Config, ConfigError } from '../../src/config.ts';
 import { PodmanClient } from '../../src/containers/podman/service/http.ts';
 import { KnexSessionStore } from '../../src/database/session-store.ts';
 import { KnexTokenStore } from '../../src/database/token-store.ts';
@@ -26,13 +26,13 @@ import type { Logger } from '../../src/observability/logger.ts';
 import { readToken } from '../data-directory.ts';
 import type { RunningRole } from './role.ts';
 import { startRsync } from './rsync.ts';
-import { openShared, type SharedResources } from './shared.ts';
+import { openShared, redisUrlOf, type SharedResources } from './shared.ts';
 
 /** Time between two looks for jobs that have waited too long. */
 const QUEUE_TIMEOUTS_MS = 1_000;
 
 export async function startApiRole(config: Config, logger: Logger): Promise<RunningRole> {
-  const first = new SingleToken(readToken(config));
+  const first = new SingleToken(needed(config));
   const steps: StopSteps = [];
   const stop = once(() => stopInOrder(steps, logger));
   try {
@@ -89,6 +89,24 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
     await stop().catch(() => undefined); // told by the logger; what failed first is what counts
     throw error;
   }
+}
+
+/** @returns the token @throws ConfigError that names all that is missing */
+function needed(config: Config): string {
+  const wrong: string[] = [];
+  const find = <T>(read: (config: Config) => T): T | null => {
+    try {
+      return read(config);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      wrong.push(error.message);
+      return null;
+    }
+  };
+  const token = find(readToken);
+  find(redisUrlOf);
+  if (token !== null && wrong.length === 0) return token;
+  throw new ConfigError(wrong.join('\n  '));
 }
 
 function advise(error: unknown): never {

@@ -38,12 +38,15 @@ export interface SharedResources extends JobStores {
   readonly tenants: Tenants;
 }
 
+/** @throws ConfigError */
+export function redisUrlOf({ redisUrl }: Config): string {
+  if (redisUrl !== undefined) return redisUrl;
+  throw new ConfigError('FLASHPODS_REDIS_URL is needed here; `flashpods up` starts a Redis of its own');
+}
+
 /** Puts into `steps` what ends it. @throws ConfigError without Redis */
 export async function openShared(config: Config, logger: Logger, steps: StopSteps): Promise<SharedResources> {
-  const { redisUrl } = config;
-  if (redisUrl === undefined) {
-    throw new ConfigError('FLASHPODS_REDIS_URL is needed here; `flashpods up` starts a Redis of its own');
-  }
+  const redisUrl = redisUrlOf(config);
   makePrivateDirectories(config);
   await enterInstallation(config, logger);
   for (const ballast of ballasts(config, logger)) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'mocha';
 import { Database } from '../../src/database/database.ts';
@@ -12,6 +13,21 @@ import { TestRedis } from '../support/redis.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 
 describe('an API without a worker', () => {
+  it('is told at once of all that it lacks', async () => {
+    const directory = await temporaryDirectory();
+    const log = join(directory.path, 'api.out');
+    try {
+      const { code } = await startRole('api', { FLASHPODS_DATA_DIR: directory.path }, log).exited;
+      assert.notEqual(code, 0);
+      await eventually('both are named', async () => {
+        const said = await readFile(log, 'utf8');
+        return said.includes('there is no token') && said.includes('FLASHPODS_REDIS_URL is needed');
+      });
+    } finally {
+      await directory.remove();
+    }
+  });
+
   it('clears away what has expired', async () => {
     const directory = await temporaryDirectory();
     const redis = await TestRedis.start();
