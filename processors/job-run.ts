@@ -237,14 +237,13 @@ export class JobRun {
       .artifactsPath()
       .then((source) => this.#r.artifacts.expect?.(source))
       .catch(() => undefined); // collecting them says what is wrong
+    // All at once: on a full disk the verdict may be what makes room for the others.
     const [verdict] = await Promise.all([
-      this.#ending
-        .decide('exit', { endedAt })
-        .then(async (reason) => {
-          if (reason === 'exit') return;
-          await this.#ask('writing its end', () => this.#r.lifecycle.containerEnded(this.#job, endedAt));
-        })
-        .then(() => this.#ask('reading the verdict', () => this.#existing().verdict())),
+      this.#ask('reading the verdict', () => this.#existing().verdict()),
+      this.#ending.decide('exit', { endedAt }).then(async (reason) => {
+        if (reason === 'exit') return;
+        await this.#ask('writing its end', () => this.#r.lifecycle.containerEnded(this.#job, endedAt));
+      }),
       this.#attendants.close('ended'),
     ]);
     const log = this.#log.result;
@@ -299,7 +298,7 @@ export class JobRun {
     this.#release();
     await this.#attendants.close('ended');
     const collected =
-      leavesArtifacts && this.#sandbox !== null && end?.verdict.diskError !== true
+      leavesArtifacts && this.#sandbox !== null && !(await this.#hasLostWrites(this.#sandbox, end))
         ? await collect(
             this.#r,
             this.#job,
@@ -320,6 +319,12 @@ export class JobRun {
       this.#r.records.remove(this.#job.id, this.#job.epoch),
     );
     return { kind: 'done', exitCode: end?.exitCode ?? null };
+  }
+
+  /** Whether what the job left is not all that it wrote. */
+  async #hasLostWrites(sandbox: Sandbox, end: End | null): Promise<boolean> {
+    const verdict = end?.verdict ?? (await this.#ask('reading the verdict', () => sandbox.verdict()));
+    return verdict.diskError === true;
   }
 
   get #facts(): Pick<Job, 'imageDigest' | 'ranBy'> {

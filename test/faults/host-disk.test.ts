@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, before, describe, it } from 'mocha';
+import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { UpInstallation } from '../support/up-installation.ts';
@@ -28,6 +28,12 @@ for (const kind of ['ext4', 'tmpfs'] as const)
       farm = new UpInstallation(disk.path, 'f', settings, join(directory.path, 'f.log'));
       await farm.start();
     });
+    beforeEach(() =>
+      eventually('the ballast is whole', () => {
+        const names = readdirSync(join(farm.data, 'ballast'));
+        return names.filter((name) => /^piece-\d$/.test(name)).length === 8;
+      }),
+    );
     afterEach(() => disk.free());
     after(async () => {
       await farm.end();
@@ -46,6 +52,8 @@ for (const kind of ['ext4', 'tmpfs'] as const)
       return String(body['job_id']);
     };
 
+    const saysDisk = (job: Record<string, unknown>): boolean =>
+      /of disk: up-test has/.test(String(job['waiting_reason']));
     const ended = (id: string) =>
       eventually(
         `${id} has ended`,
@@ -133,28 +141,43 @@ for (const kind of ['ext4', 'tmpfs'] as const)
       await goesOn();
     });
 
+    it('filled for good, the ballast too: a job that can write no more is ended, and its disk is the room that is needed', async () => {
+      const id = await submit(
+        'head -c 60M /dev/urandom > /artifacts/first; sync; until [ -e /artifacts/go ]; do sleep 0.1; done; trap "" TERM; while :; do head -c 100M /dev/urandom > /artifacts/data; sync; done',
+      );
+      await farm.caller.reached(id, ['running']);
+      const artifacts = await artifactsOf(id);
+      await eventually(
+        'it has written',
+        () => statSync(join(artifacts, 'first'), { throwIfNoEntry: false })?.size === 60 * MB,
+      );
+      const ballast = join(farm.data, 'ballast');
+      await eventually('the ballast is gone', () => {
+        disk.fill();
+        return readdirSync(ballast).every((name) => !name.startsWith('piece-'));
+      });
+      writeFileSync(join(artifacts, 'go'), '');
+      const job = await ended(id);
+      assert.deepEqual([job.status, job['error_code']], ['failed', 'disk_error'], JSON.stringify(job));
+      disk.free();
+      await goesOn();
+    });
+
     it('filled by somebody else: jobs wait, say why, and start when there is room', async () => {
       disk.fill();
-      const { status, body } = await eventually(
-        'a job is accepted',
+      // One that came before the host had looked at its disk again may still have started.
+      const id = await eventually(
+        'a job waits and says why',
         async () => {
-          const answer = await farm.caller.json('POST', '/jobs', {
-            type: 'worker',
-            command: 'exit 5',
-            network: 'none',
-            cpus: 1,
-            memory_gb: 1,
+          const own = await submit('exit 5');
+          let job = await farm.caller.job(own);
+          await eventually('it waits for disk, or waits no more', async () => {
+            job = await farm.caller.job(own);
+            return saysDisk(job) || !['pending', 'queued'].includes(job.status);
           });
-          return answer.status === 201 ? answer : null;
+          return saysDisk(job) ? own : null;
         },
-        { timeoutMs: 60_000 },
-      );
-      assert.equal(status, 201);
-      const id = String(body['job_id']);
-      await eventually('it says why it waits', async () =>
-        /of disk: up-test has/.test(
-          String((await farm.caller.json('GET', `/jobs/${id}`)).body['waiting_reason']),
-        ),
+        { timeoutMs: 120_000 },
       );
       disk.free();
       assert.equal((await ended(id)).exit_code, 5);

@@ -147,10 +147,10 @@ async function assemble(
   };
   const removeForeign = engine.rootless ? removeInUserNamespace : removeTreeAsRoot;
   const commandForeign = engine.rootless ? commandInUserNamespace : command;
-  const disk: MakeDisk = (paths, onExceeded) =>
+  const disk: MakeDisk = (paths, onFailing) =>
     noLoop === null
-      ? new LoopDisk(paths, owner)
-      : new WatchedDisk(paths, { owner, logger, removeForeign, commandForeign, onExceeded });
+      ? new LoopDisk(paths, owner, onFailing)
+      : new WatchedDisk(paths, { owner, logger, removeForeign, commandForeign, onExceeded: onFailing });
   const layers = new ImageLayers(join(options.dataDir, 'layers'), idBase ?? 0);
   const { hostName, deploymentId } = options;
   const idleMs = options.imageIdleMs ?? IMAGE_IDLE_MS;

@@ -28,6 +28,11 @@ export interface Disk {
    * @returns what speaks against believing what is on the disk; null: nothing does, or nothing can
    */
   check(): Promise<string | null>;
+  /**
+   * Gives the host the space of all that is on it, at once and without anything being written, because nobody believes it:
+   * then what records the job's end has room. For after the job's processes are gone; it goes on being mounted.
+   */
+  discard(): Promise<void>;
   /** Bytes of the host's disk that it takes now. Cheap and synchronous. */
   heldBytes(): number;
   /** Takes the disk away with all that is on it. Idempotent. */
@@ -37,7 +42,8 @@ export interface Disk {
 }
 
 /** How this host bounds disks. @param onExceeded called once, if a job has more on its disk than it may and still runs */
-export type MakeDisk = (paths: SandboxPaths, onExceeded: () => void) => Disk;
+/** @param onFailing called once, while it is watched, when its job is to be ended: the disk takes no more of what it writes */
+export type MakeDisk = (paths: SandboxPaths, onFailing: () => void) => Disk;
 
 /** Who owns the job's directories on the host: root in the container, where ids are mapped by us. */
 export interface DiskOwner {

@@ -10,6 +10,9 @@ import { bytesWrittenTo, countOf, loopDevices, mountsBelow, unmountAll } from '.
 /** With less of free space writes fail: Linux from 6.16 on takes up to this much at once for a large one, or nothing. */
 const FULL_BELOW_BYTES = 2 * 1024 * 1024;
 
+/** Between two looks whether writes of a job that runs were lost. */
+const LOOK_EVERY_MS = 1_000;
+
 /** Longer than a slow disk takes for all that fits into memory; one that hangs counts as broken. */
 const CHECK_MS = 600_000;
 
@@ -34,10 +37,14 @@ mount -n -t ext4 -o loop,nosuid,nodev,noatime,noinit_itable "$1" "$2"`;
 export class LoopDisk implements Disk {
   readonly #paths: SandboxPaths;
   readonly #owner: DiskOwner;
+  readonly #onFailing: () => void;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(paths: SandboxPaths, owner: DiskOwner) {
+  /** @param onFailing as in `MakeDisk` */
+  constructor(paths: SandboxPaths, owner: DiskOwner, onFailing: () => void = () => undefined) {
     this.#paths = paths;
     this.#owner = owner;
+    this.#onFailing = onFailing;
   }
 
   async make(bytes: number, directories: readonly DiskDirectory[]): Promise<void> {
@@ -52,12 +59,19 @@ export class LoopDisk implements Disk {
     if (device !== undefined) writeJsonFile(diskBaseline, bytesWrittenTo(device) ?? 0);
   }
 
+  /** How much the job writes, the kernel sees to. One whose writes are lost goes on for nothing, and keeps a disk full. */
   watch(): void {
-    // The kernel does.
+    this.#timer ??= setInterval(() => {
+      const device = mountsBelow(this.#paths.disk)[0]?.source;
+      if (device === undefined || lostWritesOf(device) === null) return;
+      this.close();
+      this.#onFailing();
+    }, LOOK_EVERY_MS).unref();
   }
 
+  /** Mounts outlive the process that made them. */
   close(): void {
-    // Mounts outlive the process that made them.
+    clearInterval(this.#timer);
   }
 
   use(): DiskUse | null {
@@ -87,8 +101,14 @@ export class LoopDisk implements Disk {
     } catch (error) {
       return messageOf(error);
     }
-    const counted = ['errors_count', 'warning_count'].find((name) => countOf(device, name) > 0);
-    return counted === undefined ? null : `${device} has counted I/O errors (${counted})`;
+    return lostWritesOf(device);
+  }
+
+  async discard(): Promise<void> {
+    const { image } = this.#paths;
+    const size = statSync(image, { throwIfNoEntry: false })?.size ?? 0;
+    if (size > 0)
+      await command('fallocate', '--punch-hole', '--offset', '0', '--length', String(size), image);
   }
 
   heldBytes(): number {
@@ -101,6 +121,7 @@ export class LoopDisk implements Disk {
   }
 
   async remove(): Promise<void> {
+    this.close();
     const { disk, image } = this.#paths;
     await unmountAll(disk);
     // An attach that was cut before its mount has no mount to go away with.
@@ -112,4 +133,10 @@ export class LoopDisk implements Disk {
     rmSync(image, { force: true });
     rmSync(`${image}.new`, { force: true });
   }
+}
+
+/** @returns in words that writes to a mounted device were lost; null: none were */
+function lostWritesOf(device: string): string | null {
+  const counted = ['errors_count', 'warning_count'].find((name) => countOf(device, name) > 0);
+  return counted === undefined ? null : `${device} has counted I/O errors (${counted})`;
 }

@@ -69,6 +69,10 @@ export class WatchedDisk implements Disk {
     return Promise.resolve(null); // the file system is everybody's, and so are its errors
   }
 
+  discard(): Promise<void> {
+    return Promise.resolve(); // nothing speaks against what is on it, see `check`
+  }
+
   heldBytes(): number {
     return this.use()?.usedBytes ?? 0;
   }

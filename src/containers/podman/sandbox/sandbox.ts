@@ -100,7 +100,7 @@ export class PodmanSandbox implements Sandbox {
     this.#onDisposed = onDisposed;
     this.#cgroup = record.cgroupParent === null ? null : parts.cgroups.at(record.cgroupParent);
     this.#container = record.bound === null ? null : this.#containerOf(record.bound.container);
-    this.#disk = parts.disk(paths, () => void this.#endOverfull());
+    this.#disk = parts.disk(paths, () => void this.#endFailing());
   }
 
   get dispatch(): BoundDispatch | null {
@@ -335,18 +335,15 @@ export class PodmanSandbox implements Sandbox {
   }
 
   async kill(): Promise<void> {
-    this.#note({ killedByUs: true });
+    this.#evidence = { ...this.#known, killedByUs: true };
     if (this.#cgroup === null) await this.#container?.signal('KILL');
     else await killAll(this.#cgroup, this.id);
+    this.#keepEvidence(); // last: a full disk, which takes no note, may be what it is killed for
   }
 
   async verdict(): Promise<Verdict> {
     this.#look();
-    const problem = this.#known.diskError ? null : await this.#disk.check();
-    if (problem !== null) {
-      this.#parts.logger.warn({ sandbox: this.id, reason: problem }, 'the disk of a job has lost writes');
-      this.#note({ diskError: true });
-    }
+    await this.#examineDisk();
     this.#look(); // what it had not written out when it ended is counted now
     return verdictOf(this.#known, this.#record.bound);
   }
@@ -468,14 +465,27 @@ export class PodmanSandbox implements Sandbox {
     else await roots.mount(this.#paths, root, mounts);
   }
 
-  async #endOverfull(): Promise<void> {
+  /** Notes whether writes were lost; then nobody believes what is on the disk, and its space goes first of all. */
+  async #examineDisk(): Promise<void> {
+    if (this.#known.diskError) return;
+    const { logger } = this.#parts;
+    const problem = await this.#disk.check();
+    if (problem === null) return;
+    logger.warn({ sandbox: this.id, reason: problem }, 'the disk of a job has lost writes');
+    await this.#disk.discard().catch((error: unknown) => {
+      logger.warn({ sandbox: this.id, reason: messageOf(error) }, 'could not discard a disk');
+    });
+    this.#note({ diskError: true });
+  }
+
+  async #endFailing(): Promise<void> {
     try {
       this.#look();
-      await this.kill();
+      await this.kill().finally(() => this.#examineDisk());
     } catch (error) {
       this.#parts.logger.warn(
         { sandbox: this.id, reason: messageOf(error) },
-        'could not end a job with a full disk',
+        'ending a job whose disk takes no more did not go well',
       );
     }
   }
