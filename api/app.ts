@@ -41,7 +41,7 @@ const openLimits = ({
   waiting_requests: { perToken: waitsPerToken, inAll: waits },
 });
 
-/** Emitted on the app when its server begins to stop: whoever waits for something answers with what there is. */
+/** Emitted on the app when its server begins to stop: a waiting handler then answers with what it has. */
 export const STOPPING = 'stopping';
 
 /** The whole HTTP API as a Koa application. Opens and starts nothing by itself. */

@@ -36,8 +36,8 @@ export const viewOf = (ctx: { state: RequestState }): string | null => viewOfPri
 
 /**
  * Aborted when nobody is to wait for this answer any longer: the client has gone, its token was revoked or the server
- * stops. Whoever asks for it has the token looked at for as long as the answer takes, and is counted with those that are
- * open for long; so ask before anything of the answer is written.
+ * stops. Once it is asked for, the token is looked at for as long as the answer takes, and the request counts
+ * as one that is open for long; so ask before anything of the answer is written.
  * @throws FlashpodsError too_many_open
  */
 export function abandonedOf(ctx: ApiContext | RouteContext, kind: OpenKind): AbortSignal {

@@ -1,6 +1,6 @@
 /**
- * Health from cached probes. An answer takes at most {@link PROBE_DEADLINE_MS}, whatever hangs behind it, and with the
- * age of what it may be made from it is never older than a second.
+ * Health from cached probes. An answer takes at most {@link PROBE_DEADLINE_MS}, even if a probe hangs, and
+ * with the age of what it may be made from it is never older than a second.
  */
 import { constants } from 'node:fs';
 import { access, statfs } from 'node:fs/promises';
@@ -21,7 +21,7 @@ export interface HealthReport {
 }
 
 const PROBE_DEADLINE_MS = 600;
-/** A result is used for so long: a crowd of health checks costs one probe. */
+/** A result is used for this time: many health checks cost one probe. */
 const FRESH_MS = 200;
 
 export class Health {

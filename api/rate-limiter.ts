@@ -11,7 +11,7 @@ interface Bucket {
   at: number;
 }
 
-/** The one unused for longest goes first. It is full again by then, unless so many callers come within a second. */
+/** The one unused for longest goes first: full again by then, unless this many callers come in a second. */
 const MAX_BUCKETS = 10_000;
 
 /** Buckets in the memory of this process: each process of several gives its callers the whole rate. */

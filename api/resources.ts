@@ -16,7 +16,7 @@ import type { UploadService } from '../src/uploads/service.ts';
 import type { HealthCheck } from './health.ts';
 import type { RateLimiter } from './rate-limiter.ts';
 
-/** All that the API lives on. Made once, in the composition root; whoever makes a resource also closes it. */
+/** All that the API lives on. Made once, in the composition root; the maker of a resource also closes it. */
 export interface ApiResources {
   readonly jobs: JobService;
   readonly uploads: UploadService;

@@ -4,7 +4,7 @@ import { digestOf } from '../src/identity/token.ts';
 
 /** Time that a browser stays signed in. */
 export const SESSION_LIFETIME_MS = 12 * 3_600_000;
-/** Beyond this the oldest sessions end: the table stays small whatever signs in. */
+/** Beyond this the oldest sessions end: the table stays small, no matter how many sign in. */
 const MAX_SESSIONS = 1_000;
 
 /** Cookies of signed-in browsers; good at every API process of the same database. Only digests are kept. */

@@ -1,7 +1,7 @@
 /**
  * How long the command takes to begin: `--version`, completion with the ids of jobs, and beside them Node alone, in turn,
- * so that whatever else the machine does falls on all. And how long a project of 5,000 files takes to be sent once more
- * with one change.
+ * so that other load on the machine falls on all. And how long a project of 5,000 files takes to be sent once
+ * more with one change.
  *
  *   node bench/cli.ts [CALLS]      calls of each, 1,000 unless given; `--check` fails beyond the aims
  */

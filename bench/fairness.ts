@@ -1,13 +1,14 @@
 /**
  * What backfill with a promise does to large and small jobs, beside strict first in first out and beside greedy (start
- * whatever fits). Simulated time; the choice is the product's own `choose`.
+ * anything that fits). Simulated time; the choice is the product's own `choose`.
  *
  *   node bench/fairness.ts            prints the figures, and PASS or FAIL for each aim
  *   node bench/fairness.ts --check    and fails when one is missed
  *
- * The load: jobs come at random (exponential gaps), so many that 92 % of the cpus are asked for; 3 % of the jobs want a
- * whole host, the others 1, 2 or 4 of its 8 cpus. Run times are exponential with a mean of three minutes. The timeout
- * that a caller gives is 1 to 5 times the true run time, and all that a policy knows of it.
+ * The load: jobs come at random (exponential gaps), at a rate that asks for 92 % of the cpus; 3 % of the jobs
+ * want a whole host, the others 1, 2 or 4 of its 8 cpus. Run times are exponential with a mean of three
+ * minutes. The timeout that a caller gives is 1 to 5 times the true run time, and all that a policy knows of
+ * it.
  */
 import type { OpenHost } from '../queues/host-room.ts';
 import { type Amount, fits, subtract } from '../src/jobs/amount.ts';

@@ -2,7 +2,7 @@
  * What logs cost, measured with real processes on this machine.
  *
  *   node bench/logs.ts              prints the figures
- *   node bench/logs.ts --jobs 200   with so many jobs that print at once (default 40)
+ *   node bench/logs.ts --jobs 200   with 200 jobs that print at once (default 40)
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -84,7 +84,7 @@ async function tailTimes({ caller }: Stack): Promise<{ small: number[]; large: n
   };
   const [small, large] = await Promise.all([printer(150), printer(430_000)]);
   const times: { small: number[]; large: number[] } = { small: [], large: [] };
-  // In turn, so that whatever else the machine does falls on both.
+  // In turn, so that other load on the machine falls on both.
   for (let round = -20; round < TAILS; round++) {
     for (const [name, id] of [
       ['small', small],

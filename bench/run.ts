@@ -141,7 +141,7 @@ async function measure(): Promise<Ratios> {
       await timeCommand('podman', runArgs(SCRIPT), env);
       await timeFirstLine(single);
     }
-    // In turn, so that whatever else the machine does falls on both.
+    // In turn, so that other load on the machine falls on both.
     for (let round = 0; round < ROUNDS; round += 1) {
       const plain = await timeCommand('podman', runArgs(SCRIPT), env);
       podmanFirst.push(plain.firstByte);

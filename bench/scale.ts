@@ -148,7 +148,7 @@ async function timeLooks(caller: Caller, path: () => string): Promise<number[]> 
   return taken;
 }
 
-/** Looks every 100 ms, whatever the answers do, until `work` is done; an answer counts from when it was due. */
+/** Looks every 100 ms until `work` is done, answered or not; an answer counts from when it was due. */
 async function whileLooking(caller: Caller, path: string, work: () => Promise<unknown>): Promise<number[]> {
   const taken: number[] = [];
   const looks: Promise<void>[] = [];
@@ -276,7 +276,7 @@ async function measure(): Promise<void> {
     out(
       `  answers by status: ${JSON.stringify(result.statuses)}; the client took ${(result.cpu * 100).toFixed(0)} % of a core`,
     );
-    // What was answered 201 is there, whatever becomes of the process.
+    // What was answered 201 is there, even after the process is killed.
     await stack.api.end('SIGKILL');
     await stack.startApi();
     const crowdAgain = new Caller(stack.caller.url, crowd.token);

@@ -27,9 +27,9 @@ export interface PulledImage {
  */
 const OF_ONE_OWNER = 2;
 const AT_ONCE = 8;
-/** A wish that was not renewed for so long is nobody's any more. A new dispatcher needs some seconds to take over. */
+/** A wish not renewed for this time is nobody's any more. A new dispatcher needs seconds to take over. */
 const ABANDONED_MS = 15_000;
-/** What was said is forgotten after so long without a wish; whoever wants it then asks again. */
+/** What was said is forgotten after this time without a wish; a later wish asks again. */
 const SAID_MS = 300_000;
 const SAY_EVERY_MS = 1_000;
 const KEPT_LINES = 200;

@@ -59,9 +59,9 @@ export interface Fairness {
   /** Left out: everybody weighs the same and nobody has limits. */
   readonly terms?: (owner: string) => Terms;
   /**
-   * Once a job has waited so long, ms, its owner's later jobs no longer delay it: a promise is firm in any case, and
-   * without one they do not pass it. Otherwise they could keep the owner's share above everybody's, and its turn away,
-   * for ever. Left out: no such bound.
+   * Once a job has waited this long, ms, its owner's later jobs no longer delay it: a promise is firm in any
+   * case, and without one they do not pass it. Otherwise they could keep the owner's share above everybody's,
+   * and its turn away, for ever. Left out: no such bound.
    */
   readonly patienceMs?: number;
 }

@@ -12,13 +12,13 @@ import type { FarmView, HostEntry, Reservation } from './semaphore/farm-view.ts'
 
 export interface SweeperOptions extends DispatchOptions {
   readonly logger: Logger;
-  /** A host that was silent for so long has lost its jobs, ms. */
+  /** A host that was silent for this time has lost its jobs, ms. */
   readonly hostLostMs: number;
   /** A host that lives is heard of within this time, ms. */
   readonly leaseMs: number;
 }
 
-/** A dispatch needs some 5 ms for all of its steps; what has not moved for so long was left behind. */
+/** A dispatch needs some 5 ms for all of its steps; what has not moved for this time was left behind. */
 const LEFT_BEHIND_MS = 2_000;
 /** Sweeps come each second; a longer gap means that Redis was away, or this process stood still or did not lead. */
 const GAP_MS = 3_000;
@@ -110,7 +110,7 @@ export class Sweeper {
   async #endLost(row: Job): Promise<void> {
     const { lifecycle } = this.#o;
     const failure = { code: 'host_lost', message: `The host ${row.host} did not come back.` } as const;
-    // Whoever finishes this after a crash must know what was lost.
+    // The process that finishes this after a crash must know what was lost.
     await lifecycle.endingDecided(row.id, 'lost', ACTOR, { epoch: row.epoch, patch: failurePatch(failure) });
     if (await lifecycle.cancelledUnrun(row, ACTOR)) return;
     await lifecycle.lost(row, failure, ACTOR);

@@ -21,7 +21,7 @@ export interface DispatcherOptions extends SweeperOptions, ReconcilerOptions {
   readonly host: string;
   /** Time between two reconciliations, ms. */
   readonly reconcileMs: number;
-  /** A job that has waited so long is no longer delayed by later jobs of its owner, ms. Default 3,600,000. */
+  /** A job that waited this long is no longer delayed by later jobs of its owner, ms. Default 3,600,000. */
   readonly passingMs?: number;
   readonly tell?: PullsOptions['tell'];
 }

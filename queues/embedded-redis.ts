@@ -40,7 +40,7 @@ export interface EmbeddedRedis {
   readonly reused: boolean;
   /** Saves and ends the server. May be called twice. */
   stop(): Promise<void>;
-  /** Resolves when the server has ended, for whatever reason. */
+  /** Resolves when the server has ended, for any reason. */
   readonly exited: Promise<void>;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Takes dispatches from a host's queue and hands each to the processor, once in a process: a second pickup (BullMQ
- * gives an entry out again when its lock was lost, whatever `attempts` says) joins the first. Nothing that BullMQ
- * does or says ends a container: not a lost lock, not a lost Redis, not a restart of this worker.
+ * gives an entry out again when its lock was lost, regardless of `attempts`) joins the first. Nothing that
+ * BullMQ does or says ends a container: not a lost lock, not a lost Redis, not a restart of this worker.
  */
 import { type Job as BullJob, WaitingError, Worker } from 'bullmq';
 import { messageOf } from '../src/errors.ts';

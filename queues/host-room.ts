@@ -14,7 +14,7 @@ export interface OpenHost {
   readonly name: string;
   readonly capacity: Amount;
   readonly running: readonly RunningJob[];
-  /** Images that it is known not to have. Whatever is not in here is taken to be there. */
+  /** Images that it is known not to have. An image that is not in here is taken to be there. */
   readonly lacks: ReadonlySet<string>;
   /** Of those, the ones that it has tried to get, in vain. Left out: none. */
   readonly cannotGet?: ReadonlySet<string>;

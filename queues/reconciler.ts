@@ -14,7 +14,7 @@ export interface ReconcilerOptions extends DispatchOptions {
   readonly journal: Pick<EventJournal, 'bounds'>;
   readonly hosts: HostRegistry;
   readonly logger: Logger;
-  /** After Redis lost its data, hosts that the database knows have so long to come back before dispatch goes on, ms. */
+  /** After Redis lost its data, known hosts have this time to come back before dispatch goes on, ms. */
   readonly leaseMs: number;
 }
 
@@ -99,7 +99,7 @@ export class Reconciler {
     const { hosts, resources } = this.#o;
     for (const { name } of await hosts.known()) {
       let told: boolean | undefined;
-      // Until it has not changed meanwhile: whoever decided otherwise just before the telling was overwritten by it.
+      // Until it has not changed meanwhile: the telling overwrote any other decision made just before it.
       for (let host = await hosts.get(name); host && host.draining !== told; host = await hosts.get(name)) {
         told = host.draining;
         await resources.hostControl.drainHost(name, told);

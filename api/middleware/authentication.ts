@@ -26,7 +26,7 @@ export type Authenticate = (ctx: ApiContext, access: Access) => Promise<void>;
  * Finds out who asks, as the operation wants to know it.
  *
  * A token that this process has not found good before costs one request of its address's bucket before it is looked
- * up: once that is empty, right and wrong guesses are answered alike. Whoever is known goes on undisturbed.
+ * up: once that is empty, right and wrong guesses are answered alike. A known caller goes on undisturbed.
  */
 export function authentication({ tokens, sessions, limit }: Authentication): Authenticate {
   /** Digests of tokens that this process has found good. */

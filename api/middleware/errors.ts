@@ -14,7 +14,7 @@ export interface ErrorBody {
   readonly retryable: boolean;
 }
 
-/** Turns whatever is thrown into the one shape of errors, or into RFC 9457 problem details if those were asked for. */
+/** Turns anything thrown into the one shape of errors, or RFC 9457 problem details if asked for those. */
 export const errorAnswers =
   (logger: Logger): ApiMiddleware =>
   async (ctx, next) => {

@@ -52,7 +52,7 @@ function count(ctx: ApiContext, decision: RateDecision, message?: string): void 
 }
 
 /**
- * An IPv4 address as it is, also in its IPv6 form; of an IPv6 address the first 64 bits, since whoever has one has
+ * An IPv4 address as it is, also in its IPv6 form; of an IPv6 address the first 64 bits, since its holder has
  * all that begin with those. `X-Forwarded-For` is what the caller says and is not read.
  */
 export function networkOf(address: string): string {

@@ -1,5 +1,5 @@
 /**
- * Sends `POST /jobs` at a fixed rate, whatever the answers do, and times each from the moment at which it was to be
+ * Sends `POST /jobs` at a fixed rate, answered or not, and times each from the moment at which it was to be
  * sent: a server that stalls is charged for all that it kept waiting. A process of its own, with as little HTTP as
  * the task needs, since it takes cpu from the server that it measures.
  *

@@ -15,7 +15,7 @@ import { PodmanProbe } from '../../src/doctor/podman-probe.ts';
 import { within } from '../../src/timing/within.ts';
 import { podmanRunPath, rsyncPath } from '../data-directory.ts';
 
-/** What we started is given so long to end. */
+/** What we started is given this time to end. */
 const END_MS = 10_000;
 
 export interface DoctorOptions extends Flags {

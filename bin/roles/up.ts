@@ -148,7 +148,7 @@ Ctrl-C stops it all and loses nothing: jobs that run go on, and the next start t
 `);
 }
 
-/** Containers outlive us; whoever stops us should know it. Says nothing when the API does not answer. */
+/** Containers outlive us; the user who stops us should know it. Says nothing when the API does not answer. */
 async function sayWhatRunsOn(url: string, config: Config): Promise<void> {
   const origin = 'flashpods up';
   const settings = { retry: NO_RETRY, defaultExclude: null, rsyncHost: null, cacheDir: config.runPath };

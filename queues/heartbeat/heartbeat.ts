@@ -17,8 +17,8 @@ export interface HeartbeatOptions {
   onAnswer(answer: BeatAnswer | 'fenced'): void;
   readonly logger: Logger;
   /**
-   * An event loop that has not turned for so long is taken for dead: then nobody is left who could do the host's work,
-   * and its lease ends. Default 60,000.
+   * An event loop that has not turned for this time is taken for dead: then nobody is left who could do the
+   * host's work, and its lease ends. Default 60,000.
    */
   readonly deadMs?: number;
 }

@@ -19,7 +19,7 @@ export interface ImageWord {
   readonly error?: string;
 }
 
-/** What a host has counts for so long after it was said. */
+/** What a host has counts for this time after it was said. */
 const STOCK_MS = 30_000;
 
 export class ImageBoard {

@@ -29,7 +29,7 @@ interface Place {
   readonly host: string;
   /**
    * When the host had failed to get the image before the job began to wait for it there, by the host's clock; null:
-   * it had not. A failure of any other time is the job's own, whatever the clocks say.
+   * it had not. A failure of any other time is the job's own, no matter what the clocks say.
    */
   readonly failedAt: number | null;
 }
@@ -121,7 +121,7 @@ export class Pulls {
       const place = goesOn ? before : this.#placeOf(chosen.host, image);
       const { host } = place;
       const word = this.#words.get(at(host, image));
-      // Whoever came later than the failure deserves another try.
+      // A job that came later than the failure deserves another try.
       if (word?.state === 'failed' && word.at !== place.failedAt) {
         await this.#fail(candidate, word);
         continue;

@@ -76,7 +76,7 @@ export interface HostedDispatch extends Hold {
 /** A host gets work: yes (`ok`), after `sync`, after `register` and `sync`. */
 export type BeatAnswer = 'ok' | 'synchronise' | 'register';
 
-/** For so long a synchronisation that began before a release is kept from entering the dispatch again. */
+/** For this time a synchronisation that began before a release is kept from entering the dispatch again. */
 const RELEASE_REMEMBERED_SECONDS = 300;
 
 const orEmpty = (value: number | null | undefined): number | string => value ?? '';

@@ -1,6 +1,6 @@
 const MAX_LINES = 50;
 const MAX_SHOWN = 200;
-/** So many are sorted at once, and those that are not shown are forgotten then. */
+/** This many are sorted at once, and those that are not shown are forgotten then. */
 const MAX_KEPT = 1_000;
 
 /** What was left out, for people: bounded lines, a bounded number of them, in the order of the names. */

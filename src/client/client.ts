@@ -160,8 +160,8 @@ export class FlashpodsClient {
   }
 
   /**
-   * Makes a job with the same values once more, whatever state this one is in. Not sent again when nobody knows what
-   * became of it: it carries no key that would make one job of two requests.
+   * Makes a job with the same values once more; this one may be in any state. Not sent again when nobody
+   * knows what became of it: it carries no key that would make one job of two requests.
    * @param lastTry see {@link Call}
    */
   async rerunJob(id: string, signal?: AbortSignal, lastTry?: AbortSignal): Promise<CreatedJob> {
@@ -291,7 +291,7 @@ export class FlashpodsClient {
     return this.#object<CreatedUpload>({ method: 'POST', path: '/uploads', json, signal }, 'upload_id');
   }
 
-  /** Sends a tar stream into an upload, once: whoever wants to try again needs another stream. */
+  /** Sends a tar stream into an upload, once: another try needs another stream. */
   async putFiles(
     id: string,
     tar: AsyncIterable<Uint8Array>,

@@ -132,7 +132,7 @@ export async function storeFile(
     signal?.throwIfAborted();
     throw asClientError(error, target);
   } finally {
-    // Whatever is in its way was in the way of the file, too, and has been told.
+    // What is in its way was in the way of the file, too, and has been told.
     await rm(temporary, { force: true }).catch((error: unknown) => {
       if (systemCode(error) === undefined) throw error;
     });
@@ -199,7 +199,7 @@ async function* received(
 ): AsyncGenerator<Buffer> {
   if (from > 0 && from >= size_bytes) return;
   const response = await client.openArtifact(jobId, name, signal, from);
-  // Whoever sends all of it anyhow has its beginning dropped; the SHA-256 tells whether it fits.
+  // If the server sends all of it anyhow, the beginning is dropped; the SHA-256 tells whether it fits.
   let surplus = response.statusCode === 206 ? 0 : from;
   try {
     for await (const chunk of response as AsyncIterable<Buffer>) {

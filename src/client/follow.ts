@@ -11,9 +11,9 @@ import { failureKind } from './retry.ts';
 
 export type { FollowOptions } from './poll.ts';
 
-/** A job's place in the queue moves without an event: while it waits it is asked for, once in so many seconds. */
+/** A job's place in the queue moves without an event: while it waits it is asked for at this interval. */
 const PLACE_EVERY_S = 2;
-/** A server that is away (it is restarted, say) is waited for so long after it was last heard. */
+/** A server that is away (it is restarted, say) is waited for this long after it was last heard. */
 const PATIENCE_MS = 60_000;
 /** A stream that ends before its time is opened again after this pause, which doubles as long as nothing comes. */
 const BACKOFF = { firstMs: 100, longestMs: 5_000 };

@@ -26,7 +26,7 @@ export interface Call {
   readonly signal?: AbortSignal | undefined;
   /** Once it is aborted, the answer to what is under way is awaited, and nothing is sent again. */
   readonly lastTry?: AbortSignal | undefined;
-  /** The server may be silent for so long before it counts as gone. */
+  /** The server may be silent for this time before it counts as gone. */
   readonly silenceMs?: number;
   /** Codes of refusals that the caller deals with: not sent again here. */
   readonly passOn?: readonly string[];

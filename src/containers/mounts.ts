@@ -26,7 +26,7 @@ export const HOME = '/home/job';
 export const WORK = { feature: 'work', target: '/work', directory: 'work' } as const;
 export const ARTIFACTS = { feature: 'artifacts', target: '/artifacts', directory: 'artifacts' } as const;
 
-/** What every sandbox has, whatever job will be launched in it. Without a job's files its `/work` is empty. */
+/** What every sandbox has, for any job that is launched in it. Without a job's files its `/work` is empty. */
 export const STANDING_MOUNTS: readonly Mount[] = [
   { kind: 'layered', ...WORK, source: null },
   { kind: 'disk', ...ARTIFACTS, mode: 0o777 },

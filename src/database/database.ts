@@ -194,7 +194,7 @@ const isBusy = (error: unknown): boolean => systemCode(error)?.startsWith('SQLIT
 /** What knex, its pool and better-sqlite3 say, without a code, about a connection that is closed or not to be had. */
 const UNCONNECTED = /^(Unable to acquire a connection|The database connection is not open|aborted)$/;
 
-/** SQLite's own errors in our words; a violated constraint and whatever the work itself throws as they are. */
+/** SQLite's own errors in our words; a violated constraint and errors of the work itself as they are. */
 function translated(error: unknown): unknown {
   const code = systemCode(error);
   const ofSqlite = code?.startsWith('SQLITE_') === true && !code.startsWith('SQLITE_CONSTRAINT');

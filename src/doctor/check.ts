@@ -17,7 +17,7 @@ export interface Check {
   /** Short and unique: the first word of its line. */
   readonly name: string;
   readonly timeoutMs: number;
-  /** @throws whatever went wrong: that is a failure as well */
+  /** @throws any error: that is a failure as well */
   run(signal: AbortSignal): Promise<Finding>;
 }
 

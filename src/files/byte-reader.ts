@@ -19,7 +19,7 @@ export class ByteReader {
     return piece;
   }
 
-  /** So many bytes; fewer only at the end. */
+  /** This many bytes; fewer only at the end. */
   async take(count: number): Promise<Buffer> {
     if (count <= this.#chunk.length) {
       const piece = this.#chunk.subarray(0, count);

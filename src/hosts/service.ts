@@ -1,4 +1,4 @@
-/** What can be done with hosts: let them run empty, take work again, and be forgotten. For whoever has `admin`. */
+/** What a caller with `admin` can do with hosts: let them run empty, take work again, and be forgotten. */
 import { FlashpodsError } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
 import type { HostControl, HostRegistry, HostState, JobQueue, KnownHost } from '../jobs/ports.ts';

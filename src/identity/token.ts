@@ -29,7 +29,7 @@ export interface TokenStore {
 }
 
 /**
- * SHA-256, without salt and without stretching. Those slow down whoever guesses a password from a stolen hash; a
+ * SHA-256, without salt and without stretching. Those slow down guesses of a password from a stolen hash; a
  * token of 256 random bits can't be guessed at any speed, and a request must not pay 100 ms for its check.
  */
 export const digestOf = (token: string): Buffer => createHash('sha256').update(token).digest();

@@ -18,7 +18,7 @@ const BYTES_PER_MIB = 2 ** 20;
 export const milliOf = (cpus: number): number => cpus * MILLI;
 export const mibOf = (gb: number): number => gb * MIB_PER_GB;
 
-/** Of a job, or of whatever else is given in cpus and GB. What a host gave a job of its disk goes before its wish. */
+/** Of a job, or of anything in cpus and GB. What a host gave a job of its disk goes before its wish. */
 export const amountOf = ({
   cpus,
   memoryGb,
@@ -57,7 +57,7 @@ export function inWords(amount: Amount): string {
 }
 
 export const memoryBytesOf = ({ memoryMib }: Pick<Amount, 'memoryMib'>): number => memoryMib * BYTES_PER_MIB;
-/** Whole MiB of so many bytes. */
+/** Whole MiB of a number of bytes. */
 export const mibOfBytes = (bytes: number): number => Math.floor(bytes / BYTES_PER_MIB);
 
 export const fits = (room: Amount, wanted: Amount): boolean =>

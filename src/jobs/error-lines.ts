@@ -145,7 +145,7 @@ const PATTERNS: readonly Pattern[] = [
   { weight: 3, begins: /^error: (?:test failed|could not compile|aborting due)/ },
 ];
 
-/** Says that all is well, or repeats a command line, whatever words it holds. */
+/** Says that all is well, or repeats a command line, with any words in it. */
 const HARMLESS =
   /\b(?:0 errors?|no errors?|(?<!Failures: [1-9]\d*, )errors?[:=] ?0)\b|\(ignored\)\s*$|\b0 fail(?:ed|ures?|ing)?\b(?!.*[1-9]\d* errors?)|^\s*(?:\+ )?(?:cc|gcc|g\+\+|clang\S*|rustc|javac|tsc) /i;
 

@@ -13,7 +13,7 @@ export interface EventsCursor {
   readonly after: number;
   /** The log before this byte was told. */
   readonly logOffset: number;
-  /** So many artifacts of the entry at `after + 1` were told, its state not yet. */
+  /** This many artifacts of the entry at `after + 1` were told, its state not yet. */
   readonly artifacts: number;
 }
 

@@ -69,7 +69,7 @@ export class EventsFeed {
 
   /**
    * Some of the entries after a position, in their order. Go on after `seen`; when it is no further than `after`,
-   * there is nothing more at the moment. Misses nothing, whatever is written meanwhile.
+   * there is nothing more at the moment. Misses nothing, even if more is written meanwhile.
    * @throws FlashpodsError database_error, events_expired when some of those after the position are deleted
    */
   async read(after: number, jobId: string | null): Promise<{ entries: readonly EventEntry[]; seen: number }> {
@@ -118,7 +118,7 @@ export class EventsFeed {
       const head = this.#head;
       if (head === null) {
         this.#head = this.#keptAfter = (await this.#r.journal.bounds()).newest;
-        // Whoever read before may have stopped just short of it.
+        // A listener that read before may have stopped just short of it.
         for (const { wake } of this.#listeners) wake();
         return false;
       }

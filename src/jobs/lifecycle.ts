@@ -161,8 +161,8 @@ export class JobLifecycle {
   }
 
   /**
-   * Its host is done with it. A job that ended while it was starting never shows `running`, and fails whatever became
-   * of its process. @param row as it is now
+   * Its host is done with it. A job that ended while it was starting never shows `running`, and fails, no
+   * matter what became of its process. @param row as it is now
    */
   ended(row: Dispatch & Pick<Job, 'status'>, result: JobResult, actor: string): Promise<Job | null> {
     const { to, facts, artifacts } = result;

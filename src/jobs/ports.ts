@@ -20,7 +20,7 @@ export interface CapacityReport {
   readonly queue: { readonly length: number; readonly oldestWaitSeconds: number };
 }
 
-/** What an owner's jobs hold, on whatever host, and how many wait. */
+/** What an owner's jobs hold, on all hosts, and how many wait. */
 export interface OwnerUsage extends Amount {
   readonly runningJobs: number;
   readonly queuedJobs: number;

@@ -104,7 +104,7 @@ export class JobService {
     const requestHash = hashSpec(spec);
     const clientJobId = request.client_job_id?.toLowerCase() ?? null;
 
-    // A repeated creation is answered with its job, whatever has become of the hosts since.
+    // A repeated creation is answered with its job, no matter what has become of the hosts since.
     const earlier = clientJobId === null ? null : await this.#r.queries.byClientJobId(owner, clientJobId);
     if (earlier) return { job: sameRequest(earlier, requestHash), created: false };
 
@@ -153,9 +153,9 @@ export class JobService {
   }
 
   /**
-   * A new job like this one, in whatever state this one is: the same values in force, the same owner, no key.
+   * A new job like this one, which may be in any state: the same values in force, the same owner, no key.
    * @throws FlashpodsError job_not_found, upload_already_consumed when its files are gone,
-   *   and whatever `create` throws for resources that are not there
+   *   and what `create` throws for resources that are not there
    */
   async rerun(id: string, owner: string | null): Promise<Job> {
     const job = await this.get(id, owner);
@@ -270,7 +270,7 @@ export class JobService {
     };
   }
 
-  /** The job when its state is no longer `since`, when it is terminal, or after `timeoutMs`: whatever comes first. */
+  /** The job once its state is no longer `since` or is terminal, and after `timeoutMs` at the latest. */
   async waitForChange(
     id: string,
     owner: string | null,

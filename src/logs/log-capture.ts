@@ -13,8 +13,9 @@ import { SpoolWatch } from './spool-watch.ts';
 const COALESCE_MS = 5;
 const RETRY_MS = 500;
 /**
- * A line that is unfinished for so long (a prompt, a progress bar) is written as far as it goes, at most a second
- * later. Shorter would cut lines in two that are printed in several writes while the other stream prints as well.
+ * A line that is unfinished for this time (a prompt, a progress bar) is written as far as it goes, at most a
+ * second later. Shorter would cut lines in two that are printed in several writes while the other stream
+ * prints as well.
  */
 const UNFINISHED_MS = 500;
 /**

@@ -9,7 +9,7 @@ export const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 export const DEFAULT_MAX_LOG_BYTES = 50 * 1024 * 1024;
 
-/** Where to begin in a log: at a byte, at a line by its number, or so many lines before its end. */
+/** Where to begin in a log: at a byte, at a line by its number, or a number of lines before its end. */
 export type LogStart = { readonly offset: number } | { readonly line: number } | { readonly tail: number };
 
 /** Most of an answer; at least one line, or a part of one, is always answered. */

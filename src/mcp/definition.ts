@@ -36,7 +36,7 @@ export interface Tool {
   /** With it the tool answers with `structuredContent` that fits. */
   readonly output?: z.ZodObject;
   readonly annotations?: ToolAnnotations;
-  /** `args` fit `input`. Whatever is thrown becomes a tool error. */
+  /** `args` fit `input`. Anything thrown becomes a tool error. */
   call(args: Readonly<Record<string, unknown>>, context: CallContext): Promise<CallToolResult>;
   /** The same as a task: begins the work and answers at once. */
   start?(args: Readonly<Record<string, unknown>>, context: CallContext): Promise<Task>;

@@ -45,7 +45,7 @@ export class EventBudget {
 
 /**
  * What one session sent last, so that a client whose stream broke off can go on behind the last message it saw. Bounded
- * in number and bytes, and by what all sessions share: whoever comes back too late finds the beginning gone.
+ * in number and bytes, and by what all sessions share: a client that is back too late finds the start gone.
  */
 export class RecentEvents implements EventStore {
   readonly #budget: EventBudget;

@@ -11,9 +11,9 @@ export interface HttpSessionLimits {
   readonly sessions: number;
   /** The same for each holder. */
   readonly sessionsPerHolder: number;
-  /** A session that nobody used for so long, and that has no stream open, ends. */
+  /** A session that nobody used for this time, and that has no stream open, ends. */
   readonly idleMs: number;
-  /** Every session ends after so long; its client begins another. */
+  /** Every session ends after this time; its client begins another. */
   readonly lifetimeMs: number;
   /** Of all sessions together: messages that are kept for clients whose streams broke off. */
   readonly eventBytes: number;
@@ -45,8 +45,8 @@ interface Session {
 }
 
 /**
- * The sessions of one process. Each belongs to whoever began it: with another token it can't be told from one that does
- * not exist. Timers run only while there are sessions.
+ * The sessions of one process. Each belongs to the caller that began it: with another token it can't be told
+ * from one that does not exist. Timers run only while there are sessions.
  */
 export class HttpSessions {
   readonly #limits: HttpSessionLimits;

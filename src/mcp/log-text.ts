@@ -3,7 +3,7 @@ import type { LogLine } from '../client/answers.ts';
 import type { TextLine } from '../jobs/error-lines.ts';
 import { clip, printable } from './printable.ts';
 
-/** No line is longer, whatever the job printed. */
+/** No line is longer, no matter what the job printed. */
 const MAX_LINE = 2_000;
 
 /** Before what Flashpods itself says in a log. */

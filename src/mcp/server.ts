@@ -34,7 +34,7 @@ export async function serveMcp(definition: ServerDefinition, transport: Transpor
   for (const { declares } of capabilities) server.registerCapabilities(declares);
   for (const capability of capabilities) capability.serve(connection);
 
-  // Before the protocol's own: whoever is aborted by the end of the connection has to find it over.
+  // Before the protocol's own: a call aborted by the end of the connection has to find it over.
   transport.onclose = () => {
     connection.over = true;
     definition.close?.();

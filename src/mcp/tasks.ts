@@ -1,6 +1,6 @@
 /**
  * Jobs as tasks (2025-11-25, experimental in the SDK): the id of a task is the id of its job, so that a task outlives
- * this process, its session and the server, and whoever may see the job may see the task.
+ * this process, its session and the server, and a caller who may see the job may see the task.
  */
 import { isTerminal, JOB_STATES } from '../jobs/states.ts';
 import type { JobAnswer } from '../client/answers.ts';

@@ -4,7 +4,7 @@ export const MASK = '********';
 /** An address without the password in it. */
 export const maskPassword = (url: string): string =>
   url
-    // Up to the last @, whatever is before it: a password that should have been encoded is one all the same.
+    // Up to the last @: a password with an @ that should have been encoded is one all the same.
     .replace(/^(rediss?:\/\/)(.*)@/, (_all, scheme: string, user: string) =>
       user.includes(':') ? `${scheme}${user.slice(0, user.indexOf(':'))}:${MASK}@` : `${scheme}${MASK}@`,
     )

@@ -1,4 +1,4 @@
-/** What an owner of jobs is entitled to. Owners are whoever tokens belong to; nobody has to be entered first. */
+/** What an owner of jobs is entitled to. Tokens name the owners; nobody has to be entered first. */
 import { FlashpodsError } from '../errors.ts';
 import { type Amount, inApiUnits } from '../jobs/amount.ts';
 

@@ -18,7 +18,7 @@ export interface RetryOptions extends Backoff {
   readonly deadline?: number | undefined;
 }
 
-/** The pause after so many failures in a row (1 or more), ms. */
+/** The pause after this many failures in a row (1 or more), ms. */
 export function pauseAfter(failures: number, backoff: Backoff, random: () => number = Math.random): number {
   const { firstMs, longestMs, jitter = 0 } = backoff;
   const whole = Math.min(firstMs * 2 ** (failures - 1), longestMs);

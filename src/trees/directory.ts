@@ -18,8 +18,8 @@ export const bytesOfName = (name: RawName): Buffer => Buffer.from(name, 'latin1'
 
 /**
  * An open directory of a tree that somebody hostile may have made or may be changing at this moment. Everything
- * is reached through handles, one segment at a time, and a symlink is never followed: whatever is swapped
- * meanwhile, nothing outside the tree is read or written. Close it.
+ * is reached through handles, one segment at a time, and a symlink is never followed: no matter what is
+ * swapped meanwhile, nothing outside the tree is read or written. Close it.
  */
 export class Directory {
   readonly handle: FileHandle;

@@ -7,7 +7,7 @@ const PARALLEL = 16;
 const MAX_DEPTH = 32;
 
 /**
- * Removes a tree, whatever its modes, names and depth, and never anything outside: symlinks are removed, not
+ * Removes a tree of any modes, names and depth, and never anything outside: symlinks are removed, not
  * followed. What is not there is no error. Interrupted, it can be called again.
  */
 export const removeTree = async (path: string): Promise<void> => {

@@ -99,7 +99,7 @@ describe('the archive of a job’s artifacts', () => {
     assert.deepEqual(await look(target), []);
   });
 
-  it('answers HEAD, and whoever has it already', async () => {
+  it('answers HEAD, and a client that has it already', async () => {
     const job = await complete({ f: '1' });
     const head = await fetchArchive(job, { method: 'HEAD' });
     assert.equal(head.status, 200);

@@ -159,7 +159,7 @@ describe('the artifacts of a job', () => {
     }
   });
 
-  it('are not sent to whoever has them, and resumed only if they are the same', async () => {
+  it('are not sent to clients that have them, and resumed only if they are the same', async () => {
     const tag = `"${sha256(CONTENT)}"`;
     for (const known of [tag, `W/${tag}`, `"x", ${tag}`, '*']) {
       const answer = await get('report.txt', { 'if-none-match': known });
@@ -173,7 +173,7 @@ describe('the artifacts of a job', () => {
       assert.equal(answer.status, 200, other);
       assert.equal(await answer.text(), CONTENT);
     }
-    // Where both are asked, whoever has it already is told that first.
+    // Where both are asked, a client that has it already is told that first.
     assert.equal((await get('report.txt', { range: 'bytes=99-', 'if-none-match': tag })).status, 304);
   });
 

@@ -111,7 +111,7 @@ describe('the contract for crowds', () => {
     });
   });
 
-  it('pages show every job that was there once and none twice, whatever is added meanwhile', async () => {
+  it('pages show every job that was there once and none twice, while more are added', async () => {
     let round = 0;
     await fc.assert(
       fc.asyncProperty(

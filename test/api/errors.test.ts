@@ -52,7 +52,7 @@ describe('errors of the API', () => {
     assert.match(strange.headers.get('x-request-id') ?? '', /^[0-9a-f-]{36}$/);
   });
 
-  it('are problem details for whoever asks for those', async () => {
+  it('are problem details for clients that ask for those', async () => {
     const answer = await api.caller.fetch('/jobs/job_aaaaaaaaaaaa', {
       headers: { accept: 'application/problem+json' },
     });

@@ -552,7 +552,7 @@ describe('the events of the API', () => {
     const ofOne = streams.filter((_, index) => Math.floor(index / 50) % 2 === 1);
     await eventually('all have begun', () => ofAll.every(({ lastEventId }) => lastEventId !== ''));
     await eventually('all are up to date', () => ofOne.every(({ statuses }) => statuses.includes('running')));
-    // A second of nothing new, so that whatever catching up there was is over.
+    // A second of nothing new, so that all catching up is over.
     const settled = { count: -1 };
     await eventually(
       'only the shared loop reads',
@@ -617,7 +617,7 @@ describe('the events of the API', () => {
         brisk.of('state').some((each) => each['id'] === job),
       );
     }
-    // By now whoever read ahead of its socket would have read it all.
+    // By now a stream that reads ahead of its socket would have read it all.
     const reader = await listen(`/jobs/${id}/events`);
     await reader.until('a listener that reads has the whole log', () => reader.lines.length === count);
     const grown = (process.memoryUsage().rss - before) / 2 ** 20;
@@ -643,7 +643,7 @@ describe('the events of the API', () => {
       }
     };
 
-    it('end cleanly when the server stops, also for whoever does not read', () =>
+    it('end cleanly when the server stops, also for clients that do not read', () =>
       withApi({ stopTimeoutMs: 20_000 }, async (own) => {
         const id = await own.caller.submit('make');
         await makeRunning(own.store, id);

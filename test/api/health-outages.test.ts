@@ -38,7 +38,7 @@ describe('health while something is gone', () => {
     await small.remove();
   });
 
-  /** An answer comes whatever is gone; how soon is measured in bench/, since tests share the machine. */
+  /** An answer comes in any outage; how soon is measured in bench/, since tests share the machine. */
   const look = async (): Promise<{ status: number; body: HealthAnswer }> => {
     const answer = await fetch(`${stack.caller.url}/health`, { signal: AbortSignal.timeout(10_000) });
     return { status: answer.status, body: (await answer.json()) as HealthAnswer };

@@ -48,7 +48,7 @@ describe('the jobs of the API', () => {
       assert.equal(await countIn(api.queries, 'queued'), before + 1);
     });
 
-    it('tells a reused key from a repeated request, whatever its case', async () => {
+    it('tells a reused key from a repeated request, regardless of its case', async () => {
       const key = randomUUID();
       const first = await api.caller.json('POST', '/jobs', {
         type: 'worker',

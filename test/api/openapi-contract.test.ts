@@ -16,8 +16,8 @@ const TIME_LIMIT_MS = 600_000;
 const UNREACHABLE: Readonly<Record<string, string>> = {
   'getOpenApi 500': 'is answered from memory; nothing behind it can fail',
   'getDocs 500': 'is answered from memory; nothing behind it can fail',
-  'getCapacity 500': 'reads Redis alone, and answers 503 for whatever fails there',
-  'getHealth 500': 'whatever fails behind it is what it reports, as 503',
+  'getCapacity 500': 'reads Redis alone, and answers 503 for any failure there',
+  'getHealth 500': 'reports any failure behind it, as 503',
 };
 
 /** The running server, driven by a program that has its OpenAPI document and nothing else. */

@@ -96,7 +96,7 @@ describe('the OpenAPI document', () => {
     }
   });
 
-  it('lists only operations that are served, closed to whoever has no token exactly where it says so', async () => {
+  it('lists only operations that are served, closed without a token exactly where it says so', async () => {
     for (const [path, method] of operations()) {
       const url = `${api.server.url}${path.replace('{id}', 'job_aaaaaaaaaaaa').replace('{name}', 'x')}`;
       const { status } = await fetch(url, { method: method.toUpperCase() });

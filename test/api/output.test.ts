@@ -109,7 +109,7 @@ describe('the output of a job', () => {
     assert.equal((await tail.text()).trim().split('\n').length, 1);
   });
 
-  it('is valid JSON whatever bytes were printed', async () => {
+  it('is valid JSON for any bytes that were printed', async () => {
     const id = await api.caller.submit('true');
     const spoolPath = join(api.dir, `${id}.spool`);
     await writeFile(

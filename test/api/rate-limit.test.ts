@@ -33,7 +33,7 @@ describe('the rate limit', () => {
     assert.deepEqual([await take(), await take(), await take(), await take()], [true, true, true, false]);
   });
 
-  it('never lets more through than depth and rate allow, in whatever rhythm requests come', async () => {
+  it('never lets more through than depth and rate allow, in any rhythm of requests', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 1, max: 500 }),
@@ -82,7 +82,7 @@ describe('the rate limit', () => {
     }
   });
 
-  it('stands on answers to whoever is refused or lost, too', async () => {
+  it('stands on answers to refused and lost requests, too', async () => {
     const api = await startApi();
     try {
       const requests: [path: string, init: RequestInit][] = [

@@ -130,7 +130,7 @@ describe('running a job again', () => {
     }
   });
 
-  it('is for whoever may see the job: it stays its owner’s', async () => {
+  it('is for callers who may see the job: it stays its owner’s', async () => {
     const tokenOf = async (owner: string): Promise<Caller> => {
       const scopes = ['jobs:read', 'jobs:write'];
       const { body } = await api.caller.json('POST', '/tokens', { name: `rerun-${owner}`, owner, scopes });

@@ -33,7 +33,7 @@ describe('the API server', () => {
       idle.destroy();
     }));
 
-  it('answers whoever waits for a job when it stops', () =>
+  it('answers requests that wait for a job when it stops', () =>
     withApi({ stopTimeoutMs: 20_000 }, async (api) => {
       const id = await api.caller.submit('true');
       const waiting = api.caller.json('GET', `/jobs/${id}?wait=60`);

@@ -84,7 +84,7 @@ describe('tenants', () => {
     assert.equal((await api.caller.json('PUT', '/tenants/a%20b', {})).status, 400);
   });
 
-  it('may have so many jobs waiting, of 50 created at the same moment', async () => {
+  it('may have its limit of jobs waiting, of 50 created at the same moment', async () => {
     await set({ limits: { queued_jobs: 10 } });
     const answers = await Promise.all(Array.from({ length: 50 }, () => submit()));
     const statuses = Map.groupBy(answers, ({ status }) => status);

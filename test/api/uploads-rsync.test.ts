@@ -110,7 +110,7 @@ describe('uploads by rsync', () => {
     if (process.getuid?.() === 0) assert.equal((await lstat(join(snapshot, 'run'))).uid, 1_000_000);
   });
 
-  it('are for whoever has their password, and nobody sees that they exist', async () => {
+  it('are for callers with their password, and nobody sees that they exist', async () => {
     await writeFile(source('a'), '1');
     const [one, other] = [await open(), await open()];
     assert.equal((await rsync({ ...one, rsync_password: other.rsync_password })).code, 5);

@@ -449,7 +449,7 @@ describe('collecting artifacts', () => {
       ]);
     });
 
-    it('gives way to what /artifacts has, with a warning, whatever it is', async () => {
+    it('gives way to anything that /artifacts has, with a warning', async () => {
       await make(
         source,
         'mkdir file-here; echo A > file-here/in; echo A > same; echo A > dir-there; ln -s same link; mkdir both; : > both/a',

@@ -93,7 +93,7 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
     assert.equal((await flashpods('logs', '--tail', '1', '-t', JOB)).stdout, '[10:20:30.456] three\n');
   });
 
-  it('follows a log to its end with exit code 0, whatever the job’s', async () => {
+  it('follows a log to its end with exit code 0, regardless of the job’s', async () => {
     far.print('one');
     const following = flashpods('logs', '-f', '--tail', '5', JOB);
     far.end('failed', 9);

@@ -260,7 +260,7 @@ describe('flashpods run', () => {
   describe('--artifacts', () => {
     const out = (): string => join(scratch, 'out');
 
-    it('fetches what the job left, whatever its exit code', async () => {
+    it('fetches what the job left, regardless of its exit code', async () => {
       far.artifacts = { 'report.txt': 'report', 'deep/er/log': 'log' };
       const running = run('--artifacts', out(), '--', 'x');
       far.end('failed', 2);

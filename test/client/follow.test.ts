@@ -103,7 +103,7 @@ describe('following a job', () => {
     assert.deepEqual(asked(), [undefined, '1.10', '1.10', '1.30', '1.30']);
   });
 
-  it('begins so many lines before the end, and goes on behind them', async () => {
+  it('begins a number of lines before the end, and goes on behind them', async () => {
     await serve(({ path, headers }, response) => {
       if (path.includes('/output')) {
         assert.match(path, /tail=2/);

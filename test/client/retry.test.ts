@@ -50,7 +50,7 @@ describe('retries of the client', () => {
     });
   }
 
-  it('sends a creation again under the same client_job_id, whatever broke', async () => {
+  it('sends a creation again under the same client_job_id, no matter what broke', async () => {
     await serve((_seen, response, nth) => {
       if (nth === 1) response.destroy();
       else if (nth === 2) json(response, 503, failure('service_unavailable'));

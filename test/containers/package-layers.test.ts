@@ -55,7 +55,7 @@ describe('the layers of installed packages', () => {
     }) as unknown as Sandbox;
   const want = (layers: HostPackageLayers, name: string, owner = 'anna'): Promise<WantedLayer> =>
     layers.want({ owner, image: 'base', packages: [name] });
-  /** Used so many seconds ago. */
+  /** Used this many seconds ago. */
   const make = async (
     layers: HostPackageLayers,
     name: string,

@@ -33,7 +33,7 @@ describe('what a command is run by', () => {
     assert.match(String(argv('a', 'auto', '/bin/sh', ...none)), /no shell .* begin the command with `#!`/);
   });
 
-  it('is what a `#!` line names, whatever spaces, empty lines or marks of Windows come with it', () => {
+  it('is what a `#!` line names, with any spaces, empty lines or marks of Windows', () => {
     for (const text of [
       '#!/usr/bin/env python3\nprint(1)',
       '#!/usr/bin/env python3\r\nprint(1)\r\n',

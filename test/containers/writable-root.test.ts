@@ -65,7 +65,7 @@ describe('a root file system that a job writes to', () => {
     assert.equal(output, 'old\n');
   });
 
-  it('gives the files of /work to the job’s user, whoever has them on the disk and whatever their mode', async () => {
+  it('gives the files of /work to the job’s user, with any owner on the disk and any mode', async () => {
     for (const workReadOnly of [true, false]) {
       const script =
         'stat -c "%u %g %a %n" . d secret; cat secret; git init -q /tmp/r && cd /work && git -C /tmp/r status -s';

@@ -144,7 +144,7 @@ export const PROMISES: readonly Promised[] = [
       assert.equal(await rival.journal.deleteExpired(Date.now() - 60_000, 10), 0);
       assert.equal(await rival.journal.deleteExpired(Date.now(), 10), 1);
       assert.deepEqual(await stores.journal.read({ jobId: job.id, limit: 10 }), []);
-      // Whoever stands at the end goes on; whoever stands before it must be told that something is gone.
+      // A reader at the end goes on; a reader before it must be told that something is gone.
       assert.deepEqual(await stores.journal.bounds(), { oldest: newest + 1, newest });
       const { job: next } = await create(rival);
       const [event] = await stores.journal.read({ jobId: next.id, limit: 1 });

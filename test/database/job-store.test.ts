@@ -225,7 +225,7 @@ describe('the job store', () => {
     locker.close();
   });
 
-  it('answers database_error once it is closed, to whoever reads or writes', async () => {
+  it('answers database_error once it is closed, to reads and writes', async () => {
     const closed = await Database.open({ path: dir.path('closed.db') });
     const rows = jobStores(closed);
     await closed.close();

@@ -44,7 +44,7 @@ describe('flashpods doctor', () => {
   before(async () => {
     dir = await temporaryDirectory();
     mkdirSync(join(dir.path, 'tmp'));
-    // A port of its own, whatever else runs on this machine.
+    // A port of its own, no matter what else runs on this machine.
     const free = '127.0.0.1:0';
     env = {
       HOME: dir.path,

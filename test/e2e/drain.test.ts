@@ -18,7 +18,7 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** With the command line, as whoever looks after a farm does it. */
+/** With the command line, as the operator of a farm does it. */
 describe('draining a host', () => {
   let stack: Stack;
   before(async () => {

@@ -16,7 +16,7 @@ interface Listed {
   readonly hosts: readonly string[];
 }
 
-/** The quickest of the images: a layer of npm's Node, here on whatever stands for the base image. */
+/** The quickest of the images: a layer of npm's Node, here on the stand-in for the base image. */
 describe('an image of ours', () => {
   let stack: Stack;
   let isMade = false;

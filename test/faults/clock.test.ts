@@ -67,7 +67,7 @@ describe('a clock that is set back an hour', () => {
       return Date.parse(answer.headers.get('date') ?? '') < Date.now() - (HOUR_SECONDS - 60) * 1_000;
     });
 
-    // A worker that adopts: of a job's minute it knows how much is over, whatever the clock says.
+    // A worker that adopts: of a job's minute it knows how much is over, no matter what the clock says.
     const short: Plan = {
       faults: [
         {

@@ -15,8 +15,8 @@ export const SWEEP_STEPS = [
 export type Step = (typeof DISPATCH_STEPS)[number] | (typeof SWEEP_STEPS)[number];
 
 /**
- * Calls `hook` after each step of whatever uses these resources and this store. The product's own objects do the work;
- * only their methods are wrapped, so nothing in the product knows of tests.
+ * Calls `hook` after each step of everything that uses these resources and this store. The product's own
+ * objects do the work; only their methods are wrapped, so nothing in the product knows of tests.
  */
 export function watchSteps(
   resources: QueueResources,

@@ -98,7 +98,7 @@ describe('dispatchers that fail', function () {
     await here.resources.semaphore.restoring('t');
     await here.resources.semaphore.found('t');
   };
-  /** Until the dispatcher that leads has looked so many times more by the clock; it sweeps each time, and tells of it after. */
+  /** Until the leader has looked this many times more by the clock; each time it sweeps, then tells of it. */
   const looks = async (times: number): Promise<void> => {
     const seen = new Set<number>();
     await eventually(`it has looked ${times} times`, async () => {
@@ -112,7 +112,7 @@ describe('dispatchers that fail', function () {
     await here.hosts.setDraining(name, true);
     await here.resources.semaphore.drain(name, true);
   };
-  /** As if the host had not been heard of for so long. */
+  /** As if the host had not been heard of for this time. */
   const silence = (name: string, ms: number): Promise<number> => silenceHost(here.resources, name, ms);
   const status = async (job: Job): Promise<string> => (await here.row(job.id)).status;
   /** Dispatched to the host, and then nothing happened for a while. */

@@ -129,7 +129,7 @@ describe('a job that is ended', () => {
     const own = new Set(jobs.map(({ id }) => id));
     for (const row of rows.filter((each) => own.has(each.id))) {
       assert.equal(row.status === 'cancelled', row.endingReason === 'cancel', JSON.stringify(row));
-      // A container that came to its end by itself ended with its own code, whatever was asked meanwhile.
+      // A container that came to its end by itself ended with its own code, no matter what was asked.
       const told = scene.ledger.of(row.id);
       if (row.exitCode === 5) assert.ok(told?.ended, JSON.stringify(row));
     }

@@ -37,7 +37,7 @@ export interface ShortHostOptions extends Pick<JobStores, 'store' | 'queries'> {
 }
 
 const BEAT_MS = 250;
-/** Rows that the queue has not brought after so long are looked after without it, as a worker does. */
+/** Rows that the queue has not brought after this time are looked after without it, as a worker does. */
 const SETTLED_MS = 1_000;
 
 export class ShortHost {

@@ -59,7 +59,7 @@ const STEPS: readonly Step[] = [
   { title: 'removing the dispatch record', at: 'DispatchRecords.remove' },
 ];
 
-/** Leads the dispatch and takes no job, so that whoever dies is never the dispatcher as well. */
+/** Leads the dispatch and takes no job, so that the worker that dies is never the dispatcher as well. */
 const ANCHOR = { name: 'anchor', cpus: 1, memoryGb: 1 };
 const AT_ONCE = 4;
 /** What is after one step is mostly before the next: both for every step only where there is time. */

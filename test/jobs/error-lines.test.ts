@@ -161,7 +161,7 @@ Downloading error-chain v0.12.4`;
     assert.equal(more, 36);
   });
 
-  it('come in the order of the log with their numbers, whatever the log holds', () => {
+  it('come in the order of the log with their numbers, for any log', () => {
     const line = fc.oneof(
       fc.string(),
       fc.constantFrom(

@@ -136,7 +136,7 @@ describe('a request for a job', () => {
     assert.equal(toJobSpec(parseCreateJob(worker({ cpus: 99 })), limits).cpus, 32);
   });
 
-  it('hashes the same after defaults and clamping, whatever the order of its fields', () => {
+  it('hashes the same after defaults and clamping, with its fields in any order', () => {
     const a = toJobSpec(parseCreateJob(worker({ cpus: 8, env: { A: '1', B: '2' } })), LIMITS);
     const b = toJobSpec(
       parseCreateJob({ env: { B: '2', A: '1' }, cpus: 64, command: 'true', type: 'worker', priority: 5 }),

@@ -5,7 +5,7 @@ import { lowerDefaults } from '../../src/jobs/waiting-limits.ts';
 import { parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
 import { LIMITS } from '../support/jobs.ts';
 
-/** Cpus, GB and the number of notes that a job gets on hosts of so many cpus and GB. */
+/** Cpus, GB and the number of notes that a job gets on hosts of these cpus and GB. */
 function granted(
   asked: Record<string, unknown>,
   ...hosts: (readonly [cpus: number, memoryGb: number])[]

@@ -89,7 +89,7 @@ describe('log capture', () => {
     await eventually('the prompt is shown', async () => (await tail()) === 'before\nContinue? ', {
       timeoutMs: 3000,
     });
-    // Whoever follows by offsets gets whole lines.
+    // A client that follows by offsets gets whole lines.
     const page = await readFrom(logsDir, 'job_1', 0);
     assert.equal(textOf(page?.output ?? Buffer.of()), 'before\n');
     await print(entry('stdout', 'P', 'y'), entry('stdout', 'F', ''), entry('stderr', 'P', '10 %\r'));

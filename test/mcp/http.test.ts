@@ -137,7 +137,7 @@ describe('MCP over HTTP', () => {
     assert.equal((await post(LIST, { 'mcp-session-id': id })).status, 200);
   });
 
-  it('costs one request of the rate for each request, whatever its tool asks for', async () => {
+  it('costs one request of the rate for each request, no matter what its tool asks for', async () => {
     const slow = await startApi({ rate: { perSecond: 0.001, burst: 50 } });
     const id = await begin(slow.caller);
     const left = async (): Promise<number> => {

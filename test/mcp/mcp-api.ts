@@ -1,4 +1,4 @@
-/** The route `/mcp` of the API with a definition of the test's own behind it; whoever asks is the same caller. */
+/** The route `/mcp` of the API with a test's own definition behind it; all requests have the same caller. */
 import Koa from 'koa';
 import { STOPPING } from '../../api/app.ts';
 import { Caller } from '../../api/caller.ts';

@@ -22,7 +22,7 @@ describe('a file of CA certificates', () => {
     return directory.path('given.pem');
   };
 
-  it('gives each certificate once, whatever stands between them', () => {
+  it('gives each certificate once, with anything between them', () => {
     const found = readCertificates(given(`\uFEFFOne:\r\n${one.replaceAll('\n', '\r\n')}${other}text${one}`));
     assert.deepEqual(found.map(subjectOf), ['One', 'Other']);
     assert.deepEqual(doubtsOf(found), []);

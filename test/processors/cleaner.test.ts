@@ -106,7 +106,7 @@ describe('the cleaner', () => {
       await new Cleaner(dying.resources).sweep(now);
       const job = await rowOf(id);
       const files = await left(id);
-      // What is recorded as deleted is deleted, whatever the moment of the crash.
+      // What is recorded as deleted is deleted, for any moment of the crash.
       if (job.artifactsDeletedAt !== null) assert.ok(!files.includes('artifacts'), `step ${step}`);
       if (job.logsDeletedAt !== null) assert.ok(!files.includes('log') && !files.includes('index'));
       if (job.status === 'cleaned') assert.deepEqual(files, []);

@@ -25,7 +25,7 @@ describe('the capacity of a host', () => {
     );
   });
 
-  it('is what is configured, whatever the reserve', () => {
+  it('is what is configured, regardless of the reserve', () => {
     assert.deepEqual(
       hostCapacity({ cpus: 16, memoryGb: 5, reserveCpus: 2, reserveMemoryMb: 4_096 }, machine),
       amountOf({ cpus: 16, memoryGb: 5 }),

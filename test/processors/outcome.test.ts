@@ -15,7 +15,7 @@ describe('the outcome of a job', () => {
     assert.equal(outcomeOf('exit', null, clean).to, 'failed');
   });
 
-  it('is never completed for any other reason, whatever the exit code', () => {
+  it('is never completed for any other reason, regardless of the exit code', () => {
     for (const reason of ENDING_REASONS)
       if (reason !== 'exit') assert.notEqual(outcomeOf(reason, 0, clean).to, 'completed', reason);
   });

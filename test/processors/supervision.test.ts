@@ -228,7 +228,7 @@ describe('a worker that is replaced while it lives', () => {
 
   const printed = async (id: string): Promise<string[]> => texts(await stack.caller.output(id));
   const lines = (count: number): string[] => Array.from({ length: count }, (_, index) => `line ${index + 1}`);
-  /** Prints fast, so that whoever reads is always a little behind, and leaves many artifacts. */
+  /** Prints fast, so that a reader is always a little behind, and leaves many artifacts. */
   const command = (count: number): string =>
     `mkdir /artifacts/d; for i in $(seq 1 200); do echo x > /artifacts/d/$i; done
      i=0; while [ $i -lt ${count} ]; do i=$((i+1)); echo line $i; [ $((i%5)) = 0 ] && sleep 0.005; done; true`;

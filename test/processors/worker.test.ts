@@ -154,7 +154,7 @@ describe('a worker', () => {
     assert.ok((await farm.texts(id)).includes('trapped'));
   });
 
-  it('says that artifacts are being collected, for whatever reason the job ended', async () => {
+  it('says that artifacts are being collected, for any reason that ended the job', async () => {
     const { id } = await farm.submit({
       command: 'head -c 50m /dev/urandom > /artifacts/large; echo made; sleep 60',
     });

@@ -166,7 +166,7 @@ describe('the choice of job and host', () => {
         job(`j${index + 1}`, cpus, { jobId: `${owner}${index}`, owner }),
       );
 
-    it('takes the one that holds least first, whatever priorities say', () => {
+    it('takes the one that holds least first, regardless of priorities', () => {
       const jobs = [job('j1', 1, { owner: 'a', key: -1e9 }), job('j2', 1, { owner: 'b' })];
       assert.deepEqual(startsOf(NOW, jobs, [host('h', 2, [[1, 60]])], { held: busy({ a: 1 }) }), ['j2@h']);
     });

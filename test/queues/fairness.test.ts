@@ -63,7 +63,7 @@ const workload = (owners: readonly string[]) =>
     );
 
 describe('scheduling over time', () => {
-  it('runs whatever fits some host, and no host is ever over its capacity', () => {
+  it('runs everything that fits some host, and no host is ever over its capacity', () => {
     fc.assert(
       fc.property(workload(['a', 'b', 'c']), capacities, (jobs, hosts) => {
         const ran = simulate({ capacities: hosts, jobs, policy: fairPolicy() }); // throws over capacity
@@ -102,7 +102,7 @@ describe('scheduling over time', () => {
     );
   });
 
-  it('starts a job by the time that it was promised, whatever starts before it', () => {
+  it('starts a job by the time that it was promised, no matter what starts before it', () => {
     fc.assert(
       fc.property(workload(['a']), capacities, (jobs, hosts) => {
         const promises: Promised[] = [];

@@ -255,7 +255,7 @@ describeQueues('the intake', (here) => {
     assert.ok(report.queue.oldestWaitSeconds <= 5);
   });
 
-  it('takes a host’s queue away once, whoever else takes it away at the same time', async () => {
+  it('takes a host’s queue away once, even if another process does so at the same time', async () => {
     const { connection, hostControl, queues } = here.resources;
     const other = here.process();
     await eventually('the other is connected', () => other.connection.status === 'ready');

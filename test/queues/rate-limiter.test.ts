@@ -111,7 +111,7 @@ describe('the token bucket in Redis', () => {
     }
   });
 
-  it('equals a plain account of tokens, whatever the clock does', async () => {
+  it('equals a plain account of tokens, no matter what the clock does', async () => {
     const perSecond = fc.constantFrom(1, 2, 5, 8, 10, 100, 1_000, 20_000);
     const step = fc.record({
       // Time may also go back, by as much as a day.

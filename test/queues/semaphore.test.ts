@@ -531,7 +531,7 @@ describe('the semaphore', () => {
     assert.equal((await reservations())[0]?.endsBy, 400);
   });
 
-  it('never exceeds a capacity and never drifts, whatever happens in whatever order', async () => {
+  it('never exceeds a capacity and never drifts, for any steps in any order', async () => {
     const hostNames = fc.constantFrom('a', 'b');
     const jobIds = fc.integer({ min: 0, max: 9 }).map((number) => `j${number}`);
     const step = fc.oneof(

@@ -81,7 +81,7 @@ async function fetchSources(directory: string, names: readonly string[]): Promis
 }
 
 /**
- * One `run_command`, and no second one whatever comes of it; then all artifacts that the project promises.
+ * One `run_command`, and no second one for any outcome; then all artifacts that the project promises.
  * @param directory its files
  * @param out where the artifacts go
  */

@@ -1,7 +1,7 @@
 /**
  * Fails the run when a test left anything: processes, mounts, containers, directories, files in the checkout, or what
- * keeps this process open. Whatever is left is named, ended and counted, {@link PATIENCE_MS} after the last test at
- * the latest.
+ * keeps this process open. All that is left is named, ended and counted, {@link PATIENCE_MS} after the last
+ * test at the latest.
  */
 import { execFile } from 'node:child_process';
 import { appendFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -113,7 +113,7 @@ function processNamed(pid: number): Leftover {
   return { name: `process ${pid}: ${command.slice(0, 120)}`, end: () => process.kill(pid, 'SIGKILL') };
 }
 
-/** Those that name a test's directory, also when whoever started them is gone. */
+/** Those that name a test's directory, also when the process that started them is gone. */
 function markedProcesses(): Leftover[] {
   return processIds().flatMap((pid) => {
     try {

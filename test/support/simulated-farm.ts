@@ -46,7 +46,7 @@ export interface Simulation {
   /** Each comes at its `since`. */
   readonly jobs: readonly SimulatedJob[];
   readonly policy: Policy;
-  /** Ends it then, whatever is left. */
+  /** Ends it then, no matter what is left. */
   readonly until?: number;
   /** Called after every instant at which something happened. */
   readonly watch?: (now: number, waiting: readonly SimulatedJob[], hosts: readonly OpenHost[]) => void;

@@ -161,7 +161,7 @@ interface Draft {
   readonly target: string;
 }
 
-/** Trees that whoever runs the tests can read: files are at least u+r, directories u+rwx. */
+/** Trees that the user of the tests can read: files are at least u+r, directories u+rwx. */
 export function treeArbitrary(choices: TreeChoices = {}): fc.Arbitrary<readonly TreeNode[]> {
   const { maxEntries = 20, oddNames = true, outwardLinks = true } = choices;
   const mode = fc.oneof(

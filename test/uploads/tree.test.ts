@@ -63,7 +63,7 @@ describe('upload trees', () => {
     assert.deepEqual({ sizeBytes, fileCount, excess }, { sizeBytes: 100, fileCount: 5, excess: null });
   });
 
-  it('get owner and modes once, whatever they had', async () => {
+  it('get owner and modes once, regardless of what they had', async () => {
     await make(
       tree,
       `mkdir closed sticky; echo x > closed/f; chmod 000 closed/f closed; chmod 1777 sticky; echo > suid; chmod 6711 suid
@@ -119,7 +119,7 @@ describe('upload trees', () => {
     }
   });
 
-  it('are removed whatever they are, and nothing else is', async () => {
+  it('are removed, also when they are a symlink or a file, and nothing else is', async () => {
     await make(
       tree,
       `mkdir -p a/b c; ln -s ../other l; ln -s ../../other a/l; ln ../other/keep hard; mkfifo fifo; echo > $'odd\\n\\xff'

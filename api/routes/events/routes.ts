@@ -113,7 +113,7 @@ export const eventOperations = ({
       answers: { 200: { description: 'The stream.', content: { 'text/event-stream': 'text' } } },
       errors: ['invalid_request', 'events_expired', 'too_many_open'],
       async handle(ctx, { query }) {
-        // An offset is of the log of whatever job the id came from: it says nothing here.
+        // An offset is of the log of the job that the id came from: it says nothing here.
         const noLog = (): Promise<number> => Promise.resolve(Number.POSITIVE_INFINITY);
         const cursor = await cursorFrom(ctx, query.last_event_id, noLog, (newest) => ({
           ...BEGINNING,

@@ -16,7 +16,7 @@ export interface DrainOptions {
 const LOOK_EVERY_MS = 1_000;
 
 /**
- * Lets a host run empty and waits for that. Whoever stops waiting leaves it draining.
+ * Lets a host run empty and waits for that. If the wait is interrupted, the host goes on draining.
  * @throws ClientError poll_timeout, and host_not_found or host_in_use as the API says
  */
 export async function drain(name: string, options: DrainOptions, context: CliContext): Promise<number> {

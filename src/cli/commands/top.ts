@@ -15,7 +15,7 @@ export interface TopOptions {
 
 const INTERVAL_S = 2;
 const SHORTEST_INTERVAL_S = 0.2;
-/** The API gives so many in one answer; a screen shows fewer. */
+/** The API gives this many in one answer; a screen shows fewer. */
 const JOBS = 100;
 
 /** A live screen of the server on a terminal, until q or Ctrl-C; one look at it in a pipe or as JSON. */

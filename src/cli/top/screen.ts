@@ -18,7 +18,7 @@ const KEYS: Readonly<Record<string, string>> = {
 
 /**
  * The whole terminal, lent: the alternate screen without cursor and line wrapping, and keys as they are pressed. It is
- * given back by {@link leave}, and when the process ends in whatever way lets JavaScript run.
+ * given back by {@link leave}, and when the process ends in any way that lets JavaScript run.
  */
 export class FullScreen {
   readonly #stdout: CliStream;

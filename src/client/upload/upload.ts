@@ -171,7 +171,7 @@ async function sendByHttp(
     return vanished;
   }
   const zstd = createZstdCompress();
-  // `pipeline` carries an error of either to the other, and whoever reads `zstd` hears of it.
+  // `pipeline` carries an error of either to the other, and the reader of `zstd` hears of it.
   pipeline(tar, zstd).catch(() => undefined);
   await client.putFiles(id, zstd as AsyncIterable<Uint8Array>, signal, 'zstd');
   return vanished;

@@ -4,7 +4,7 @@ export async function up(db: Knex): Promise<void> {
   await db.schema.createTable('tenants', (table) => {
     table.text('owner').primary();
     table.float('weight').notNullable();
-    // Null: the default of the settings is in force. -1: no limit, whatever that is.
+    // Null: the default of the settings is in force. -1: no limit, regardless of that default.
     table.integer('max_running_jobs');
     table.integer('max_cpus');
     table.integer('max_memory_gb');

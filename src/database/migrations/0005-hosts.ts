@@ -2,7 +2,7 @@ import type { Knex } from 'knex';
 
 export async function up(db: Knex): Promise<void> {
   await db.schema.alterTable('hosts', (table) => {
-    // Outlives Redis and every worker process: only whoever drained a host lets it take work again.
+    // Outlives Redis and every worker process: a drained host takes work again only when it is told to.
     table.integer('draining').notNullable().defaultTo(0);
     // Whether its capacity was configured, or is all that its machine has.
     table.integer('explicit_capacity').notNullable().defaultTo(0);

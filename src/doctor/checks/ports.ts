@@ -79,6 +79,6 @@ async function isFlashpods(address: string): Promise<boolean> {
     const answer: unknown = await (await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) })).json();
     return typeof answer === 'object' && answer !== null && 'status' in answer && 'checks' in answer;
   } catch {
-    return false; // whatever it is, it is not ours
+    return false; // it is not ours
   }
 }

@@ -127,7 +127,7 @@ async function job(client: FlashpodsClient, signal: AbortSignal): Promise<Findin
       return failure(`${id} completed, but its log or its artifact is not there`, `flashpods logs ${id}`);
     return ok(`${id} ran, with log and artifact, in ${seconds} s`);
   } catch (error) {
-    // Nobody waits for it any more, whatever it was.
+    // Nobody waits for the job any more, no matter what went wrong.
     if (signal.aborted) await within(client.cancelJob(id), 2_000, undefined).catch(() => undefined);
     throw error;
   }

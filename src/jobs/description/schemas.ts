@@ -123,7 +123,7 @@ export type Schemas = typeof schemas;
 
 /**
  * The kind and the length of a value, without what only the API checks (the grammar of an image, the names of
- * variables): enough for an answer, and for whoever fills in a form.
+ * variables): enough for an answer, and for filling in a form.
  */
 export function kindOf(schema: z.ZodType): z.ZodType {
   if (schema instanceof z.ZodString) {

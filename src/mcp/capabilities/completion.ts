@@ -2,7 +2,7 @@ import { type CompleteRequest, CompleteRequestSchema } from '@modelcontextprotoc
 import type { Complete } from '../definition.ts';
 import type { Capability } from './capability.ts';
 
-/** The MCP specification lets completion answer with at most so many. */
+/** The MCP specification lets completion answer with at most this many. */
 const MAX_COMPLETIONS = 100;
 
 /** How to complete an argument of what the client refers to; undefined where nobody knows. */

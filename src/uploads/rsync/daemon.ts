@@ -67,7 +67,7 @@ export interface RsyncDaemon {
   readonly host: string;
   readonly port: number;
   readonly pid: number;
-  /** Resolves when it has ended, for whatever reason. */
+  /** Resolves when it has ended, for any reason. */
   readonly exited: Promise<void>;
   /** Ends it and all of its transfers. */
   stop(): Promise<void>;

@@ -14,7 +14,7 @@ const END_BYTES = 1024;
  * Unpacks a tar stream (not compressed; pipe it through a decoder first) into an existing directory: files,
  * directories, symlinks and hard links that stay inside, with modes (no setuid, setgid, sticky) and times. Later
  * entries replace earlier ones; a file is always made anew, never written into one that is there.
- * Nothing outside the directory is read or written, whatever the stream holds and whoever else writes there.
+ * Nothing outside the directory is read or written, for any stream and no matter who else writes there.
  * When it returns everything is stored. When it throws, the tree holds a part of the entries, each whole, and the
  * caller removes it; `stream` is destroyed then.
  *

@@ -33,7 +33,7 @@ export class TarIntake {
   constructor(source: Readable, idleMs: number) {
     this.#source = source;
     this.#idleMs = idleMs;
-    // Whoever unpacks may not be listening yet, or no longer, when it breaks off.
+    // The unpacker may not be listening yet, or no longer, when it breaks off.
     this.body.on('error', () => undefined);
     source.on('error', this.#onSourceError).on('close', this.#onSourceClose);
     source.on('data', this.#onData).on('end', this.#onEnd);

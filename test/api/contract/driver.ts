@@ -33,7 +33,7 @@ const LIKELY: Readonly<Record<string, GeneratedKind>> = {
 };
 const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'];
 const MAX_JSON_BYTES = 1_048_576;
-/** An id of everything that was made is kept; of those made by requests, so many. */
+/** An id of everything that was made is kept; of those made by requests, this many. */
 const REMEMBERED = 30;
 
 interface Plan {
@@ -378,7 +378,7 @@ export class Driver {
     const parameters = parametersIn(operation, 'query');
     const query = new URLSearchParams();
     for (const { name, schema, required } of parameters) {
-      // Whoever waits longer than this finds out nothing more.
+      // A longer wait than this finds out nothing more.
       if (required || random.chance(0.35))
         query.append(name, name === 'wait' ? '1' : String(this.#generator.valid(schema, name)));
     }

@@ -1,4 +1,4 @@
-/** What must hold after every fault, whatever it was. */
+/** What must hold after a fault of any kind. */
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -59,7 +59,7 @@ export interface Overlap {
   readonly slots: readonly number[];
 }
 
-/** At most so many bytes are written to a FIFO as one piece. */
+/** At most this many bytes are written to a FIFO as one piece. */
 const PIPE_BUF = 4096;
 
 export class Ledger {
@@ -191,7 +191,7 @@ export class Ledger {
 
   #begin(slot: Slot, by: { jobId: string; container: string }): void {
     slot.begun.push(by);
-    // Whatever died before this job began is seen as dead by now; what lives still, ran beside it.
+    // What died before this job began is seen as dead by now; what lives still, ran beside it.
     for (const other of this.#running) if (!isAlive(other)) this.#running.delete(other);
     this.#running.add(slot);
     this.#instants.push({ slots: [...this.#running].map((each) => each.slot) });

@@ -68,7 +68,7 @@ const HOSTS = [
 /** Between two kills, ms. */
 const GAP = { least: 1_000, most: 2_000 } as const;
 const RESTART_WITHIN_MS = 1_000;
-/** A client gives a request up after so long and repeats it. */
+/** A client gives a request up after this time and repeats it. */
 const PATIENCE_MS = 15_000;
 const END_WITHIN_MS = 600_000;
 

@@ -1,6 +1,6 @@
 /**
  * Keeps every process of an installation alive as a service manager does, so that a storm may kill them: what ends, by
- * whatever cause, is started again after a moment. Notes how long each was away.
+ * any cause, is started again after a moment. Notes how long each was away.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../../src/errors.ts';
@@ -37,7 +37,7 @@ export interface UpkeepOptions {
   readonly stack: Stack;
   readonly hosts: readonly WorkerSize[];
   readonly random: () => number;
-  /** A process is started again after at most so long, ms. */
+  /** A process is started again after at most this time, ms. */
   readonly restartWithinMs: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Under which id of its container a job's files lie that it may change. They belong to one host id, whatever the image;
- * git and others insist on owning what they work on, and nobody in there may change an owner.
+ * Under which id of its container a job's files lie that it may change. They belong to one host id, for every
+ * image; git and others insist on owning what they work on, and nobody in there may change an owner.
  */
 
 /** Size of the range of ids that containers map into, and of the range that is reserved for them. */

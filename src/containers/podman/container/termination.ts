@@ -1,5 +1,5 @@
 /**
- * SIGTERM to every process of a job, so that whoever handles it can finish.
+ * SIGTERM to every process of a job, so that those that handle it can finish.
  *
  * A shell without a trap dies of it at once, its init after it, and the kernel then kills the rest in the middle
  * of their traps: in `bash t; echo` the trap of `t` would never run. And were only `t` told, the shell would go

@@ -283,7 +283,7 @@ export class WritableRoots {
     ];
   }
 
-  /** Whoever has the tree on the disk, it belongs to the job's user in there. */
+  /** No matter who has the tree on the disk, it belongs to the job's user in there. */
   #mapOf(source: string, user: JobUser): [string, string] {
     const { uid, gid } = statSync(source);
     return [ids(uid, this.#idBase + user.uid, 1), ids(gid, this.#idBase + user.gid, 1)];

@@ -37,7 +37,7 @@ export interface PodmanServiceOptions {
   readonly runDir: string;
   /** Storage of its own below this directory; default: Podman's. */
   readonly podmanRoot?: string;
-  /** It ends by itself when nobody has asked it anything for so long; default: never. */
+  /** It ends by itself when nobody has asked it anything for this time; default: never. */
   readonly idleSeconds?: number;
   readonly logger?: Pick<Logger, 'error'>;
 }
