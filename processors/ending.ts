@@ -29,11 +29,13 @@ export class Ending {
   readonly #o: EndingOptions;
   readonly #decided = new AbortController();
   #reason: EndingReason | null = null;
-  #collecting: { readonly since: number; readonly start: number; readonly stop: AbortController } | null =
-    null;
+  /** When its end was asked for last, as the row says it. */
+  #cancelSeen: number | null;
+  #collecting: { readonly start: number; readonly stop: AbortController } | null = null;
 
   constructor(options: EndingOptions) {
     this.#o = options;
+    this.#cancelSeen = options.job.cancelRequestedAt;
     if (options.job.endingReason !== null) this.#note(options.job.endingReason);
   }
 
@@ -60,7 +62,10 @@ export class Ending {
     if (row?.epoch !== job.epoch || !isHosted(row.status)) this.#note('lost');
     else {
       if (row.endingReason !== null) this.#note(row.endingReason);
-      if (this.#collecting !== null && (row.cancelRequestedAt ?? 0) > this.#collecting.since) {
+      // Another time than the one that was seen: the clocks of two machines need not agree on which is later.
+      const isAskedAnew = row.cancelRequestedAt !== this.#cancelSeen;
+      this.#cancelSeen = row.cancelRequestedAt;
+      if (this.#collecting !== null && isAskedAnew) {
         const { start, stop } = this.#collecting;
         const left = start + COLLECTED_ANYWAY_MS - performance.now();
         setTimeout(() => stop.abort(new CollectingCancelled()), Math.max(0, left)).unref();
@@ -70,7 +75,7 @@ export class Ending {
 
   /** From here on its artifacts are collected. @returns aborted when somebody asks for its end (again) and it takes long */
   collecting(): AbortSignal {
-    this.#collecting ??= { since: Date.now(), start: performance.now(), stop: new AbortController() };
+    this.#collecting ??= { start: performance.now(), stop: new AbortController() };
     return this.#collecting.stop.signal;
   }
 

@@ -11,7 +11,7 @@ import { isRefusal } from '../queues/semaphore/refusal.ts';
 import type { Hold } from '../queues/semaphore/semaphore.ts';
 import { hostDirectory } from '../src/default-directories.ts';
 import type { Lock } from '../src/files/lock.ts';
-import { amountOf } from '../src/jobs/amount.ts';
+import { amountOf, mibOfBytes } from '../src/jobs/amount.ts';
 import type { Job } from '../src/jobs/job.ts';
 import { once } from '../src/lifecycle/once.ts';
 import { readBootId } from '../src/files/boot.ts';
@@ -27,6 +27,7 @@ import { ImagePulls } from './image-pulls.ts';
 import { HostImageRemovals } from './image-removals.ts';
 import { Releases } from './releases.ts';
 import type { WorkerResources } from './resources.ts';
+import { diskBytesOf } from './stages/launch.ts';
 import { Supervisor } from './supervisor.ts';
 
 /** A dispatch normally arrives through the queue within milliseconds; one that is older is looked after without it. */
@@ -254,6 +255,8 @@ export class Worker {
       epoch: job.epoch,
       owner: job.owner,
       ...amountOf(job),
+      // Of a dispatch by an older version nobody has written down what it gets of the disk.
+      diskMib: mibOfBytes(diskBytesOf(this.#r.config, job)),
       endsBy: this.#latestEnd(job),
       found,
     }));

@@ -48,6 +48,13 @@ for _, jobId in ipairs(redis.call('SMEMBERS', hostJobsKey(name))) do
   -- guard: claimed-meanwhile
   if not listed[jobId] and held[1] == '1' and tonumber(held[2]) < tonumber(ARGV[3]) then drop(jobId) end
 end
+-- A process of an older version that lets go of a reservation leaves its disk in the sum.
+-- guard: disk-summed-anew
+local disk = 0
+for _, jobId in ipairs(redis.call('SMEMBERS', hostJobsKey(name))) do
+  disk = disk + tonumber(redis.call('HGET', reservationKey(jobId), 'disk') or '0')
+end
+redis.call('HSET', hostKey(name), 'usedDisk', int(disk))
 redis.call('HSET', hostKey(name), 'synchronised', '1', 'beatAt', int(now))
 redis.call('PUBLISH', WAKE, '')
 return refused

@@ -3,7 +3,7 @@ import { lstat, mkdir, opendir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { FlashpodsError, systemCode } from '../errors.ts';
-import { type TreeProcesses, treeProcesses } from '../tree-process/tree-processes.ts';
+import { type TreeProcesses, TreeProcessLost, treeProcesses } from '../tree-process/tree-processes.ts';
 import { OverBudget } from '../trees/budget.ts';
 import { Directory, rawName } from '../trees/directory.ts';
 import { ifMissing } from '../files/if-missing.ts';
@@ -55,14 +55,13 @@ export class LocalArtifactStore implements ArtifactStore {
       await putInPlace(destination);
       return manifest;
     } catch (error) {
-      if (!(error instanceof OverBudget)) throw error;
-      // Its process died. What it left can't be used.
-      await this.#trees.run('remove', { path: this.#path(jobId, '.', '.partial') });
-      throw new FlashpodsError(
-        'artifact_copy_failed',
-        `The artifacts could not be collected: ${error.reason}.`,
-        { cause: error },
-      );
+      if (!(error instanceof OverBudget || error instanceof TreeProcessLost)) throw error;
+      // Its process died. What it left can't be used, and goes now or with the job.
+      await this.#trees.run('remove', { path: this.#path(jobId, '.', '.partial') }).catch(() => undefined);
+      const reason = error instanceof OverBudget ? `${error.reason}.` : error.message;
+      throw new FlashpodsError('artifact_copy_failed', `The artifacts could not be collected: ${reason}`, {
+        cause: error,
+      });
     }
   }
 

@@ -5,8 +5,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { getCompileCacheDir } from 'node:module';
 import { extname } from 'node:path';
-import type { Writable } from 'node:stream';
+import { PassThrough, type Writable } from 'node:stream';
 import pLimit from 'p-limit';
+import { FlashpodsError } from '../errors.ts';
 import { OverBudget } from '../trees/budget.ts';
 import { fromPlain, LENGTH_BYTES, type Order, type Report, toPlain } from './messages.ts';
 import type { Operations } from './operation.ts';
@@ -47,6 +48,14 @@ export interface RunOptions {
   readonly onBytes?: (bytes: number) => void;
 }
 
+/** A tree process could not be made, or was ended by somebody else: nobody's files are to blame. */
+export class TreeProcessLost extends FlashpodsError {
+  /** @param how `SIGKILL`, `exit status 1`, or why none could be made */
+  constructor(how: string, options: { cause?: unknown } = {}) {
+    super('service_unavailable', `The process that reads files has ended (${how}). Try again.`, options);
+  }
+}
+
 export class TreeProcesses {
   readonly #heapMb: number;
   readonly #idle: TreeProcess[] = [];
@@ -65,7 +74,8 @@ export class TreeProcesses {
 
   /**
    * Runs one operation to its end. When this returns or throws, nothing of it goes on.
-   * @throws what the operation does; OverBudget when its process dies; the reason of the signal
+   * @throws what the operation does; OverBudget when its process has no memory left; TreeProcessLost when it ends by
+   *   anything else; the reason of the signal
    */
   run<K extends keyof Operations>(name: K, args: Args<K>, options: RunOptions = {}): Promise<Result<K>> {
     const turn = this.#turns.get(name);
@@ -123,18 +133,18 @@ class TreeProcess {
       detached: true,
       stdio: ['pipe', 'ignore', 'pipe', 'ipc'],
     });
-    if (!child.stdin) throw new TypeError('a child without a pipe');
-    this.#child = child;
-    this.#stdin = child.stdin;
-    this.#stdin.on('error', () => undefined); // its end says why
-    child.stderr?.on('data', (chunk: Buffer) => {
-      this.#said = (this.#said + chunk.toString('latin1')).slice(-SAID_CHARACTERS);
-    });
+    // Heard before anything else: where no process can be made (EMFILE, say) the child has no pipes, and says so later.
     this.#ended = new Promise((resolve) => {
       child.once('error', (error) => resolve(error.message));
       child.once('exit', (code, signal) => resolve(signal ?? `exit status ${code}`));
     });
     void this.#ended.then(() => (this.#isOver = true));
+    this.#child = child;
+    this.#stdin = (child.stdin as Writable | null) ?? new PassThrough().end();
+    this.#stdin.on('error', () => undefined); // its end says why
+    child.stderr?.on('data', (chunk: Buffer) => {
+      this.#said = (this.#said + chunk.toString('latin1')).slice(-SAID_CHARACTERS);
+    });
   }
 
   get isUsable(): boolean {
@@ -156,7 +166,7 @@ class TreeProcess {
     return this;
   }
 
-  /** @throws what the operation does; OverBudget when the process dies; what stopped it */
+  /** @throws what the operation does; OverBudget and TreeProcessLost when the process dies; what stopped it */
   async run(name: string, args: unknown, { signal, input, onBytes }: RunOptions): Promise<unknown> {
     const result = Promise.withResolvers<unknown>();
     let stopped: { readonly reason: unknown } | null = null;
@@ -181,13 +191,14 @@ class TreeProcess {
     const onAbort = (): void => stop(signal?.reason);
     this.#child.on('message', onReport);
     signal?.addEventListener('abort', onAbort, { once: true });
-    void this.#ended.then((how) =>
+    void this.#ended.then((how) => {
+      const cause = new Error(`a tree process ended: ${how} ${this.#said}`);
       result.reject(
-        new OverBudget('so much in them that there is not the memory to deal with it', {
-          cause: new Error(`a tree process ended: ${how} ${this.#said}`),
-        }),
-      ),
-    );
+        this.#said.includes('heap out of memory')
+          ? new OverBudget('so much in them that there is not the memory to deal with it', { cause })
+          : new TreeProcessLost(how, { cause }),
+      );
+    });
     this.#order({ kind: 'run', name, args, hasInput: input !== undefined });
     let isOver = false;
     if (input) this.#sent = this.#send(input, () => isOver, stop);

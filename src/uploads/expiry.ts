@@ -31,8 +31,13 @@ export class UploadExpiry {
    */
   async makeRoom(owner: string): Promise<void> {
     const { store, room, limits, writers, files } = this.#p;
-    while ((await room.left(owner)).bytes() < limits.oneBytes) {
-      const [id] = [...(await store.keptForReruns(1, owner)), ...(await store.keptForReruns(1))];
+    for (;;) {
+      const left = await room.left(owner);
+      if (left.bytes() >= limits.oneBytes) return;
+      const [own] = await store.keptForReruns(1, owner);
+      // Files of others do not help an owner whose own share is full.
+      const [other] = left.ofAll() < limits.oneBytes ? await store.keptForReruns(1) : [];
+      const id = own ?? other;
       if (id === undefined) return;
       const gone = await writers.exclusively(id, async () => {
         if (!(await store.retire(id))) return false;

@@ -16,6 +16,8 @@ export const NO_USE: Use = { weightBytes: 0, entries: 0, nameBytes: 0 };
 export interface Room {
   /** Below zero over a limit. */
   bytes(): number;
+  /** What all owners together may still send. */
+  ofAll(): number;
   /** Which of the limits it is. */
   error(): FlashpodsError;
 }
@@ -73,6 +75,7 @@ export class TotalRoom {
     const own = (): number => leftOf(shareOf(limits), storedOwn, owner);
     return {
       bytes: () => Math.min(all(), own()),
+      ofAll: all,
       error: () =>
         new FlashpodsError(
           'insufficient_storage',

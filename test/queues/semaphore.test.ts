@@ -181,6 +181,22 @@ describe('the semaphore', () => {
       await semaphore.measured('a', generation, free(-200));
       assert.equal((await host()).capacity.diskMib, 0);
     });
+    it('promises nobody what a job has written beyond its own promise', async () => {
+      const generation = await openHost('a', { ...SIZE, diskMib: 3_000 });
+      await reserve('j', { diskMib: 1_000 });
+      const log = { jobId: 'j', epoch: 1, mib: 700 };
+      await semaphore.measured('a', generation, { freeMib: 1_000, held: [{ ...log, mib: 800 }, log] });
+      assert.equal((await host()).capacity.diskMib, 2_000);
+    });
+    it('sums its disk anew when a host says what it holds', async () => {
+      const generation = await openHost('a', { ...SIZE, diskMib: 3_000 });
+      await reserve('j', { diskMib: 1_000 });
+      // As a process that knows of no disk leaves it.
+      await connection.hincrby(hostKey(keys, 'a'), 'usedDisk', 2_000);
+      await semaphore.sync('a', generation, async () => []);
+      assert.equal((await host()).used.diskMib, 1_000);
+      assert.deepEqual(await semaphore.audit(), []);
+    });
     it('promises a disk once that two hosts share', async () => {
       const disk = { mostMib: 10_240, place: 'one' };
       await openHost('a', { ...SIZE, diskMib: 3_000 }, disk);
@@ -475,7 +491,7 @@ describe('the semaphore', () => {
     });
   });
 
-  it('counts anew after a restart, whatever half of a script left', async () => {
+  it('counts anew after a restart, with half of a script done', async () => {
     await openHost();
     await openHost('b');
     await reserve('j');

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { PassThrough, Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { LocalArtifactStore } from '../../src/artifacts/local-artifact-store.ts';
-import { OverBudget } from '../../src/trees/budget.ts';
-import { TreeProcesses } from '../../src/tree-process/tree-processes.ts';
+import { TreeProcesses, TreeProcessLost } from '../../src/tree-process/tree-processes.ts';
 import { eventually } from '../support/eventually.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { make } from '../trees/hostile.ts';
@@ -80,6 +80,19 @@ describe('tree processes', () => {
     await eventually('it has ended', () => children().length === 0);
   });
 
+  it('count the directories that a tar makes without an entry like all others', async () => {
+    const trees = new TreeProcesses();
+    const deep = Array.from({ length: 200 }, (_, at) => ({
+      name: `${at}/${'a/'.repeat(40 + (at % 5))}f`,
+      content: 'x',
+    }));
+    const stated = { name: 'stated/also/', type: '5' };
+    const { weightBytes, spent } = await unpack(trees, rawTar(...deep, stated));
+    const measured = await trees.run('measure', { path: tree });
+    assert.deepEqual([spent.entries, weightBytes], [measured.entries, measured.weightBytes]);
+    assert.ok(measured.entries > 8_000);
+  });
+
   it('have no variables of their parent, and go first when memory is short', async () => {
     const trees = new TreeProcesses();
     process.env['FLASHPODS_TEST_SECRET'] = 'secret';
@@ -122,10 +135,23 @@ describe('tree processes', () => {
     for (const pid of children()) process.kill(pid, 'SIGKILL');
     await assert.rejects(
       running,
-      (error) => error instanceof OverBudget && error.code === 'insufficient_storage',
+      (error) => error instanceof TreeProcessLost && error.code === 'service_unavailable',
     );
     input.destroy();
     assert.equal((await trees.run('measure', { path: tree })).fileCount, 1);
+  });
+
+  it('that can’t be made are an answer, and end nobody', async () => {
+    const script = `
+      const { TreeProcesses } = await import(${JSON.stringify(TREE_PROCESSES)});
+      const { openSync } = await import('node:fs');
+      const trees = new TreeProcesses();
+      try { for (;;) openSync('/dev/null'); } catch {}
+      trees.warm();
+      console.log(await trees.run('measure', { path: '/' }).catch((error) => error.code));`;
+    const command = [process.execPath, '--input-type=module', '-e', script];
+    const { stdout } = await promisify(execFile)('prlimit', ['--nofile=64', ...command]);
+    assert.equal(stdout, 'service_unavailable\n');
   });
 
   it('die with their parent, also in the midst of work', async () => {
@@ -154,7 +180,10 @@ describe('tree processes', () => {
     const artifacts = join(directory.path, 'artifacts');
     const store = new LocalArtifactStore(artifacts, new TreeProcesses({ heapMb: 12 }));
     const request = { source: tree, limits: { maxFileBytes: 1e6, maxTotalBytes: 1e6, maxFiles: 10 } };
-    await assert.rejects(store.collect('job_1', request), { code: 'artifact_copy_failed' });
+    await assert.rejects(store.collect('job_1', request), {
+      code: 'artifact_copy_failed',
+      message: /not the memory/,
+    });
     assert.deepEqual(await readdir(artifacts).catch(() => []), []);
     const enough = new LocalArtifactStore(artifacts);
     assert.equal((await enough.collect('job_1', request)).artifacts.length, 10);

@@ -48,7 +48,8 @@ export class UploadRules implements TransferRules {
       const left = (await room.left(owner)).bytes() + present.weightBytes;
       // The gate copies it before the transfer begins.
       if (baseId !== null && !(await incoming.isFull(id))) {
-        sizes.set(id, { ...NO_USE, weightBytes: (await store.get(baseId))?.weightBytes ?? 0 });
+        const base = await store.get(baseId);
+        sizes.set(id, { ...NO_USE, weightBytes: base?.weightBytes ?? base?.sizeBytes ?? 0 });
       }
       const largest = Math.min(limits.oneBytes, left);
       if (largest > 0) return largest;

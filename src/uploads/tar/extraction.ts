@@ -148,9 +148,15 @@ export class Extraction {
       const stats = await statIfThere(parent, name);
       if (stats !== null && !stats.isDirectory()) await parent.unlink(name);
     }
-    const directory = await this.#at(path, true);
+    const directory = await this.#at(path, 'counted');
     await directory.handle.chmod(0o700);
     this.#directories.set(path.join('/'), { mode: header.mode & 0o777, time: timeOf(header) });
+  }
+
+  /** @throws FlashpodsError insufficient_storage over a limit */
+  #count(path: readonly RawName[]): void {
+    this.budget.entry(path.reduce((bytes, segment) => bytes + segment.length + 1, 0));
+    this.#weigh(path, 0);
   }
 
   /** @throws FlashpodsError insufficient_storage over a limit */
@@ -240,16 +246,23 @@ export class Extraction {
     }
   }
 
-  /** The open directory at `path`; with `create`, made where it is missing. It belongs to this extraction. */
-  async #at(path: readonly RawName[], create: boolean): Promise<Directory> {
+  /**
+   * The open directory at `path`; with `create`, made where it is missing. It belongs to this extraction. What is made
+   * without an entry of its own counts like one; `counted`: the last of them has been.
+   */
+  async #at(path: readonly RawName[], create: boolean | 'counted'): Promise<Directory> {
     let common = 0;
     while (common < this.#open.length && common < path.length && this.#open[common]?.name === path[common])
       common++;
     while (this.#open.length > common) await this.#open.pop()?.directory.close();
     let current = this.#open.at(-1)?.directory ?? this.#root;
-    for (const name of path.slice(common)) {
+    for (const [at, name] of path.entries()) {
+      if (at < common) continue;
       this.budget.step();
-      if (create) await makeIfMissing(current, name);
+      if (create !== false && (await makeIfMissing(current, name))) {
+        const isCounted = create === 'counted' && at === path.length - 1;
+        if (!isCounted) this.#count(path.slice(0, at + 1));
+      }
       current = await current.openDirectory(name);
       this.#open.push({ name, directory: current });
     }
@@ -257,11 +270,14 @@ export class Extraction {
   }
 }
 
-const makeIfMissing = async (directory: Directory, name: RawName): Promise<void> => {
+/** @returns whether it was missing */
+const makeIfMissing = async (directory: Directory, name: RawName): Promise<boolean> => {
   try {
     await directory.makeDirectory(name, 0o755);
+    return true;
   } catch (error) {
     if (systemCode(error) !== 'EEXIST') throw error;
+    return false;
   }
 };
 

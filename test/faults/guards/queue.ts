@@ -71,6 +71,18 @@ export const QUEUE_GUARDS: readonly Guard[] = [
     test: 'promises what a job has written to nobody else',
   },
   {
+    marker: 'within-the-promise',
+    promise: 'what a job writes beyond its promise is promised to nobody',
+    spec: SEMAPHORE,
+    test: 'promises nobody what a job has written beyond its own promise',
+  },
+  {
+    marker: 'disk-summed-anew',
+    promise: 'disk that nobody reserves is nobody’s',
+    spec: SEMAPHORE,
+    test: 'sums its disk anew when a host says what it holds',
+  },
+  {
     marker: 'written-stays',
     promise: 'what an ended job has written is promised to nobody before it is measured',
     spec: SEMAPHORE,
@@ -116,7 +128,7 @@ export const QUEUE_GUARDS: readonly Guard[] = [
     marker: 'recount',
     promise: 'sums are counted anew after a restart of Redis',
     spec: SEMAPHORE,
-    test: 'counts anew after a restart, whatever half of a script left',
+    test: 'counts anew after a restart, with half of a script done',
   },
   {
     marker: 'released-meanwhile',

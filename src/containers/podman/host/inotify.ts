@@ -22,8 +22,8 @@ const HOST = '/proc/sys/fs/inotify';
  */
 export const INOTIFY_HOOK = `#!/bin/sh
 # Written by flashpods; see src/containers/podman/host/inotify.ts.
-pid=$(tr -d ' \\n' | sed -n 's/.*"pid":\\([0-9]*\\).*/\\1/p')
-[ -n "$pid" ] && nsenter --user --target "$pid" /bin/sh -c '
+pid=$(tr -d ' \\n' | grep -o '"pid":[0-9][0-9]*' | head -n 1 | cut -d : -f 2)
+[ -n "$pid" ] && [ "$(readlink "/proc/$pid/ns/user")" != "$(readlink /proc/self/ns/user)" ] && nsenter --user --target "$pid" /bin/sh -c '
   echo ${JOB_INSTANCES} >/proc/sys/user/max_inotify_instances
   echo ${JOB_WATCHES} >/proc/sys/user/max_inotify_watches'
 exit 0

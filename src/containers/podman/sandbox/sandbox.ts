@@ -472,10 +472,22 @@ export class PodmanSandbox implements Sandbox {
     const problem = await this.#disk.check();
     if (problem === null) return;
     logger.warn({ sandbox: this.id, reason: problem }, 'the disk of a job has lost writes');
+    // Before its space goes, for a worker that comes after a crash: what is then on the disk looks sound. Where nothing
+    // can be written, the space goes first.
+    try {
+      this.#note({ diskError: true });
+      return await this.#discard();
+    } catch {
+      await this.#discard();
+      this.#note({ diskError: true });
+    }
+  }
+
+  async #discard(): Promise<void> {
+    const { logger } = this.#parts;
     await this.#disk.discard().catch((error: unknown) => {
       logger.warn({ sandbox: this.id, reason: messageOf(error) }, 'could not discard a disk');
     });
-    this.#note({ diskError: true });
   }
 
   async #endFailing(): Promise<void> {
