@@ -5,7 +5,7 @@ import type { ClientError } from '../client/client-error.ts';
 import type { ArtifactsToFetch, FetchOptions } from '../client/fetch-artifacts.ts';
 import type { FlashpodsClient } from '../client/client.ts';
 import type { DirectoryOptions } from '../client/upload/directory.ts';
-import type { Fence } from './fence.ts';
+import type { Fence } from './client-roots.ts';
 
 /**
  * Calls on behalf of one caller. Each throws what the API would answer (a {@link FlashpodsError}, or a

@@ -8,7 +8,7 @@ import type { ClientEnvironment } from '../client/environment.ts';
 import { type DirectoryOptions, uploadDirectory } from '../client/upload/directory.ts';
 import { saveLog } from '../client/save-log.ts';
 import type { Backend, LocalFiles } from './backend.ts';
-import { Fence } from './fence.ts';
+import { Fence } from './client-roots.ts';
 
 /**
  * A server elsewhere, over its HTTP API. Looks again at every call where it is: one that `flashpods up` started later,

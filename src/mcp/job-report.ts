@@ -9,7 +9,7 @@ import { missingPart, type MissingPart, missingPartAdvice } from '../packages/mi
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
 import type { Backend } from './backend.ts';
 import type { CallToolResult } from './definition.ts';
-import { fenced } from './fenced.ts';
+import { fenced } from './job-text.ts';
 import { type Excerpt, excerpt, linesOf, markedAsText } from './log-text.ts';
 import { present } from './present.ts';
 import { clip, isPlainName, printable, quoted } from './printable.ts';

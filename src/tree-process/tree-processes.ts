@@ -140,7 +140,7 @@ class TreeProcess {
     });
     void this.#ended.then(() => (this.#isOver = true));
     this.#child = child;
-    this.#stdin = (child.stdin as Writable | null) ?? new PassThrough().end();
+    this.#stdin = child.stdin ?? new PassThrough().end();
     this.#stdin.on('error', () => undefined); // its end says why
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#said = (this.#said + chunk.toString('latin1')).slice(-SAID_CHARACTERS);

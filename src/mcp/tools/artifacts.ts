@@ -11,7 +11,7 @@ import { systemCode } from '../../errors.ts';
 import type { Backend } from '../backend.ts';
 import { isImage, readArtifact } from '../artifact-content.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';
-import { fenced } from '../fenced.ts';
+import { fenced } from '../job-text.ts';
 import { callOf, fetching } from '../job-report.ts';
 import { inTime } from '../patience.ts';
 import { present } from '../present.ts';

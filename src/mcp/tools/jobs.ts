@@ -6,7 +6,7 @@ import type { Backend } from '../backend.ts';
 import { isErrorCode } from '../../errors.ts';
 import { JOB_STATES } from '../../jobs/states.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';
-import { fenced } from '../fenced.ts';
+import { fenced } from '../job-text.ts';
 import { callOf, reportResult, reportSchema, statusReport } from '../job-report.ts';
 import { logShown, MAX_OUTPUT_BYTES, type OutputShown, saved } from '../log-shown.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';

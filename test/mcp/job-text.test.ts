@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
-import { fenced } from '../../src/mcp/fenced.ts';
+import { fenced } from '../../src/mcp/job-text.ts';
 
 const shown = (text: string): string => {
   const block = fenced('output', text);
