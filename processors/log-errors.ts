@@ -1,8 +1,8 @@
 /** What in a stored log looks like the reason of a failure, as it is kept with the job. */
 import { setImmediate as turn } from 'node:timers/promises';
-import { stripVTControlCharacters } from 'node:util';
-import { errorLines, type TextLine } from '../src/jobs/error-lines.ts';
+import { endsOf, errorLines, errorLinesInTurns, type TextLine } from '../src/jobs/error-lines.ts';
 import type { LogRecord, LogStore } from '../src/logs/log-store.ts';
+import { withoutEscapes } from '../src/observability/unsafe-text.ts';
 
 const MAX_LINE = 500;
 const MAX_LINES = { failed: 12, fine: 5 };
@@ -22,7 +22,7 @@ export async function errorsInLog(
   for (let offset = 0; ;) {
     const page = await logs.readRecords(jobId, { offset });
     if (page === null || page.records.length === 0) break;
-    const inPage = errorLines(linesOf(page.records), max, hasFailed);
+    const inPage = await errorLinesInTurns(linesOf(page.records), max, hasFailed);
     found.push(...inPage.lines);
     more += inPage.more;
     offset = page.nextOffset;
@@ -40,9 +40,16 @@ function linesOf(records: readonly LogRecord[]): TextLine[] {
   const lines: TextLine[] = [];
   for (const { seq, stream, text, partial } of records) {
     if (!open.has(stream) && stream !== 'system')
-      lines.push({ seq, text: stripVTControlCharacters(text).replace(/\r+$/, '').split('\r').at(-1) ?? '' });
+      lines.push({ seq, text: withoutEscapes(endsOf(lastDrawn(text))) });
     if (partial) open.add(stream);
     else open.delete(stream);
   }
   return lines;
+}
+
+/** A job chooses the text: no regular expression, which might take time by the square of it. */
+function lastDrawn(text: string): string {
+  let end = text.length;
+  while (text[end - 1] === '\r') end -= 1;
+  return text.slice(text.lastIndexOf('\r', end - 1) + 1, end);
 }

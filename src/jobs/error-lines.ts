@@ -3,6 +3,8 @@
  * panics, failed tests, messages of the shell and the kernel. It guesses, from the text alone: an error in a form that
  * is not known here is not found, and a program that prints such a line for another reason is believed.
  */
+import { setImmediate as turn } from 'node:timers/promises';
+
 export interface TextLine {
   /** Number of the line's first record in the log, from 1. */
   readonly seq: number;
@@ -33,6 +35,10 @@ interface Pattern {
   readonly onlyFailed?: true;
 }
 
+/**
+ * A job chooses what they are asked about, and a repetition without a bound that may begin anywhere takes time by the
+ * square of the line: `.{0,300}` and not `.*`.
+ */
 const PATTERNS: readonly Pattern[] = [
   // Python: the last frames and the exception, which is the first line that is not indented.
   {
@@ -45,7 +51,7 @@ const PATTERNS: readonly Pattern[] = [
   // Go and Rust panics, with what they say next.
   {
     weight: 9,
-    begins: /^(?:panic: |fatal error: (?!.*file not found))/,
+    begins: /^(?:panic: |fatal error: (?!.{0,300}file not found))/,
     follow: 4,
     continues: /^(?:\s|\[|goroutine |main\.|$)/,
   },
@@ -57,7 +63,7 @@ const PATTERNS: readonly Pattern[] = [
     follow: 1,
     continues: /^\s+\d* ?\|/,
   },
-  { weight: 8, begins: /^\S.*\(\d+,\d+\): error [A-Z]+\d+:/ },
+  { weight: 8, begins: /^\S.{0,300}\(\d+,\d+\): error [A-Z]+\d+:/ },
   {
     weight: 8,
     begins: /^error(?:\[E\d+\])?: (?!test failed|could not compile|aborting due)/,
@@ -79,12 +85,12 @@ const PATTERNS: readonly Pattern[] = [
   {
     weight: 6,
     begins:
-      /^FAILED \((?:failures|errors)=|^=+ .*\b[1-9]\d* (?:failed|errors?)\b.* in [\d.]+s|^Test(?: Suite)?s: +[1-9]\d* failed|^\s+[1-9]\d* failing\b|^\d+ examples?, [1-9]\d* failures?/,
+      /^FAILED \((?:failures|errors)=|^=+ .{0,300}\b[1-9]\d* (?:failed|errors?)\b.{0,300} in [\d.]+s|^Test(?: Suite)?s: +[1-9]\d* failed|^\s+[1-9]\d* failing\b|^\d+ examples?, [1-9]\d* failures?/,
   },
   {
     weight: 6,
     begins:
-      /^(?:#|ℹ) (?:fail|failed|FAIL:|ERROR:|FAIL) +[1-9]|^Result: FAIL$|^test result: FAILED|^FAIL(?:\t|$)|^\s*\d+% tests passed, [1-9]\d* tests? failed|^# Looks like you failed|\bTests run: \d+, (?:Failures: [1-9]|Failures: 0, Errors: [1-9])|^Tests: \d+, .*(?:Failures|Errors): [1-9]|✖ [1-9]\d* problems? \([1-9]/,
+      /^(?:#|ℹ) (?:fail|failed|FAIL:|ERROR:|FAIL) +[1-9]|^Result: FAIL$|^test result: FAILED|^FAIL(?:\t|$)|^\s*\d+% tests passed, [1-9]\d* tests? failed|^# Looks like you failed|\bTests run: \d+, (?:Failures: [1-9]|Failures: 0, Errors: [1-9])|^Tests: \d+, .{0,300}(?:Failures|Errors): [1-9]|✖ [1-9]\d* problems? \([1-9]/,
   },
   {
     weight: 6,
@@ -95,13 +101,13 @@ const PATTERNS: readonly Pattern[] = [
   { weight: 7, begins: /^(?:FAILED |ERROR )\S+(?:::| - )/ },
   { weight: 7, begins: /^E {3}\S/, onlyFailed: true },
   { weight: 7, begins: /^\s*--- FAIL: /, follow: 2, continues: /^\s+\S+:\d+: / },
-  { weight: 7, begins: /^\s*not ok \d+(?! .*# (?:TODO|SKIP))/i, follow: 1, continues: /^\s*#/ },
+  { weight: 7, begins: /^\s*not ok \d+\b(?! .{0,300}# (?:TODO|SKIP))/i, follow: 1, continues: /^\s*#/ },
   { weight: 7, begins: /^\s*(?:✕|✗|✘|✖) \S/ },
   { weight: 7, begins: /^\s*(?:●|×) \S/, onlyFailed: true },
-  { weight: 7, begins: /^test .+ \.\.\. FAILED$/ },
+  { weight: 7, begins: /^test .{1,300} \.\.\. FAILED$/ },
   { weight: 7, begins: /^\[ {2}FAILED {2}\] \S/ },
   { weight: 7, begins: /^(?:FAIL|ERROR): \S/ },
-  { weight: 7, begins: /(?:[Aa]ssertion .*failed|^\s*AssertionError\b|: Assertion )/ },
+  { weight: 7, begins: /(?:[Aa]ssertion .{0,300}failed|^\s*AssertionError\b|: Assertion )/ },
   // The shell and the kernel.
   {
     weight: 6,
@@ -111,7 +117,7 @@ const PATTERNS: readonly Pattern[] = [
     // Scripts look for files that may be missing, and say so.
     weight: 6,
     begins:
-      /^(?:rm|ls|find|grep|du|stat|which|\S*configure): .*(?:: No such file or directory|: Permission denied|: not found)$/,
+      /^(?:rm|ls|find|grep|du|stat|which|\S*configure): .{0,300}(?:: No such file or directory|: Permission denied|: not found)$/,
     onlyFailed: true,
   },
   {
@@ -147,7 +153,7 @@ const PATTERNS: readonly Pattern[] = [
 
 /** Says that all is well, or repeats a command line, with any words in it. */
 const HARMLESS =
-  /\b(?:0 errors?|no errors?|(?<!Failures: [1-9]\d*, )errors?[:=] ?0)\b|\(ignored\)\s*$|\b0 fail(?:ed|ures?|ing)?\b(?!.*[1-9]\d* errors?)|^\s*(?:\+ )?(?:cc|gcc|g\+\+|clang\S*|rustc|javac|tsc) /i;
+  /\b(?:0 errors?|no errors?|(?<!Failures: [1-9]\d*, )errors?[:=] ?0)\b|\(ignored\)\s*$|\b0 fail(?:ed|ures?|ing)?\b(?!.{0,300}[1-9]\d{0,9} errors?)|^\s*(?:\+ )?(?:cc|gcc|g\+\+|clang\S*|rustc|javac|tsc) /i;
 
 /** A word of each pattern. Most lines of a log have none, and to ask every pattern about them takes three times as long. */
 const SPOKEN =
@@ -164,7 +170,33 @@ interface Block {
  * @param hasFailed false for a command that ended with 0: then only what programs hardly print for another reason counts
  */
 export function errorLines(lines: readonly TextLine[], max = 12, hasFailed = true): ErrorLines {
-  const blocks = blocksOf(lines, hasFailed);
+  return chosen(
+    [...blocksOf(lines, hasFailed)].filter((block) => block !== null),
+    max,
+  );
+}
+
+/** The longest that it keeps the process from other work. */
+const TURN_MS = 20;
+
+/** The same, of more lines than should be looked at in one go: others get their turn in between. */
+export async function errorLinesInTurns(
+  lines: readonly TextLine[],
+  max: number,
+  hasFailed: boolean,
+): Promise<ErrorLines> {
+  const blocks: Block[] = [];
+  let until = performance.now() + TURN_MS;
+  for (const block of blocksOf(lines, hasFailed)) {
+    if (block !== null) blocks.push(block);
+    if (performance.now() < until) continue;
+    await turn();
+    until = performance.now() + TURN_MS;
+  }
+  return chosen(blocks, max);
+}
+
+function chosen(blocks: readonly Block[], max: number): ErrorLines {
   const kept: Block[] = [];
   const said = new Set<string>();
   let room = max;
@@ -183,21 +215,30 @@ export function errorLines(lines: readonly TextLine[], max = 12, hasFailed = tru
   return { lines: kept.toSorted((a, b) => a.at - b.at).flatMap((block) => block.lines), more };
 }
 
-function blocksOf(lines: readonly TextLine[], hasFailed: boolean): Block[] {
-  const blocks: Block[] = [];
+/** Yields null now and then where there is none, too. */
+function* blocksOf(lines: readonly TextLine[], hasFailed: boolean): Generator<Block | null, void, void> {
   for (let at = 0; at < lines.length; at += 1) {
+    if (at % LINES_AT_ONCE === 0) yield null;
     const line = lines[at];
-    if (!line || !SPOKEN.test(line.text) || HARMLESS.test(line.text)) continue;
-    const pattern = PATTERNS.find(({ begins }) => begins.test(line.text));
+    const text = endsOf(line?.text ?? '');
+    if (!line || !SPOKEN.test(text) || HARMLESS.test(text)) continue;
+    const pattern = PATTERNS.find(({ begins }) => begins.test(text));
     if (!pattern || (pattern.onlyFailed && !hasFailed)) continue;
     const rest = continuation(lines, at, pattern);
     const follow = pattern.follow ?? 0;
     const shown = pattern.keepEnd ? rest.slice(-follow) : rest.slice(0, follow);
-    blocks.push({ weight: pattern.weight, at, lines: [line, ...shown] });
+    yield { weight: pattern.weight, at, lines: [line, ...shown] };
     at += pattern.keepEnd ? rest.length : shown.length;
   }
-  return blocks;
 }
+
+const LINES_AT_ONCE = 50;
+/** Of a longer line its two ends are looked at, this much of each. */
+const END_LENGTH = 2_000;
+
+/** The two ends of a line, as one line: what a message of a program begins or ends with. */
+export const endsOf = (text: string): string =>
+  text.length <= 2 * END_LENGTH ? text : `${text.slice(0, END_LENGTH)}…${text.slice(-END_LENGTH)}`;
 
 /** A traceback may be long; nothing else is followed further than it is shown. */
 const LONGEST_BLOCK = 400;
@@ -211,7 +252,7 @@ function continuation(
   if (!continues) return rest;
   const most = keepEnd ? LONGEST_BLOCK : (follow ?? 0);
   for (const line of lines.slice(at + 1, at + 1 + most)) {
-    if (!continues.test(line.text)) break;
+    if (!continues.test(endsOf(line.text))) break;
     rest.push(line);
     // What was raised ends it; the next traceback, of an exception while that one was handled, is a block of its own.
     if (keepEnd && !/^\s/.test(line.text)) break;

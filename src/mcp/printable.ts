@@ -1,6 +1,5 @@
 /** Text of unknown origin for a model's context: nothing that a terminal or a parser would act on, and bounded. */
-import { stripVTControlCharacters } from 'node:util';
-import { UNSAFE } from '../observability/unsafe-text.ts';
+import { UNSAFE, withoutEscapes } from '../observability/unsafe-text.ts';
 
 /** Characters of a name that a job chose, wherever it stands in what we say. */
 const MAX_NAME = 80;
@@ -13,7 +12,7 @@ const BINARY_PART = 0.1;
  * other control characters and of broken UTF-8 as one stand-in. A line that is mostly such is only counted.
  */
 export function printable(text: string): string {
-  const plain = stripVTControlCharacters(text).replaceAll(/\r?\n/g, ' ');
+  const plain = withoutEscapes(text).replaceAll(/\r?\n/g, ' ');
   const shown = plain.includes('\r')
     ? (plain.split('\r').findLast((piece) => piece.trim() !== '') ?? '')
     : plain;
@@ -28,7 +27,7 @@ export function printable(text: string): string {
 
 /** Lines as they are, without escape sequences and with a stand-in for each other control character. */
 export const printableText = (text: string): string =>
-  stripVTControlCharacters(text).replaceAll('\r\n', '\n').replaceAll(UNSAFE, STAND_IN);
+  withoutEscapes(text).replaceAll('\r\n', '\n').replaceAll(UNSAFE, STAND_IN);
 
 /** A name that a job chose, in a sentence of ours: quoted, on one line and short. */
 export const quoted = (name: string): string => JSON.stringify(clip(printable(name), MAX_NAME));

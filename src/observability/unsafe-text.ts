@@ -7,6 +7,16 @@ export const UNSAFE =
 export const COLOUR = /\u001b\[[0-9;:]{0,64}m/g;
 const COLOUR_OR_UNSAFE = new RegExp(`(${COLOUR.source})|${UNSAFE.source}`, 'g');
 
+/**
+ * Escape sequences, ECMA-48 5.4 and 8.3: CSI, strings (OSC, DCS and such) and the short ones. None of them reaches over
+ * another's beginning: the time of `stripVTControlCharacters` grows faster than the square of a text that begins many.
+ */
+const ESCAPES =
+  /(?:\u001b\[|\u009b)[0-?]*[ -/]*[@-~]|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])[^\u0007\u001b\u0090-\u009f]*(?:\u0007|\u001b\\|\u009c)|\u001b[ -/]*[0-~]/g;
+
+/** Text without its escape sequences, in time that grows with its length only. */
+export const withoutEscapes = (text: string): string => text.replaceAll(ESCAPES, '');
+
 const hex = (character: string, digits: number): string =>
   character.charCodeAt(0).toString(16).padStart(digits, '0');
 const escaped = (character: string): string => `\\u${hex(character, 4)}`;

@@ -196,6 +196,65 @@ Downloading error-chain v0.12.4`;
     assert.ok(user < 2_000_000, `${user} µs`);
   });
 
+  it('are found in little time in what was made to take long', () => {
+    const HOSTILE = [
+      'assertion ',
+      'Assertion failed ',
+      '1 failed in 1 ',
+      '= 1 error in 1.1',
+      '0 fail ',
+      '0 failed 1111',
+      '0 errors',
+      'fatal error: file not found',
+      'error (1,1',
+      'error a:1:1',
+      '.go:1:1',
+      '# TODO 1',
+      'Tests: 1, Failures: ',
+      'aError.AError',
+      ': Assertion ',
+      'error \t ',
+      'make[1',
+      '(ignored)  error',
+      "error thread '",
+    ];
+    const BEGINNINGS = [
+      '',
+      '= ',
+      'fatal error: ',
+      'not ok 1 ',
+      'test ',
+      'Tests: 1, ',
+      'rm: ',
+      'x error ',
+      '  at ',
+    ];
+    const took = (text: string): number => {
+      const lines = Array.from({ length: 20 }, (_, seq) => ({ seq, text: `${text}${seq}` }));
+      const once = (): number => {
+        const before = process.cpuUsage();
+        errorLines(lines);
+        return process.cpuUsage(before).user;
+      };
+      return Math.min(once(), once());
+    };
+    for (const size of [4_000, 65_536])
+      for (const beginning of BEGINNINGS)
+        for (const hostile of HOSTILE) {
+          const text = `${beginning}${hostile.repeat(size / hostile.length)} 1 error`;
+          // A line of 4,000 characters is looked at whole.
+          const cpu = took(text);
+          assert.ok(cpu < 50_000, `${beginning}${hostile}: ${cpu} µs for 20 lines of ${size}`);
+        }
+  });
+
+  it('are a failed test of TAP, not one that is known to fail, whatever its number', () => {
+    for (const n of [1, 12, 345]) {
+      assert.deepEqual(found(`not ok ${n} - a # TODO later`), []);
+      assert.deepEqual(found(`not ok ${n} - a`), [`not ok ${n} - a`]);
+    }
+  });
+
   /** What stands in the log of a command that ended with 0, by the program that printed it. */
   const FAILED: Readonly<Record<string, readonly string[]>> = {
     make: [
