@@ -65,12 +65,17 @@ export class JobResults {
   }
 
   /**
-   * Lines of the log that a pattern finds.
+   * Lines of the log that a pattern finds; when it is abandoned, those found by then.
    * @throws FlashpodsError logs_not_available, logs_deleted, invalid_request for a pattern that takes too long
    */
-  async search(id: string, owner: string | null, query: SearchQuery): Promise<LogSearch> {
+  async search(
+    id: string,
+    owner: string | null,
+    query: SearchQuery,
+    abandoned?: AbortSignal,
+  ): Promise<LogSearch> {
     const job = await this.#printed(id, owner);
-    return thereOrNotYet(job, await this.#r.logs.search(job.id, query), {
+    return thereOrNotYet(job, await this.#r.logs.search(job.id, query, abandoned), {
       ...EMPTY,
       matches: 0,
       nextLine: null,

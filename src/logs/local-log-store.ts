@@ -20,8 +20,8 @@ export class LocalLogStore implements LogStore {
   readonly readTail: LogStore['readTail'] = (...args) => readTail(this.#directory, ...args);
   readonly readFrom: LogStore['readFrom'] = (...args) => readFrom(this.#directory, ...args);
   readonly readRecords: LogStore['readRecords'] = (...args) => readRecords(this.#directory, ...args);
-  readonly search: LogStore['search'] = (jobId, query) =>
-    searchLog((from, maxBytes) => this.readRecords(jobId, from, { maxBytes }), query);
+  readonly search: LogStore['search'] = (jobId, query, abandoned) =>
+    searchLog((from, maxBytes) => this.readRecords(jobId, from, { maxBytes }), query, abandoned);
   readonly follow: LogStore['follow'] = (...args) => this.#tails.follow(...args);
   readonly list: LogStore['list'] = () => storedLogs(this.#directory);
   readonly delete: LogStore['delete'] = (jobId) => deleteLog(this.#directory, jobId);

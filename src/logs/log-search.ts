@@ -1,45 +1,56 @@
 /** Lines of a log that a regular expression finds, with those around them. */
-import { createContext, Script } from 'node:vm';
-import { setImmediate as turn } from 'node:timers/promises';
 import { FlashpodsError } from '../errors.ts';
 import type { FoundRecord, LogRecord, LogRecords, LogSearch, LogStart, SearchQuery } from './log-store.ts';
+import { PatternThread } from './pattern-thread.ts';
 
-/** A pattern is a stranger's: one that takes longer for a page of the log would stop everybody else. */
-const PAGE_MS = 250;
 const PAGE_BYTES = 256 * 1024;
 /** After this time an answer tells what it has, and where to go on. */
 const ANSWER_MS = 2_000;
 /** Beside its text, in an answer. */
 const RECORD_BYTES = 24;
 
-const TEST = new Script('texts.map((text) => regex.test(text))');
+/** What the pattern itself may take of an answer, which many others may be waiting behind. */
+const PATTERN_MS = 500;
+
+const thread = new PatternThread();
 
 /**
  * @param read reads the log on
+ * @param abandoned then it answers what it has
  * @returns null when there is no log
- * @throws FlashpodsError invalid_request for a pattern that takes too long
+ * @throws FlashpodsError invalid_request for a pattern that takes too long for the first line that it is to look at
  */
 export async function searchLog(
   read: (from: LogStart, maxBytes: number) => Promise<LogRecords | null>,
   { pattern, ignoreCase, context, line, maxBytes }: SearchQuery,
+  abandoned?: AbortSignal,
 ): Promise<LogSearch | null> {
-  const regex = new RegExp(pattern, ignoreCase ? 'i' : '');
   const found = new Found(context, maxBytes);
   const until = performance.now() + ANSWER_MS;
+  let budgetMs = PATTERN_MS;
   let from: LogStart = { line };
+  let isFirst = true;
   for (;;) {
     const page = await read(from, PAGE_BYTES);
     if (page === null) return null;
     const { records, nextOffset, totalBytes, printedBytes, truncated } = page;
-    const matched = matches(regex, records);
+    const texts = records.map(({ text }) => text);
+    const { matched, isSlow, tookMs } = await thread.test({ pattern, ignoreCase, texts, budgetMs });
+    budgetMs -= tookMs;
+    if (isFirst && isSlow && matched.length === 0) throw tooSlow(records[0]?.seq ?? line);
+    isFirst = false;
     let next: number | null = null;
-    for (const [i, record] of records.entries()) {
-      next = found.take(record, matched[i] === true);
+    for (const [i, isMatch] of matched.entries()) {
+      const record = records[i];
+      if (record) next = found.take(record, isMatch);
       if (next !== null) break;
     }
+    // Of what is left the next answer tells, or says which line it is that takes too long.
+    next ??= records[matched.length]?.seq ?? null;
     const last = records.at(-1);
     const isEnd = last === undefined || nextOffset >= totalBytes;
-    if (next === null && !isEnd && performance.now() > until) next = last.seq + 1;
+    const isLate = budgetMs <= 0 || performance.now() > until || abandoned?.aborted === true;
+    if (next === null && !isEnd && isLate) next = last.seq + 1;
     if (next !== null || isEnd)
       return {
         records: found.records,
@@ -51,25 +62,16 @@ export async function searchLog(
         truncated,
       };
     from = { offset: nextOffset };
-    await turn();
   }
 }
 
-function matches(regex: RegExp, records: readonly LogRecord[]): boolean[] {
-  const texts = records.map(({ text }) => text);
-  try {
-    return TEST.runInContext(createContext({ regex, texts }), { timeout: PAGE_MS }) as boolean[];
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error;
-    throw new FlashpodsError(
-      'invalid_request',
-      'The pattern of `grep` takes too long on this log: make it simpler.',
-      {
-        details: { field: 'grep' },
-      },
-    );
-  }
-}
+const tooSlow = (line: number): FlashpodsError =>
+  new FlashpodsError(
+    'invalid_request',
+    `The pattern of \`grep\` takes too long on line ${line}: make it simpler, or go on behind that line with ` +
+      `\`from_line=${line + 1}\`.`,
+    { details: { field: 'grep', line, next_line: line + 1 } },
+  );
 
 class Found {
   readonly records: FoundRecord[] = [];

@@ -46,10 +46,11 @@ export interface LogStore {
   readRecords(jobId: string, from: LogStart, limits?: AnswerLimits): Promise<LogRecords | null>;
   /**
    * The lines that a regular expression finds, and those around them, from a line on; as many as an answer holds.
+   * @param abandoned then the answer is what was found by then
    * @returns null when there is no log
-   * @throws FlashpodsError invalid_request for a pattern that takes too long
+   * @throws FlashpodsError invalid_request for a pattern that takes too long for the first line
    */
-  search(jobId: string, query: SearchQuery): Promise<LogSearch | null>;
+  search(jobId: string, query: SearchQuery, abandoned?: AbortSignal): Promise<LogSearch | null>;
   /** Bytes of the log that can be read. @returns null when there is no log */
   size(jobId: string): Promise<number | null>;
   /** Calls `wake` when the job's log may have grown; it need not exist yet. */

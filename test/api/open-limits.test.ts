@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { ProcessRateLimiter, type RateLimiter } from '../../api/rate-limiter.ts';
+import { LocalLogStore } from '../../src/logs/local-log-store.ts';
 import { Caller } from '../support/http.ts';
 import { eventually } from '../support/eventually.ts';
 import { type RunningApi, startApi } from './running-api.ts';
@@ -73,6 +76,17 @@ describe('what may be open at once', () => {
     await api.caller.fetch(`/jobs/${id}`, { method: 'DELETE' });
     for (const { status } of await first) assert.equal(status, 200);
     assert.equal((await open(api.caller, `/jobs/${id}?wait=1`)).status, 200);
+  });
+
+  it('are counted over the searches of logs', async () => {
+    const id = await api.caller.submit('true');
+    await mkdir(join(api.dir, 'logs'));
+    const spoolPath = join(api.dir, 'spool');
+    await writeFile(spoolPath, `2026-01-02T03:04:05.678901234+00:00 stdout F ${'a'.repeat(60)}b\n`);
+    await (await new LocalLogStore(join(api.dir, 'logs')).capture({ jobId: id, spoolPath })).finish();
+    const path = `/jobs/${id}/output?grep=${encodeURIComponent('^(a+)+$')}`;
+    const statuses = await statusesOf(api.caller, path, 12);
+    assert.ok(statuses.includes(400) && statuses.includes(429), statuses.join(' '));
   });
 
   it('are 20 uploads of an owner, however many come together', async () => {

@@ -16,7 +16,8 @@ interface Output {
   matches?: number;
   next_line?: number | null;
   error: string;
-  details: { field: string };
+  message: string;
+  details: { field: string; line?: number };
 }
 
 describe('the output of a job', () => {
@@ -169,11 +170,49 @@ describe('the output of a job', () => {
     );
   });
 
-  it('is not searched by a pattern that takes for ever', async () => {
-    const id = await jobWithLog([['stdout', `${'a'.repeat(60)}b`]]);
-    const { status, body } = await get(id, `?grep=${encodeURIComponent('^(a+)+$')}`);
+  it('is searched but for a line on which the pattern takes for ever, which is named', async () => {
+    const slow = `${'a'.repeat(60)}b`;
+    const id = await jobWithLog([
+      ['stdout', 'aaa'],
+      ['stdout', 'no'],
+      ['stdout', slow],
+      ['stdout', 'aa'],
+    ]);
+    const query = `?grep=${encodeURIComponent('^(a+)+$')}`;
+    const first = await get(id, query);
+    assert.deepEqual([first.status, first.body.output, first.body.next_line], [200, '1:aaa\n', 3]);
+    const { status, body } = await get(id, `${query}&from_line=3`);
     assert.equal(status, 400);
-    assert.equal(body.details.field, 'grep');
+    assert.deepEqual(body.details, { field: 'grep', line: 3, next_line: 4 });
+    assert.match(body.message, /on line 3\b.*from_line=4/);
+    const last = await get(id, `${query}&from_line=4`);
+    assert.deepEqual([last.body.output, last.body.next_line], ['4:aa\n', null]);
+  });
+
+  it('keeps nobody from anything but searching, however slow the patterns are', async () => {
+    const id = await jobWithLog([['stdout', `${'a'.repeat(60)}b`]]);
+    const before = performance.eventLoopUtilization();
+    const slow = `?grep=${encodeURIComponent('^(a+)+$')}`;
+    const answers = await Promise.all(Array.from({ length: 8 }, () => get(id, slow)));
+    const { active } = performance.eventLoopUtilization(before);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      Array<number>(8).fill(400),
+    );
+    assert.ok(active < 800, `busy for ${active} ms`);
+  });
+
+  it('is searched for nobody who has gone', async () => {
+    const id = await jobWithLog(
+      Array.from({ length: 20_000 }, (_, n) => ['stdout', `line ${n} ${'x'.repeat(100)}`]),
+    );
+    const gone = new LocalLogStore(join(api.dir, 'logs'));
+    const query = { pattern: 'line', ignoreCase: false, context: 0, line: 1, maxBytes: 1e9 };
+    const found = await gone.search(id, query, AbortSignal.abort());
+    assert.ok(
+      (found?.matches ?? 0) < 5_000 && found?.nextLine === (found?.matches ?? 0) + 1,
+      `${found?.matches}`,
+    );
   });
 
   it('names the parameter that is wrong', async () => {

@@ -8,7 +8,7 @@ import {
   printedBytes,
   type SearchQuery,
 } from '../../../src/logs/log-store.ts';
-import { viewOf } from '../../context.ts';
+import { abandonedOf, viewOf } from '../../context.ts';
 import { operation, type Operation } from '../../operation.ts';
 import type { z } from 'zod';
 import { jobIdParams, outputQuery, outputSchema } from './schema.ts';
@@ -49,7 +49,7 @@ export const outputOperations = (results: JobResults): readonly Operation[] => [
         },
       },
     },
-    errors: ['invalid_request', 'job_not_found', 'logs_not_available', 'logs_deleted'],
+    errors: ['invalid_request', 'job_not_found', 'logs_not_available', 'logs_deleted', 'too_many_open'],
     async handle(ctx, { params: { id }, query }) {
       const { format, stream = 'stdout' } = query;
       if (format === 'raw') {
@@ -62,7 +62,8 @@ export const outputOperations = (results: JobResults): readonly Operation[] => [
       }
       const owner = viewOf(ctx);
       if (query.grep !== undefined) {
-        const found = await results.search(id, owner, searchOf(query, query.grep));
+        const abandoned = abandonedOf(ctx, 'waiting_requests');
+        const found = await results.search(id, owner, searchOf(query, query.grep), abandoned);
         if (format === 'ndjson') return sendRecords(ctx, found, found.nextLine);
         ctx.body = {
           output: grepText(found.records),

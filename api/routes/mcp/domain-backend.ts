@@ -120,7 +120,7 @@ export class DomainBackend implements Backend {
           ...(context === undefined ? {} : { context: String(context) }),
           ...(line === undefined ? {} : { from_line: String(line) }),
         });
-        const found = await this.#r.results.search(id, viewOf(principal), searchOf(query, pattern));
+        const found = await this.#r.results.search(id, viewOf(principal), searchOf(query, pattern), signal);
         const { records, ...page } = found;
         return { ...page, lines: records };
       }),
