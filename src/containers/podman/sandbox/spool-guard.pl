@@ -9,8 +9,9 @@
 # `FROM TO ENTRIES LINES BYTES` of `spool.gaps` beside it, and only then is it a hole in the file: a reader who finds
 # nothing there finds the line. FROM and TO are beginnings of entries; BYTES is what the job had printed.
 #
-# One process at a time, by LOCK. stdin is a pipe of the worker's: once that is closed, it ends as soon as there is no
-# spool any more.
+# stdin is a pipe of the worker's: once that is closed, it is not served any more, and ends as soon as there is no spool.
+# One process at a time guards, by LOCK. A served one that waits holds LOCK.next, and is let in by one that is not served:
+# it has the newer BYTES. One that waits ends with its worker.
 use strict;
 use warnings;
 use Fcntl qw(:flock SEEK_SET);
@@ -34,14 +35,32 @@ my $is_served = 1;
 my %fails;
 
 open my $held, '>>', $lock or exit;
-flock $held, LOCK_EX or exit;
+open my $next, '>>', "$lock.next" or exit;
+until (flock $held, LOCK_EX | LOCK_NB) {
+    $is_served or exit;
+    flock $next, LOCK_EX | LOCK_NB;
+    wait_for_end();
+}
+flock $next, LOCK_UN;
 while (1) {
+    give_way() unless $is_served;
     my @spools = spools() or $is_served or exit;
     for my $spool (@spools) {
         my $taken = ((stat $spool)[12] // 0) * 512;
         relieve($spool) if $taken > FULL * $max && !$fails{$spool};
     }
     wait_for_end();
+}
+
+# To one that waits. If that has ended meanwhile, the spools are not left alone.
+sub give_way {
+    if (!flock $next, LOCK_EX | LOCK_NB) {
+        flock $held, LOCK_UN;
+        wait_for_end() for 1 .. 2;
+        flock $held, LOCK_EX | LOCK_NB or exit;
+        return;
+    }
+    flock $next, LOCK_UN;
 }
 
 # The root is gone with its installation.
