@@ -89,6 +89,35 @@ describe('what may be open at once', () => {
     assert.ok(statuses.includes(400) && statuses.includes(429), statuses.join(' '));
   });
 
+  it('are counted over the logs that are sent whole, which end with their token', async () => {
+    const { status, body } = await api.caller.json('POST', '/tokens', {
+      name: 'short',
+      owner: 'short',
+      scopes: ['jobs:read', 'jobs:write'],
+    });
+    assert.equal(status, 201);
+    const caller = new Caller(api.caller.url, String(body['token']));
+    const id = await caller.submit('true');
+    await mkdir(join(api.dir, 'logs'));
+    const spoolPath = join(api.dir, 'spool');
+    const line = `2026-01-02T03:04:05.678901234+00:00 stdout F ${'x'.repeat(8_000)}\n`;
+    await writeFile(spoolPath, line.repeat(4_000));
+    await (await new LocalLogStore(join(api.dir, 'logs')).capture({ jobId: id, spoolPath })).finish();
+    // Nobody reads their bodies.
+    const path = `/jobs/${id}/output?format=raw`;
+    const answers = await Promise.all(Array.from({ length: 33 }, () => open(caller, path)));
+    const statuses = answers.map((answer) => answer.status).sort();
+    assert.deepEqual(statuses, [...Array<number>(32).fill(200), 429]);
+    const other = await another('other');
+    assert.deepEqual((await statusesOf(other, '/events', 9)).sort(), [...Array<number>(8).fill(200), 429]);
+    assert.equal((await api.caller.fetch('/tokens/short', { method: 'DELETE' })).status, 204);
+    await eventually('those of the token have ended', async () => {
+      return (await open(other, '/events')).status === 200;
+    });
+    const one = answers.find((answer) => answer.status === 200);
+    await assert.rejects(async () => await one?.arrayBuffer());
+  });
+
   it('are 20 uploads of an owner, however many come together', async () => {
     const create = (caller: Caller) => caller.json('POST', '/uploads', {});
     const made = await Promise.all(Array.from({ length: 30 }, () => create(api.caller)));

@@ -14,6 +14,8 @@ import type { z } from 'zod';
 import { jobIdParams, outputQuery, outputSchema } from './schema.ts';
 
 const DEFAULT_TAIL = 100;
+/** Of a log that is sent to its end, in memory at once. */
+const RAW_PAGE_BYTES = 256 * 1024;
 /** Of the lines that are found, in one answer. */
 const SEARCH_BYTES = 60_000;
 
@@ -53,6 +55,13 @@ export const outputOperations = (results: JobResults): readonly Operation[] => [
     async handle(ctx, { params: { id }, query }) {
       const { format, stream = 'stdout' } = query;
       if (format === 'raw') {
+        // It takes as long as the client reads.
+        if (ctx.method !== 'HEAD') {
+          const abandoned = abandonedOf(ctx, 'streams');
+          const cut = (): void => void ctx.res.destroy();
+          if (abandoned.aborted) cut();
+          else abandoned.addEventListener('abort', cut, { once: true });
+        }
         const pages = rawPages(results, id, viewOf(ctx), startOf(query));
         const { value: first } = await pages.next();
         ctx.set('X-Log-Truncated', String(first?.truncated ?? false));
@@ -129,9 +138,10 @@ async function* rawPages(
   owner: string | null,
   from: LogStart,
 ): AsyncGenerator<LogRecords, undefined, void> {
-  let page = await results.records(id, owner, from);
+  const limits = { maxBytes: RAW_PAGE_BYTES };
+  let page = await results.records(id, owner, from, limits);
   const end = page.totalBytes;
-  for (let at = -1; page.nextOffset > at; page = await results.records(id, owner, { offset: at })) {
+  for (let at = -1; page.nextOffset > at; page = await results.records(id, owner, { offset: at }, limits)) {
     yield page;
     if (page.nextOffset >= end) return;
     at = page.nextOffset;
