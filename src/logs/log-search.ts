@@ -6,8 +6,8 @@ import { PatternThread } from './pattern-thread.ts';
 const PAGE_BYTES = 256 * 1024;
 /** After this time an answer tells what it has, and where to go on. */
 const ANSWER_MS = 2_000;
-/** Beside its text, in an answer. */
-const RECORD_BYTES = 24;
+/** Of a line of an answer, which is JSON: six for a control character. */
+const jsonBytes = (record: LogRecord): number => Buffer.byteLength(JSON.stringify(record)) + 1;
 
 /** What the pattern itself may take of an answer, which many others may be waiting behind. */
 const PATTERN_MS = 500;
@@ -95,7 +95,7 @@ class Found {
       return null;
     }
     const added = isMatch ? [...this.#before, record] : [record];
-    const bytes = added.reduce((sum, { text }) => sum + Buffer.byteLength(text) + RECORD_BYTES, 0);
+    const bytes = added.reduce((sum, each) => sum + jsonBytes(each), 0);
     // One line that matches is always told.
     const kept = this.records.length === 0 && this.#bytes + bytes > this.#maxBytes ? [record] : added;
     if (this.records.length > 0 && this.#bytes + bytes > this.#maxBytes) return added[0]?.seq ?? record.seq;

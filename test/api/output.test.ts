@@ -202,6 +202,21 @@ describe('the output of a job', () => {
     assert.ok(active < 800, `busy for ${active} ms`);
   });
 
+  it('is searched in answers of 80 kB at most, whatever JSON makes of the lines', async () => {
+    const id = await jobWithLog(
+      Array.from({ length: 3_000 }, (_, n) => ['stdout', `${'"\u0001'.repeat(20)}${n}`]),
+    );
+    let seen = 0;
+    for (let line = '1'; line !== 'none';) {
+      const answer = await api.caller.fetch(`/jobs/${id}/output?grep=.&format=ndjson&from_line=${line}`);
+      const text = await answer.text();
+      assert.ok(text.length < 80_000, `${text.length}`);
+      seen += text.split('\n').length - 1;
+      line = answer.headers.get('x-next-line') ?? 'none';
+    }
+    assert.equal(seen, 3_000);
+  });
+
   it('is searched for nobody who has gone', async () => {
     const id = await jobWithLog(
       Array.from({ length: 20_000 }, (_, n) => ['stdout', `line ${n} ${'x'.repeat(100)}`]),
