@@ -1,4 +1,5 @@
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
@@ -19,12 +20,12 @@ export async function saveLog(
   target: string,
   { force, signal }: { readonly force: boolean; readonly signal: AbortSignal },
 ): Promise<number> {
-  const draft = `${target}.${process.pid}.part`;
+  // Others may write into the directory, and must not know the name before it is there.
+  const draft = `${target}.${randomBytes(8).toString('hex')}.part`;
   try {
-    if (!force && (await stat(target).catch(ifMissing(null))))
-      throw new ClientError('file_exists', `${target} is there already.`);
+    if (!force && (await stat(target).catch(ifMissing(null)))) throw isThere(target);
     await mkdir(dirname(target), { recursive: true });
-    const file = await open(draft, 'w', 0o600);
+    const file = await open(draft, 'wx', 0o600);
     let bytes = 0;
     try {
       let start: LogStart = { offset: 0 };
@@ -45,7 +46,8 @@ export async function saveLog(
     } finally {
       await file.close();
     }
-    await rename(draft, target);
+    if (force) await rename(draft, target);
+    else await moveToFree(draft, target);
     return bytes;
   } catch (error) {
     await rm(draft, { force: true }).catch(() => undefined); // the first error tells more
@@ -54,4 +56,23 @@ export async function saveLog(
       cause: error,
     });
   }
+}
+
+const isThere = (target: string): ClientError =>
+  new ClientError('file_exists', `${target} is there already.`);
+
+/** What a file system without hard links answers. */
+const NO_LINKS: readonly (string | undefined)[] = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+
+/** A rename would replace what has come there meanwhile. */
+async function moveToFree(draft: string, target: string): Promise<void> {
+  try {
+    await link(draft, target);
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') throw isThere(target);
+    if (!NO_LINKS.includes(systemCode(error))) throw error;
+    await rename(draft, target);
+    return;
+  }
+  await rm(draft);
 }
