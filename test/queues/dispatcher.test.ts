@@ -259,7 +259,7 @@ describeQueues('the dispatcher', (here) => {
       const jobs: Job[] = [];
       for (let index = 0; index < 500; index += 1) jobs.push(await here.submit());
       await eventually('all have ended', async () => (await countIn(here.queries, 'completed')) === 500, {
-        timeoutMs: 90_000,
+        timeoutMs: 240_000,
       });
       assert.equal(runs.size, 500);
       assert.deepEqual(
