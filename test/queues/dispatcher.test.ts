@@ -251,8 +251,15 @@ describeQueues('the dispatcher', (here) => {
         for (const { capacity, used } of hosts) if (used.cpusMilli > capacity.cpusMilli) over += 1;
       });
     }, 20);
-    // Both lead: nobody keeps the lead for longer than a look.
-    const steal = setInterval(() => void dropLead(here.resources), 3);
+    // Both lead: nobody keeps the lead for longer than a look, nor for less than one takes on a busy machine.
+    let seen = 0;
+    let idle = 0;
+    const steal = setInterval(() => {
+      if (runs.size === seen && ++idle < 40) return;
+      seen = runs.size;
+      idle = 0;
+      void dropLead(here.resources);
+    }, 3);
     try {
       here.dispatcher('a');
       here.dispatcher('b', { resources: other });
