@@ -18,7 +18,7 @@ const containers = [
 
 /** Without containers, and yet 3 seconds or more each. `npm run test:fast` leaves them out. */
 const long = [
-  'test/api/{accepted,authentication,events,health-outages,log-everywhere,openapi-contract,rate-limit,tokens,uploads,uploads-hostile,uploads-rsync}.test.ts',
+  'test/api/{accepted,authentication,events,health-outages,log-everywhere,openapi-contract,rate-limit,tokens,uploads,uploads-hostile,uploads-rsync,without-worker}.test.ts',
   'test/artifacts/{collector,round-trip}.test.ts',
   'test/cli/{completion,process,run,shell-quote,terminal}.test.ts',
   'test/client/{foreign-repository,transports,upload-directory,what-goes-along}.test.ts',
@@ -26,10 +26,10 @@ const long = [
   'test/jobs/git.test.ts',
   'test/logs/{log-capture,log-reader}.test.ts',
   'test/mcp/{conformance,hostile-jobs,http,stdio,tools}.test.ts',
-  'test/processors/cleaner.test.ts',
+  'test/processors/{cleaner,ending}.test.ts',
   'test/queues/{dispatcher,dispatcher-crashes,dispatcher-outages,fairness,heartbeat,host-consumer,intake,waiting}.test.ts',
   'test/tree-process/tree-processes.test.ts',
-  'test/uploads/tar/extract-tar.test.ts',
+  'test/uploads/{snapshots-of-before,rsync/no-way-out,tar/extract-tar}.test.ts',
 ];
 
 module.exports = { containers, long };
