@@ -202,7 +202,7 @@ describe('the output of a job', () => {
     assert.ok(active < 800, `busy for ${active} ms`);
   });
 
-  it('is searched in answers of 80 kB at most, whatever JSON makes of the lines', async () => {
+  it('is searched in answers of 80 kB at most, also where JSON makes lines longer', async () => {
     const id = await jobWithLog(
       Array.from({ length: 3_000 }, (_, n) => ['stdout', `${'"\u0001'.repeat(20)}${n}`]),
     );

@@ -248,7 +248,7 @@ Downloading error-chain v0.12.4`;
         }
   });
 
-  it('are a failed test of TAP, not one that is known to fail, whatever its number', () => {
+  it('are a failed test of TAP, not one that is known to fail, by any number', () => {
     for (const n of [1, 12, 345]) {
       assert.deepEqual(found(`not ok ${n} - a # TODO later`), []);
       assert.deepEqual(found(`not ok ${n} - a`), [`not ok ${n} - a`]);

@@ -23,7 +23,7 @@ describe('text without escape sequences', () => {
     assert.equal(withoutEscapes('[31m a; ]0;\tä 👍\n'), '[31m a; ]0;\tä 👍\n');
   });
 
-  it('takes time by its length, whatever it holds', () => {
+  it('takes time by its length alone', () => {
     for (const hostile of [
       '\u001b]',
       '\u001b[',
