@@ -258,6 +258,11 @@ class Capture implements LogCapture {
     }
     const place = this.#count.before(writer.endBytes);
     if (place === null || place.offset - spoolOffset < AHEAD_BYTES / 2) return;
+    const around = await this.#spool.gapAt(place.offset);
+    if (around !== null && around.from < place.offset) {
+      this.#count = null;
+      return;
+    }
     await this.#skip(writer, place);
   }
 

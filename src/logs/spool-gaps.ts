@@ -32,21 +32,32 @@ export class SpoolGaps {
   }
 }
 
-/** One after the other without anything between them are one. */
 function parse(text: string): SpoolGap[] {
-  const gaps: SpoolGap[] = [];
-  for (const [, ...numbers] of text.matchAll(/^(\d+) (\d+) (\d+) (\d+) (\d+)\n/gm)) {
+  return [...text.matchAll(/^(\d+) (\d+) (\d+) (\d+) (\d+)\n/gm)].map(([, ...numbers]) => {
     const [from = 0, to = 0, entries = 0, lines = 0, bytes = 0] = numbers.map(Number);
-    const last = gaps.at(-1);
-    if (last?.to !== from) gaps.push({ from, to, entries, lines, bytes });
-    else
-      gaps.splice(-1, 1, {
-        from: last.from,
-        to,
-        entries: last.entries + entries,
-        lines: last.lines + lines,
-        bytes: last.bytes + bytes,
-      });
+    return { from, to, entries, lines, bytes };
+  });
+}
+
+/**
+ * What is left out at an offset: those that follow each other without anything between them are one.
+ * @returns null: nothing. With `from` before `offset` the reader had taken a part of it before it was given back: how
+ *   much is not known, so that one counts for nothing and none is counted twice
+ */
+export function gapAt(gaps: readonly SpoolGap[], offset: number): SpoolGap | null {
+  const first = gaps.findIndex(({ from, to }) => from <= offset && offset < to);
+  const [begin, ...later] = first === -1 ? [] : gaps.slice(first);
+  if (begin === undefined) return null;
+  let gap = begin.from === offset ? begin : { ...begin, entries: 0, lines: 0, bytes: 0 };
+  for (const next of later) {
+    if (next.from !== gap.to) break;
+    gap = {
+      from: gap.from,
+      to: next.to,
+      entries: gap.entries + next.entries,
+      lines: gap.lines + next.lines,
+      bytes: gap.bytes + next.bytes,
+    };
   }
-  return gaps;
+  return gap;
 }

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { ifMissing } from '../files/if-missing.ts';
 import { readFully } from '../files/read-fully.ts';
-import { type SpoolGap, SpoolGaps } from './spool-gaps.ts';
+import { gapAt, type SpoolGap, SpoolGaps } from './spool-gaps.ts';
 
 export const CHUNK_BYTES = 512 * 1024;
 /** The spool is freed in steps of this size. */
@@ -36,7 +36,7 @@ export class Spool {
 
   /** What is left out of it at `offset`; null: nothing. */
   async gapAt(offset: number): Promise<SpoolGap | null> {
-    return (await this.#gaps.read()).find(({ from, to }) => from <= offset && offset < to) ?? null;
+    return gapAt(await this.#gaps.read(), offset);
   }
 
   /** @returns what it holds from `offset` on, at most one chunk and to where a part is left out, valid until the next read; null: nothing (yet) */
@@ -65,9 +65,10 @@ export class Spool {
     if (end <= this.#holeEnd || this.#hole !== null) return;
     const args = ['--punch-hole', '--offset', String(this.#holeEnd), '--length', String(end - this.#holeEnd)];
     this.#hole = new Promise((resolve) => {
-      execFile('fallocate', [...args, this.#path], { timeout: 10_000 }, (error) => {
-        // Without the tool, or on a file system without holes, the spool keeps its size.
-        this.#holeEnd = error === null ? end : Infinity;
+      execFile('fallocate', [...args, this.#path], { timeout: 10_000 }, (error, _, said) => {
+        // Without the tool, or on a file system without holes, the spool keeps its size. Anything else may go by.
+        if (error === null) this.#holeEnd = end;
+        else if (error.code === 'ENOENT' || said.includes('not supported')) this.#holeEnd = Infinity;
         this.#hole = null;
         resolve();
       });

@@ -1,4 +1,5 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { guardSpools } from '../../src/containers/podman/sandbox/spool-guard.ts';
@@ -71,5 +72,16 @@ describe('the guard of the spools of a worker that is started again', () => {
     await areEventually([1e9]);
     await first();
     await areEventually([1e9]);
+  });
+
+  it('does without half of a line that the one before it wrote', async () => {
+    const entry = `2026-01-02T03:04:05.123456789+00:00 stdout F ${'x'.repeat(100)}\n`;
+    const spool = join(root, 'one', 'spool.log');
+    const gaps = join(root, 'one', 'spool.gaps');
+    await writeFile(gaps, '12 3');
+    await writeFile(spool, entry.repeat(2 ** 16));
+    guard(4 * 2 ** 20);
+    await eventually('it gave something back', async () => (await stat(spool)).blocks * 512 < 4 * 2 ** 20);
+    assert.match(await readFile(gaps, 'utf8'), /^(\d+ \d+ \d+ \d+ \d+\n)+$/);
   });
 });

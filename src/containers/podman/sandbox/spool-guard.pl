@@ -18,6 +18,8 @@ use Fcntl qw(:flock SEEK_SET);
 
 use constant {
     LOOK_SECONDS => 0.5,
+    # After a failure: a full disk is not read through twice a second.
+    PAUSE_SECONDS => 5,
     SEEK_DATA    => 3,
     BLOCK        => 1 << 20,
     # "2026-01-02T03:04:05.123456789+00:00 stdout F "
@@ -47,7 +49,7 @@ while (1) {
     my @spools = spools() or $is_served or exit;
     for my $spool (@spools) {
         my $taken = ((stat $spool)[12] // 0) * 512;
-        relieve($spool) if $taken > FULL * $max && !$fails{$spool};
+        relieve($spool) if $taken > FULL * $max && time >= ($fails{$spool} // 0);
     }
     wait_for_end();
 }
@@ -86,14 +88,16 @@ sub relieve {
     my ($from, $to) = last_gap($spool);
     my $near = int(NEAR * $max);
     # What is given back begins at $start; the reader has to be before $bound until that is written down.
-    my ($start, $bound);
+    my ($start, $bound, $hole);
     if (defined $from && $data < $from - $near) {
-        ($start, $bound) = ($to, $from - $near); # the gap before it is enlarged
+        # The gap before it is enlarged; if somebody ended this process before, all of it is no hole yet.
+        ($start, $bound, $hole) = ($to, $from - $near, $from);
     } else {
         # Where the last gap is, or was, the reader may have passed it by now.
         my $behind = defined $from && $data <= $to ? $to + $near : $data + int(FIRST * $max);
         $start = between($file, $behind);
         $bound = $behind - int($near / 2);
+        $hole = $start;
     }
     my $end = between($file, $size - int(LAST * $max));
     return unless defined $start && defined $end && $end > $start;
@@ -101,23 +105,47 @@ sub relieve {
     # It frees what it has read, in steps that are small beside NEAR.
     my $now = sysseek $file, 0, SEEK_DATA;
     return unless defined $now && $now < $bound;
-    my $gaps = gaps_of($spool);
-    open my $out, '>>:raw', $gaps or return;
-    my $line = "$start $end $entries $lines $bytes\n";
-    syswrite($out, $line) == length $line or return;
-    close $out or return;
-    # A file system that makes no holes keeps all; it is not asked again.
-    system('fallocate', '--punch-hole', '--offset', $start, '--length', $end - $start, $spool) == 0
-        or $fails{$spool} = 1;
+    if (!note(gaps_of($spool), "$start $end $entries $lines $bytes\n")) {
+        $fails{$spool} = time + PAUSE_SECONDS;
+        return;
+    }
+    my $status = system('fallocate', '--punch-hole', '--offset', $hole, '--length', $end - $hole, $spool);
+    # A file system that makes no holes keeps all; it is not asked again. What could not be started is tried again.
+    if ($status != 0) { $fails{$spool} = $status > 255 ? 9**20 : time + PAUSE_SECONDS }
+}
+
+# Adds a line whole or not at all; half of one, from a process that was ended there, goes first.
+sub note {
+    my ($gaps, $line) = @_;
+    open my $file, '+>>:raw', $gaps or return;
+    my $size = -s $file;
+    my $there = '';
+    if ($size > 0) {
+        my $from = $size > 256 ? $size - 256 : 0;
+        seek $file, $from, 0 or return;
+        defined read $file, $there, 256 or return;
+        $size = $from + rindex($there, "\n") + 1;
+        truncate $file, $size or return;
+    }
+    my $written = syswrite $file, $line;
+    return 1 if defined $written && $written == length $line && close $file;
+    truncate $gaps, $size;
+    return;
 }
 
 sub gaps_of { return $_[0] =~ s/spool\.log$/spool.gaps/r }
 
+# Lines that follow each other without anything between them are one gap.
 sub last_gap {
     my ($spool) = @_;
     open my $file, '<', gaps_of($spool) or return;
-    my @found = grep { /^\d+ \d+ \d+ \d+ \d+\n$/ } <$file>;
-    return @found ? (split / /, $found[-1])[0, 1] : ();
+    my ($from, $to);
+    while (<$file>) {
+        my ($begin, $end) = /^(\d+) (\d+) \d+ \d+ \d+\n$/ or next;
+        $from = $begin unless defined $to && $to == $begin;
+        $to = $end;
+    }
+    return defined $to ? ($from, $to) : ();
 }
 
 # The first beginning of an entry at an offset or behind it.
