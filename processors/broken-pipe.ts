@@ -1,4 +1,5 @@
 /** Why a command that ran with pipefail ended with 141 (SIGPIPE), as far as its text tells. */
+import { beginningOf } from '../src/observability/cut-text.ts';
 
 /** Programs that often stop reading before their input ends. */
 const STOPS_EARLY =
@@ -28,7 +29,7 @@ export function pipeNote(command: string): string {
 }
 
 const shown = (text = ''): string =>
-  text.length > LONGEST_SHOWN ? `${text.slice(0, LONGEST_SHOWN)}…` : text;
+  text.length > LONGEST_SHOWN ? `${beginningOf(text, LONGEST_SHOWN)}…` : text;
 
 /**
  * The pipelines of a command by their programs, quotes and comments respected. What stands in `$(…)` or in a heredoc is

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { endsOf, errorLines, errorLinesInTurns, type TextLine } from '../src/jobs/error-lines.ts';
 import type { LogRecord, LogStore } from '../src/logs/log-store.ts';
 import { withoutEscapes } from '../src/observability/unsafe-text.ts';
+import { beginningOf } from '../src/observability/cut-text.ts';
 
 const MAX_LINE = 500;
 const MAX_LINES = { failed: 12, fine: 5 };
@@ -29,7 +30,7 @@ export async function errorsInLog(
     await turn(); // other jobs of the host are waiting
   }
   const chosen = errorLines(found, max, hasFailed);
-  const lines = chosen.lines.map(({ seq, text }) => `${seq}: ${text.slice(0, MAX_LINE).toWellFormed()}`);
+  const lines = chosen.lines.map(({ seq, text }) => `${seq}: ${beginningOf(text, MAX_LINE)}`);
   more += chosen.more;
   return more > 0 ? [...lines, `… and ${more} more like these`] : lines;
 }

@@ -1,3 +1,5 @@
+import { beginningOf } from '../observability/cut-text.ts';
+
 const MAX_LINES = 50;
 const MAX_SHOWN = 200;
 /** This many are sorted at once, and those that are not shown are forgotten then. */
@@ -41,4 +43,4 @@ export class Warnings {
 
 /** In quotation marks, without control characters, and not too long. */
 export const quoted = (name: string): string =>
-  JSON.stringify(name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}…` : name);
+  JSON.stringify(name.length > MAX_SHOWN ? `${beginningOf(name, MAX_SHOWN)}…` : name);

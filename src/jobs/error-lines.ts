@@ -4,6 +4,7 @@
  * is not known here is not found, and a program that prints such a line for another reason is believed.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { beginningOf, endOf } from '../observability/cut-text.ts';
 
 export interface TextLine {
   /** Number of the line's first record in the log, from 1. */
@@ -238,7 +239,7 @@ const END_LENGTH = 2_000;
 
 /** The two ends of a line, as one line: what a message of a program begins or ends with. */
 export const endsOf = (text: string): string =>
-  text.length <= 2 * END_LENGTH ? text : `${text.slice(0, END_LENGTH)}…${text.slice(-END_LENGTH)}`;
+  text.length <= 2 * END_LENGTH ? text : `${beginningOf(text, END_LENGTH)}…${endOf(text, END_LENGTH)}`;
 
 /** A traceback may be long; nothing else is followed further than it is shown. */
 const LONGEST_BLOCK = 400;

@@ -2,6 +2,7 @@
 import type { LogLine } from '../client/answers.ts';
 import type { TextLine } from '../jobs/error-lines.ts';
 import { clip, printable } from './printable.ts';
+import { beginningOf, endOf } from '../observability/cut-text.ts';
 
 /** No line is longer, no matter what the job printed. */
 const MAX_LINE = 2_000;
@@ -42,10 +43,12 @@ export function linesOf(records: readonly LogLine[]): TextLine[] {
 }
 
 function append(line: Gathered, text: string): void {
-  const room = Math.max(0, HALF_LINE - line.head.length);
-  line.head += text.slice(0, room);
-  const tail = line.tail + text.slice(room);
-  line.tail = tail.slice(-HALF_LINE);
+  // A head that ends before a character that did not fit is full.
+  const room = line.tail === '' ? Math.max(0, HALF_LINE - line.head.length) : 0;
+  const more = beginningOf(text, room);
+  line.head += more;
+  const tail = line.tail + text.slice(more.length);
+  line.tail = endOf(tail, HALF_LINE);
   line.left += tail.length - line.tail.length;
 }
 
@@ -60,7 +63,7 @@ export const markedAsText = (text: string): string => text.replaceAll(LIKE_MARK,
 function wholeOf({ head, tail, left }: Gathered, unended: boolean): string {
   const goesOn = unended && tail !== '' ? ' …' : '';
   if (left === 0) return printable(head + tail) + goesOn;
-  return `${printable(head.toWellFormed())} …[${left} characters left out]… ${printable(tail.toWellFormed())}${goesOn}`;
+  return `${printable(head)} …[${left} characters left out]… ${printable(tail)}${goesOn}`;
 }
 
 export interface Excerpt {

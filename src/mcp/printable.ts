@@ -1,5 +1,6 @@
 /** Text of unknown origin for a model's context: nothing that a terminal or a parser would act on, and bounded. */
 import { UNSAFE, withoutEscapes } from '../observability/unsafe-text.ts';
+import { beginningOf, endOf } from '../observability/cut-text.ts';
 
 /** Characters of a name that a job chose, wherever it stands in what we say. */
 const MAX_NAME = 80;
@@ -42,5 +43,5 @@ export function clip(text: string, max: number): string {
   const note = ` …[${text.length - max} characters left out]… `;
   const room = Math.max(0, max - note.length);
   const head = Math.ceil(room / 2);
-  return `${text.slice(0, head).toWellFormed()}${note}${text.slice(text.length - (room - head)).toWellFormed()}`;
+  return `${beginningOf(text, head)}${note}${endOf(text, room - head)}`;
 }
