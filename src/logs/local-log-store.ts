@@ -5,7 +5,7 @@ import { searchLog } from './log-search.ts';
 import { LogTails } from './log-tails.ts';
 import type { LogStore } from './log-store.ts';
 
-/** Logs in one directory: `<jobId>.log` and, beside it, its index `<jobId>.idx` (see log-index). */
+/** Logs in one directory: `<jobId>.log` and, beside it, its index `<jobId>.index` (see log-index). */
 export class LocalLogStore implements LogStore {
   readonly #directory: string;
   readonly #tails: LogTails;

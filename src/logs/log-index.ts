@@ -33,7 +33,7 @@ export type StreamNumber = typeof STDOUT | typeof STDERR | typeof SYSTEM | typeo
 export const STREAM_NAMES = ['stdout', 'stderr', 'system', 'merged'] as const;
 export type LogStream = (typeof STREAM_NAMES)[number];
 
-const STREAM_MASK = 3;
+export const STREAM_MASK = 3;
 export const PARTIAL = 4;
 /** The job did not print the newline that ends the line. */
 export const UNENDED = 8;

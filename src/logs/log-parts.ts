@@ -4,13 +4,13 @@
  * full: so the end is always there. When the log is finished its end is appended to `<job>.log`, after a line that says
  * how much is left out between them.
  *
- * The index of a part (`<job>.idx`, `.idx.0`, `.idx.1`, `.idx.end`) begins with a header, but for that of the beginning:
+ * The index of a part (`<job>.index`, `.index.0`, `.index.1`, `.index.end`) begins with a header, but for that of the beginning:
  *
  * | bytes   | meaning                                                                                  |
  * |---------|------------------------------------------------------------------------------------------|
  * | 0–63    | the last record before the part, see log-index                                           |
  * | 64–71   | the log's limit, bytes; 0 where what is left out before the part was never read          |
- * | 72–79   | of `.idx.end`: where in `<job>.log` its first byte is                                    |
+ * | 72–79   | of `.index.end`: where in `<job>.log` its first byte is                                    |
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -31,6 +31,7 @@ import {
   writeU64,
 } from './log-index.ts';
 import { prefixOf } from './log-batch.ts';
+import { renewIndex } from './old-index.ts';
 
 export const HEADER_BYTES = 2 * RECORD_BYTES;
 /** Readers look again when files are exchanged under them. */
@@ -46,6 +47,8 @@ export interface LogPaths extends PartPaths {
   readonly turns: readonly [PartPaths, PartPaths];
   /** Index of the end of a log that is finished, which lies in `log`. */
   readonly end: string;
+  /** Index as an earlier version wrote it, see old-index. */
+  readonly old: string;
 }
 
 /** @throws plain Error for an id that is not a single harmless path segment. */
@@ -55,25 +58,27 @@ export const logPaths = (logsDir: string, jobId: string): LogPaths => {
   const at = (suffix: string): string => join(logsDir, `${jobId}.${suffix}`);
   return {
     log: at('log'),
-    index: at('idx'),
+    index: at('index'),
     turns: [
-      { log: at('log.0'), index: at('idx.0') },
-      { log: at('log.1'), index: at('idx.1') },
+      { log: at('log.0'), index: at('index.0') },
+      { log: at('log.1'), index: at('index.1') },
     ],
-    end: at('idx.end'),
+    end: at('index.end'),
+    old: at('idx'),
   };
 };
 
 /** Job of a file of a log, by the file's name; undefined for other files. */
 export const jobOfLogFile = (name: string): string | undefined =>
-  /^([A-Za-z0-9][\w-]*)\.(?:log|idx)(?:\.[01]|\.end|\.end\.new)?$/.exec(name)?.[1];
+  /^([A-Za-z0-9][\w-]*)\.(?:log|index|idx)(?:\.[01]|\.end|\.[0-9a-f]{16})?(?:\.new)?$/.exec(name)?.[1];
 
-export const allPaths = ({ log, index, turns, end }: LogPaths): string[] => [
+export const allPaths = ({ log, index, turns, end, old }: LogPaths): string[] => [
   ...turns.flatMap((turn) => [turn.index, turn.log]),
   index,
   log,
   end,
   `${end}.new`,
+  old,
 ];
 
 export interface PartHeader {
@@ -290,7 +295,8 @@ async function openAll(paths: LogPaths, parts: LogPart[], isLastTry: boolean): P
     parts.push(part);
     later.push({ part, index: turn.index });
   }
-  const first = await openPart(paths, 'first');
+  const first =
+    (await openPart(paths, 'first')) ?? ((await renewIndex(paths)) ? await openPart(paths, 'first') : null);
   if (first === null) throw Object.assign(new Error('there is no log'), { code: 'ENOENT' });
   parts.push(first);
   for (const { part, index } of later) if (!(await isStill(part.index, index))) return false;

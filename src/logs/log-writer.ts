@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ifMissing } from '../files/if-missing.ts';
 import { readFully, writeFully } from '../files/read-fully.ts';
@@ -12,6 +12,7 @@ import {
   type LogPaths,
   type PartPaths,
 } from './log-parts.ts';
+import { renewIndex } from './old-index.ts';
 import type { Place } from './spool-count.ts';
 import { SpoolEncoder } from './spool-encoder.ts';
 
@@ -258,6 +259,7 @@ interface Found {
 async function find(paths: LogPaths): Promise<Found> {
   const opened: LogPart[] = [];
   try {
+    if ((await stat(paths.index).catch(ifMissing(null))) === null) await renewIndex(paths);
     const first = await openFirst(paths);
     opened.push(first);
     const end = await openTurn({ log: paths.log, index: paths.end });

@@ -121,7 +121,7 @@ describe('log capture', () => {
       ...Array.from({ length: 500 }, (_, i) => entry(i % 3 ? 'stdout' : 'stderr', 'F', `line ${i + 1}`)),
     );
     await (await capture()).finish();
-    const [whole, index] = [join(logsDir, 'job_1.log'), join(logsDir, 'job_1.idx')];
+    const [whole, index] = [join(logsDir, 'job_1.log'), join(logsDir, 'job_1.index')];
     const expected = numbered(1, 500);
     assert.equal(await log(), expected);
     for (const tear of [
@@ -185,7 +185,7 @@ describe('log capture', () => {
     assert.ok(printedOf(head) + printedOf(tail) <= maxBytes);
     assert.ok(running?.endsWith(`${lines.at(-1)}\n`));
     const left = (await readdir(logsDir)).sort();
-    assert.deepEqual(left, ['job_1.idx', 'job_1.idx.end', 'job_1.log']);
+    assert.deepEqual(left, ['job_1.index', 'job_1.index.end', 'job_1.log']);
     // Doing it again changes nothing.
     assert.deepEqual(await (await capture({ maxBytes })).finish(), result);
     assert.equal((await log()).split('\n').length - 1, written.length);
