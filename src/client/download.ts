@@ -1,7 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { copyFile, link, lstat, open, rename, rm, symlink } from 'node:fs/promises';
+import { lstat, open, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isPlainTarget } from '../artifacts/link-target.ts';
 import { systemCode } from '../errors.ts';
@@ -11,6 +10,7 @@ import { pause } from '../timing/bell.ts';
 import { parseIsoNs } from '../timing/nanoseconds.ts';
 import type { ArtifactAnswer } from './answers.ts';
 import { asClientError, fileExists, makePlace, NewDirectories, segmentsOf } from './artifact-places.ts';
+import { moveToFree } from './move-to-free.ts';
 import type { FlashpodsClient } from './client.ts';
 import { ClientError } from './client-error.ts';
 import { Retries } from './retry.ts';
@@ -210,21 +210,6 @@ async function* received(
     throw new Broken(cause);
   } finally {
     response.destroy();
-  }
-}
-
-/** `rename` would replace what has come to be there meanwhile; a hard link is refused then. */
-async function moveToFree(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to);
-  } catch (error) {
-    const code = systemCode(error);
-    if (code === 'EEXIST') throw fileExists(to);
-    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
-    // A file system without hard links.
-    await copyFile(from, to, constants.COPYFILE_EXCL).catch((copyError: unknown) => {
-      throw systemCode(copyError) === 'EEXIST' ? fileExists(to) : copyError;
-    });
   }
 }
 

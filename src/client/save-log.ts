@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { systemCode } from '../errors.ts';
 import { ifMissing } from '../files/if-missing.ts';
 import type { LogStart } from '../logs/log-store.ts';
 import { printedBytes } from '../logs/log-store.ts';
+import { asClientError, fileExists } from './artifact-places.ts';
 import { ClientError } from './client-error.ts';
 import type { FlashpodsClient } from './client.ts';
+import { moveToFree } from './move-to-free.ts';
 
 /**
  * Writes what a job has printed so far to a file, with both streams as they came and the line that says what is left
@@ -23,7 +24,7 @@ export async function saveLog(
   // Others may write into the directory, and must not know the name before it is there.
   const draft = `${target}.${randomBytes(8).toString('hex')}.part`;
   try {
-    if (!force && (await stat(target).catch(ifMissing(null)))) throw isThere(target);
+    if (!force && (await stat(target).catch(ifMissing(null)))) throw fileExists(target);
     await mkdir(dirname(target), { recursive: true });
     const file = await open(draft, 'wx', 0o600);
     let bytes = 0;
@@ -50,29 +51,8 @@ export async function saveLog(
     else await moveToFree(draft, target);
     return bytes;
   } catch (error) {
-    await rm(draft, { force: true }).catch(() => undefined); // the first error tells more
-    if (error instanceof ClientError || systemCode(error) === undefined) throw error;
-    throw new ClientError('download_failed', `${target} can't be written (${systemCode(error)}).`, {
-      cause: error,
-    });
+    throw asClientError(error, target);
+  } finally {
+    await rm(draft, { force: true }).catch(() => undefined); // an error before it tells more
   }
-}
-
-const isThere = (target: string): ClientError =>
-  new ClientError('file_exists', `${target} is there already.`);
-
-/** What a file system without hard links answers. */
-const NO_LINKS: readonly (string | undefined)[] = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
-
-/** A rename would replace what has come there meanwhile. */
-async function moveToFree(draft: string, target: string): Promise<void> {
-  try {
-    await link(draft, target);
-  } catch (error) {
-    if (systemCode(error) === 'EEXIST') throw isThere(target);
-    if (!NO_LINKS.includes(systemCode(error))) throw error;
-    await rename(draft, target);
-    return;
-  }
-  await rm(draft);
 }

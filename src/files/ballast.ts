@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
-import { systemCode } from '../errors.ts';
+import { isDiskFull } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { pause } from '../timing/bell.ts';
 
@@ -32,7 +32,6 @@ const LEAST_DISK_BYTES = 256 * 2 ** 20;
 /** Of a file system it takes this part at most. */
 const PART = 1 / 16;
 const PROBE_BYTES = 64 * 1024;
-const FULL = ['ENOSPC', 'EDQUOT'];
 
 export class Ballast {
   readonly #o: BallastOptions;
@@ -113,7 +112,7 @@ export class Ballast {
       }
       return false;
     } catch (error) {
-      if (FULL.includes(systemCode(error) ?? '')) return true;
+      if (isDiskFull(error)) return true;
       throw error;
     } finally {
       await rm(probe, { force: true });
@@ -135,7 +134,7 @@ export class Ballast {
       await rename(draft, path);
     } catch (error) {
       await rm(draft, { force: true });
-      if (!FULL.includes(systemCode(error) ?? '')) throw error;
+      if (!isDiskFull(error)) throw error;
     }
   }
 }

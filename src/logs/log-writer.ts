@@ -299,12 +299,19 @@ async function find(paths: LogPaths): Promise<Found> {
   }
 }
 
-async function openFirst(paths: PartPaths): Promise<LogPart> {
+const openFirst = (paths: PartPaths): Promise<LogPart> =>
+  openBoth(paths, (log, index) => LogPart.first(log, index));
+
+/** Makes the files where they are not there. They belong to the part; without one they are closed. */
+async function openBoth(
+  paths: PartPaths,
+  begin: (log: FileHandle, index: FileHandle) => Promise<LogPart>,
+): Promise<LogPart> {
   const log = await open(paths.log, FLAGS, 0o600);
   try {
     const index = await open(paths.index, FLAGS, 0o600);
     try {
-      return await LogPart.first(log, index);
+      return await begin(log, index);
     } catch (error) {
       await index.close();
       throw error;
@@ -334,24 +341,13 @@ async function openTurn({ log: logPath, index: indexPath }: PartPaths): Promise<
   }
 }
 
-async function makePart({ log: logPath, index: indexPath }: PartPaths, header: Buffer): Promise<LogPart> {
-  const log = await open(logPath, FLAGS, 0o600);
-  try {
-    const index = await open(indexPath, FLAGS, 0o600);
-    try {
-      await writeFully(index, header, 0);
-      const part = await LogPart.later(log, index);
-      if (part === null) throw new Error('a part of a log has no header');
-      return part;
-    } catch (error) {
-      await index.close();
-      throw error;
-    }
-  } catch (error) {
-    await log.close();
-    throw error;
-  }
-}
+const makePart = (paths: PartPaths, header: Buffer): Promise<LogPart> =>
+  openBoth(paths, async (log, index) => {
+    await writeFully(index, header, 0);
+    const part = await LogPart.later(log, index);
+    if (part === null) throw new Error('a part of a log has no header');
+    return part;
+  });
 
 /** The index first: without it there is no part. */
 async function removePart({ log, index }: PartPaths): Promise<void> {

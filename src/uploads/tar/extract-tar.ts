@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 import { addAbortListener } from 'node:events';
-import { FlashpodsError, systemCode } from '../../errors.ts';
+import { FlashpodsError, systemCode, isDiskFull } from '../../errors.ts';
 import { Directory } from '../../trees/directory.ts';
 import { isInTheWay } from '../tree.ts';
 import { type Extracted, Extraction, type ExtractLimits } from './extraction.ts';
@@ -56,7 +56,7 @@ export const extractTar = async (
 const translate = (error: unknown, ofStream: boolean): unknown => {
   if (error instanceof FlashpodsError || ofStream) return error;
   const code = systemCode(error);
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
+  if (isDiskFull(error)) {
     return new FlashpodsError('insufficient_storage', 'The disk of the server is full.', { cause: error });
   }
   if (code === 'ERR_STREAM_PREMATURE_CLOSE') return refusal('the body: it ended early', error);

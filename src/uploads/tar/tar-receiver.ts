@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { FlashpodsError, systemCode } from '../../errors.ts';
+import { FlashpodsError, isDiskFull } from '../../errors.ts';
 import { openUntil } from '../limits.ts';
 import type { UploadParts } from '../parts.ts';
 import type { Upload } from '../upload.ts';
@@ -144,8 +144,7 @@ class StreamLife {
 }
 
 function translate(error: unknown): unknown {
-  const code = systemCode(error) ?? '';
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
+  if (isDiskFull(error)) {
     return new FlashpodsError('insufficient_storage', 'The disk of the server is full.', { cause: error });
   }
   return error;
