@@ -145,7 +145,7 @@ export const settingsSchema = z.strictObject({
     .describe('a finalized upload that nothing uses expires after this time'),
   jobDiskMb: integer(64)
     .default(10_240)
-    .describe('disk that a job gets at most which does not ask for `disk_gb`, MB'),
+    .describe('most disk of a job that does not ask for `disk_gb`, MB'),
   packageImagesMb: integer(64)
     .default(5_120)
     .describe(
