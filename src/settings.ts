@@ -143,9 +143,7 @@ export const settingsSchema = z.strictObject({
   uploadUnusedMinutes: integer(1)
     .default(60)
     .describe('a finalized upload that nothing uses expires after this time'),
-  jobDiskMb: integer(64)
-    .default(10_240)
-    .describe('most disk of a job that does not ask for `disk_gb`, MB'),
+  jobDiskMb: integer(64).default(10_240).describe('most disk of a job that does not ask for `disk_gb`, MB'),
   packageImagesMb: integer(64)
     .default(5_120)
     .describe(

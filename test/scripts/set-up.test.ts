@@ -132,6 +132,6 @@ describe('the set-up scripts', () => {
       { FLASHPODS_TEST_COUNTS: `${root}/counts` },
     );
     assert.equal(code, 1);
-    assert.equal(await readFile(`${root}/counts`, 'utf8'), '1 1\n');
+    assert.equal(await readFile(`${root}/counts`, 'utf8'), '1 0\n0 1 fails: on purpose\n');
   });
 });

@@ -70,7 +70,8 @@ export async function mochaGlobalTeardown(): Promise<void> {
 function report(names: readonly string[]): void {
   if (names.length === 0) return;
   process.stderr.write(`\nThe tests left something behind:\n${names.map((each) => `  ${each}\n`).join('')}`);
-  if (COUNTS !== undefined) appendFileSync(COUNTS, `0 ${names.length}\n`);
+  if (COUNTS !== undefined)
+    appendFileSync(COUNTS, names.map((each) => `0 1 left behind: ${each.replaceAll('\n', ' ')}\n`).join(''));
   // Mocha sets the exit status in a listener that it adds after this.
   setImmediate(() => process.once('exit', () => (process.exitCode = 1))).unref();
 }
