@@ -37,9 +37,17 @@ const OPTIONS: readonly { readonly field: FieldName; readonly option: FieldOptio
   },
 );
 
+/** ` (default 2, at most 8)`, of a server that sets nothing else. */
+function describeDefault(field: FieldName): string {
+  const { range, default: usual, setting } = fieldOf(field);
+  if (range) return ` (default ${range.worker.default}, at most ${range.worker.max})`;
+  if (setting) return ' (default: the server’s, see `flashpods image ls`)';
+  return typeof usual === 'string' || typeof usual === 'number' ? ` (default ${usual})` : '';
+}
+
 const toOption = (field: FieldName, { flags, value, choices }: FieldOption): Option => {
   const meaning = value === 'no' ? `don't ${fieldOf(field).meaning}` : fieldOf(field).meaning;
-  const option = new Option(flags, `${meaning}${NOTES[value]}`);
+  const option = new Option(flags, `${meaning}${NOTES[value]}${describeDefault(field)}`);
   if (choices) option.choices(choices);
   if (value !== 'text' && value !== 'flag' && value !== 'no') option.argParser(READERS[value]);
   return option;

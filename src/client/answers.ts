@@ -13,6 +13,7 @@ type Optional<Fields> = { readonly [Name in keyof Fields]?: Fields[Name] | undef
 export interface JobAnswer
   extends Optional<Omit<FieldsAnswer, RangedField | 'type'>>, Pick<FieldsAnswer, RangedField> {
   readonly id: string;
+  readonly owner?: string;
   readonly type: JobType;
   readonly status: JobState;
   readonly queue_position?: number | null;
@@ -36,6 +37,7 @@ export interface JobAnswer
   readonly duration_seconds?: number | null | undefined;
   readonly queue_seconds?: number;
   readonly log_truncated?: boolean;
+  readonly notes?: readonly string[];
   readonly warnings?: readonly string[];
   readonly artifact_warnings?: readonly string[];
   readonly error_lines?: readonly string[] | undefined;

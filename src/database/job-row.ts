@@ -15,6 +15,7 @@ type Formed = {
 
 const FACTS: Readonly<Record<Formed, Form>> = {
   usage: 'names',
+  notes: 'json',
   warnings: 'json',
   artifactWarnings: 'json',
   errorLines: 'json',

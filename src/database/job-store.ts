@@ -17,6 +17,9 @@ import { jobByKey } from './job-queries.ts';
 import { type JobRow, newRow, patchColumns, toJob } from './job-row.ts';
 import { attachUpload, consumeUpload, leaveUpload, shareUpload } from './upload-attachment.ts';
 
+/** Said in the notes of a job. */
+const NO_FILES = 'The upload holds no files: /work is empty.';
+
 /** {@link JobStore} on knex. Each write is one transaction that holds the row's change and its journal entry. */
 export class KnexJobStore implements JobStore {
   readonly #db: Database;
@@ -32,14 +35,17 @@ export class KnexJobStore implements JobStore {
   async create(
     job: NewJob,
     { maxWaiting = null, isRerun = false }: CreateOptions = {},
-  ): Promise<{ job: Job; created: boolean; fileCount: number | null }> {
+  ): Promise<{ job: Job; created: boolean }> {
     try {
       return await this.#db.write(async (trx) => {
         // The upload comes first, so that the transaction begins with a write.
         const attach = isRerun ? shareUpload : attachUpload;
         const fileCount = job.filesId === null ? null : await attach(trx, job.filesId, job);
+        const notes = [...(job.notes ?? []), ...(fileCount === 0 ? [NO_FILES] : [])];
         const createdAt = Date.now();
-        const [row] = await trx<JobRow>('jobs').insert(newRow(job, createdAt)).returning('*');
+        const [row] = await trx<JobRow>('jobs')
+          .insert(newRow({ ...job, notes }, createdAt))
+          .returning('*');
         if (!row) throw new Error(`row of ${job.id} was not inserted`);
         row.ordered_at = await keepOrder(trx, row);
         if (maxWaiting !== null) await refuseMore(trx, job.owner, maxWaiting);
@@ -48,7 +54,7 @@ export class KnexJobStore implements JobStore {
         const base = { status: row.status, epoch: row.epoch };
         const event = { type: 'accepted', payload: { type: job.type } } as const;
         await appendEvent(trx, job.id, 1, base, event, 'api', createdAt);
-        return { job: toJob(row), created: true, fileCount };
+        return { job: toJob(row), created: true };
       });
     } catch (error) {
       // The loser of a race finds the winner's row; with an upload it may have failed to attach it already.
@@ -58,7 +64,7 @@ export class KnexJobStore implements JobStore {
       const key = job.clientJobId;
       const winner = lost && key !== null ? await this.#db.read((db) => jobByKey(db, job.owner, key)) : null;
       // guard: one-key-one-job
-      if (winner) return { job: winner, created: false, fileCount: null };
+      if (winner) return { job: winner, created: false };
       throw error;
     }
   }

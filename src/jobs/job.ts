@@ -35,6 +35,8 @@ export interface JobFacts {
   readonly ranBy: string | null;
   readonly exitCode: number | null;
   readonly usage: Usage | null;
+  /** What of it is not as its caller may think: defaults and numbers that were lowered, an upload without files. */
+  readonly notes: readonly string[];
   readonly warnings: readonly string[];
   readonly artifactWarnings: readonly string[];
   /** Lines of the log that look like an error, `LINE: text`; a guess, also of a command that ended with 0. */

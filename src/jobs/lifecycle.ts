@@ -61,10 +61,7 @@ export class JobLifecycle {
   }
 
   /** A new job, pending; see {@link JobStore.create}. */
-  accepted(
-    job: NewJob,
-    options: CreateOptions = {},
-  ): Promise<{ job: Job; created: boolean; fileCount: number | null }> {
+  accepted(job: NewJob, options: CreateOptions = {}): Promise<{ job: Job; created: boolean }> {
     return this.#store.create(job, options);
   }
 

@@ -24,6 +24,7 @@ import type { JobLifecycle } from './lifecycle.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
 import { hashSpec, loweredToMaximum, refuseRoot, specOf, toJobSpec } from './request.ts';
 import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './waiting-limits.ts';
+import type { NewJob } from './store.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import { quotaExceeded, refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
 import { Bell } from '../timing/bell.ts';
@@ -57,8 +58,6 @@ export interface Creation {
   readonly job: Job;
   /** False for a job that an earlier request with the same key made. */
   readonly created: boolean;
-  /** What of the request's defaults was lowered, in sentences. */
-  readonly notes?: readonly string[];
 }
 
 /** What a request would come to. */
@@ -110,11 +109,9 @@ export class JobService {
 
     // After the hash: which hosts there are does not make it another request.
     const lowered = lowerDefaults(spec, request, await this.#r.hosts.known());
-    const accepted = await this.#accept(owner, lowered.spec, { clientJobId, requestHash });
-    const { job, created } = accepted;
-    if (!created) return { job: sameRequest(job, requestHash), created };
-    const notes = [...loweredToMaximum(request, this.#r.limits), ...lowered.notes, ...accepted.notes];
-    return { job, created, notes };
+    const notes = [...loweredToMaximum(request, this.#r.limits), ...lowered.notes];
+    const { job, created } = await this.#accept(owner, lowered.spec, { clientJobId, requestHash, notes });
+    return { job: created ? job : sameRequest(job, requestHash), created };
   }
 
   /**
@@ -125,7 +122,8 @@ export class JobService {
    */
   async check(owner: string, request: JobRequest): Promise<JobCheck> {
     const lowered = lowerDefaults(this.#toSpec(request), request, await this.#r.hosts.known());
-    const limits = await this.#refuseHopeless(owner, lowered.spec);
+    const notes = [...loweredToMaximum(request, this.#r.limits), ...lowered.notes];
+    const limits = await this.#refuseHopeless(owner, lowered.spec, notes);
     if (lowered.spec.whenBusy === 'reject') {
       const wish = { ...lowered.spec, id: newJobId(), owner };
       if (!(await this.#r.admissions.hasRoom(wish))) await this.#refuseNow(wish, limits);
@@ -143,7 +141,7 @@ export class JobService {
       if (total >= limits.queuedJobs)
         throw quotaExceeded('queued_jobs', { limit: limits.queuedJobs, used: total, requested: 1 });
     }
-    return { spec: lowered.spec, notes: [...loweredToMaximum(request, this.#r.limits), ...lowered.notes] };
+    return { spec: lowered.spec, notes };
   }
 
   #toSpec(request: JobRequest): JobSpec {
@@ -162,7 +160,7 @@ export class JobService {
     const spec = specOf(job);
     if (!this.allowsRoot) refuseRoot(spec);
     try {
-      const key = { clientJobId: null, requestHash: hashSpec(spec) };
+      const key = { clientJobId: null, requestHash: hashSpec(spec), notes: [] };
       return (await this.#accept(job.owner, spec, key, true)).job;
     } catch (error) {
       if (!(error instanceof FlashpodsError) || !FILES_GONE.includes(error.code)) throw error;
@@ -177,19 +175,18 @@ export class JobService {
   async #accept(
     owner: string,
     spec: JobSpec,
-    key: { readonly clientJobId: string | null; readonly requestHash: string },
+    key: Required<Pick<NewJob, 'clientJobId' | 'requestHash' | 'notes'>>,
     isRerun = false,
-  ): Promise<{ job: Job; created: boolean; notes: readonly string[] }> {
-    const limits = await this.#refuseHopeless(owner, spec);
+  ): Promise<{ job: Job; created: boolean }> {
+    const limits = await this.#refuseHopeless(owner, spec, key.notes);
     const row = { ...spec, ...key, id: newJobId(), owner };
     const options = { maxWaiting: limits.queuedJobs, isRerun };
     const admission = spec.whenBusy === 'reject' ? await this.#admit(row, limits) : null;
     try {
-      const { job, created, fileCount } = await this.#r.lifecycle.accepted(row, options);
-      const notes = fileCount === 0 ? ['The upload holds no files: /work is empty.'] : [];
-      if (created && admission !== null) return { job: await this.#startNow(job, admission), created, notes };
+      const { job, created } = await this.#r.lifecycle.accepted(row, options);
+      if (created && admission !== null) return { job: await this.#startNow(job, admission), created };
       if (admission !== null) await this.#r.admissions.giveBack(admission);
-      return { job: created ? await this.#enqueue(job) : job, created, notes };
+      return { job: created ? await this.#enqueue(job) : job, created };
     } catch (error) {
       if (admission !== null) await this.#r.admissions.giveBack(admission);
       throw error;
@@ -220,10 +217,13 @@ export class JobService {
     return isWaiting(row.status) ? await this.#enqueue(row) : row;
   }
 
-  /** @returns the owner's limits @throws FlashpodsError for what no host, no image or no limit of the owner allows */
-  async #refuseHopeless(owner: string, spec: JobSpec): Promise<TenantLimits> {
+  /**
+   * @param notes what was lowered before
+   * @returns the owner's limits @throws FlashpodsError for what no host, no image or no limit of the owner allows
+   */
+  async #refuseHopeless(owner: string, spec: JobSpec, notes: readonly string[]): Promise<TenantLimits> {
     const wanted = amountOf(spec);
-    refuseUnsatisfiable(await this.#r.hosts.known(), wanted);
+    refuseUnsatisfiable(await this.#r.hosts.known(), wanted, notes);
     await this.#r.images.refuseAbsent(spec.image, owner);
     const { limits } = (await this.#r.tenants.inForce()).of(owner);
     // What one job alone goes beyond it would wait for in vain.

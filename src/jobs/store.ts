@@ -12,6 +12,7 @@ export type NewJob = JobSpec & {
   readonly owner: string;
   readonly clientJobId: string | null;
   readonly requestHash: string;
+  readonly notes?: readonly string[];
 };
 
 /** Columns that may change together with a state, or by themselves while a dispatch holds the job. */
@@ -53,14 +54,11 @@ export interface JobStore {
   /**
    * Inserts row and journal entry in one transaction, and attaches `filesId` to the job in the same one.
    * An earlier, not cleaned job with the same owner and `clientJobId` is returned instead.
-   * @returns also how many files the upload holds; null without one
+   * An upload without files is told in its notes.
    * @throws FlashpodsError upload_not_found, upload_not_finalized, upload_already_consumed, upload_expired,
    * quota_exceeded
    */
-  create(
-    job: NewJob,
-    options?: CreateOptions,
-  ): Promise<{ job: Job; created: boolean; fileCount: number | null }>;
+  create(job: NewJob, options?: CreateOptions): Promise<{ job: Job; created: boolean }>;
 
   /** Compare-and-set with its journal entry in one transaction. @returns the new row, or null when it did not apply */
   transition(id: string, transition: Transition): Promise<Job | null>;

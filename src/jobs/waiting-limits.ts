@@ -44,14 +44,22 @@ export function lowerDefaults(
   };
 }
 
-/** @throws FlashpodsError unsatisfiable_resources when no host could ever run it; where none is known, one may come */
-export function refuseUnsatisfiable(known: readonly KnownHost[], wanted: Amount): void {
+/**
+ * Where no host is known, one may come.
+ * @param notes what was lowered before, so that the figures are recognised
+ * @throws FlashpodsError unsatisfiable_resources when no host could ever run it
+ */
+export function refuseUnsatisfiable(
+  known: readonly KnownHost[],
+  wanted: Amount,
+  notes: readonly string[] = [],
+): void {
   if (known.length === 0) return;
   if (known.some(({ capacity }) => fits(capacity, wanted))) return;
   const largest = known.reduce((a, b) => (b.capacity.cpusMilli > a.capacity.cpusMilli ? b : a)).capacity;
   throw new FlashpodsError(
     'unsatisfiable_resources',
-    `No host has ${inWords(wanted)}; the largest has ${inWords(largest)}.`,
+    [`No host has ${inWords(wanted)}; the largest has ${inWords(largest)}.`, ...notes].join(' '),
     {
       details: {
         requested: inApiUnits(wanted),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { type RunningApi, startApi } from './running-api.ts';
 
@@ -12,6 +13,8 @@ describe('a check of a request', () => {
     readonly message?: string;
     readonly details?: unknown;
     readonly notes?: readonly string[];
+    readonly job_id?: string;
+    readonly owner?: string;
     readonly cpus?: number;
     readonly command?: string;
     readonly timeout_minutes?: number;
@@ -29,6 +32,18 @@ describe('a check of a request', () => {
     assert.equal(list.total, 0);
     const created = await ask('/jobs', { type: 'worker', command: 'make', cpus: 99 });
     assert.deepEqual(created.body.notes, body.notes);
+  });
+
+  it('says in the job’s own answer, and to who asks again, whose it is and what was lowered', async () => {
+    const request = { type: 'worker', command: 'make', cpus: 99, client_job_id: randomUUID() };
+    const { body: created } = await ask('/jobs', request);
+    assert.deepEqual((await ask('/jobs', request)).body.notes, created.notes);
+    const { body: job } = await api.caller.json<Answer>('GET', `/jobs/${created.job_id}`);
+    const { body: list } = await api.caller.json<{ jobs: Answer[] }>('GET', '/jobs');
+    for (const shown of [job, list.jobs[0]]) {
+      assert.equal(shown?.owner, 'default');
+      assert.deepEqual(shown.notes, created.notes);
+    }
   });
 
   it('answers with the error that the creation would have', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'mocha';
 import { amountOf } from '../../src/jobs/amount.ts';
-import { lowerDefaults } from '../../src/jobs/waiting-limits.ts';
+import { lowerDefaults, refuseUnsatisfiable } from '../../src/jobs/waiting-limits.ts';
 import { parseCreateJob, toJobSpec } from '../../src/jobs/request.ts';
 import { LIMITS } from '../support/jobs.ts';
 
@@ -30,5 +30,17 @@ describe('defaults that no host has', () => {
   it('are not what was asked for: that is never lowered', () => {
     assert.deepEqual(granted({ cpus: 3 }, [2, 8]), [3, 4, 0]);
     assert.deepEqual(granted({ cpus: 1 }, [1, 2], [4, 1]), [1, 2, 1]);
+  });
+
+  it('let a job start on one cpu and one GB', () => {
+    assert.deepEqual(granted({}, [1, 1]), [1, 1, 2]);
+  });
+
+  it('are told beside the figures of a refusal, which are those after a maximum', () => {
+    const host = { name: 'a', capacity: amountOf({ cpus: 2, memoryGb: 4 }), draining: false };
+    assert.throws(
+      () => refuseUnsatisfiable([host], amountOf({ cpus: 8, memoryGb: 4 }), ['`cpus` of 99 gets 8.']),
+      /No host has 8 cpus and 4 GB; the largest has 2 cpus and 4 GB\. `cpus` of 99 gets 8\./,
+    );
   });
 });

@@ -45,6 +45,7 @@ export function presentJob(
   const waitedUntil = isWaiting(job.status) ? now : (job.startingAt ?? job.completedAt ?? now);
   return {
     id: job.id,
+    owner: job.owner,
     ...answerFields(job, alone),
     status: job.status,
     image_digest: job.imageDigest,
@@ -72,6 +73,7 @@ export function presentJob(
     ...(terminal ? { duration_seconds: ranSeconds } : { elapsed_seconds: ranSeconds }),
     ...(job.endingReason === 'timeout' && terminal ? { actual_runtime_seconds: ranSeconds } : {}),
     log_truncated: job.logTruncated,
+    notes: [...job.notes],
     warnings: [...job.warnings],
     artifact_warnings: [...job.artifactWarnings],
     ...(alone ? { error_lines: [...job.errorLines] } : {}),
@@ -90,7 +92,7 @@ export const presentCheck = ({ spec, notes }: JobCheck): z.infer<typeof checkedJ
 });
 
 export const presentCreated = (
-  { job, created, notes = [] }: Creation,
+  { job, created }: Creation,
   wait: Wait | null,
 ): z.infer<typeof createdJobSchema> => ({
   job_id: job.id,
@@ -103,7 +105,7 @@ export const presentCreated = (
   queue_position: wait?.position ?? null,
   waiting_reason: wait?.reason ?? null,
   estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
-  ...(notes.length > 0 ? { notes: [...notes] } : {}),
+  ...(job.notes.length > 0 ? { notes: [...job.notes] } : {}),
 });
 
 export const presentArtifact = (artifact: ArtifactRecord): z.infer<typeof artifactSchema> => ({

@@ -144,6 +144,7 @@ const usageSchema = z.object({
 
 export const jobSchema = z.object({
   id: z.string(),
+  owner: z.string().describe('whose job it is'),
   ...answerShape,
   status: z.enum(JOB_STATES),
   image_digest: z.string().nullable(),
@@ -188,6 +189,9 @@ export const jobSchema = z.object({
   duration_seconds: z.number().nullable().optional().describe('once ended; null if it never ran'),
   actual_runtime_seconds: z.number().nullable().optional().describe('of a job that timed out'),
   log_truncated: z.boolean(),
+  notes: z
+    .array(z.string())
+    .describe('what is not as it was asked for: numbers that were lowered, an upload without files'),
   warnings: z.array(z.string()),
   artifact_warnings: z.array(z.string()),
   error_lines: z

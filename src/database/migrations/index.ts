@@ -17,6 +17,7 @@ import { up as artifactPatterns } from './0015-artifact-patterns.ts';
 import { up as merge } from './0016-merge.ts';
 import { up as disk } from './0017-disk.ts';
 import { up as uploadWeights } from './0018-upload-weights.ts';
+import { up as notes } from './0019-notes.ts';
 
 /** Applied in this order, once each. An applied migration never changes; its name is what the database remembers. */
 export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise<void> }[] = [
@@ -38,4 +39,5 @@ export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise
   { name: '0016-merge', up: merge },
   { name: '0017-disk', up: disk },
   { name: '0018-upload-weights', up: uploadWeights },
+  { name: '0019-notes', up: notes },
 ];

@@ -1,0 +1,7 @@
+import type { Knex } from 'knex';
+
+export async function up(db: Knex): Promise<void> {
+  await db.schema.alterTable('jobs', (table) => {
+    table.text('notes').notNullable().defaultTo('[]');
+  });
+}
