@@ -9,7 +9,9 @@ import { loadClientEnvironment } from '../src/client/environment.ts';
 
 const interrupts = new EventEmitter<{ interrupt: [exitCode: number] }>();
 let nth = 0;
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+// A terminal that closes, or a log that is rotated, stops nothing. Node takes back that nohup had it ignored.
+process.on('SIGHUP', () => undefined);
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
     nth += 1;
     // Nobody listens to it, or nobody obeys: the process ends as if it had not been caught.

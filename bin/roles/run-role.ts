@@ -14,6 +14,8 @@ export async function runRole(
   load: () => Promise<StartRole>,
   interrupts: EventEmitter<{ interrupt: [] }>,
 ): Promise<number> {
+  // Its terminal may be gone (SIGHUP), or its disk full: it goes on without.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   let kill: () => void = () => undefined;
   let nth = 0;
   const asked = new Promise<null>((resolve) => {

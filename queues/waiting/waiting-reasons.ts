@@ -14,7 +14,7 @@ export function waitOf(job: Job, position: number | null, outlook: Outlook | nul
   const known = outlook?.jobs[job.id];
   const reason = reasonOf(job, position, outlook);
   const starts = startOf(position, outlook, known, amountOf(job));
-  return { position, reason, estimatedStart: starts === null ? null : Math.max(starts, now) };
+  return { position, reason, latestStart: starts === null ? null : Math.max(starts, now) };
 }
 
 function startOf(

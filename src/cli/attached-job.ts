@@ -7,14 +7,13 @@ import { fetchArtifacts } from '../client/fetch-artifacts.ts';
 import { followJob } from '../client/follow.ts';
 import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
 import { type MissingPart, missingPart, missingPartAdvice } from '../packages/missing.ts';
-import { isWaiting } from '../jobs/states.ts';
 import type { CliContext } from './context.ts';
 import { ExitCode, exitCodeOfJob } from './exit-code.ts';
-import { describeEnd, describeWaiting } from './present-job.ts';
+import { describeEnd } from './present-job.ts';
 import { LogPrinter } from './print-log.ts';
+import { Progress } from './progress.ts';
 import { count, showBytes } from './quantity.ts';
 import { reportError } from './report.ts';
-import { StatusLine } from './status-line.ts';
 import { sanitize } from './terminal.ts';
 
 export interface AttachOptions {
@@ -24,9 +23,6 @@ export interface AttachOptions {
   /** A terminal, too, gets all that the job prints as it is. */
   readonly raw?: boolean;
 }
-
-/** A job that waits longer than this is explained to somebody without a terminal, too. */
-const EXPLAIN_WAITING_MS = 2_000;
 
 /** Shows the log of a job while it runs, fetches what it leaves, and answers with its exit code. */
 export async function attach(
@@ -158,29 +154,14 @@ async function follow(
   signal: AbortSignal,
   onText: (text: string) => void,
 ): Promise<JobAnswer> {
-  const line = new StatusLine(context.err);
+  const progress = new Progress(id, context);
   const printer = new LogPrinter(context, options);
-  const since = Date.now();
-  let printed = false;
-  let explained = '';
   let status = '';
 
   function onJob(job: JobAnswer): void {
-    if (context.json) {
-      if (job.status !== status) void context.out.json({ event: 'state', job });
-      status = job.status;
-      return;
-    }
-    if (!isWaiting(job.status) && job.status !== 'starting') {
-      line.clear();
-      return;
-    }
-    if (!printed) line.show(`${id} ${describeWaiting(job)}`);
-    // Told again when it is another reason, not each time that one job less is ahead.
-    const reason = (job.waiting_reason ?? '').replaceAll(/\d[\d,]*/g, '');
-    if (context.err.isTTY || Date.now() - since < EXPLAIN_WAITING_MS || reason === explained) return;
-    explained = reason;
-    context.notice(`${id} ${describeWaiting(job)}`);
+    if (context.json && job.status !== status) void context.out.json({ event: 'state', job });
+    status = job.status;
+    progress.show(job);
   }
 
   try {
@@ -190,13 +171,13 @@ async function follow(
       onJob,
       onLine: async (logLine) => {
         onText(logLine.text);
-        printed = true;
-        line.clear();
+        progress.clear(logLine.stream === 'system');
         await printer.print(logLine);
+        progress.printed(printer.isMidLine);
       },
     });
   } finally {
-    line.clear();
+    progress.stop();
   }
 }
 
@@ -239,7 +220,7 @@ async function conclude(
   if (job.exit_code === 0)
     for (const line of (job.error_lines ?? []).slice(1)) context.notice(`the log says: ${sanitize(line)}`);
   // The job's own code says more than that a file could not be fetched.
-  const exitCode = code === 0 && failures > 0 ? ExitCode.error : code;
+  const exitCode = code === 0 && failures > 0 ? ExitCode.ownFailure : code;
   if (context.json) {
     await context.out.json({ event: 'result', job, artifacts, fetched, exit_code: exitCode });
   } else {

@@ -9,6 +9,8 @@ export const ExitCode = {
   notReachable: 3,
   notFound: 4,
   refused: 5,
+  /** Of the commands that pass a job's code on: every failure that is not the job's. */
+  ownFailure: 125,
   timedOut: 124,
   cancelled: 130,
 } as const;
@@ -25,10 +27,10 @@ export function exitCodeOfJob(job: Pick<JobAnswer, 'status' | 'exit_code' | 'err
       return ExitCode.cancelled;
     case 'failed':
       // A command that ended well can fail all the same: its artifacts could not be collected.
-      return own === null || own === 0 ? ExitCode.error : own;
+      return own === null || own === 0 ? ExitCode.ownFailure : own;
     case 'cleaning':
     case 'cleaned':
-      return own ?? ExitCode.error;
+      return own ?? ExitCode.ownFailure;
     case 'pending':
     case 'queued':
     case 'starting':
@@ -37,13 +39,17 @@ export function exitCodeOfJob(job: Pick<JobAnswer, 'status' | 'exit_code' | 'err
   }
 }
 
-export function exitCodeOfError(error: unknown): number {
+/** @param passesCode the command passes a job's code on, which a failure of ours must not look like */
+export function exitCodeOfError(error: unknown, passesCode = false): number {
+  const code = error instanceof ClientError ? error.code : null;
+  if (code === 'interrupted') return ExitCode.cancelled;
+  if (code === 'poll_timeout') return ExitCode.timedOut;
+  return passesCode ? ExitCode.ownFailure : exitCodeOfFailure(error);
+}
+
+function exitCodeOfFailure(error: unknown): number {
   if (!(error instanceof ClientError)) return ExitCode.error;
   switch (error.code) {
-    case 'interrupted':
-      return ExitCode.cancelled;
-    case 'poll_timeout':
-      return ExitCode.timedOut;
     case 'wrong_settings':
     case 'invalid_arguments':
       return ExitCode.usage;

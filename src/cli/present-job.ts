@@ -1,7 +1,7 @@
 import type { JobAnswer } from '../client/answers.ts';
 import { isErrorCode } from '../errors.ts';
 import type { JobState } from '../jobs/states.ts';
-import { showBytes, showDuration, showUntil } from './quantity.ts';
+import { showBytes, showDuration, showWithin } from './quantity.ts';
 import { type Colour, sanitize, shorten } from './terminal.ts';
 
 /** Columns of a line of the log in a line of ours. */
@@ -35,14 +35,14 @@ export function runSeconds(job: JobAnswer, nowMs: number): number | null {
   return ((job.completed_at ? Date.parse(job.completed_at) : nowMs) - Date.parse(job.started_at)) / 1_000;
 }
 
-/** Why it waits and how long still, for one line. */
+/** Why it waits and how long at most, for one line. */
 export function describeWaiting(job: JobAnswer, nowMs = Date.now()): string {
   const position = job.queue_position ?? null;
-  const startsAt = job.estimated_start ? Date.parse(job.estimated_start) : null;
+  const startsAt = job.latest_start ? Date.parse(job.latest_start) : null;
   const parts = [
     job.status,
     position === null ? null : `position ${position}`,
-    startsAt === null ? null : `estimated start ${showUntil((startsAt - nowMs) / 1_000)}`,
+    startsAt === null ? null : `starts ${showWithin((startsAt - nowMs) / 1_000)}`,
     job.waiting_reason ? sanitize(job.waiting_reason) : null,
   ];
   return parts.filter((part) => part !== null).join(' · ');

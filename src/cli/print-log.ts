@@ -39,6 +39,11 @@ export class LogPrinter {
     this.#raw = raw;
   }
 
+  /** The last line that was printed goes on. */
+  get isMidLine(): boolean {
+    return this.#open.size > 0;
+  }
+
   async print(line: LogLine): Promise<void> {
     const { out, err, json } = this.#context;
     if (json) {

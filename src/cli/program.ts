@@ -61,17 +61,19 @@ export async function runCli(
     },
     roles,
   );
+  const passesCode = passesJobCode(argv, program);
   try {
     await addRoleOptions(program, roles, argv);
     await program.parseAsync([...argv], { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) {
       // It has printed what is to be said. Help and version end with 0; every other one is a mistake in the usage.
-      exitCode = error.exitCode === 0 ? ExitCode.fine : ExitCode.usage;
+      const refused = passesCode ? ExitCode.ownFailure : ExitCode.usage;
+      exitCode = error.exitCode === 0 ? ExitCode.fine : refused;
       if (json && exitCode !== ExitCode.fine) await reportError(usageError(error), outputs.err, json);
     } else {
       await reportError(error, outputs.err, json);
-      exitCode = exitCodeOfError(error);
+      exitCode = exitCodeOfError(error, passesCode);
     }
   }
   await Promise.all([outputs.out.flush(), outputs.err.flush()]);
@@ -82,7 +84,7 @@ export async function runCli(
     if (!failure) continue;
     await other.line(`flashpods: ${name} can't be written (${systemCode(failure) ?? failure.message}).`);
     await other.flush();
-    exitCode ||= ExitCode.error;
+    exitCode ||= passesCode ? ExitCode.ownFailure : ExitCode.error;
   }
   return exitCode;
 }
@@ -165,6 +167,14 @@ async function addRoleOptions(
     const command = program.commands.find((candidate) => candidate.name() === role.name);
     for (const { flags, description } of await role.options()) command?.option(flags, description);
   }
+}
+
+/** Whether the exit code is a job's own if all goes well; asked of the words, since a mistake in them counts, too. */
+function passesJobCode(argv: readonly string[], program: Command): boolean {
+  const at = argv.findIndex((word) => word === '--' || program.commands.some((each) => each.name() === word));
+  const name = argv[at];
+  if (name === 'rerun') return argv.slice(at).some((word) => /^(--follow|-[a-z]*f[a-z]*)$/.test(word));
+  return name === 'run' || name === 'wait';
 }
 
 function wantsJson(argv: readonly string[]): boolean {

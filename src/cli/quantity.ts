@@ -11,12 +11,12 @@ export function showDuration(seconds: number): string {
   return `${Math.floor(minutes / 1_440)} d ${Math.floor((minutes % 1_440) / 60)} h`;
 }
 
-/** A time ahead, no more exactly than an estimate deserves: `now`, `in about 40 s`, `in about 4 min`, `in about 2 h 10 min` */
-export function showUntil(seconds: number): string {
+/** A bound of a time ahead, rounded up: `now`, `within 40 s`, `within 4 min`, `within 2 h 10 min` */
+export function showWithin(seconds: number): string {
   if (seconds < 1) return 'now';
-  if (seconds < 60) return `in about ${Math.ceil(seconds / 10) * 10} s`;
-  if (seconds < 3_600) return `in about ${Math.ceil(seconds / 60)} min`;
-  return `in about ${showDuration(seconds)}`;
+  if (seconds < 60) return `within ${Math.ceil(seconds / 10) * 10} s`;
+  if (seconds < 3_600) return `within ${Math.ceil(seconds / 60)} min`;
+  return `within ${showDuration(Math.ceil(seconds / 60) * 60)}`;
 }
 
 /** `7s`, `4m`, `2h`, `3d` */

@@ -6,7 +6,7 @@ const FRAME_MS = 100;
 /** One line at the bottom of a terminal that changes in place. Does nothing where there is no terminal. */
 export class StatusLine {
   readonly #output: Output;
-  #text = '';
+  #text = (): string => '';
   #frame = 0;
   #timer: NodeJS.Timeout | undefined;
 
@@ -14,9 +14,10 @@ export class StatusLine {
     this.#output = output;
   }
 
-  show(text: string): void {
+  /** @param text asked for at each turn, where it changes by itself */
+  show(text: string | (() => string)): void {
     if (!this.#output.isTTY) return;
-    this.#text = text;
+    this.#text = typeof text === 'string' ? () => text : text;
     this.#timer ??= setInterval(() => this.#draw(), FRAME_MS);
     this.#draw();
   }
@@ -30,7 +31,7 @@ export class StatusLine {
 
   #draw(): void {
     this.#frame = (this.#frame + 1) % FRAMES.length;
-    const line = shorten(`${FRAMES[this.#frame] ?? ''} ${this.#text}`, this.#output.columns - 1);
+    const line = shorten(`${FRAMES[this.#frame] ?? ''} ${this.#text()}`, this.#output.columns - 1);
     void this.#output.control(`\r\u001b[K${this.#output.colour('dim', line)}`);
   }
 }

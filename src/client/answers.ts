@@ -18,6 +18,9 @@ export interface JobAnswer
   readonly status: JobState;
   readonly queue_position?: number | null;
   readonly waiting_reason?: string | null;
+  /** An upper bound, by the time limits of what is ahead. */
+  readonly latest_start?: string | null;
+  /** Its older name. */
   readonly estimated_start?: string | null;
   readonly host?: string | null;
   readonly cancel_requested?: boolean;
@@ -54,6 +57,9 @@ export interface CreatedJob {
   readonly timeout_minutes: number;
   readonly queue_position: number | null;
   readonly waiting_reason?: string | null;
+  /** An upper bound, by the time limits of what is ahead. */
+  readonly latest_start?: string | null;
+  /** Its older name. */
   readonly estimated_start?: string | null;
   readonly notes?: readonly string[] | undefined;
 }

@@ -27,6 +27,8 @@ export interface Connection {
   readonly defaultExclude: readonly string[] | null;
   /** Where the rsync daemon is reached; null: where the API says. */
   readonly rsyncHost: string | null;
+  /** A server of this machine that lives said that it listens there: if nothing does now, it will again in a moment. */
+  readonly isKept?: boolean;
   /** For what may be forgotten: which upload held a directory last, recent job ids. */
   readonly cacheDir: string;
 }
@@ -73,7 +75,7 @@ export async function discoverConnection(
   const local = findLocalServer(env.runPath);
   if (local) {
     const url = parseUrl(local.url, local.file);
-    return { url, token: given ?? readToken(env.tokenFile), origin: local.file, ...settings };
+    return { url, token: given ?? readToken(env.tokenFile), origin: local.file, isKept: true, ...settings };
   }
   if (given === undefined) {
     throw new ClientError('not_reachable', 'No server is configured, and none runs on this machine.');

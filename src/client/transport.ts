@@ -5,6 +5,7 @@ import { pause } from '../timing/bell.ts';
 import { VERSION } from '../version.ts';
 import { ClientError, hasCode } from './client-error.ts';
 import type { Connection } from './connection.ts';
+import { isLoopback } from './loopback.ts';
 import { parseRetryAfter, Retries } from './retry.ts';
 
 export interface Call {
@@ -52,6 +53,7 @@ export class Transport {
   readonly #connection: Connection;
   readonly #onRetry: (notice: RetryNotice) => void;
   readonly #peer: Peer;
+  #hasAnswered = false;
 
   constructor(connection: Connection, onRetry: (notice: RetryNotice) => void = () => undefined) {
     this.#connection = connection;
@@ -111,7 +113,8 @@ export class Transport {
         const isFinal =
           call.stream !== undefined ||
           (call.once === true && !wasNotDone(error)) ||
-          hasCode(error, ...(call.passOn ?? []));
+          hasCode(error, ...(call.passOn ?? [])) ||
+          this.#isDeadHere(error);
         const delayMs = isFinal ? null : retries.delayAfter(error);
         if (delayMs === null || !(error instanceof ClientError)) throw error;
         const stops = [call.signal, call.lastTry].filter((signal) => signal !== undefined);
@@ -123,6 +126,12 @@ export class Transport {
         if (call.lastTry?.aborted) throw notTriedAgain(call.lastTry, error);
       }
     }
+  }
+
+  /** Nothing listens at an address of this machine, and nothing did before: nobody is there to wait for. */
+  #isDeadHere(error: unknown): boolean {
+    const { url, isKept = false } = this.#connection;
+    return !this.#hasAnswered && !isKept && isLoopback(url) && isRefused(error);
   }
 
   async #send(call: Call): Promise<IncomingMessage> {
@@ -137,7 +146,7 @@ export class Transport {
       }),
     ).toString();
     try {
-      return await this.#peer.send({
+      const response = await this.#peer.send({
         method: call.method,
         path: `${url.pathname.replace(/\/$/, '')}${call.path}${query === '' ? '' : `?${query}`}`,
         headers: {
@@ -158,6 +167,8 @@ export class Transport {
         silenceMs: call.silenceMs ?? SILENCE_MS,
         signal: call.signal,
       });
+      this.#hasAnswered = true;
+      return response;
     } catch (error) {
       call.signal?.throwIfAborted();
       return this.#fail(error);
@@ -197,8 +208,10 @@ const notTriedAgain = (lastTry: AbortSignal, error: ClientError): unknown =>
       });
 
 const wasNotDone = (error: unknown): boolean =>
-  error instanceof ClientError &&
-  (error.status === 429 || error.status === 503 || systemCode(error.cause) === 'ECONNREFUSED');
+  error instanceof ClientError && (error.status === 429 || error.status === 503 || isRefused(error));
+
+const isRefused = (error: unknown): boolean =>
+  error instanceof ClientError && systemCode(error.cause) === 'ECONNREFUSED';
 
 function describe(error: unknown): string {
   switch (systemCode(error)) {

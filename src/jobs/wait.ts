@@ -7,7 +7,7 @@ export interface Wait {
   /** One plain sentence or two, for people. Nothing of other owners' jobs but their number. */
   readonly reason: string;
   /** When it starts at the latest if nothing comes in between, ms since the Unix epoch; null when nobody can know. */
-  readonly estimatedStart: number | null;
+  readonly latestStart: number | null;
 }
 
 /** When the queue does not answer. */
@@ -17,5 +17,5 @@ export const waitUnknown = (job: Job): Wait => ({
     job.status === 'pending'
       ? 'The queue does not answer at the moment. The job is accepted, and enters the queue when it is back.'
       : 'The queue does not answer at the moment. The job keeps its place.',
-  estimatedStart: null,
+  latestStart: null,
 });

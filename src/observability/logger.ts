@@ -1,5 +1,5 @@
 /** The service's own log: JSON lines on stdout, readable on a terminal. */
-import { type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from 'pino';
 import { forTerminal } from './unsafe-text.ts';
 
 export type Logger = Pick<PinoLogger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'> & {
@@ -33,8 +33,18 @@ export function createLogger(options: { level: string; role: string; pretty?: bo
     },
     options.pretty
       ? { write: (line: string) => process.stdout.write(forTerminal(readable(line))) }
-      : pino.destination({ fd: 1, sync: true }),
+      : toStdout(),
   ); // pino's child type carries generics that callers here have no use for
+}
+
+/** Of lines that can't be written at the moment. */
+const MOST_KEPT_BYTES = 1_048_576;
+
+/** A line that can't be written (a full disk, a terminal that is gone) is lost, and ends nothing. */
+function toStdout(): DestinationStream {
+  const destination = pino.destination({ fd: 1, sync: true, maxLength: MOST_KEPT_BYTES });
+  destination.on('error', () => undefined);
+  return destination;
 }
 
 function readable(line: string): string {

@@ -166,7 +166,12 @@ describe('the events of the API', () => {
       await live.until('it ends', () => live.ended);
       const late = await (await listen(`/jobs/${id}/events`)).until('it ends', (stream) => stream.ended);
       // How it stands in the queue and the seconds so far are of the moment of telling.
-      const waiting = { queue_position: null, waiting_reason: null, estimated_start: null };
+      const waiting = {
+        queue_position: null,
+        waiting_reason: null,
+        latest_start: null,
+        estimated_start: null,
+      };
       const telling = { ...waiting, elapsed_seconds: 0, queue_seconds: 0 };
       const lasting = (stream: EventStream): object[] =>
         stream.of('state').map((job) => ({ ...job, ...telling }));

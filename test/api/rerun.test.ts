@@ -68,6 +68,7 @@ describe('running a job again', () => {
         timeout_minutes: 7,
         queue_position: 0,
         waiting_reason: 'why',
+        latest_start: null,
         estimated_start: null,
       },
     );

@@ -13,11 +13,11 @@ describe('exit codes', () => {
   });
 
   it('tell how a job ended that has none', () => {
-    assert.equal(exitCodeOfJob({ status: 'failed', exit_code: null, error: 'image_pull_failed' }), 1);
-    assert.equal(exitCodeOfJob({ status: 'failed', exit_code: 0, error: 'artifact_copy_failed' }), 1);
+    assert.equal(exitCodeOfJob({ status: 'failed', exit_code: null, error: 'image_pull_failed' }), 125);
+    assert.equal(exitCodeOfJob({ status: 'failed', exit_code: 0, error: 'artifact_copy_failed' }), 125);
     assert.equal(exitCodeOfJob({ status: 'timed_out', exit_code: 143 }), 124);
     assert.equal(exitCodeOfJob({ status: 'cancelled', exit_code: 137 }), 130);
-    assert.equal(exitCodeOfJob({ status: 'cleaned', exit_code: null }), 1);
+    assert.equal(exitCodeOfJob({ status: 'cleaned', exit_code: null }), 125);
   });
 
   it('are none for a job that has not ended', () => {
@@ -43,5 +43,15 @@ describe('exit codes', () => {
       [3, 124, 130, 2, 2, 1],
     );
     assert.equal(exitCodeOfError(new Error('a mistake of ours')), 1);
+  });
+
+  it('are 125 for what fails beside the job, of commands that pass its code on', () => {
+    const codes = ['not_reachable', 'invalid_arguments', 'upload_failed', 'poll_timeout', 'interrupted'];
+    assert.deepEqual(
+      codes.map((code) => exitCodeOfError(new ClientError(code, ''), true)),
+      [125, 125, 125, 124, 130],
+    );
+    assert.equal(exitCodeOfError(new ClientError('job_not_found', '', { status: 404 }), true), 125);
+    assert.equal(exitCodeOfError(new Error('a mistake of ours'), true), 125);
   });
 });

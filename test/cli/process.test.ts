@@ -107,6 +107,19 @@ describe('the flashpods command as a process', () => {
     assert.equal(far.requests('DELETE', `/jobs/${JOB}`).length, 1);
   });
 
+  it('goes on with its job when its terminal closes', async () => {
+    far.become('running');
+    far.print('working');
+    const { child, ended, stdout } = launch(process.execPath, [COMMAND, 'run', '--', 'x']);
+    await eventually('it follows', () => stdout() !== '');
+    child.kill('SIGHUP');
+    far.print('still there');
+    await eventually('it still follows', () => stdout().includes('still there'));
+    far.end('failed', 7);
+    assert.equal((await ended).exitCode, 7);
+    assert.deepEqual(far.requests('DELETE', '/'), []);
+  });
+
   it('ends in silence when the reader of its output is gone', async () => {
     for (let line = 0; line < 20_000; line += 1) far.print(`line ${line}`);
     far.end('completed', 0);

@@ -147,16 +147,20 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
     await rm(directory, { recursive: true });
   });
 
-  for (const args of [
-    ['nonsense'],
-    ['ps', '--nonsense'],
-    ['run'],
-    ['run', '--cpus', '0', '--', 'x'],
-    ['run', '--cpus', '1.5', '--', 'x'],
-  ]) {
-    it(`ends with 2 for \`flashpods ${args.join(' ')}\``, async () => {
+  for (const [args, code] of [
+    [['nonsense'], 2],
+    [['ps', '--nonsense'], 2],
+    [['run'], 125],
+    [['run', '--cpus', '0', '--', 'x'], 125],
+    [['run', '--cpus', '1.5', '--', 'x'], 125],
+    [['wait', '--timeout', 'soon', JOB], 125],
+    [['wait', 'job_unknown'], 125],
+    [['rerun', '-tf', 'job_unknown', '--nonsense'], 125],
+    [['rerun', 'job_unknown', '--nonsense'], 2],
+  ] as const) {
+    it(`ends with ${code} for \`flashpods ${args.join(' ')}\``, async () => {
       const { stderr, exitCode } = await flashpods(...args);
-      assert.equal(exitCode, 2);
+      assert.equal(exitCode, code);
       assert.match(stderr, /^flashpods: /);
     });
   }
@@ -178,7 +182,7 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
 
   it('leaves --json after -- to the command of the job', async () => {
     const { stderr, exitCode } = await flashpods('run', '--nonsense', '--', 'x', '--json');
-    assert.equal(exitCode, 2);
+    assert.equal(exitCode, 125);
     assert.match(stderr, /^flashpods: unknown option/);
   });
 

@@ -54,6 +54,28 @@ describe('flashpods run', () => {
     });
   });
 
+  it('says at once that nothing listens on this machine, and ends with a code that is no job’s', async () => {
+    const options = { env: env() };
+    await far.server.stop();
+    const { stderr, exitCode } = await finished(['run', '--', 'x'], options);
+    assert.equal(exitCode, 125);
+    assert.match(stderr, /^flashpods: not_reachable: .*connection refused\.\n.*\n$/);
+    await far.server.start();
+  });
+
+  it('tells a silent job with its id and a clock, in place on a terminal and as a line elsewhere', async () => {
+    const [piped, shown] = [run('--', 'x'), start(['run', '--', 'x'], { env: env(), terminal: true })];
+    far.become('running', { host: 'alpha' });
+    await eventually('it is told', () => piped.stderr().includes(`${JOB} running on alpha for`));
+    await eventually('the clock goes on', () => /running on alpha for [2-9]/.test(shown.stderr()));
+    far.print('text');
+    await eventually('it is printed', () => shown.stdout() !== '');
+    far.end('completed', 0);
+    await Promise.all([piped.exitCode, shown.exitCode]);
+    assert.equal(piped.stderr().split('no output yet').length, 2);
+    assert.equal(piped.stdout(), 'text\n');
+  });
+
   it('leaves options after the command to the command, also without --', async () => {
     await run('--detach', 'make', '-j4', '--json').exitCode;
     assert.equal(created()['command'], 'make -j4 --json');
@@ -120,7 +142,9 @@ describe('flashpods run', () => {
   for (const [status, exitCode, code] of [
     ['completed', 0, 0],
     ['failed', 127, 127],
-    ['failed', null, 1],
+    ['failed', null, 125],
+    ['failed', 0, 125],
+    ['cleaned', null, 125],
     ['timed_out', 143, 124],
     ['cancelled', 137, 130],
   ] as const) {
@@ -158,7 +182,7 @@ describe('flashpods run', () => {
   ]) {
     it(`refuses an empty argument of ${command}`, async () => {
       const { stderr, exitCode } = await finished([...command.split(' '), ''], { env: env() });
-      assert.equal(exitCode, 2);
+      assert.equal(exitCode, command === 'wait' ? 125 : 2);
       assert.match(stderr, /must not be empty/);
       assert.equal(far.server.seen.length, 0);
     });
@@ -233,16 +257,14 @@ describe('flashpods run', () => {
         assert.match(running.stderr(), /stopping; Ctrl-C again leaves[^]*it is cancelled/);
       });
 
-      it(`ends the tries of \`${args.join(' ')}\` while the server is away`, async () => {
-        const settings = { env: env() };
-        await far.server.stop();
-        const running = start(args, settings);
+      it(`ends the tries of \`${args.join(' ')}\` while the server is busy`, async () => {
+        far.isBusy = true;
+        const running = start(args, { env: env() });
         await eventually('it will try again', () => running.stderr().includes('Next try in'));
         const tries = running.stderr().split('Next try in').length;
         running.interrupt();
         assert.equal(await running.exitCode, 130);
         assert.equal(running.stderr().split('Next try in').length, tries);
-        await far.server.start();
       });
     }
 
@@ -278,7 +300,7 @@ describe('flashpods run', () => {
           ['rerun', '-f', '--artifacts', path, JOB],
         ]) {
           const { stderr, exitCode } = await finished(args, { env: env() });
-          assert.equal(exitCode, 1);
+          assert.equal(exitCode, 125);
           assert.match(
             stderr,
             /^flashpods: download_failed: .* can't be written \(E\w+\)\.\n {2}Check the path/,
@@ -308,7 +330,7 @@ describe('flashpods run', () => {
         ['rerun', '-t', JOB],
       ]) {
         const { stderr, exitCode } = await finished(args, { env: env() });
-        assert.equal(exitCode, 2);
+        assert.equal(exitCode, args[0] === 'run' ? 125 : 2);
         assert.match(stderr, /invalid_arguments: With.*nobody stays with the job: --\w+ would do nothing/);
       }
       assert.equal(far.server.seen.length, 0);
@@ -319,7 +341,7 @@ describe('flashpods run', () => {
       await writeFile(join(scratch, 'report.txt'), 'mine');
       const running = run('--artifacts', scratch, '--', 'x');
       far.end('completed', 0);
-      assert.equal(await running.exitCode, 1);
+      assert.equal(await running.exitCode, 125);
       assert.match(running.stderr(), /file_exists: .*report\.txt exists already/);
       assert.match(running.stderr(), /1 of 2 artifacts/);
       assert.equal(await readFile(join(scratch, 'report.txt'), 'utf8'), 'mine');
@@ -339,7 +361,7 @@ describe('flashpods run', () => {
       far.artifacts = { '../escaped': 'evil', 'x\u001b]0;evil\u0007/../../escaped': 'evil' };
       const running = run('--artifacts', out(), '--force', '--', 'x');
       far.end('completed', 0);
-      assert.equal(await running.exitCode, 1);
+      assert.equal(await running.exitCode, 125);
       assert.match(running.stderr(), /unsafe_artifact_name/);
       assert.ok(!running.stderr().includes('\u001b'));
       assert.deepEqual(

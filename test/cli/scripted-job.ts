@@ -12,6 +12,8 @@ export class ScriptedJob {
   artifacts: Record<string, string> = {};
   /** The images that have any program that is asked for. */
   images: readonly string[] = [];
+  /** A request to make a job is answered with 503. */
+  isBusy = false;
   agentImage: string | null = 'localhost/team/agent:1';
   /** What a cancellation does; it is answered with 200 in any case. */
   onCancel: () => void = () => this.end('cancelled');
@@ -65,6 +67,7 @@ export class ScriptedJob {
       const isSent = url.pathname.endsWith('/finalize');
       json(response, isSent ? 200 : 201, { upload_id: UPLOAD, state: isSent ? 'finalized' : 'uploading' });
     } else if (url.pathname === '/job-checks') json(response, 200, { type: 'worker' });
+    else if (method === 'POST' && this.isBusy) json(response, 503, failure('service_unavailable'));
     else if (method === 'POST')
       this.onCreate(() => json(response, 201, { job_id: JOB, status: 'queued', created: true }));
     else if (method === 'DELETE') {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'mocha';
 import { describeWaiting } from '../../src/cli/present-job.ts';
-import { showUntil } from '../../src/cli/quantity.ts';
+import { showWithin } from '../../src/cli/quantity.ts';
 import type { JobAnswer } from '../../src/client/answers.ts';
 import { json, WireServer } from '../client/wire-server.ts';
 import { finished } from './console.ts';
@@ -18,7 +18,7 @@ const waiting = (place: number, startsIn: number | null): JobAnswer => ({
   created_at: new Date(NOW).toISOString(),
   queue_position: place,
   waiting_reason: 'Waiting for 2 cpus and 4 GB: a has 0 cpus and 1 GB free.',
-  estimated_start: startsIn === null ? null : new Date(NOW + startsIn * 1_000).toISOString(),
+  latest_start: startsIn === null ? null : new Date(NOW + startsIn * 1_000).toISOString(),
 });
 
 describe('a waiting job on the command line', () => {
@@ -32,23 +32,23 @@ describe('a waiting job on the command line', () => {
   before(() => server.start());
   after(() => server.stop());
 
-  it('is described by place, estimated start and reason', () => {
+  it('is described by place, latest start and reason', () => {
     assert.equal(
       describeWaiting(waiting(3, 230), NOW),
-      'queued · position 3 · estimated start in about 4 min · Waiting for 2 cpus and 4 GB: a has 0 cpus and 1 GB free.',
+      'queued · position 3 · starts within 4 min · Waiting for 2 cpus and 4 GB: a has 0 cpus and 1 GB free.',
     );
-    assert.ok(!describeWaiting(waiting(3, null), NOW).includes('estimated'));
+    assert.ok(!describeWaiting(waiting(3, null), NOW).includes('starts'));
   });
 
-  it('has a start that is no more exact than an estimate', () => {
+  it('has a start that is a bound, rounded up', () => {
     const cases: readonly [seconds: number, text: string][] = [
       [-5, 'now'],
       [0.4, 'now'],
-      [31, 'in about 40 s'],
-      [61, 'in about 2 min'],
-      [7_800, 'in about 2 h 10 min'],
+      [31, 'within 40 s'],
+      [61, 'within 2 min'],
+      [7_799, 'within 2 h 10 min'],
     ];
-    for (const [seconds, text] of cases) assert.equal(showUntil(seconds), text);
+    for (const [seconds, text] of cases) assert.equal(showWithin(seconds), text);
   });
 
   it('is explained by `ps` when it is among the next five, and counted otherwise', async () => {

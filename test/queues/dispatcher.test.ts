@@ -107,7 +107,7 @@ describeQueues('the dispatcher', (here) => {
     await here.becomes(small, 'starting');
     await eventually('the first says why it waits', async () => {
       const [first] = await here.resources.queue.waits([await here.row(beyond[0]?.id ?? '')]);
-      return first?.estimatedStart === null && /more than its owner may hold/.test(first.reason);
+      return first?.latestStart === null && /more than its owner may hold/.test(first.reason);
     });
   });
 

@@ -143,23 +143,23 @@ describe('the reason why a job waits', () => {
 
 describe('the start that a waiting job is told', () => {
   it('is the planned one where the job was looked at, and never before now', () => {
-    assert.equal(waitOf(job, 1, because('no_room'), NOW).estimatedStart, NOW + 60_000);
-    assert.equal(waitOf(job, 1, because('no_room'), NOW + 70_000).estimatedStart, NOW + 70_000);
+    assert.equal(waitOf(job, 1, because('no_room'), NOW).latestStart, NOW + 60_000);
+    assert.equal(waitOf(job, 1, because('no_room'), NOW + 70_000).latestStart, NOW + 70_000);
   });
   it('follows from its place further back', () => {
     const view = outlook({ plan: { at: NOW, offsets: [10, 20], spanMs: 100 } });
-    assert.equal(waitOf(job, 6, view, NOW).estimatedStart, NOW + 220);
+    assert.equal(waitOf(job, 6, view, NOW).latestStart, NOW + 220);
   });
   it('is unknown when nobody dispatches, and for what no open host is large enough for', () => {
-    assert.equal(waitOf(job, 1, null, NOW).estimatedStart, null);
+    assert.equal(waitOf(job, 1, null, NOW).latestStart, null);
     const view = outlook({
       plan: { at: NOW, offsets: [10], spanMs: 100 },
       hosts: [{ ...host('a', [1, 1]), capacity: size(1, 1) }],
     });
-    assert.equal(waitOf(job, 2, view, NOW).estimatedStart, null);
+    assert.equal(waitOf(job, 2, view, NOW).latestStart, null);
   });
   it('is now for the only one, where there is room', () => {
     const view = outlook({ hosts: [host('a', [8, 16])], plan: { at: NOW, offsets: [], spanMs: 0 } });
-    assert.equal(waitOf(job, 1, view, NOW).estimatedStart, NOW);
+    assert.equal(waitOf(job, 1, view, NOW).latestStart, NOW);
   });
 });

@@ -39,23 +39,23 @@ describeQueues('what a waiting job is told', (here) => {
     const estimated = (job: Job) =>
       eventually('it has an estimate', async () => {
         const now = await wait(job);
-        return now && now.estimatedStart !== null ? now : null;
+        return now && now.latestStart !== null ? now : null;
       });
     const soon = await estimated(next);
     assert.match(soon.reason, NO_ROOM);
-    assert.deepEqual([soon.position, soon.estimatedStart], [1, own.endsBy]);
+    assert.deepEqual([soon.position, soon.latestStart], [1, own.endsBy]);
     // 149 jobs of a minute each are ahead of it, one after the other. An outlook made before all of them were there
     // knows less.
     const runMs = 60_000;
     const latest = (own.endsBy ?? 0) + 160 * runMs;
     const late = await eventually('its estimate is that of the whole queue', async () => {
       const now = await wait(last);
-      return now?.estimatedStart && now.estimatedStart <= latest ? now : null;
+      return now?.latestStart && now.latestStart <= latest ? now : null;
     });
     assert.equal(late.position, 150);
     assert.match(late.reason, NO_ROOM);
     assert.match(late.reason, /149 jobs are ahead\.$/);
-    assert.ok((late.estimatedStart ?? 0) >= (own.endsBy ?? Infinity) + 149 * runMs);
+    assert.ok((late.latestStart ?? 0) >= (own.endsBy ?? Infinity) + 149 * runMs);
   });
 
   it('is written to the row and the journal of the first, once for each kind of reason', async () => {
@@ -99,7 +99,7 @@ describeQueues('what a waiting job is told', (here) => {
     assert.deepEqual(await wait(job), {
       position: 1,
       reason: 'No worker is up, so nothing starts at the moment. It is next.',
-      estimatedStart: null,
+      latestStart: null,
     });
   });
 

@@ -52,7 +52,8 @@ export function presentJob(
     ran_by: job.ranBy,
     queue_position: wait?.position ?? null,
     waiting_reason: isWaiting(job.status) ? (wait?.reason ?? job.waitingReason) : null,
-    estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
+    latest_start: isoTimeOrNull(wait?.latestStart ?? null),
+    estimated_start: isoTimeOrNull(wait?.latestStart ?? null),
     host: job.host,
     epoch: job.epoch,
     container: job.host === null ? null : containerName(job.id, job.epoch),
@@ -104,7 +105,8 @@ export const presentCreated = (
   timeout_minutes: job.timeoutMinutes,
   queue_position: wait?.position ?? null,
   waiting_reason: wait?.reason ?? null,
-  estimated_start: isoTimeOrNull(wait?.estimatedStart ?? null),
+  latest_start: isoTimeOrNull(wait?.latestStart ?? null),
+  estimated_start: isoTimeOrNull(wait?.latestStart ?? null),
   ...(job.notes.length > 0 ? { notes: [...job.notes] } : {}),
 });
 

@@ -162,9 +162,14 @@ export const jobSchema = z.object({
     .string()
     .nullable()
     .describe('while it waits: what is missing where, and how many jobs are ahead'),
+  latest_start: timeSchema
+    .nullable()
+    .describe(
+      'when it starts at the latest, by the timeouts of what runs and waits; null when nobody can know',
+    ),
   estimated_start: timeSchema
     .nullable()
-    .describe('latest start by the timeouts of what runs and waits; null when nobody can know'),
+    .describe('the older name of `latest_start`: an upper bound, not an estimate'),
   host: z.string().nullable(),
   epoch: z.int().describe('how often the job was handed to a host'),
   container: z
@@ -212,7 +217,8 @@ export const createdJobSchema = z.object({
   timeout_minutes: z.int(),
   queue_position: z.int().nullable(),
   waiting_reason: z.string().nullable(),
-  estimated_start: timeSchema.nullable(),
+  latest_start: timeSchema.nullable(),
+  estimated_start: timeSchema.nullable().describe('the older name of `latest_start`'),
   notes: z
     .array(z.string())
     .optional()
