@@ -134,7 +134,7 @@ describe('flashpods up', () => {
     const parts = [...children(), recorded('redis/redis.pid')];
     assert.ok(parts.every(isAlive));
     // A terminal that closes, or what rotates logs, ends none of it.
-    for (const pid of [up.pid, ...parts]) if (pid !== undefined) process.kill(pid, 'SIGHUP');
+    for (const { pid } of [up, ...parts]) process.kill(pid, 'SIGHUP');
     assert.equal((await caller().json('GET', '/health')).status, 200);
     assert.ok(parts.every(isAlive));
     assert.deepEqual(await up.end('SIGTERM'), { code: 0, signal: null });
