@@ -1,104 +1,21 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { findLocalServer } from '../../src/client/local-server.ts';
-import { fromRecord, isAlive, type ProcessIdentity } from '../../src/lifecycle/process-identity.ts';
+import { isAlive } from '../../src/lifecycle/process-identity.ts';
 import { eventually } from '../support/eventually.ts';
-import { Caller } from '../support/http.ts';
-import { type RoleProcess, startRole } from '../support/processes.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
+import { UpInstallation } from '../support/up-installation.ts';
 
 const RUNNING = 'sleep 3000';
-
-/** One data directory and its `up`. */
-class Installation {
-  readonly data: string;
-  readonly log: string;
-  up: RoleProcess | null = null;
-
-  constructor(directory: string, name: string) {
-    this.data = join(directory, name);
-    this.log = join(directory, `${name}.log`);
-  }
-
-  launch(settings: Record<string, string> = {}): RoleProcess {
-    this.up = startRole(
-      'up',
-      {
-        FLASHPODS_DATA_DIR: this.data,
-        FLASHPODS_LISTEN_ADDR: '127.0.0.1:0',
-        FLASHPODS_RSYNC_ADDR: '127.0.0.1:0',
-        FLASHPODS_HOST_NAME: 'copied-test',
-        FLASHPODS_CPUS: '2',
-        FLASHPODS_MEMORY_GB: '2',
-        ...settings,
-      },
-      this.log,
-    );
-    return this.up;
-  }
-
-  async start(): Promise<void> {
-    const said = (): Promise<string> => readFile(this.log, 'utf8').catch(() => '');
-    const before = (await said()).length;
-    const failed = this.launch().exited.then(async () => assert.fail(`up has ended: ${await said()}`));
-    const isUp = eventually(
-      'it is up, with its host',
-      async () =>
-        (await said()).slice(before).includes(' is up.') &&
-        (await this.caller.json<{ hosts: { state: string }[] }>('GET', '/capacity')).body.hosts[0]?.state ===
-          'up',
-      { timeoutMs: 60_000 },
-    );
-    await Promise.race([isUp, failed]);
-  }
-
-  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    await this.up?.end(signal);
-    this.up = null;
-  }
-
-  get caller(): Caller {
-    const { url } = JSON.parse(readFileSync(join(this.data, 'run', 'server.json'), 'utf8')) as {
-      url: string;
-    };
-    return new Caller(url, readFileSync(join(this.data, 'token'), 'utf8').trim());
-  }
-
-  /** The process that a record names. */
-  recorded(file: string, name?: string): ProcessIdentity {
-    const path = join(this.data, file);
-    const record: unknown = JSON.parse(readFileSync(path, 'utf8'));
-    const found = fromRecord(
-      name === undefined ? record : (record as Record<string, unknown>)[name],
-      dirname(path),
-    );
-    assert.ok(found, `${file} names no process`);
-    return found;
-  }
-
-  get parts(): ProcessIdentity[] {
-    const { daemon } = JSON.parse(readFileSync(join(this.data, 'run/rsync/daemon.json'), 'utf8')) as {
-      daemon: ProcessIdentity;
-    };
-    return [
-      this.recorded('run/children.json', 'api'),
-      this.recorded('run/children.json', 'worker'),
-      this.recorded('redis/redis.pid'),
-      this.recorded('run/podman/podman-service.json'),
-      daemon,
-    ];
-  }
-}
 
 describe('a copy of a data directory', function () {
   this.timeout(300_000); // several installations start one after the other
   let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
-  let original: Installation;
-  let copy: Installation;
+  let original: UpInstallation;
+  let copy: UpInstallation;
   let round = 0;
 
   before(async () => {
@@ -116,15 +33,15 @@ describe('a copy of a data directory', function () {
 
   async function begin(): Promise<string> {
     round += 1;
-    original = new Installation(directory.path, `a${round}`);
-    copy = new Installation(directory.path, `b${round}`);
+    original = new UpInstallation(directory.path, `a${round}`);
+    copy = new UpInstallation(directory.path, `b${round}`);
     await original.start();
     const id = await original.caller.submit(RUNNING);
     await original.caller.reached(id, ['running']);
     return id;
   }
   /** It runs in its container until somebody cancels it: nobody else has ended it. */
-  async function endsOnlyNow({ caller }: Installation, id: string): Promise<void> {
+  async function endsOnlyNow({ caller }: UpInstallation, id: string): Promise<void> {
     assert.equal((await caller.json('GET', `/jobs/${id}`)).body['status'], 'running');
     await caller.json('DELETE', `/jobs/${id}`);
     assert.equal((await caller.ended(id)).status, 'cancelled');

@@ -83,4 +83,18 @@ export class UpInstallation {
     if (found === null) throw new Error(`${file} names no process`);
     return found;
   }
+
+  /** The processes that it has beside `up` itself. */
+  get parts(): ProcessIdentity[] {
+    const { daemon } = JSON.parse(readFileSync(join(this.data, 'run/rsync/daemon.json'), 'utf8')) as {
+      daemon: ProcessIdentity;
+    };
+    return [
+      this.recorded('run/children.json', 'api'),
+      this.recorded('run/children.json', 'worker'),
+      this.recorded('redis/redis.pid'),
+      this.recorded('run/podman/podman-service.json'),
+      daemon,
+    ];
+  }
 }
