@@ -64,7 +64,7 @@ describe('a container’s limits', () => {
   it('answers a full disk with ENOSPC and reports it', async () => {
     const { state, verdict, output } = await runToEnd(podman.runtime, {
       diskBytes: 16 * MB,
-      script: 'head -c 40000000 /dev/zero > /artifacts/big; echo "status $?"; exit 3',
+      script: 'exec 2>&1; head -c 40000000 /dev/zero > /artifacts/big; echo "status $?"; exit 3',
     });
     assert.match(output, /No space left on device\nstatus 1/);
     assert.equal(state.exitCode, 3);

@@ -87,7 +87,7 @@ describe('a job that is ended', () => {
 
   it('cancelled while its artifacts are collected, it has ended by itself already', async () => {
     const hold = join(scene.dir, 'collecting');
-    await replaceWorker({ faults: [{ at: 'PodmanSandbox.artifactsPath', when: 'before', do: { hold } }] });
+    await replaceWorker({ faults: [{ at: 'LocalArtifactStore.collect', when: 'before', do: { hold } }] });
     const { id } = await scene.submit({ exitCode: 9 });
     await isHeld(hold);
     await cancel(id);

@@ -48,7 +48,7 @@ const STEPS: readonly Step[] = [
   { title: 'writing down how it ended', at: 'DispatchRecords.write', containing: ['"phase":"ended"'] },
   { title: 'removing the container', at: 'PodmanSandbox.remove' },
   { title: 'releasing the reservation', at: 'Semaphore.release' },
-  { title: 'collecting the artifacts', at: 'PodmanSandbox.artifactsPath' },
+  { title: 'collecting the artifacts', at: 'LocalArtifactStore.collect' },
   { title: 'putting the artifacts into their place', at: 'fs.rename', containing: ['/artifacts/job_'] },
   {
     title: 'writing the terminal state',

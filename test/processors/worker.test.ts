@@ -37,7 +37,12 @@ describe('a worker', () => {
   }
 
   it('keeps stdout and stderr in order, and the usage', async () => {
-    const job = await farm.run({ command: 'echo one; sleep 0.1; echo two >&2; sleep 0.1; echo three' });
+    // FIONREAD: what lies in a pipe and was not received yet.
+    const received =
+      "perl -e 'do { select undef, undef, undef, 0.01; ioctl STDOUT, 0x541B, $n = pack q(L), 0 or die } while unpack q(L), $n'";
+    const job = await farm.run({
+      command: `echo one; ${received}; echo two >&2; ${received} >&2; echo three`,
+    });
     assert.deepEqual(await farm.texts(job.id), ['one', 'two', 'three']);
     assert.ok((job.usage?.peakMemoryBytes ?? 0) > 0, JSON.stringify(job.usage));
   });

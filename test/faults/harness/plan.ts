@@ -13,6 +13,7 @@ export type StepTarget =
   | 'KnexJobStore'
   | 'KnexHostStore'
   | 'Leadership'
+  | 'LocalArtifactStore'
   | 'Queue'
   | 'RedisJobQueue'
   | 'Semaphore'
