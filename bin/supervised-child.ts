@@ -3,6 +3,7 @@
  * then, however that came about.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { asItIs, type Launch } from '../src/lifecycle/launch.ts';
 import { Keeper } from '../src/lifecycle/keeper.ts';
 import { once } from '../src/lifecycle/once.ts';
 import type { Logger } from '../src/observability/logger.ts';
@@ -16,6 +17,8 @@ const STOP_MS = 30_000;
 export interface SupervisedChildOptions {
   readonly name: string;
   readonly args: readonly string[];
+  /** How it is started; as it is by default. */
+  readonly launch?: Launch;
   /** Asked for at every start. */
   env(this: void): NodeJS.ProcessEnv;
   /** Called with every new child, before it is ready. */
@@ -87,8 +90,9 @@ export class SupervisedChild {
 
   async #spawn(signal: AbortSignal): Promise<Child> {
     const { name, args, env, onSpawn, logger } = this.#o;
+    const [file, words] = (this.#o.launch ?? asItIs)(process.execPath, args);
     // A process group of its own: Ctrl-C reaches `up` alone, which stops its children in order.
-    const child = spawn(process.execPath, args, {
+    const child = spawn(file, words, {
       env: env(),
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       detached: true,

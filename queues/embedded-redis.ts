@@ -12,6 +12,7 @@ import { ifThere } from '../src/files/if-missing.ts';
 import { readJsonFile, writeJsonFile } from '../src/files/json-file.ts';
 import { type Lock, LockHeld, takeLock } from '../src/files/lock.ts';
 import { isCopy, markPlace, placeOf } from '../src/files/place.ts';
+import { asItIs, type Launch } from '../src/lifecycle/launch.ts';
 import { once } from '../src/lifecycle/once.ts';
 import {
   fromRecord,
@@ -29,6 +30,8 @@ export interface EmbeddedRedisOptions {
   readonly dir: string;
   /** At most 107 bytes. */
   readonly socketPath: string;
+  /** How a server is started; as it is by default. */
+  readonly launch?: Launch;
   readonly logger: Logger;
 }
 
@@ -82,7 +85,8 @@ function lockDirectory(dir: string): Lock {
   }
 }
 
-async function start({ dir, socketPath, logger }: EmbeddedRedisOptions, lock: Lock): Promise<EmbeddedRedis> {
+async function start(options: EmbeddedRedisOptions, lock: Lock): Promise<EmbeddedRedis> {
+  const { dir, socketPath, logger, launch = asItIs } = options;
   const pidFile = join(dir, PID_FILE);
   // The socket tells also of a server whose parent was killed before it could write the file.
   const left = runningServer(dir) ?? (await serverAt(socketPath, dir));
@@ -98,7 +102,7 @@ async function start({ dir, socketPath, logger }: EmbeddedRedisOptions, lock: Lo
   } else {
     rmSync(socketPath, { force: true });
     const logOffset = sizeOf(join(dir, 'redis.log'));
-    ({ pid, exited } = await spawnServer(dir, socketPath));
+    ({ pid, exited } = await spawnServer(dir, socketPath, launch));
     const child = identify(pid);
     if (child) writeJsonFile(pidFile, toRecord(child, dir));
     void exited.then(() => {
@@ -135,7 +139,11 @@ async function start({ dir, socketPath, logger }: EmbeddedRedisOptions, lock: Lo
   return { url: `unix://${socketPath}`, pid, reused: left !== null, stop, exited };
 }
 
-async function spawnServer(dir: string, socketPath: string): Promise<{ pid: number; exited: Promise<void> }> {
+async function spawnServer(
+  dir: string,
+  socketPath: string,
+  launch: Launch,
+): Promise<{ pid: number; exited: Promise<void> }> {
   const args = ['--port', '0', '--unixsocket', socketPath, '--unixsocketperm', '700', '--dir', dir];
   args.push(
     '--appendonly',
@@ -149,7 +157,8 @@ async function spawnServer(dir: string, socketPath: string): Promise<{ pid: numb
   );
   args.push('--logfile', join(dir, 'redis.log'), '--daemonize', 'no');
   // A group of its own: Ctrl-C reaches us only, and Redis goes last.
-  const child = spawn('redis-server', args, { stdio: 'ignore', detached: true });
+  const [file, words] = launch('redis-server', args);
+  const child = spawn(file, words, { stdio: 'ignore', detached: true });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);

@@ -11,7 +11,7 @@ const DIST = 'dist';
 await rm(DIST, { recursive: true, force: true });
 await execa('npx', ['tsc', '-p', 'tsconfig.build.json'], { stdio: 'inherit' });
 // What the code reads beside itself: the semaphore's scripts, the gate of the rsync daemon, what makes mounts, and the version.
-for await (const file of glob('{api,queues,processors,src}/**/*.{lua,pl,sh}')) {
+for await (const file of glob('{api,bin,queues,processors,src}/**/*.{lua,pl,sh}')) {
   await mkdir(dirname(join(DIST, file)), { recursive: true });
   await cp(file, join(DIST, file));
 }

@@ -74,6 +74,12 @@ export const settingsSchema = z.strictObject({
     .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces')
     .optional()
     .describe('bearer token'),
+  apiAsRoot: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe(
+      'whether the API of an `up` that is root runs as root, too ([security.md](security.md#the-api-is-not-root))',
+    ),
   tokenFile: path.optional().describe('file that holds the bearer token'),
   workerImage: z
     .string()

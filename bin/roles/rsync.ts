@@ -2,13 +2,19 @@
 import type { Config } from '../../src/config.ts';
 import { systemCode } from '../../src/errors.ts';
 import { Keeper } from '../../src/lifecycle/keeper.ts';
+import { asItIs, type Launch } from '../../src/lifecycle/launch.ts';
 import type { StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import { daemonAddress, startRsyncDaemon } from '../../src/uploads/rsync/daemon.ts';
 import { rsyncPath } from '../data-directory.ts';
 
 /** Starts it unless it is switched off or another process keeps it. Without rsync, uploads come over HTTP alone. */
-export async function startRsync(config: Config, logger: Logger, steps: StopSteps): Promise<void> {
+export async function startRsync(
+  config: Config,
+  logger: Logger,
+  steps: StopSteps,
+  launch: Launch = asItIs,
+): Promise<void> {
   const directory = rsyncPath(config);
   if (config.rsyncAddr === 'off' || daemonAddress(directory) !== null) return;
   const colon = config.rsyncAddr.lastIndexOf(':');
@@ -21,6 +27,7 @@ export async function startRsync(config: Config, logger: Logger, steps: StopStep
       port,
       hostsAllow: config.rsyncHostsAllow,
       owner: { uid: config.idBase, gid: config.idBase },
+      launch,
       logger,
     });
     // Started again it keeps its address: clients were told it.

@@ -12,6 +12,7 @@ import { NO_RETRY } from '../../src/client/connection.ts';
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { startPodmanService } from '../../src/containers/podman/service/service.ts';
 import { Keeper } from '../../src/lifecycle/keeper.ts';
+import { asItIs, type Launch } from '../../src/lifecycle/launch.ts';
 import { once } from '../../src/lifecycle/once.ts';
 import { stopInOrder, type StopSteps } from '../../src/lifecycle/stop-in-order.ts';
 import type { Logger } from '../../src/observability/logger.ts';
@@ -24,10 +25,12 @@ import {
   podmanRunPath,
   readToken,
 } from '../data-directory.ts';
+import { type Confinement, confine } from '../confinement.ts';
 import { enterInstallation } from '../installation.ts';
 import { ChildRecord } from '../leftovers.ts';
 import { SupervisedChild } from '../supervised-child.ts';
 import { mirrorSource } from './mirrors.ts';
+import { answerPings } from './podman-ping.ts';
 import { RoleExit, type RunningRole } from './role.ts';
 import { startRsync } from './rsync.ts';
 
@@ -49,19 +52,31 @@ export async function startUp(given: Config, logger: Logger, origins: Origins): 
     const record = new ChildRecord(config.runPath);
     await record.clear(logger);
     makeToken(config);
+    const confinement = await confine(config, logger);
+    steps.unshift(['confinement', confinement.end]);
 
     const [redisUrl, podmanSocket] = await Promise.all([
-      config.redisUrl ?? startRedis(config, logger, steps),
+      config.redisUrl ?? startRedis(confinement, logger, steps),
       config.podmanSocket ?? startPodman(config, logger, steps),
     ]);
-    await startRsync(config, logger, steps);
+    await startRsync(confinement.config, logger, steps, confinement.api);
+    const pings = confinement.isReal ? await answerPings(podmanSocket, config.runPath, steps) : podmanSocket;
     let listenAddr = config.listenAddr;
-    const env = (): NodeJS.ProcessEnv => environmentOf({ ...config, redisUrl, podmanSocket, listenAddr });
-    const child = (name: string): SupervisedChild => {
+    const apiEnv = (): NodeJS.ProcessEnv => ({
+      ...environmentOf({ ...confinement.config, redisUrl, podmanSocket: pings, listenAddr }),
+      ...(confinement.isReal ? whatConfinedNeed(confinement.config) : {}),
+    });
+    const workerEnv = (): NodeJS.ProcessEnv => ({
+      ...environmentOf({ ...config, redisUrl, podmanSocket }),
+      // It asks nobody for anything.
+      [variableOf('apiToken')]: undefined,
+    });
+    const child = (name: string, env: () => NodeJS.ProcessEnv, launch: Launch): SupervisedChild => {
       const made = new SupervisedChild({
         name,
         args: [...process.execArgv, process.argv[1] ?? '', name],
         env,
+        launch,
         onSpawn: (pid) => record.set(name, pid),
         logger,
       });
@@ -69,8 +84,8 @@ export async function startUp(given: Config, logger: Logger, origins: Origins): 
       steps.unshift([name, () => made.stop()]);
       return made;
     };
-    const api = child('api');
-    const worker = child('worker');
+    const api = child('api', apiEnv, confinement.api);
+    const worker = child('worker', workerEnv, asItIs);
     const [{ url }] = await Promise.all([api.start(), worker.start()]);
     if (url === undefined) throw new Error('the API did not say where it listens');
     // Port 0 was a free one; started again, the API keeps its address.
@@ -89,8 +104,13 @@ export async function startUp(given: Config, logger: Logger, origins: Origins): 
   }
 }
 
-async function startRedis(config: Config, logger: Logger, steps: StopSteps): Promise<string> {
+async function startRedis(
+  { config, redis: launch }: Confinement,
+  logger: Logger,
+  steps: StopSteps,
+): Promise<string> {
   const options = {
+    launch,
     dir: join(config.dataDir, 'redis'),
     socketPath: join(config.runPath, 'redis.sock'),
     logger,
@@ -120,6 +140,14 @@ function environmentOf(config: Config): NodeJS.ProcessEnv {
   }
   return env;
 }
+
+/** The file of settings was read, and lies where they may not look; what Node compiled for root they may not change. */
+const whatConfinedNeed = ({ runPath }: Config): NodeJS.ProcessEnv => ({
+  FLASHPODS_CONFIG: undefined,
+  ...(process.env['NODE_COMPILE_CACHE'] === undefined
+    ? {}
+    : { NODE_COMPILE_CACHE: join(runPath, 'compiled') }),
+});
 
 function greet(url: string, config: Config): void {
   const cpus = config.cpus ?? availableParallelism();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { isAlive, fromRecord, type ProcessIdentity } from '../../src/lifecycle/process-identity.ts';
 import { eventually } from '../support/eventually.ts';
-import { Caller } from '../support/http.ts';
+import { Caller, texts } from '../support/http.ts';
 import { type RoleProcess, startRole } from '../support/processes.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 
@@ -59,8 +59,8 @@ describe('flashpods up', () => {
     return { up, log };
   }
 
-  async function start(): Promise<{ up: RoleProcess; log: string }> {
-    const launched = launch();
+  async function start(settings: Record<string, string> = {}): Promise<{ up: RoleProcess; log: string }> {
+    const launched = launch(settings);
     running = launched.up;
     const said = (): Promise<string> => readFile(launched.log, 'utf8').catch(() => '');
     const failed = launched.up.exited.then(async () => assert.fail(`up has ended: ${await said()}`));
@@ -127,6 +127,105 @@ describe('flashpods up', () => {
     assert.equal(sealed.body['file_count'], 1);
     await running?.end();
     assert.ok(!isAlive(again));
+  });
+
+  describe('as root', () => {
+    const rsyncd = (): ProcessIdentity =>
+      (json(data('run', 'rsync', 'daemon.json')) as { daemon: ProcessIdentity }).daemon;
+    const listeners = (): ProcessIdentity[] => [
+      recorded('run/children.json', 'api'),
+      recorded('redis/redis.pid'),
+      rsyncd(),
+    ];
+    const status = ({ pid }: ProcessIdentity, field: string): string[] =>
+      new RegExp(`^${field}:\\s*(.*)$`, 'm')
+        .exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+        ?.trim()
+        .split(/\s+/) ?? [];
+
+    const work = async (upload?: string): Promise<string> => {
+      const files = upload === undefined ? {} : { upload_id: upload };
+      const id = await caller().submit('cat /work/sent 2>&1; echo kept > /artifacts/result', files);
+      await caller().ended(id);
+      return id;
+    };
+    const artifact = async (id: string): Promise<string> =>
+      (await caller().fetch(`/jobs/${id}/artifacts/result`)).text();
+    const finalized = async (upload: string): Promise<string> => {
+      assert.equal((await caller().json('POST', `/uploads/${upload}/finalize`, {})).status, 200);
+      return upload;
+    };
+
+    it('runs nothing as root that listens to strangers, also on a directory that is root’s', async function () {
+      if (process.getuid?.() !== 0) this.skip();
+      await start({ FLASHPODS_API_AS_ROOT: 'true' });
+      assert.deepEqual(
+        listeners().map((one) => status(one, 'Uid')[1]),
+        ['0', '0', '0'],
+      );
+      const earlier = await work();
+      await running?.end();
+
+      await start();
+      for (const one of listeners()) {
+        for (const ids of [status(one, 'Uid'), status(one, 'Gid'), status(one, 'Groups')])
+          assert.deepEqual([...new Set(ids)], ['999999']);
+        assert.deepEqual(status(one, 'NoNewPrivs'), ['1']);
+      }
+      // Podman's socket and the worker's records are as much as root.
+      const seen = (...parts: string[]): string[] =>
+        readdirSync(`/proc/${listeners()[0]?.pid}/root${data(...parts)}`);
+      assert.deepEqual([seen('hosts'), seen('run', 'podman'), seen('redis')], [[], [], []]);
+      const environment = readFileSync(
+        `/proc/${recorded('run/children.json', 'worker').pid}/environ`,
+        'utf8',
+      );
+      assert.ok(!environment.includes('FLASHPODS_API_TOKEN'));
+      assert.equal(await artifact(earlier), 'kept\n');
+      assert.equal((await caller().json('GET', '/health')).body['status'], 'healthy');
+
+      const source = join(directory.path, 'source');
+      mkdirSync(source);
+      writeFileSync(join(source, 'sent'), 'as sent\n', { mode: 0o640 });
+      const byTar = (await caller().json('POST', '/uploads', {})).body;
+      const tar = await execa('tar', ['-c', '-C', source, '.'], { encoding: 'buffer' });
+      const sent = await caller().fetch(`/uploads/${String(byTar['upload_id'])}/files`, {
+        method: 'PUT',
+        body: tar.stdout,
+        headers: { 'content-type': 'application/x-tar' },
+      });
+      assert.equal(sent.status, 200);
+      const byRsync = (await caller().json('POST', '/uploads', {})).body;
+      await execa('rsync', ['-a', `${source}/`, String(byRsync['rsync_url'])], {
+        env: { RSYNC_PASSWORD: String(byRsync['rsync_password']) },
+      });
+      for (const opened of [byTar, byRsync]) {
+        const id = await work(await finalized(String(opened['upload_id'])));
+        assert.deepEqual(texts(await caller().output(id)), ['as sent']);
+        assert.equal(await artifact(id), 'kept\n');
+      }
+      // Whom the worker's records and those of an API that is root belong to, all of them belong to.
+      assert.deepEqual(
+        [statSync(data('flashpods.db')).uid, statSync(data('uploads', 'snapshots')).uid],
+        [0, 0],
+      );
+    });
+
+    it('ends a transfer by rsync that goes on when its upload is deleted', async function () {
+      if (process.getuid?.() !== 0) this.skip();
+      await start();
+      const opened = (await caller().json('POST', '/uploads', {})).body;
+      const file = join(directory.path, 'large');
+      await execa('truncate', ['-s', '64M', file]);
+      const transfer = execa('rsync', ['--bwlimit=100', '-W', file, String(opened['rsync_url'])], {
+        env: { RSYNC_PASSWORD: String(opened['rsync_password']) },
+        reject: false,
+      });
+      const uploadId = String(opened['upload_id']);
+      await eventually('bytes come', () => readdirSync(data('uploads', 'incoming', uploadId)).length > 0);
+      await caller().fetch(`/uploads/${uploadId}`, { method: 'DELETE' });
+      assert.notEqual((await transfer).exitCode, 0);
+    });
   });
 
   it('ends everything in order at SIGTERM, with exit code 0', async () => {

@@ -4,15 +4,27 @@
  * given its privileges up, else it makes symlinks harmless.
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from '../../errors.ts';
+import { ifThere } from '../../files/if-missing.ts';
 import { readJsonFile, writeJsonFile } from '../../files/json-file.ts';
 import { isPlaceOf, placeOf } from '../../files/place.ts';
+import { writeWholeSync } from '../../files/write-whole.ts';
+import { asItIs, type Launch } from '../../lifecycle/launch.ts';
 import { once } from '../../lifecycle/once.ts';
 import { identify, isAlive, type ProcessIdentity } from '../../lifecycle/process-identity.ts';
 import type { Logger } from '../../observability/logger.ts';
@@ -60,6 +72,8 @@ export interface RsyncDaemonOptions {
   readonly hostsAllow: string;
   /** Whom files are given to, if this process may; null: they stay ours. */
   readonly owner: { readonly uid: number; readonly gid: number } | null;
+  /** How it is started; as it is by default. */
+  readonly launch?: Launch;
   readonly logger: Logger;
 }
 
@@ -94,23 +108,26 @@ export async function startRsyncDaemon(options: RsyncDaemonOptions): Promise<Rsy
   await endLeftover(directory, logger);
   const port = await choosePort(host, options.port, logger);
   const config = join(directory, 'rsyncd.conf');
-  copyFileSync(new URL('./gate.sh', import.meta.url), join(directory, 'gate'));
-  chmodSync(join(directory, 'gate'), 0o600);
-  writeFileSync(join(directory, 'secrets'), '', { mode: 0o600, flag: 'a' });
-  writeFileSync(config, configuration(options, port), { mode: 0o600 });
+  const log = join(directory, LOG);
+  writeWholeSync(log, '');
+  // New files each, under new names: a process with fewer rights than this one may write in the directory.
+  writeWholeSync(join(directory, 'gate'), readFileSync(new URL('./gate.sh', import.meta.url)));
+  if (!existsSync(join(directory, 'secrets'))) writeWholeSync(join(directory, 'secrets'), '');
+  writeWholeSync(config, configuration(options, port));
 
-  const child = spawn('rsync', ['--daemon', '--no-detach', `--config=${config}`], {
+  const [file, words] = (options.launch ?? asItIs)('rsync', [
+    '--daemon',
+    '--no-detach',
+    `--config=${config}`,
+  ]);
+  const child = spawn(file, words, {
     cwd: directory,
     stdio: ['ignore', 'ignore', 'pipe'],
     // A process group of its own: Ctrl-C reaches its keeper alone, which stops it in order.
     detached: true,
   });
   pass(child.stderr, logger);
-  const log = join(directory, LOG);
-  writeFileSync(log, '', { mode: 0o600 });
-  const lookAtLog = setInterval(() => {
-    if ((statSync(log, { throwIfNoEntry: false })?.size ?? 0) > LOG_MAX_BYTES) truncateSync(log);
-  }, LOG_LOOK_MS).unref();
+  const lookAtLog = setInterval(() => emptyLongLog(log), LOG_LOOK_MS).unref();
   let ended = false;
   const exited = new Promise<void>((resolve, reject) => {
     child.once('error', (cause) => reject(new Error('rsync could not be started', { cause })));
@@ -135,6 +152,17 @@ export async function startRsyncDaemon(options: RsyncDaemonOptions): Promise<Rsy
   } catch (error) {
     if (id) await stop();
     throw error;
+  }
+}
+
+/** No link is followed: see above. */
+function emptyLongLog(log: string): void {
+  const handle = ifThere(() => openSync(log, constants.O_WRONLY | constants.O_NOFOLLOW), null, 'ELOOP');
+  if (handle === null) return;
+  try {
+    if (fstatSync(handle).size > LOG_MAX_BYTES) ftruncateSync(handle);
+  } finally {
+    closeSync(handle);
   }
 }
 
