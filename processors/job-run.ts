@@ -295,7 +295,8 @@ export class JobRun {
   ): Promise<RunResult> {
     // guard: gone-before-released
     await this.#ask('removing the container', () => this.#r.inTurn(async () => this.#sandbox?.remove()));
-    this.#release();
+    if (!leavesArtifacts) this.#release();
+    else this.#settleCapacity();
     await this.#attendants.close('ended');
     const collected =
       leavesArtifacts && this.#sandbox !== null && !(await this.#hasLostWrites(this.#sandbox, end))
@@ -308,6 +309,8 @@ export class JobRun {
             this.#ending.collecting(),
           )
         : NOTHING_COLLECTED;
+    // guard: collected-before-disk
+    if (leavesArtifacts) this.#r.release(this.#job.id, this.#job.epoch);
     const reason = await this.#ending.decide('exit');
     const logTruncated = end?.logTruncated ?? this.#log.result?.truncated ?? false;
     await this.#ask('writing the state', () =>
@@ -334,6 +337,13 @@ export class JobRun {
   #existing(): Sandbox {
     if (this.#sandbox === null) throw new TypeError(`${this.#job.id} has no sandbox`);
     return this.#sandbox;
+  }
+
+  /** What the job left takes its disk until it is collected, and the copy lies beside it. */
+  #settleCapacity(): void {
+    if (!this.#holdsCapacity) return;
+    this.#holdsCapacity = false;
+    this.#r.settle(this.#job.id, this.#job.epoch);
   }
 
   #release(): void {

@@ -59,7 +59,7 @@ export interface SupervisionResources
   extends
     Pick<WorkerResources, 'config' | 'logger' | 'lifecycle' | 'queries' | 'runtime' | 'logs' | 'artifacts'>,
     Pick<HostMembership, 'claim' | 'owns'>,
-    Pick<Releases, 'release'>,
+    Pick<Releases, 'release' | 'settle'>,
     Pick<ImagePulls, 'pulled'>,
     Pick<Announcements, 'announce'> {
   readonly snapshots: Pick<SnapshotStore, 'materialise'>;

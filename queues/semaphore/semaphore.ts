@@ -24,6 +24,7 @@ const SCRIPTS = {
   reserve: script('reserve'),
   claim: script('claim'),
   bound: script('bound'),
+  settle: script('settle'),
   release: script('release'),
   revoke: script('revoke'),
   sync: script('sync'),
@@ -211,7 +212,15 @@ export class Semaphore {
     await this.#run('bound', jobId, [jobId, epoch, endsBy]);
   }
 
-  /** Call when the container is gone. @returns whether anything was held */
+  /**
+   * Call when the container is gone, and {@link release} when what it left is stored: cpus and memory are free now, its
+   * disk is not. @returns whether anything was held
+   */
+  async settle(jobId: string, epoch: number): Promise<boolean> {
+    return (await this.#run('settle', jobId, [jobId, epoch, RELEASE_REMEMBERED_SECONDS])) === 1;
+  }
+
+  /** Call when nothing of it takes anything any more. @returns whether anything was held */
   async release(jobId: string, epoch: number): Promise<boolean> {
     return (await this.#run('release', jobId, [jobId, epoch, RELEASE_REMEMBERED_SECONDS])) === 1;
   }

@@ -188,6 +188,27 @@ describe('the semaphore', () => {
       await semaphore.measured('a', generation, { freeMib: 1_000, held: [{ ...log, mib: 800 }, log] });
       assert.equal((await host()).capacity.diskMib, 2_000);
     });
+    it('keeps the disk of a dispatch whose container is gone until what it left is stored', async () => {
+      const generation = await openHost('a', { ...SIZE, diskMib: 3_000 });
+      await reserve('j', { diskMib: 2_000 });
+      await semaphore.claim('j', 1, 'a', generation);
+      // The list of a synchronisation that began before is older than what it finds.
+      await semaphore.sync('a', generation, async () => {
+        await semaphore.settle('j', 1);
+        return [{ jobId: 'j', epoch: 1, owner: 'o', ...ONE, diskMib: 2_000, endsBy: null }];
+      });
+      assert.deepEqual((await host()).used, { cpusMilli: 0, memoryMib: 0, diskMib: 2_000 });
+      await refused(reserve('k', { diskMib: 1_001 }), 'no_room');
+      await semaphore.settle('j', 1);
+      await semaphore.settle('j', 2);
+      await semaphore.sync('a', generation, async () => [
+        { jobId: 'j', epoch: 1, owner: 'o', ...ONE, diskMib: 2_000, endsBy: null, found: false },
+      ]);
+      assert.equal(await semaphore.release('j', 1), true);
+      assert.deepEqual((await host()).used, { cpusMilli: 0, memoryMib: 0, diskMib: 0 });
+      await semaphore.measured('a', generation, free(3_000));
+      await reserve('k', { diskMib: 1_001 });
+    });
     it('sums its disk anew when a host says what it holds', async () => {
       const generation = await openHost('a', { ...SIZE, diskMib: 3_000 });
       await reserve('j', { diskMib: 1_000 });

@@ -23,6 +23,11 @@ local function enter(jobId, epoch, host, owner, cpus, memory, disk, claimed, now
   count(jobId, host, owner, cpus, memory, disk)
 end
 
+-- Takes a part off a sum. Redis takes no `-0`, and of a reservation that is older than the field there is nothing to take.
+local function reduce(key, field, part)
+  if part and part ~= '0' then redis.call('HINCRBY', key, field, '-' .. part) end
+end
+
 -- Takes a reservation and its part of the sums away, if there is one.
 local function drop(jobId)
   local held = redis.call('HMGET', reservationKey(jobId), 'host', 'cpus', 'memory', 'owner', 'disk')
@@ -30,18 +35,17 @@ local function drop(jobId)
   if not host then return false end
   redis.call('DEL', reservationKey(jobId))
   redis.call('SREM', hostJobsKey(host), jobId)
-  redis.call('HINCRBY', hostKey(host), 'usedCpus', '-' .. held[2])
-  redis.call('HINCRBY', hostKey(host), 'usedMemory', '-' .. held[3])
-  -- Of a reservation that is older than the field there is nothing to take away.
-  if held[5] and held[5] ~= '0' then redis.call('HINCRBY', hostKey(host), 'usedDisk', '-' .. held[5]) end
+  reduce(hostKey(host), 'usedCpus', held[2])
+  reduce(hostKey(host), 'usedMemory', held[3])
+  reduce(hostKey(host), 'usedDisk', held[5])
   redis.call('HINCRBY', hostKey(host), 'held', -1)
   if redis.call('HINCRBY', HELD_JOBS, owner, -1) == 0 then
     redis.call('HDEL', HELD_JOBS, owner)
     redis.call('HDEL', HELD_CPUS, owner)
     redis.call('HDEL', HELD_MEMORY, owner)
   else
-    redis.call('HINCRBY', HELD_CPUS, owner, '-' .. held[2])
-    redis.call('HINCRBY', HELD_MEMORY, owner, '-' .. held[3])
+    reduce(HELD_CPUS, owner, held[2])
+    reduce(HELD_MEMORY, owner, held[3])
   end
   redis.call('SREM', RESERVATIONS, jobId)
   return true
