@@ -2,6 +2,7 @@
 import { workPatterns } from '../../src/artifacts/work-patterns.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import type { Sandbox } from '../../src/containers/sandbox.ts';
+import { inNameOf } from '../../src/tree-process/turns.ts';
 import type { ArtifactRecord, Job } from '../../src/jobs/job.ts';
 import type { Failure } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
@@ -32,7 +33,7 @@ export async function collect(
 ): Promise<Collected> {
   const patterns = workPatterns(job.artifacts);
   try {
-    const result = await store.collect(job.id, {
+    const request = {
       source: await sandbox.artifactsPath(),
       work: patterns.length === 0 ? undefined : { source: await sandbox.workPath(), patterns },
       limits: {
@@ -41,7 +42,8 @@ export async function collect(
         maxFiles: config.artifactMaxFiles,
       },
       signal: AbortSignal.any([signal, cancelled]),
-    });
+    };
+    const result = await inNameOf(job.owner, () => store.collect(job.id, request));
     const createdAt = Date.now();
     const described = [
       ...result.artifacts,

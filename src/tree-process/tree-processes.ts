@@ -6,11 +6,11 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { getCompileCacheDir } from 'node:module';
 import { extname } from 'node:path';
 import { PassThrough, type Writable } from 'node:stream';
-import pLimit from 'p-limit';
 import { FlashpodsError } from '../errors.ts';
 import { OverBudget } from '../trees/budget.ts';
 import { fromPlain, LENGTH_BYTES, type Order, type Report, toPlain } from './messages.ts';
 import type { Operations } from './operation.ts';
+import { Turns } from './turns.ts';
 
 /** What the largest tree that is allowed takes is about half of it. */
 const HEAP_MB = 320;
@@ -27,7 +27,7 @@ const environment = (): NodeJS.ProcessEnv => ({
   NODE_COMPILE_CACHE: getCompileCacheDir(),
 });
 
-/** At once, of each kind; streams are limited by those who take them. */
+/** At once, of each kind and half of them of one owner; streams are limited by those who take them. */
 const AT_ONCE: Readonly<Record<keyof Operations, number>> = {
   measure: 4,
   munge: 4,
@@ -59,12 +59,12 @@ export class TreeProcessLost extends FlashpodsError {
 export class TreeProcesses {
   readonly #heapMb: number;
   readonly #idle: TreeProcess[] = [];
-  readonly #turns = new Map<keyof Operations, ReturnType<typeof pLimit>>();
+  readonly #turns = new Map<keyof Operations, Turns>();
 
   constructor({ heapMb = HEAP_MB }: { heapMb?: number } = {}) {
     this.#heapMb = heapMb;
     for (const [name, atOnce] of Object.entries(AT_ONCE))
-      this.#turns.set(name as keyof Operations, pLimit(atOnce));
+      this.#turns.set(name as keyof Operations, new Turns(atOnce));
   }
 
   /** Something will be wanted soon: a process is started now, if none is there. */
@@ -80,7 +80,7 @@ export class TreeProcesses {
   run<K extends keyof Operations>(name: K, args: Args<K>, options: RunOptions = {}): Promise<Result<K>> {
     const turn = this.#turns.get(name);
     if (!turn) throw new TypeError(`no operation ${name}`);
-    return turn(async (): Promise<Result<K>> => {
+    return turn.take(async (): Promise<Result<K>> => {
       options.signal?.throwIfAborted();
       const process = this.#take();
       try {

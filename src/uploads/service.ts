@@ -16,6 +16,7 @@ import { UploadStates } from './upload-states.ts';
 import { Writers } from './writers.ts';
 
 import { treeProcesses } from '../tree-process/tree-processes.ts';
+import { inNameOf } from '../tree-process/turns.ts';
 
 export interface UploadServiceResources
   extends
@@ -115,11 +116,11 @@ export class UploadService {
     options: { reusable: boolean; delete?: readonly string[] },
   ): Promise<Upload> {
     const { store, limits, rsync } = this.#r;
-    const { baseId } = await this.#states.open(id, viewer);
+    const { baseId, owner } = await this.#states.open(id, viewer);
     const wanted = options.delete ?? [];
     if (wanted.length > 0 && baseId === null) throw wrongDeletion('is for an upload with a `base`');
     const deletions = deletionsOf(wanted);
-    return this.#writers.exclusively(id, async () => {
+    const seal = async (): Promise<Upload> => {
       await this.#states.open(id, viewer);
       await this.#files.mend(id);
       const isFull = await this.#incoming.isFull(id);
@@ -140,20 +141,22 @@ export class UploadService {
       }
       await this.#states.open(id, viewer);
       throw new Error(`upload ${id} is open and could not be finalized`);
-    });
+    };
+    return inNameOf(owner, () => this.#writers.exclusively(id, seal));
   }
 
   /** @throws FlashpodsError upload_already_consumed when a job has it, upload_expired when it is gone already */
   async delete(id: string, viewer: string | null): Promise<void> {
     const { store } = this.#r;
-    await this.get(id, viewer);
-    await this.#writers.exclusively(id, async () => {
+    const { owner } = await this.get(id, viewer);
+    const remove = async (): Promise<void> => {
       const upload = await this.get(id, viewer);
       if (upload.state === 'expired') throw new FlashpodsError('upload_expired');
       if (!(await store.expire(id))) throw new FlashpodsError('upload_already_consumed');
       // Jobs may still be using a shared one, and uploads their base: the sweep takes the files when none is.
       if (!upload.reusable && !(await store.isBase(id, Date.now()))) await this.#files.delete(id);
-    });
+    };
+    await inNameOf(owner, () => this.#writers.exclusively(id, remove));
   }
 
   /** After a tree that may not become a snapshot the upload is open and empty again. */
