@@ -14,7 +14,8 @@
 # it has the newer BYTES. One that waits ends with its worker.
 use strict;
 use warnings;
-use Fcntl qw(:flock SEEK_SET);
+use Fcntl qw(:DEFAULT :flock SEEK_SET);
+use POSIX ();
 
 use constant {
     LOOK_SECONDS => 0.5,
@@ -24,6 +25,11 @@ use constant {
     BLOCK        => 1 << 20,
     # "2026-01-02T03:04:05.123456789+00:00 stdout F "
     HEADER       => 45,
+    # Of `spool.gaps`, taken while there is room: on a full disk it has to be written.
+    ROOM         => 4096,
+    KEEP_SIZE    => 1,
+    # Entries of one line that is cut within a character, one after the other.
+    CUTS         => 4,
     # Parts of BYTES: when something is given back, and what of the beginning and the end stays.
     FULL  => 0.8,
     FIRST => 0.4,
@@ -34,7 +40,9 @@ use constant {
 
 my ($root, $max, $lock) = @ARGV;
 my $is_served = 1;
-my %fails;
+my (%fails, %is_ready);
+my $machine = (POSIX::uname())[4];
+my $FALLOCATE = $machine eq 'x86_64' ? 285 : $machine =~ /^(?:aarch64|riscv64)$/ ? 47 : undef;
 
 open my $held, '>>', $lock or exit;
 open my $next, '>>', "$lock.next" or exit;
@@ -47,6 +55,7 @@ flock $next, LOCK_UN;
 while (1) {
     give_way() unless $is_served;
     my @spools = spools() or $is_served or exit;
+    %is_ready = map { $_ => $is_ready{$_} // take_room($_) } @spools;
     for my $spool (@spools) {
         my $taken = ((stat $spool)[12] // 0) * 512;
         relieve($spool) if $taken > FULL * $max && time >= ($fails{$spool} // 0);
@@ -77,6 +86,13 @@ sub wait_for_end {
     vec($rin, 0, 1) = 1 if $is_served;
     return unless select $rin, undef, undef, LOOK_SECONDS;
     $is_served = 0 unless sysread STDIN, my $nothing, 1;
+}
+
+# Its size stays as it is: nobody reads what is not written.
+sub take_room {
+    my ($spool) = @_;
+    sysopen my $file, gaps_of($spool), O_WRONLY | O_CREAT, 0644 or return;
+    return defined $FALLOCATE && syscall($FALLOCATE, fileno $file, KEEP_SIZE, 0, ROOM) == 0 ? 1 : undef;
 }
 
 sub relieve {
@@ -125,11 +141,12 @@ sub note {
         seek $file, $from, 0 or return;
         defined read $file, $there, 256 or return;
         $size = $from + rindex($there, "\n") + 1;
-        truncate $file, $size or return;
+        # To cut it where it ends would give back the room behind it.
+        if ($size != -s $file) { truncate $file, $size or return }
     }
     my $written = syswrite $file, $line;
     return 1 if defined $written && $written == length $line && close $file;
-    truncate $gaps, $size;
+    truncate $gaps, $size if -s $gaps != $size;
     return;
 }
 
@@ -148,10 +165,25 @@ sub last_gap {
     return defined $to ? ($from, $to) : ();
 }
 
-# The first beginning of an entry at an offset or behind it.
+# The first beginning of an entry at an offset or behind it where no character is cut, if there is one near by.
 sub between {
     my ($file, $offset) = @_;
     return 0 if $offset <= 0;
+    my $first;
+    for (1 .. CUTS) {
+        my $begin = beginning($file, $offset);
+        return $first unless defined $begin;
+        $first //= $begin;
+        sysseek $file, $begin + HEADER, SEEK_SET;
+        my $read = sysread $file, my $byte, 1;
+        return $begin unless $read && (ord($byte) & 0xC0) == 0x80;
+        $offset = $begin + 1;
+    }
+    return $first;
+}
+
+sub beginning {
+    my ($file, $offset) = @_;
     defined sysseek $file, $offset - 1, SEEK_SET or return;
     while (my $read = sysread $file, my $block, BLOCK) {
         my $newline = index $block, "\n";
