@@ -31,6 +31,8 @@ export interface DispatchRecord extends Since {
     readonly logTruncated: boolean;
     /** The disk took no more of the log. */
     readonly logIncomplete: boolean;
+    /** When its end had been asked for last, as its row said then: what the row says later was asked for afterwards. */
+    readonly cancelSeen?: number | null;
   };
 }
 

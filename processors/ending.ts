@@ -39,6 +39,16 @@ export class Ending {
     if (options.job.endingReason !== null) this.#note(options.job.endingReason);
   }
 
+  /** When its end was asked for last, as far as this process knows. */
+  get cancelSeen(): number | null {
+    return this.#cancelSeen;
+  }
+
+  /** What an earlier process had seen when the job exited; what its row says since was asked for while it was collected. */
+  goOn(cancelSeen: number | null): void {
+    this.#cancelSeen = cancelSeen;
+  }
+
   /** The one in force; null while the job is to run. */
   get reason(): EndingReason | null {
     return this.#reason;

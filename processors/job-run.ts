@@ -1,7 +1,7 @@
 /**
  * One dispatch of one job on this host, from claim to terminal state: launch, follow, settle, finish. Begun anew after
  * a crash it looks at what is there ({@link decide}) and goes on from that point, so every step can be the last one of
- * a process and the first one of the next.
+ * a process and the first one of the next. Longer than other files: here alone all steps stand in their order.
  */
 import type { ContainerState } from '../src/containers/runtime.ts';
 import type { Sandbox } from '../src/containers/sandbox.ts';
@@ -19,7 +19,7 @@ import { JobClock } from './job-clock.ts';
 import { persist, settleAll } from './persist.ts';
 import { decide } from './recovery.ts';
 import type { SupervisionResources } from './resources.ts';
-import { collect, NOTHING_COLLECTED } from './stages/collect.ts';
+import { collect, type Collected, NOTHING_COLLECTED } from './stages/collect.ts';
 import { writeEnd } from './stages/finish.ts';
 import { Fenced, type Launching, provision, pullLines, start, startFailure } from './stages/launch.ts';
 import { prepare } from './stages/prepare.ts';
@@ -28,7 +28,7 @@ import { StartDeadline } from './stages/start-deadline.ts';
 /** How a run came out: `done` with its exit code, or `void`: nothing exists and nothing may be started. */
 export type RunResult =
   | { readonly kind: 'done'; readonly exitCode: number | null }
-  | { readonly kind: 'void'; readonly why: 'no_reservation' | 'fenced' };
+  | { readonly kind: 'void'; readonly why: 'no_reservation' | 'no_room' | 'fenced' };
 
 type End = NonNullable<DispatchRecord['end']>;
 
@@ -189,6 +189,7 @@ export class JobRun {
       if (await this.#endedElsewhere()) return FENCED;
       // An ending overtook the start: nothing of it may run, and it never shows `running`.
       if (this.#ending.reason !== null) return this.#fail(this.#ending.reason, null);
+      if (from === 'launch' && (await this.#lacksRoom())) return this.#giveUpPlace(error);
       const failure = startFailure(error, deadline.signal.aborted, startTimeoutSeconds);
       this.#logger.error({ err: error, code: failure.code }, 'the job could not be started');
       return this.#fail('start_failed', failure);
@@ -207,6 +208,25 @@ export class JobRun {
       this.#clock.running(startedAt, this.#facts),
     ]);
     return this.#follow({ record, startedAt }, recorded);
+  }
+
+  /** Whether the host's disk is what kept the job from beginning: others have filled it since its room was reserved. */
+  async #lacksRoom(): Promise<boolean> {
+    if (!this.#r.isDiskFull()) return false;
+    const { id, epoch } = this.#job;
+    // What exists by then, or was paid for with the job's own time, is not begun anew elsewhere.
+    return (await this.#ask('reading the dispatch record', () => this.#r.records.read(id, epoch))) === null;
+  }
+
+  /** Nothing of it was begun: it waits again, as it would have had the disk been looked at a moment later. */
+  async #giveUpPlace(error: unknown): Promise<RunResult> {
+    this.#logger.warn({ err: error }, 'the disk is full: the job waits again');
+    await this.#ask('removing the sandbox', async () => {
+      await this.#sandbox?.kill();
+      await this.#sandbox?.dispose();
+    });
+    this.#release();
+    return { kind: 'void', why: 'no_room' };
   }
 
   async #adopt(container: ContainerState | null): Promise<void> {
@@ -253,6 +273,7 @@ export class JobRun {
       verdict,
       logTruncated: log?.truncated ?? false,
       logIncomplete: log?.incomplete ?? false,
+      cancelSeen: this.#ending.cancelSeen,
     };
     const { id: jobId, epoch } = this.#job;
     await this.#ask('writing the dispatch record', () =>
@@ -298,16 +319,11 @@ export class JobRun {
     if (!leavesArtifacts) this.#release();
     else this.#settleCapacity();
     await this.#attendants.close('ended');
+    // One that an earlier process began may have been cancelled since.
+    if (end?.cancelSeen !== undefined) this.#ending.goOn(end.cancelSeen);
     const collected =
       leavesArtifacts && this.#sandbox !== null && !(await this.#hasLostWrites(this.#sandbox, end))
-        ? await collect(
-            this.#r,
-            this.#job,
-            this.#sandbox,
-            this.#detach,
-            this.#logger,
-            this.#ending.collecting(),
-          )
+        ? await this.#collect(this.#sandbox)
         : NOTHING_COLLECTED;
     // guard: collected-before-disk
     if (leavesArtifacts) this.#r.release(this.#job.id, this.#job.epoch);
@@ -322,6 +338,12 @@ export class JobRun {
       this.#r.records.remove(this.#job.id, this.#job.epoch),
     );
     return { kind: 'done', exitCode: end?.exitCode ?? null };
+  }
+
+  #collect(sandbox: Sandbox): Promise<Collected> {
+    const cancelled = this.#ending.collecting();
+    void this.look();
+    return collect(this.#r, this.#job, sandbox, this.#detach, this.#logger, cancelled);
   }
 
   /** Whether what the job left is not all that it wrote. */

@@ -66,6 +66,8 @@ export interface SupervisionResources
   readonly records: DispatchRecords;
   readonly host: string;
   readonly bootId: string;
+  /** Whether less of this host's disk is free than the rest that jobs leave alone. */
+  isDiskFull(): boolean;
   /** Puts a job whose dispatch came to nothing back into its old place. @throws when Redis is away */
   requeue(job: Job): Promise<void>;
   /** The job runs: from now on it is known when it will have ended at the latest. Never throws. */

@@ -142,17 +142,20 @@ export class Supervisor {
 
   async #carryOut(run: JobRun, job: Job): Promise<RunResult | null> {
     const result = await run.run();
-    if (result.kind === 'void' && result.why === 'no_reservation') await this.#giveBack(job);
+    if (result.kind === 'void' && result.why !== 'fenced') await this.#giveBack(job, result.why);
     return result.kind === 'void' ? null : result;
   }
 
-  /** The reservation was revoked, or Redis lost it, before anything existed: back to its old place in the queue. */
-  async #giveBack(job: Job): Promise<void> {
+  /**
+   * Back to its old place in the queue. The reservation was revoked, or Redis lost it, before anything existed; or there
+   * was no room for what would have been made.
+   */
+  async #giveBack(job: Job, why: 'no_reservation' | 'no_room'): Promise<void> {
     const { logger } = this.#r;
     const { signal } = this.#detach;
     const actor = `host:${this.#r.host}`;
     const row = await persist('giving the job back', logger, signal, async () => {
-      const queued = await this.#r.lifecycle.givenBack(job, 'no_reservation', actor);
+      const queued = await this.#r.lifecycle.givenBack(job, why, actor);
       // Cancelled between dispatch and claim, with the reservation gone: nothing exists, so it can end at once.
       if (!queued) await this.#r.lifecycle.cancelledUnrun(job, actor, ['starting']);
       return queued;

@@ -123,6 +123,7 @@ export class Worker {
       owns: () => this.#membership.owns(),
       pulled: (image) => this.#images.pulled(image),
       release: (jobId, epoch) => this.#releases.release(jobId, epoch),
+      isDiskFull: () => this.#disk.measure().freeMib < 0,
       settle: (jobId, epoch) => this.#releases.settle(jobId, epoch),
       announce: (jobId, host) => queues.announcements.announce(jobId, host),
       requeue: (job) => queues.queue.enqueue(job),

@@ -14,7 +14,7 @@ export interface EventPayloads {
   queued: object;
   waiting: { readonly why: string; readonly reason: string };
   taken: { readonly host: string };
-  given_back: { readonly reason: 'no_reservation' | 'unclaimed' };
+  given_back: { readonly reason: 'no_reservation' | 'no_room' | 'unclaimed' };
   started: object;
   ending_decided: { readonly reason: EndingReason };
   ended: { readonly exit_code: number | null; readonly error: string | null };

@@ -26,6 +26,16 @@ describe('the ending of a job', () => {
     assert.ok(signal.reason instanceof CollectingCancelled);
   });
 
+  it('stops the collecting for a wish that came while nobody was there to hear it', async () => {
+    const asked = { ...row, cancelRequestedAt: Date.now() };
+    const before = endingOf(row);
+    const ending = endingOf(asked);
+    ending.goOn(before.cancelSeen);
+    const signal = ending.collecting();
+    await ending.look();
+    await eventually('the collecting is stopped', () => signal.aborted);
+  });
+
   it('does not stop the collecting for a wish that came while the job ran', async () => {
     const ending = endingOf({ ...row, cancelRequestedAt: Date.now() - 60_000 });
     const signal = ending.collecting();

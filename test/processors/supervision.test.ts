@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
+import { DiskRoom } from '../../processors/host-disk.ts';
 import { HostRuntime } from '../../src/containers/podman/host-runtime.ts';
 import { PodmanSandbox } from '../../src/containers/podman/sandbox/sandbox.ts';
 import { PodmanClient } from '../../src/containers/podman/service/http.ts';
@@ -85,6 +86,33 @@ describe('a supervision', () => {
       );
     } finally {
       Object.assign(queue, { withdraw, enqueue });
+    }
+  });
+
+  it('that finds the disk filled by others since it was reserved lets the job wait again', async () => {
+    const { measure } = DiskRoom.prototype;
+    const { bind } = SANDBOX;
+    let refused = 0;
+    try {
+      SANDBOX.bind = () => {
+        refused += 1;
+        SANDBOX.bind = bind;
+        DiskRoom.prototype.measure = () => ({ freeMib: -1, held: [] });
+        return Promise.reject(new FlashpodsError('container_start_failed', 'no space left on device'));
+      };
+      const { id } = await farm.submit({ command: 'exit 6' });
+      await eventually(
+        'it waits again',
+        async () => refused > 0 && (await farm.store.get(id))?.status === 'queued',
+      );
+      DiskRoom.prototype.measure = measure;
+      const job = await farm.ended(id);
+      assert.deepEqual([job.exitCode, job.epoch], [6, 2]);
+      const events = await farm.journal.read({ jobId: id, limit: 50 });
+      assert.equal(events.filter((e) => e.type === 'given_back' && e.payload.reason === 'no_room').length, 1);
+    } finally {
+      DiskRoom.prototype.measure = measure;
+      SANDBOX.bind = bind;
     }
   });
 
