@@ -37,7 +37,17 @@ export class DiskRoom {
     const held = this.#runtime
       .disks()
       .map(({ jobId, epoch, bytes }) => ({ jobId, epoch, mib: mibOfBytes(bytes) }));
+    return { freeMib: mibOfBytes(this.#freeBytes()), held };
+  }
+
+  /** Whether others than jobs have eaten of the rest. */
+  isFull(): boolean {
+    return this.#freeBytes() < 0;
+  }
+
+  /** Beside the rest. */
+  #freeBytes(): number {
     const { bavail, bsize } = statfsSync(this.#directory);
-    return { freeMib: mibOfBytes(bavail * bsize - this.#restBytes), held };
+    return bavail * bsize - this.#restBytes;
   }
 }

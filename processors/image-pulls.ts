@@ -4,6 +4,7 @@ import type { ImageBoard, ImageWord } from '../queues/images/image-board.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import { FlashpodsError } from '../src/errors.ts';
 import type { Logger } from '../src/observability/logger.ts';
+import { pause } from '../src/timing/bell.ts';
 import { untilAnswered } from './persist.ts';
 
 export interface ImagePullsOptions {
@@ -12,6 +13,8 @@ export interface ImagePullsOptions {
   readonly host: string;
   /** A pull that takes longer fails, ms. */
   readonly limitMs: number;
+  /** Whether less of the disk is free than the rest that nobody touches; never unless given. */
+  isDiskFull?(this: void): boolean;
   readonly logger: Logger;
 }
 
@@ -33,6 +36,8 @@ const ABANDONED_MS = 15_000;
 const SAID_MS = 300_000;
 const SAY_EVERY_MS = 1_000;
 const KEPT_LINES = 200;
+/** Between two looks at the disk while an image comes. */
+const LOOK_EVERY_MS = 500;
 
 interface Wish {
   renewal: string;
@@ -121,8 +126,14 @@ export class ImagePulls {
 
   async #get(image: string, wish: Wish, generation: number): Promise<void> {
     const { runtime, board, host, limitMs, logger } = this.#o;
+    const unwanted = AbortSignal.any([wish.abandoned.signal, this.#stopping.signal]);
+    await this.#waitForRoom(image, generation, unwanted);
     const limit = AbortSignal.timeout(limitMs);
-    const stop = AbortSignal.any([limit, wish.abandoned.signal, this.#stopping.signal]);
+    const full = new AbortController();
+    const stop = AbortSignal.any([limit, full.signal, unwanted]);
+    const look = setInterval(() => {
+      if (this.#o.isDiskFull?.() === true) full.abort(new Error('the disk is full'));
+    }, LOOK_EVERY_MS);
     const lines: string[] = [];
     let saidAt = -Infinity;
     const say = (word: Pick<ImageWord, 'state' | 'step' | 'error'>): Promise<void> =>
@@ -138,16 +149,30 @@ export class ImagePulls {
     } catch (error) {
       if (wish.abandoned.signal.aborted) return await board.unsay(host, image);
       this.#stopping.signal.throwIfAborted();
-      const why = limit.aborted
-        ? `Pulling ${image} took longer than ${Math.round(limitMs / 1000)} seconds.`
-        : error instanceof FlashpodsError
-          ? error.message
-          : `${image} could not be pulled.`;
+      const why = full.signal.aborted
+        ? `The disk of the host has no room for ${image}.`
+        : limit.aborted
+          ? `Pulling ${image} took longer than ${Math.round(limitMs / 1000)} seconds.`
+          : error instanceof FlashpodsError
+            ? error.message
+            : `${image} could not be pulled.`;
       logger.warn({ err: error, image }, 'an image could not be pulled');
       return await this.#settle(image, () => say({ state: 'failed', error: why }));
+    } finally {
+      clearInterval(look);
     }
     if (lines.length > 0) this.#pulled.set(image, { endedAt: Date.now(), lines });
     await this.#settle(image, () => say({ state: 'present' }));
+  }
+
+  /** Others may have filled the disk: what they free is there for an image, which is no reason to fail a job. */
+  async #waitForRoom(image: string, generation: number, unwanted: AbortSignal): Promise<void> {
+    const { board, host, isDiskFull } = this.#o;
+    while (isDiskFull?.() === true && !unwanted.aborted) {
+      const step = 'waiting for room on the disk of the host';
+      await board.say(host, image, { state: 'pulling', step, generation, at: Date.now() });
+      await pause(SAY_EVERY_MS, unwanted);
+    }
   }
 
   /** The wish goes first: one that comes now is for somebody who came later. */

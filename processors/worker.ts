@@ -90,6 +90,7 @@ export class Worker {
       board: queues.images,
       host: this.#host,
       limitMs: config.startTimeoutSeconds * 1000,
+      isDiskFull: () => this.#disk.isFull(),
       logger,
     });
     this.#removals = new HostImageRemovals({
@@ -123,7 +124,7 @@ export class Worker {
       owns: () => this.#membership.owns(),
       pulled: (image) => this.#images.pulled(image),
       release: (jobId, epoch) => this.#releases.release(jobId, epoch),
-      isDiskFull: () => this.#disk.measure().freeMib < 0,
+      isDiskFull: () => this.#disk.isFull(),
       settle: (jobId, epoch) => this.#releases.settle(jobId, epoch),
       announce: (jobId, host) => queues.announcements.announce(jobId, host),
       requeue: (job) => queues.queue.enqueue(job),

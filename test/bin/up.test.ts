@@ -144,7 +144,7 @@ describe('flashpods up', () => {
         .split(/\s+/) ?? [];
 
     const work = async (upload?: string): Promise<string> => {
-      const files = upload === undefined ? {} : { upload_id: upload };
+      const files = upload === undefined ? {} : { files_id: upload };
       const id = await caller().submit('cat /work/sent 2>&1; echo kept > /artifacts/result', files);
       await caller().ended(id);
       return id;

@@ -52,4 +52,47 @@ describe('pulls of a host', () => {
       await pulls.stop();
     }
   });
+
+  it('wait for room on a full disk, and end when they fill it', async () => {
+    const said: string[] = [];
+    const wishes = new Map([['good/large', '1']]);
+    const board = {
+      wishes: async () => new Map(wishes),
+      wishedBy: async (_host: string, images: readonly string[]) => images.map(() => 'o'),
+      forgetWish: async (_host: string, image: string) => void wishes.delete(image),
+      say: async (_host: string, _image: string, word: { state: string; step?: string; error?: string }) =>
+        void said.push(word.error ?? word.step ?? word.state),
+      unsay: async () => undefined,
+    } as unknown as ImageBoard;
+    let isFull = true;
+    let begun = 0;
+    const pulls = new ImagePulls({
+      runtime: {
+        async ensureImage(_image, _tell, signal) {
+          begun += 1;
+          isFull = true;
+          return new Promise((_, reject) =>
+            signal.addEventListener('abort', () => reject(new Error('gone'))),
+          );
+        },
+      },
+      board,
+      host: 'here',
+      limitMs: 60_000,
+      isDiskFull: () => isFull,
+      logger: silent,
+    });
+    try {
+      await pulls.look(1);
+      await eventually('it waits', () => said.includes('waiting for room on the disk of the host'));
+      assert.equal(begun, 0);
+      isFull = false;
+      await eventually('it has ended', () =>
+        said.includes('The disk of the host has no room for good/large.'),
+      );
+      assert.equal(begun, 1);
+    } finally {
+      await pulls.stop();
+    }
+  });
 });

@@ -21,6 +21,11 @@ const SANDBOX = PodmanSandbox.prototype as {
   ) => ReturnType<PodmanSandbox[Step]>;
 };
 
+/** What a host says of its disk. */
+const DISK = DiskRoom.prototype as {
+  [Look in 'measure' | 'isFull']: (this: DiskRoom) => ReturnType<DiskRoom[Look]>;
+};
+
 /** Faults between two steps of a supervision: each is made to happen at exactly that step. */
 describe('a supervision', () => {
   let farm: Farm;
@@ -90,28 +95,29 @@ describe('a supervision', () => {
   });
 
   it('that finds the disk filled by others since it was reserved lets the job wait again', async () => {
-    const { measure } = DiskRoom.prototype;
+    const { measure, isFull } = DISK;
     const { bind } = SANDBOX;
     let refused = 0;
     try {
       SANDBOX.bind = () => {
         refused += 1;
         SANDBOX.bind = bind;
-        DiskRoom.prototype.measure = () => ({ freeMib: -1, held: [] });
+        DISK.measure = () => ({ freeMib: -1, held: [] });
+        DISK.isFull = () => true;
         return Promise.reject(new FlashpodsError('container_start_failed', 'no space left on device'));
       };
       const { id } = await farm.submit({ command: 'exit 6' });
       await eventually(
         'it waits again',
-        async () => refused > 0 && (await farm.store.get(id))?.status === 'queued',
+        async () => refused > 0 && (await farm.queries.get(id))?.status === 'queued',
       );
-      DiskRoom.prototype.measure = measure;
+      Object.assign(DISK, { measure, isFull });
       const job = await farm.ended(id);
       assert.deepEqual([job.exitCode, job.epoch], [6, 2]);
       const events = await farm.journal.read({ jobId: id, limit: 50 });
       assert.equal(events.filter((e) => e.type === 'given_back' && e.payload.reason === 'no_room').length, 1);
     } finally {
-      DiskRoom.prototype.measure = measure;
+      Object.assign(DISK, { measure, isFull });
       SANDBOX.bind = bind;
     }
   });
