@@ -24,6 +24,7 @@ import { imageOperations } from './routes/images/routes.ts';
 import { outputOperations } from './routes/jobs/output.ts';
 import { jobOperations } from './routes/jobs/routes.ts';
 import { DomainBackend } from './routes/mcp/domain-backend.ts';
+import { noDiscovery } from './routes/mcp/discovery.ts';
 import { mcp } from './routes/mcp/routes.ts';
 import { sessionOperations } from './routes/session/routes.ts';
 import { tenantOperations } from './routes/tenants/routes.ts';
@@ -80,6 +81,7 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
   app.use(errorAnswers(logger));
   app.use(loginPage);
   app.use(board(resources, authenticate));
+  app.use(noDiscovery(authenticate));
   app.use(
     mcp({
       hosts: (resources.config.mcpHosts ?? '').toLowerCase().split(' '),

@@ -25,7 +25,7 @@ const long = [
   'test/faults/{dispatchers,guards}.test.ts',
   'test/jobs/git.test.ts',
   'test/logs/{log-capture,log-reader}.test.ts',
-  'test/mcp/{conformance,hostile-jobs,http,stdio,tools}.test.ts',
+  'test/mcp/{broken-messages,conformance,hostile-jobs,http,stdio,tools}.test.ts',
   'test/processors/{cleaner,ending}.test.ts',
   'test/queues/{dispatcher,dispatcher-crashes,dispatcher-outages,fairness,heartbeat,host-consumer,intake,waiting}.test.ts',
   'test/tree-process/tree-processes.test.ts',

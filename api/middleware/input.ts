@@ -79,7 +79,7 @@ const hasBody = (ctx: ApiContext | RouteContext): boolean =>
  */
 export async function readJson(
   ctx: ApiContext | RouteContext,
-  options: { optional?: boolean } = {},
+  options: { readonly optional?: boolean; readonly onUnreadable?: (bytes: Buffer) => void } = {},
 ): Promise<unknown> {
   if (!hasBody(ctx)) {
     if (options.optional) return {};
@@ -102,6 +102,7 @@ export async function readJson(
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown;
   } catch (cause) {
+    options.onUnreadable?.(bytes);
     throw wrongBody('not valid JSON in UTF-8', cause);
   }
 }

@@ -12,8 +12,14 @@ export type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>;
 /** A client answers by itself, without asking anybody. */
 const ROOTS_MS = 10_000;
 
-/** Clients of the SDKs send `notifications/cancelled` when their own patience ends, and say so in the reason. */
-const LOST_PATIENCE = /tim(?:ed?[\s_-]?)out/i;
+/**
+ * Clients send `notifications/cancelled` when their own patience ends, in words of their own or with no reason. So only
+ * a reason that says that a person wanted it, and nothing of time, takes the request back: `cancelled by the user`.
+ */
+const PERSON = /\b(?:user|person|human|operator)\b/i;
+const WISH = /\b(?:cancel|abort|stop|interrupt|request|kill|press|reject|den(?:y|ied))/i;
+const CLOCK =
+  /\b(?:time|timeouts?|timed|deadline|expir\w*|long|longer|patien\w*|wait\w*|seconds?|minutes?|limit|exceed\w*|budget|slow)\b|time-?out|\d\s*m?s\b/i;
 
 /** The SDK's bag of one request behind the interface that tools see. */
 export class RequestContext implements CallContext {
@@ -31,7 +37,7 @@ export class RequestContext implements CallContext {
   get withdrawn(): boolean {
     if (!this.signal.aborted || this.#connection.over) return false;
     const reason: unknown = this.signal.reason;
-    return !(typeof reason === 'string' && LOST_PATIENCE.test(reason));
+    return typeof reason === 'string' && PERSON.test(reason) && WISH.test(reason) && !CLOCK.test(reason);
   }
 
   async roots(): Promise<readonly string[] | null> {

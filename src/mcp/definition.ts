@@ -16,8 +16,8 @@ export interface CallContext {
   /** Aborted when nobody waits for the answer any longer: it was cancelled, or the connection is gone. */
   readonly signal: AbortSignal;
   /**
-   * After `signal`: whether the client took its request back on purpose. False when the connection is gone, and when
-   * the client only lost patience (its reason speaks of a timeout): neither says that the work is unwanted.
+   * After `signal`: whether the client said that its person took the request back. False when the connection is gone,
+   * and when the client only lost patience or gave no reason: neither says that the work is unwanted.
    */
   readonly withdrawn: boolean;
   /** URIs of the directories that the client's person opened; null when the client does not tell. */
@@ -33,10 +33,12 @@ export interface Tool {
   readonly title?: string;
   readonly description: string;
   readonly input: z.ZodObject;
+  /** Arguments that it has over another connection or on another server, and why it has them not here. */
+  readonly notHere?: Readonly<Record<string, string>>;
   /** With it the tool answers with `structuredContent` that fits. */
   readonly output?: z.ZodObject;
   readonly annotations?: ToolAnnotations;
-  /** `args` fit `input`. Anything thrown becomes a tool error. */
+  /** `args` fit `input`, as far as what was sent could be understood. Anything thrown becomes a tool error. */
   call(args: Readonly<Record<string, unknown>>, context: CallContext): Promise<CallToolResult>;
   /** The same as a task: begins the work and answers at once. */
   start?(args: Readonly<Record<string, unknown>>, context: CallContext): Promise<Task>;

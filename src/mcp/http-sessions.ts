@@ -1,9 +1,21 @@
 /** Streamable HTTP without a web framework: `Request` in, `Response` out. */
 import { randomUUID } from 'node:crypto';
 import { WebStandardStreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/webStandardStreamableHttp.js';
-import { SUPPORTED_PROTOCOL_VERSIONS } from '@modelcontextprotocol/sdk/types.js';
+import {
+  DEFAULT_NEGOTIATED_PROTOCOL_VERSION,
+  SUPPORTED_PROTOCOL_VERSIONS,
+} from '@modelcontextprotocol/sdk/types.js';
 import { EventBudget, RecentEvents } from './event-store.ts';
 import { z } from 'zod';
+import { RecentMap } from '../recent-map.ts';
+import {
+  firstId,
+  initialization,
+  initializeMessage,
+  readMessages,
+  refusal,
+  withoutSession,
+} from './http-messages.ts';
 import { type McpConnection, type ServerDefinition, serveMcp } from './server.ts';
 
 export interface HttpSessionLimits {
@@ -30,6 +42,12 @@ export const SESSION_LIMITS: HttpSessionLimits = {
 /** How soon a client whose stream was closed comes back, ms. */
 const RETRY_MS = 1_000;
 const SWEEP_MS = 60_000;
+/** How many ids of ended sessions are remembered. */
+const MAX_ENDED = 1_000;
+const SESSION_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The same id with another token is another session: nobody learns whether it is there. */
+const keyOf = (holder: string, id: string): string => `${holder} ${id}`;
 
 interface Session {
   readonly id: string;
@@ -53,6 +71,8 @@ export class HttpSessions {
   readonly #budget: EventBudget;
   /** The one used least recently first. */
   readonly #sessions = new Map<string, Session>();
+  /** Sessions that their clients ended: they are not taken up again. */
+  readonly #ended = new RecentMap<string, true>(MAX_ENDED);
   #sweeper: NodeJS.Timeout | null = null;
   #closed = false;
 
@@ -79,24 +99,62 @@ export class HttpSessions {
     request: Request,
     { holder, body, define }: { holder: string; body?: unknown; define: () => Promise<ServerDefinition> },
   ): Promise<Response> {
-    if (this.#closed) return refusal(503, -32000, 'The server is stopping.');
+    const isPost = request.method === 'POST';
+    const asked = isPost ? firstId(body) : null;
+    if (this.#closed) return refusal(503, -32000, 'The server is stopping.', asked);
     this.#sweep();
-    const options = body === undefined ? {} : { parsedBody: body };
+    const { messages, refused } = isPost ? readMessages(body) : { messages: undefined, refused: null };
+    if (refused) return refused;
+    const options = messages === undefined ? {} : { parsedBody: messages };
     const id = request.headers.get('mcp-session-id');
-    if (id !== null) {
-      const session = this.#sessions.get(id);
-      if (session?.holder !== holder) return refusal(404, -32001, 'Session not found: initialize again.');
+    const begins = isPost && isInitialize(messages);
+    if (id !== null && !begins) {
+      const known = this.#sessions.get(keyOf(holder, id));
+      const session = known ?? (await this.#takeUp(holder, id, request, define));
+      if (!session) return refusal(404, -32001, 'Session not found: initialize again.', asked);
       const agreed = asAgreed(request, session.protocolVersion);
       return this.#serve(session, () => session.transport.handleRequest(agreed, options));
     }
-    if (request.method !== 'POST' || !isInitialize(body)) {
-      return refusal(400, -32000, 'Mcp-Session-Id is missing: initialize first.');
-    }
-    const session = await this.#begin(holder, await define(), versionOf(body));
-    const response = await this.#serve(session, () => session.transport.handleRequest(request, options));
+    // Also with the id of a session that is over.
+    if (!begins) return refusal(400, -32000, 'Mcp-Session-Id is missing: initialize first.', asked);
+    const session = await this.#begin(holder, await define(), { version: versionOf(messages) });
+    const response = await this.#serve(session, () =>
+      session.transport.handleRequest(withoutSession(request), options),
+    );
     // An initialization that was refused leaves no session behind.
     if (response.status >= 400) await this.#end(session);
     return response;
+  }
+
+  /**
+   * A session that this process does not know, such as one of before a restart, or one that was not used for long, begins
+   * anew under its id: nothing of it mattered, and many clients stay broken once they are refused. Null for one that its
+   * client ended itself, for what is no id of ours, and for a stream that broke off: its answer is lost.
+   */
+  async #takeUp(
+    holder: string,
+    id: string,
+    request: Request,
+    define: () => Promise<ServerDefinition>,
+  ): Promise<Session | null> {
+    const goesOn = request.headers.has('last-event-id');
+    if (request.method === 'DELETE' || goesOn || !SESSION_ID.test(id)) return null;
+    if (this.#ended.has(keyOf(holder, id))) return null;
+    const named = request.headers.get('mcp-protocol-version') ?? '';
+    const version = SUPPORTED_PROTOCOL_VERSIONS.includes(named) ? named : DEFAULT_NEGOTIATED_PROTOCOL_VERSION;
+    const definition = await define();
+    // Somebody else may have taken it up meanwhile.
+    const known = this.#sessions.get(keyOf(holder, id));
+    if (known) {
+      definition.close?.();
+      return known;
+    }
+    const session = await this.#begin(holder, definition, { version, id });
+    const begun = await session.transport.handleRequest(initialization(request.url, version), {
+      parsedBody: initializeMessage(version),
+    });
+    await begun.body?.cancel();
+    return session;
   }
 
   /** Ends every session, and their streams; there will be no more. */
@@ -108,19 +166,19 @@ export class HttpSessions {
   async #begin(
     holder: string,
     definition: ServerDefinition,
-    protocolVersion: string | null,
+    { version: protocolVersion, id = randomUUID() }: { version: string | null; id?: string },
   ): Promise<Session> {
-    const id = randomUUID();
     const events = new RecentEvents(this.#budget);
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => id,
       eventStore: events,
       retryInterval: RETRY_MS,
+      onsessionclosed: () => void this.#ended.set(keyOf(holder, id), true),
     });
     const connection = await serveMcp(definition, transport);
     const closed = transport.onclose;
     transport.onclose = () => {
-      this.#forget(id);
+      this.#forget(keyOf(holder, id));
       events.close();
       closed?.();
     };
@@ -135,7 +193,7 @@ export class HttpSessions {
       usedAt: now,
       open: 0,
     };
-    this.#sessions.set(id, session);
+    this.#sessions.set(keyOf(holder, id), session);
     this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS).unref();
     this.#makeRoom(holder);
     return session;
@@ -164,7 +222,8 @@ export class HttpSessions {
 
   #touch(session: Session): void {
     session.usedAt = Date.now();
-    if (this.#sessions.delete(session.id)) this.#sessions.set(session.id, session);
+    const key = keyOf(session.holder, session.id);
+    if (this.#sessions.delete(key)) this.#sessions.set(key, session);
   }
 
   #sweep(): void {
@@ -183,12 +242,12 @@ export class HttpSessions {
   }
 
   async #end(session: Session): Promise<void> {
-    this.#forget(session.id);
+    this.#forget(keyOf(session.holder, session.id));
     await session.connection.close();
   }
 
-  #forget(id: string): void {
-    this.#sessions.delete(id);
+  #forget(key: string): void {
+    this.#sessions.delete(key);
     if (this.#sessions.size > 0 || !this.#sweeper) return;
     clearInterval(this.#sweeper);
     this.#sweeper = null;
@@ -249,6 +308,3 @@ const isInitialize = (body: unknown): boolean =>
       'method' in message &&
       message.method === 'initialize',
   );
-
-const refusal = (status: number, code: number, message: string): Response =>
-  Response.json({ jsonrpc: '2.0', error: { code, message }, id: null }, { status });

@@ -3,7 +3,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'mocha';
-import { PodmanClient, isRecord } from '../../src/containers/podman/service/http.ts';
+import { PodmanClient } from '../../src/containers/podman/service/http.ts';
+import { isRecord } from '../../src/is-record.ts';
 import { containerName } from '../../src/ids.ts';
 import { type TestPodman, finished, launch, runToEnd, startTestPodman } from '../support/podman.ts';
 

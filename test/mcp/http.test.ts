@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { after, before, describe, it } from 'mocha';
@@ -130,10 +131,10 @@ describe('MCP over HTTP', () => {
       post(LIST, { 'mcp-session-id': 'a9b6ff26-5d6f-4b4f-9d0f-8a6f6d3c2b1a' }, other),
     ]);
     const [taken, absent] = await Promise.all(
-      answers.map(async (answer) => [answer.status, await answer.text()]),
+      answers.map(async (answer) => [answer.status, (await answer.text()).replace(/^id: .*$/gm, 'id')]),
     );
     assert.deepEqual(taken, absent);
-    assert.equal(taken?.[0], 404);
+    assert.equal(taken?.[0], 200);
     assert.equal((await post(LIST, { 'mcp-session-id': id })).status, 200);
   });
 
@@ -152,11 +153,48 @@ describe('MCP over HTTP', () => {
     await slow.stop();
   });
 
-  it('ends a session on DELETE', async () => {
+  it('ends a session on DELETE, says so with the id of the request, and begins another with the old id', async () => {
     const id = await begin();
     const gone = await api.caller.fetch('/mcp', { method: 'DELETE', headers: { 'mcp-session-id': id } });
     assert.equal(gone.status, 200);
-    assert.equal((await post(LIST, { 'mcp-session-id': id })).status, 404);
+    const refused = await post(LIST, { 'mcp-session-id': id });
+    assert.equal(refused.status, 404);
+    assert.equal(((await refused.json()) as { id: unknown }).id, LIST.id);
+    const again = await post(INITIALIZE, { 'mcp-session-id': id });
+    await again.text();
+    assert.equal(again.status, 200);
+    assert.notEqual(again.headers.get('mcp-session-id'), id);
+  });
+
+  it('goes on with a client whose session the API does not know, as after a restart', async () => {
+    const transport = new StreamableHTTPClientTransport(new URL(`${api.caller.url}/mcp`), {
+      requestInit: { headers: { authorization: `Bearer ${api.token}` } },
+      sessionId: randomUUID(),
+    });
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(transport);
+    const called = await client.callTool({ name: 'list_jobs', arguments: {} });
+    assert.notEqual(called.isError, true, JSON.stringify(called.content));
+    const [first, second] = await Promise.all([client.listTools(), client.listTools()]);
+    assert.deepEqual(first, second);
+    await client.close();
+  });
+
+  it('tells those who look for an authorization server that there is none, also without a token', async () => {
+    for (const [method, path] of [
+      ['GET', '/.well-known/oauth-protected-resource'],
+      ['GET', '/.well-known/oauth-protected-resource/mcp'],
+      ['GET', '/.well-known/oauth-authorization-server/mcp/x'],
+      ['GET', '/mcp/.well-known/openid-configuration'],
+      ['POST', '/register'],
+      ['GET', '/authorize?client_id=x'],
+      ['POST', '/token'],
+    ] as const) {
+      const answer = await fetch(`${api.caller.url}${path}`, { method });
+      assert.equal(answer.status, 404, path);
+      assert.equal(((await answer.json()) as { error: string }).error, 'not_found', path);
+    }
+    assert.equal((await fetch(`${api.caller.url}/mcp`, { method: 'POST' })).status, 401);
   });
 
   it('refuses hosts and origins that are not its own', async () => {
@@ -325,11 +363,11 @@ describe('sessions of MCP over HTTP', () => {
     await response.text();
     return response.headers.get('mcp-session-id') ?? assert.fail();
   }
-  async function lives(sessions: HttpSessions, holder: string, id: string): Promise<boolean> {
+  /** Whether a session is as good as new. */
+  async function answers(sessions: HttpSessions, holder: string, id: string): Promise<boolean> {
     const asked = request({ 'mcp-session-id': id });
     const response = await sessions.handle(asked, { holder, body: LIST, define: async () => definition() });
-    await response.text();
-    return response.status === 200;
+    return response.status === 200 && (await response.text()).includes('"nothing"');
   }
 
   it('are bounded for each token: the one used least recently ends', async () => {
@@ -338,17 +376,16 @@ describe('sessions of MCP over HTTP', () => {
     const first = await begin(sessions, 'a');
     const second = await begin(sessions, 'a');
     const other = await begin(sessions, 'b');
-    assert.equal(await lives(sessions, 'a', first), true);
+    assert.equal(await answers(sessions, 'a', first), true);
     const third = await begin(sessions, 'a');
-    assert.deepEqual(await Promise.all([first, second, third].map((id) => lives(sessions, 'a', id))), [
-      true,
-      false,
-      true,
-    ]);
-    assert.equal(await lives(sessions, 'b', other), true);
+    assert.deepEqual([sessions.size, ended], [3, 1]);
+    for (const id of [first, third]) assert.equal(await answers(sessions, 'a', id), true);
+    assert.equal(await answers(sessions, 'b', other), true);
     assert.equal(ended, 1);
+    assert.equal(await answers(sessions, 'a', second), true);
+    assert.deepEqual([sessions.size, ended], [3, 2]);
     await sessions.close();
-    assert.equal(ended, 4);
+    assert.equal(ended, 5);
     assert.equal(sessions.size, 0);
   });
 
@@ -378,9 +415,20 @@ describe('sessions of MCP over HTTP', () => {
         });
         return sessions.size === 0;
       });
-      assert.equal(await lives(sessions, 'a', id), false);
+      assert.equal(await answers(sessions, 'a', id), true);
       await sessions.close();
     }
+  });
+
+  it('of a stream that broke off are not taken up: its answer is lost', async () => {
+    const sessions = new HttpSessions();
+    const asked = new Request('http://localhost/mcp', {
+      headers: { accept: 'text/event-stream', 'mcp-session-id': randomUUID(), 'last-event-id': '3_stream' },
+    });
+    const response = await sessions.handle(asked, { holder: 'a', define: async () => definition() });
+    assert.equal(response.status, 404);
+    assert.equal(sessions.size, 0);
+    await sessions.close();
   });
 
   it('are refused once the server stops', async () => {

@@ -79,25 +79,22 @@ describe('flashpods mcp', () => {
     assert.equal(cancelled(), 0);
   });
 
-  it('ends, and says why, when a message is larger than it takes', async () => {
+  it('answers a message that is larger than it takes with its id, and goes on', async () => {
     const child = spawn(process.execPath, [COMMAND, 'mcp'], {
       env: { PATH: process.env['PATH'], ...environment(far.server.url) },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     try {
-      let stderr = '';
-      child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-      let answered = false;
-      child.stdout.once('data', () => (answered = true));
-      child.stdin.on('error', () => undefined); // nobody reads the rest
+      let stdout = '';
+      child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
       child.stdin.write(INITIALIZE);
-      await eventually('it is up', () => answered);
       child.stdin.write(
-        `{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"x":"${'x'.repeat(5_000_000)}"}}\n`,
+        `{"method":"tools/list","params":{"id":3,"x":"${'x'.repeat(5_000_000)}"},"jsonrpc":"2.0","id":2}\n`,
       );
-      await eventually('it has ended', () => child.exitCode !== null);
-      assert.match(stderr, /more than 4 MB[^\n]*\n/);
-      assert.notEqual(child.exitCode, 0);
+      child.stdin.write('{"jsonrpc":"2.0","id":4,"method":"tools/list"}\n');
+      await eventually('both are answered', () => stdout.includes('"id":4'));
+      assert.match(stdout, /"id":2,"error":\{"code":-32600,"message":"A message has at most 4 MB/);
+      assert.equal(child.exitCode, null);
     } finally {
       child.kill('SIGKILL');
     }
@@ -125,24 +122,84 @@ describe('flashpods mcp', () => {
       await agentOf(far.server.url)
     ).call('wait_for_job', { id: 'x', timeout_seconds: 0 });
     assert.equal(isError, true);
-    assert.match(text, /^invalid_request: .*`job_id`.*`timeout_seconds`.*unknown field `id`/);
+    assert.match(text, /^invalid_request: .*`job_id`.*`timeout_seconds`.*no argument "id"/);
   });
 
-  it('ends the job when the call that runs it is cancelled', async () => {
+  it('takes text for numbers, booleans and objects, null for absent, and says what it ignored', async () => {
+    far.end('completed', 0);
+    await mkdir(dir.path('empty'), { recursive: true });
+    const agent = await agentOf(far.server.url);
+    const { isError, text, structured } = await agent.call('run_command', {
+      command: 'x',
+      cpus: '1',
+      memory_gb: 2.5,
+      merge: 'False',
+      env: '{"PORT": 8080, "CI": true, "GONE": null}',
+      packages: 'tree',
+      image: null,
+      waitSeconds: '9999',
+      cwd: '/src',
+    });
+    assert.equal(isError, false, text);
+    const [posted] = far.requests('POST', '/jobs');
+    const { client_job_id: _id, ...sent } = JSON.parse(posted?.body ?? '') as Record<string, unknown>;
+    assert.deepEqual(sent, {
+      type: 'worker',
+      command: 'x',
+      cpus: 1,
+      memory_gb: 3,
+      merge: false,
+      writable: true,
+      env: { PORT: '8080', CI: 'true' },
+      packages: ['tree'],
+    });
+    const notes = [
+      'memory_gb 2.5 is not whole: 3 was taken.',
+      'waitSeconds 9999 was lowered to 3600.',
+      'There is no argument "cwd": it was ignored.',
+    ];
+    assert.deepEqual(structured['notes'], notes);
+    for (const note of notes) assert.ok(text.includes(`Note: ${note}`), text);
+  });
+
+  it('lists its tools in 18 kB, by schemas that every client takes', async () => {
+    const { tools } = await (await agentOf(far.server.url)).client.listTools();
+    const bytes = Buffer.byteLength(JSON.stringify({ tools }));
+    assert.ok(bytes <= 18_000, `${bytes} bytes`);
+    const schemas = JSON.stringify(tools.map(({ inputSchema, outputSchema }) => [inputSchema, outputSchema]));
+    assert.doesNotMatch(schemas, /"(?:\$schema|propertyNames|pattern|format|anyOf|oneOf|\$ref)":|\d{7}/);
+  });
+
+  it('ends the job when the client says that its person took the call back', async () => {
     far.become('running');
     const cancel = new AbortController();
     const agent = await agentOf(far.server.url);
     const call = agent.call('run_command', { command: 'x' }, { signal: cancel.signal });
     await eventually('the job is waited for', () => far.requests('GET', `/jobs/${JOB}`).length > 1);
-    cancel.abort('the person pressed Escape');
+    cancel.abort('User pressed Escape');
     await assert.rejects(call);
     await eventually('the job is cancelled', () => cancelled() === 1);
   });
 
-  it('leaves the job alone when the client only lost patience, and when a wait is cancelled', async () => {
+  it('leaves the job alone when the client only lost patience or says nothing, and when a wait is cancelled', async () => {
     far.become('running');
     const agent = await agentOf(far.server.url);
     await assert.rejects(agent.call('run_command', { command: 'x' }, { timeout: 300 }), /timed out/);
+    for (const reason of [
+      undefined,
+      'deadline exceeded',
+      'AbortError: This operation was aborted',
+      'took too long',
+      'the user did not want to wait longer than 60 s',
+      'cancelled: budget of the user is over',
+    ]) {
+      const controller = new AbortController();
+      const asked = far.requests('GET', `/jobs/${JOB}`).length;
+      const call = agent.call('run_command', { command: 'x' }, { signal: controller.signal });
+      await eventually('the job is waited for', () => far.requests('GET', `/jobs/${JOB}`).length > asked);
+      controller.abort(reason);
+      await assert.rejects(call);
+    }
     const cancel = new AbortController();
     const call = agent.call('wait_for_job', { job_id: JOB }, { signal: cancel.signal });
     const before = far.requests('GET', `/jobs/${JOB}`).length;

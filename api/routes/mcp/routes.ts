@@ -50,7 +50,8 @@ export function mcp({ hosts, authenticate, count, stopping, define }: McpOptions
       ctx.set('Allow', METHODS.join(', '));
       throw new FlashpodsError('method_not_allowed');
     }
-    const body = ctx.method === 'POST' ? await readJson(ctx) : undefined;
+    const body = ctx.method === 'POST' ? await readMessage(ctx) : undefined;
+    if (ctx.method === 'POST' && body === undefined) return;
     const caller = callerOf(ctx);
     if (Array.isArray(body)) await countBatch(ctx, body.length);
     // A call may take as long as its job; a GET is a stream that lasts as long as its session.
@@ -72,6 +73,20 @@ export function mcp({ hosts, authenticate, count, stopping, define }: McpOptions
     }
     // The request itself was counted when its token was shown.
     for (let nth = 1; nth < messages; nth += 1) await count(ctx, callerOf(ctx));
+  }
+}
+
+/** @returns undefined when the answer was given: what can't be read is answered as the protocol wants it */
+async function readMessage(ctx: ApiContext): Promise<unknown> {
+  let unreadable: Buffer | undefined;
+  try {
+    return await readJson(ctx, { onUnreadable: (bytes) => (unreadable = bytes) });
+  } catch (error) {
+    if (!(error instanceof FlashpodsError) || error.status >= 500) throw error;
+    const { refusalOf, INVALID_REQUEST, unreadable: answerTo } = await import('../../../src/mcp/messages.ts');
+    ctx.status = error.status;
+    ctx.body = unreadable ? answerTo(unreadable) : refusalOf(null, INVALID_REQUEST, error.message);
+    return undefined;
   }
 }
 

@@ -11,7 +11,8 @@ import {
   overlappingOwners,
   readIfThere,
 } from '../../containers/podman/host/probes.ts';
-import { isRecord, PodmanApiError } from '../../containers/podman/service/http.ts';
+import { PodmanApiError } from '../../containers/podman/service/http.ts';
+import { isRecord } from '../../is-record.ts';
 import { ID_RANGE_SIZE } from '../../containers/podman/container/job-user.ts';
 import { writeServiceConfig } from '../../containers/podman/service/service-config.ts';
 import { messageOf } from '../../errors.ts';

@@ -7,33 +7,37 @@ import {
   type ServerResult,
   type Tool as ToolListing,
 } from '@modelcontextprotocol/sdk/types.js';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { FlashpodsError } from '../../errors.ts';
+import { isRecord } from '../../is-record.ts';
 import { sentenceOf, wrongFields } from '../../wrong-fields.ts';
 import { RequestContext } from '../call-context.ts';
 import type { CallContext, CallToolResult, Tool } from '../definition.ts';
+import { inputSchemaOf, type ObjectSchema, outputSchemaOf, wholeSchema } from '../plain-schema.ts';
+import { takeArguments } from '../tolerant-arguments.ts';
 import { type Capability, textOf, type ToolError } from './capability.ts';
 
-const jsonSchemas = {
-  input: new WeakMap<z.ZodObject, ToolListing['inputSchema']>(),
-  output: new WeakMap<z.ZodObject, ToolListing['inputSchema']>(),
-};
+type ListedSchema = ToolListing['inputSchema'];
 
-/** JSON Schema 2020-12, which is what the protocol takes when nothing else is said. Sessions share it. */
-function jsonSchema(schema: z.ZodObject, io: 'input' | 'output'): ToolListing['inputSchema'] {
-  const known = jsonSchemas[io].get(schema);
-  if (known) return known;
-  const made = z.toJSONSchema(schema, { io, target: 'draft-2020-12' }) as ToolListing['inputSchema'];
-  jsonSchemas[io].set(schema, made);
+// Sessions share them.
+const inputSchemas = new WeakMap<z.ZodObject, ListedSchema>();
+const outputSchemas = new WeakMap<z.ZodObject, ListedSchema>();
+const wholeSchemas = new WeakMap<z.ZodObject, ObjectSchema>();
+
+function once<T>(known: WeakMap<z.ZodObject, T>, schema: z.ZodObject, make: (schema: z.ZodObject) => T): T {
+  const made = known.get(schema) ?? make(schema);
+  known.set(schema, made);
   return made;
 }
 
 const listed = ({ name, title, description, input, output, annotations, ...rest }: Tool): ToolListing => ({
   name,
   description,
-  inputSchema: jsonSchema(input, 'input'),
+  inputSchema: once(inputSchemas, input, (schema) => inputSchemaOf(schema) as ListedSchema),
   ...(title === undefined ? {} : { title }),
-  ...(output === undefined ? {} : { outputSchema: jsonSchema(output, 'output') }),
+  ...(output === undefined
+    ? {}
+    : { outputSchema: once(outputSchemas, output, (schema) => outputSchemaOf(schema) as ListedSchema) }),
   ...(annotations === undefined ? {} : { annotations }),
   ...(rest.start === undefined ? {} : { execution: { taskSupport: 'optional' as const } }),
 });
@@ -52,14 +56,15 @@ export function toolsCapability(tools: readonly Tool[], toolError: ToolError): C
     if (params.task !== undefined) {
       if (!found.start) throw new McpError(ErrorCode.MethodNotFound, `${found.name} does not run as a task.`);
       try {
-        return { task: await found.start(inputOf(found, params.arguments), context) };
+        return { task: await found.start(inputOf(found, params.arguments).args, context) };
       } catch (error) {
         // The protocol has no tool error beside a task: this is the error of the request.
         throw new McpError(ErrorCode.InvalidParams, textOf(toolError(error)));
       }
     }
     try {
-      return checked(found, await found.call(inputOf(found, params.arguments), context));
+      const { args, notes } = inputOf(found, params.arguments);
+      return withNotes(checked(found, await found.call(args, context)), notes);
     } catch (error) {
       return toolError(error);
     }
@@ -77,12 +82,37 @@ export function toolsCapability(tools: readonly Tool[], toolError: ToolError): C
   };
 }
 
+interface Input {
+  readonly args: Readonly<Record<string, unknown>>;
+  /** What was taken otherwise than it was given. */
+  readonly notes: readonly string[];
+}
+
 /** @throws FlashpodsError invalid_request that names every wrong argument */
-function inputOf({ name, input }: Tool, given: unknown): Readonly<Record<string, unknown>> {
-  const parsed = input.safeParse(given ?? {});
-  if (parsed.success) return parsed.data;
-  const problems = sentenceOf(wrongFields(parsed.error.issues, 'the arguments'));
-  throw new FlashpodsError('invalid_request', `${name} was called with wrong arguments: ${problems}.`);
+function inputOf({ name, input, notHere = {} }: Tool, given: unknown): Input {
+  for (const [argument, why] of Object.entries(notHere)) {
+    if (isRecord(given) && (given[argument] ?? null) !== null)
+      throw new FlashpodsError('invalid_request', `${name} takes no \`${argument}\` here: ${why}`);
+  }
+  const { args, notes } = takeArguments(once(wholeSchemas, input, wholeSchema), given);
+  const parsed = input.safeParse(args);
+  if (parsed.success) return { args: parsed.data, notes };
+  const problems = [sentenceOf(wrongFields(parsed.error.issues, 'the arguments')), ...notes].join('. ');
+  throw new FlashpodsError('invalid_request', `${name} was called with wrong arguments: ${problems}`);
+}
+
+function withNotes(result: CallToolResult, notes: readonly string[]): CallToolResult {
+  if (notes.length === 0) return result;
+  const [first, ...others] = result.content;
+  const told = { type: 'text' as const, text: notes.map((note) => `Note: ${note}`).join('\n') };
+  const { structuredContent: structured } = result;
+  if (!structured) return { ...result, content: [...(first ? [first] : []), told, ...others] };
+  const known = Array.isArray(structured['notes']) ? (structured['notes'] as unknown[]) : [];
+  return {
+    ...result,
+    content: [...(first ? [first] : []), told, ...others],
+    structuredContent: { ...structured, notes: [...known, ...notes] },
+  };
 }
 
 /** @throws Error, a mistake of ours, when the answer is not what was promised */

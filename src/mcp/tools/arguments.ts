@@ -2,39 +2,30 @@
 import { z } from 'zod';
 import { DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS } from '../patience.ts';
 
-export const jobId = z
-  .string()
-  .min(1)
-  .max(64)
-  .describe('id of the job, `job_…`, as spawn_worker or list_jobs gives it');
+export const jobId = z.string().min(1).max(64);
+
+const patterns = z.array(z.string().min(1)).max(1_000).optional();
+const filesShape = {
+  local_path: z.string().min(1),
+  exclude: patterns,
+  include: patterns,
+  git: z.boolean().optional(),
+};
+
+/** As {@link files}, for tools whose arguments another one explains. */
+export const briefFiles = z.strictObject(filesShape);
 
 export const files = z
   .strictObject({
-    local_path: z
-      .string()
-      .min(1)
-      .describe(
-        'absolute path of a directory of this machine, within what the person opened; the job sees what it holds in /work',
-      ),
-    exclude: z
-      .array(z.string().min(1))
-      .max(1_000)
-      .optional()
-      .describe(
-        'patterns as in a .gitignore to leave out: "*.log", "/build/", "data/**"; the last that matches decides, "!x" takes along',
-      ),
-    include: z
-      .array(z.string().min(1))
-      .max(1_000)
-      .optional()
-      .describe('patterns of what goes along although it is ignored: ".env", "gen/**"'),
-    git: z
-      .boolean()
-      .optional()
-      .describe('send .git, too, so that git works in the job; worktrees and submodules are made whole'),
+    local_path: filesShape.local_path.describe(
+      'absolute path of a directory of this machine; the job sees it as /work',
+    ),
+    exclude: patterns.describe('left out, as in a .gitignore: "*.log", "/build/", "!keep.log"'),
+    include: patterns.describe('taken although ignored: ".env", "gen/**"'),
+    git: filesShape.git.describe('send .git, too'),
   })
   .describe(
-    'a directory to send. Without .git, node_modules, target, __pycache__, .venv, and what .gitignore and .flashpodsignore name; what git tracks goes along. The answer names what stayed behind. Sent again, only changes travel',
+    'a directory to send, without .git, node_modules, target, __pycache__, .venv, and what .gitignore names; what git tracks goes along. Sent again, only changes travel',
   );
 
 export const waitSeconds = z
@@ -43,8 +34,10 @@ export const waitSeconds = z
   .max(MAX_WAIT_SECONDS)
   .optional()
   .describe(
-    `answers after this many seconds at the latest, also when the job has not ended; the default is ${DEFAULT_WAIT_SECONDS}. Most clients give up on a call after 60 s: raise it only if yours does not`,
+    `answers after this many seconds at the latest; ${DEFAULT_WAIT_SECONDS} unless given. Most clients give up on a call after 60 s`,
   );
+
+export const NO_SAVING = 'over this connection nothing can be saved to a local file.';
 
 /** Hints of a tool that changes nothing, and of one that makes a job. */
 export const READS = {

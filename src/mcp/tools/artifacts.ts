@@ -18,7 +18,7 @@ import { present } from '../present.ts';
 import { clip, isPlainName, printable, printableText, quoted } from '../printable.ts';
 import { artifactUri } from '../resources.ts';
 import { absolute } from '../submissions.ts';
-import { jobId, READS } from './arguments.ts';
+import { jobId, NO_SAVING, READS } from './arguments.ts';
 import type { Shop } from './spawn.ts';
 
 /** Names and what is known of each, in one answer: as many as a model's context should hold. */
@@ -132,6 +132,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         ? `Fetches one artifact. With save_to it is written to a file of this machine, whole and with its SHA-256 checked; a file that is there is not replaced unless overwrite is true. Without save_to a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer.`
         : `Fetches one artifact: a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer. Over this connection nothing can be saved to a local file; larger ones are read over the HTTP API, as the answer says.`,
       input: local ? LOCAL_DOWNLOAD : REMOTE_DOWNLOAD,
+      ...(local ? {} : { notHere: { save_to: NO_SAVING } }),
       output: downloadSchema,
       // With `overwrite` it replaces what is there: clients that ask before that have to know.
       annotations: { ...READS, title: 'Fetch an artifact', readOnlyHint: !local, destructiveHint: local },

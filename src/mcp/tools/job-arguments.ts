@@ -9,14 +9,18 @@ import {
 } from '../../jobs/description/fields.ts';
 import { kindOf, schemas } from '../../jobs/description/schemas.ts';
 
-/** By the names of the fields. The API checks the values again, to the letter. */
-export const jobArguments = (type: JobType): Readonly<Record<string, z.ZodType>> =>
+/**
+ * By the names of the fields. The API checks the values again, to the letter.
+ * @param explained whether all are described; else only those that no other type of job has
+ */
+export const jobArguments = (type: JobType, explained: boolean): Readonly<Record<string, z.ZodType>> =>
   Object.fromEntries(
     FIELD_NAMES.filter((name) => fieldOf(name).argument && belongsTo(name, type)).map((name) => {
       const { schema, required, asked } = fieldOf(name);
       const kind = kindOf(schema(schemas));
       const taken = asked === undefined ? (required ? kind : kind.optional()) : kind.default(asked as never);
-      return [name, taken.describe(meaningOf(name, type))];
+      const isExplained = explained || (fieldOf(name).of?.includes(type) === true && type === 'agent');
+      return [name, isExplained ? taken.describe(meaningOf(name, type)) : taken];
     }),
   );
 
@@ -24,10 +28,8 @@ function meaningOf(name: FieldName, type: JobType): string {
   const { meaning, argument, range, setting, asked, default: unasked } = fieldOf(name);
   const usual = asked ?? unasked;
   const hint = typeof argument === 'string' ? `. ${argument}` : '';
-  if (setting) return `${meaning}; the default is the server’s${hint}`;
-  if (range)
-    return `${meaning}; the default is ${range[type].default}, at most ${range[type].max}, unless the server is set otherwise${hint}`;
-  return typeof usual === 'string' || typeof usual === 'boolean'
-    ? `${meaning}; the default is ${usual}${hint}`
-    : `${meaning}${hint}`;
+  if (setting) return `${meaning}${hint}`;
+  if (range) return `${meaning}; ${range[type].default} unless given, at most ${range[type].max}${hint}`;
+  // Of true and false the schema has the default.
+  return typeof usual === 'string' ? `${meaning}; ${usual} unless given${hint}` : `${meaning}${hint}`;
 }

@@ -12,7 +12,7 @@ import { logShown, MAX_OUTPUT_BYTES, type OutputShown, saved } from '../log-show
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import { present } from '../present.ts';
 import { clip, printable } from '../printable.ts';
-import { CREATES, jobId, READS, waitSeconds } from './arguments.ts';
+import { CREATES, jobId, NO_SAVING, READS, waitSeconds } from './arguments.ts';
 import { reportAfterWait, type Shop } from './spawn.ts';
 
 const oneJob = z.strictObject({ job_id: jobId });
@@ -152,6 +152,7 @@ export function jobTools({ backend, files }: Shop): Tool[] {
       title: 'Log of a job',
       description: `A job’s log, while it runs and afterwards: its last lines; those from from_line on; what grep finds${files ? '; or all of it into a file (save_to)' : ''}. At most max_bytes; \`next\` says the call that goes on. Kept for a day.`,
       input: files ? localOutputInput : outputInput,
+      ...(files ? {} : { notHere: { save_to: NO_SAVING } }),
       output: outputSchema,
       annotations: { ...READS, title: 'Log of a job', ...(files ? { readOnlyHint: false } : {}) },
       call: async (args, context) => {

@@ -19,7 +19,7 @@ import { absolute, type FilesToSend, type Submission, type Submissions } from '.
 import { clip, printable } from '../printable.ts';
 import { taskOf } from '../tasks.ts';
 import { describePhase, waitForCreation, waitForEnd, type Waiting } from '../wait.ts';
-import { CREATES, files, waitSeconds } from './arguments.ts';
+import { briefFiles, CREATES, files, waitSeconds } from './arguments.ts';
 import { jobArguments } from './job-arguments.ts';
 
 export interface Shop {
@@ -28,6 +28,10 @@ export interface Shop {
   /** The client's disk; null over HTTP. */
   readonly files: LocalFiles | null;
 }
+
+const NO_FILES =
+  'no local files can be sent over this connection. Let the command fetch what it needs (git clone, curl).';
+const NO_ROOT = 'this server lets no job be root.';
 
 const NO_DISK =
   ' Over this connection no local files can be sent: the command has to fetch what it needs (git clone, curl). With `flashpods mcp` on the own machine this tool takes `files`.';
@@ -65,17 +69,21 @@ interface Offer {
 
 function inputsOf({ local, root }: Offer) {
   const disk = local ? { files: files.optional() } : {};
-  const { root: asRoot, ...others } = jobArguments('worker');
-  const workerInput = z.strictObject({ ...others, ...(root && asRoot ? { root: asRoot } : {}), ...disk });
-  const runInput = workerInput.extend({ wait_seconds: waitSeconds });
+  const worker = (explained: boolean): Record<string, z.ZodType> => {
+    const { root: asRoot, ...others } = jobArguments('worker', explained);
+    return { ...others, ...(root && asRoot ? { root: asRoot } : {}) };
+  };
+  const brief = local ? { files: briefFiles.optional() } : {};
+  const workerInput = z.strictObject({ ...worker(false), ...brief });
+  const runInput = z.strictObject({ ...worker(true), ...disk, wait_seconds: waitSeconds });
   const repository = local
     ? {
-        files: files
+        files: briefFiles
           .optional()
           .describe('a directory with its .git, instead of git_url; .git is always sent'),
       }
     : {};
-  const { root: asRootAgent, ...agentOthers } = jobArguments('agent');
+  const { root: asRootAgent, ...agentOthers } = jobArguments('agent', false);
   const agentRoot = root && asRootAgent ? { root: asRootAgent } : {};
   const agentInput = z.strictObject({ ...agentOthers, ...agentRoot, ...repository });
   return { workerInput, runInput, agentInput };
@@ -100,6 +108,7 @@ export function spawnTools(
   { agents, root }: { readonly agents: boolean; readonly root: boolean },
 ): Tool[] {
   const { workerInput, runInput, agentInput } = inputsFor({ local: shop.files !== null, root });
+  const notHere = { ...(shop.files ? {} : { files: NO_FILES }), ...(root ? {} : { root: NO_ROOT }) };
   const worker = (name: string, args: z.output<typeof workerInput>): Making => {
     const { files: _files, client_job_id: _id, ...rest } = args as Given & WorkerArguments;
     return { shop, name, args: args as Given, request: { ...rest, type: 'worker' }, keepGit: false };
@@ -123,9 +132,10 @@ export function spawnTools(
       name: 'run_command',
       title: 'Run a command and wait',
       description:
-        'Runs a shell command in a fresh container on the build farm and waits for its end: status, exit code, last lines of the log, lines that look like the error, artifacts. For builds, tests and anything that is too heavy or too risky for this machine. If it has not ended after wait_seconds it goes on, and the answer says how to wait on. Cancelling this call ends the job.' +
+        'Runs a shell command in a fresh container on the build farm and waits for its end: status, exit code, last lines of the log, lines that look like the error, artifacts. For builds, tests and anything that is too heavy or too risky for this machine. If it has not ended after wait_seconds it goes on, and the answer says how to wait on.' +
         (shop.files ? '' : NO_DISK),
       input: runInput,
+      notHere,
       output: reportSchema,
       annotations: { ...CREATES, title: 'Run a command and wait' },
       async call(args, context) {
@@ -141,9 +151,10 @@ export function spawnTools(
       name: 'spawn_worker',
       title: 'Start a command',
       description:
-        'Starts a shell command in a fresh container on the build farm and answers at once with its job_id. For several jobs side by side, or one that takes long; wait_for_job waits for its end. To run one command and see its result, run_command needs a single call.' +
+        'Starts a shell command as run_command does, with the same arguments, and answers at once with its job_id; wait_for_job waits for its end. For a job that takes long.' +
         (shop.files ? '' : NO_DISK),
       input: workerInput,
+      notHere,
       output: reportSchema,
       annotations: { ...CREATES, title: 'Start a command' },
       call: async (args, context) => reportResult(await spawn(worker('spawn_worker', args), context)),
@@ -156,9 +167,10 @@ export function spawnTools(
       name: 'spawn_sub_agent',
       title: 'Start a sub-agent',
       description:
-        'Starts an autonomous coding agent in a container of its own and answers at once with its job_id. It gets the repository read-write in /work and gives its result as artifacts (a patch, for instance). For a task that can be described completely and done without questions. wait_for_job waits for its end.' +
+        'Starts an autonomous coding agent in a container of its own and answers at once with its job_id. It gets the repository read-write in /work and gives its result as artifacts (a patch, for instance). For a task that can be described completely and done without questions. wait_for_job waits for its end. Other arguments are as in run_command.' +
         (shop.files ? '' : ' Over this connection no local files can be sent: give git_url.'),
       input: agentInput,
+      notHere,
       output: reportSchema,
       annotations: { ...CREATES, title: 'Start a sub-agent' },
       call: async (args, context) => reportResult(await spawn(agent(args), context)),

@@ -1,7 +1,7 @@
 /** libpod's answers about containers, as our {@link ContainerState}. */
 import type { ContainerState } from '../../runtime.ts';
 import { LABELS } from './labels.ts';
-import { isRecord } from '../service/http.ts';
+import { isRecord } from '../../../is-record.ts';
 
 /** Go's zero time lies before this, and stands for "never". */
 const EARLIEST_MS = Date.UTC(2000, 0);

@@ -5,7 +5,8 @@ import { type HostImage, hostImage } from '../../../images/image.ts';
 import { imagesInWords } from '../../../images/service.ts';
 import { shortName } from '../../../images/description.ts';
 import { asContainerError } from '../container/container.ts';
-import { PodmanApiError, type PodmanClient, isRecord } from '../service/http.ts';
+import { isRecord } from '../../../is-record.ts';
+import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 
 /** What Podman says of a pull that gets on; nothing of what a registry answered. */
 const PROGRESS = /^(?:Trying to pull|Resolved|Resolving|Getting image|Copying|Writing|Storing|Checking)\b/;

@@ -9,7 +9,8 @@ import { messageOf } from '../../../errors.ts';
 import type { Logger } from '../../../observability/logger.ts';
 import { NOTHING_ELSE_OF_THE_IMAGE } from '../container/create-spec.ts';
 import { LABELS } from '../container/labels.ts';
-import { isRecord, PodmanApiError, type PodmanClient } from '../service/http.ts';
+import { isRecord } from '../../../is-record.ts';
+import { PodmanApiError, type PodmanClient } from '../service/http.ts';
 
 export interface HoldsOptions {
   readonly podman: PodmanClient;

@@ -35,7 +35,7 @@ import { asContainerError } from '../container/container.ts';
 import { localName } from '../container/root.ts';
 import { command } from '../host/command.ts';
 import type { ImageConfig, Images } from '../images/images.ts';
-import { isRecord } from '../service/http.ts';
+import { isRecord } from '../../../is-record.ts';
 import type { ImageLayers } from './image-layers.ts';
 
 const LAYER = 'layer';

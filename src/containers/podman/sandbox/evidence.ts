@@ -3,7 +3,7 @@ import type { Usage, Verdict } from '../../runtime.ts';
 import type { Limits } from '../../sandbox.ts';
 import { type Counters, NO_COUNTERS } from '../cgroups/cgroups.ts';
 import type { DiskUse } from '../disks/disk.ts';
-import { isRecord } from '../service/http.ts';
+import { isRecord } from '../../../is-record.ts';
 
 export interface Evidence {
   readonly counters: Counters;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import { type Mount, STANDING_MOUNTS } from '../../mounts.ts';
 import type { BoundDispatch, Limits } from '../../sandbox.ts';
-import { isRecord } from '../service/http.ts';
+import { isRecord } from '../../../is-record.ts';
 import type { RootRecord } from '../rootfs/writable-root.ts';
 import type { SandboxPaths } from './paths.ts';
 

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { FlashpodsError, messageOf } from '../../../errors.ts';
 import { Peer, wholeBody } from '../../../http/peer.ts';
+import { isRecord } from '../../../is-record.ts';
 
 /** Podman 4.0 and everything later answers under this version. */
 const API_PREFIX = '/v4.0.0/libpod';
@@ -159,9 +160,6 @@ function parseJson(text: string): unknown {
 function complaintOf(body: unknown): string | undefined {
   return isRecord(body) && typeof body['message'] === 'string' ? body['message'] : undefined;
 }
-
-export const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function queryString(query: Query | undefined): string {
   if (!query) return '';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isPlaceOf } from '../../../files/place.ts';
 import { readJsonFile, writeJsonFile } from '../../../files/json-file.ts';
 import type { ProcessRecord } from '../../../lifecycle/process-identity.ts';
-import { isRecord } from './http.ts';
+import { isRecord } from '../../../is-record.ts';
 
 export interface ServiceRecord extends ProcessRecord {
   /** Who started it, and may start it again. A newer holder of the directory takes over, and the older lets go. */
