@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { count, showBytes, showDuration } from '../cli/quantity.ts';
 import type { ArtifactAnswer, JobAnswer } from '../client/answers.ts';
 import { ClientError, hasCode } from '../client/client-error.ts';
-import { adviceOn, FlashpodsError, isErrorCode } from '../errors.ts';
+import { FlashpodsError, isErrorCode } from '../errors.ts';
 import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
 import { missingPart, type MissingPart, missingPartAdvice } from '../packages/missing.ts';
 import { isTerminal, isWaiting, JOB_STATES } from '../jobs/states.ts';
@@ -12,7 +12,8 @@ import type { CallToolResult } from './definition.ts';
 import { fenced } from './job-text.ts';
 import { type Excerpt, excerpt, linesOf, markedAsText } from './log-text.ts';
 import { present } from './present.ts';
-import { clip, isPlainName, printable, quoted } from './printable.ts';
+import { failedHint, nextFor, type SaidLast, silenceOf } from './next-step.ts';
+import { clip, printable, quoted } from './printable.ts';
 
 export const reportSchema = z.object({
   job_id: z.string().optional().describe('missing only while files are still being sent'),
@@ -58,7 +59,7 @@ export const reportSchema = z.object({
     .array(z.string())
     .optional()
     .describe('what of the files stayed behind and why, and other remarks on what was sent and asked for'),
-  next: z.string().describe('what to do now'),
+  next: z.string().optional().describe('what to do now; absent where that is plain'),
 });
 
 export type JobReport = z.infer<typeof reportSchema>;
@@ -101,7 +102,7 @@ export function statusReport(job: JobAnswer): JobReport {
           ? null
           : warnings.slice(0, MAX_WARNINGS).map((warning) => clip(printable(warning), MAX_MESSAGE)),
     }),
-    next: nextFor(job),
+    ...present({ next: nextFor(job, { hint: failedHint(job, []) }) }),
   };
 }
 
@@ -118,7 +119,9 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
     : log?.missingPart
       ? missingPartAdvice(log.missingPart, job.packages ?? [])
       : null;
-  const next = nextFor(job, { more: log !== null && log.more, artifacts: artifacts ?? [] });
+  const hint = lacks ?? failedHint(job, log?.said ?? []);
+  const more = log !== null && log.more;
+  const next = nextFor(job, { more, artifacts: artifacts ?? [], hint, silence: silenceOf(job, log) });
   return {
     ...report,
     ...present({
@@ -128,11 +131,11 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
       artifacts: artifacts?.slice(0, MAX_ARTIFACTS).map(({ name, size_bytes }) => ({ name, size_bytes })),
       artifact_count: artifacts?.length,
     }),
-    next: lacks === null ? next : `${lacks} ${next}`,
+    ...present({ next }),
   };
 }
 
-interface ReadLog {
+interface ReadLog extends SaidLast {
   readonly tail: Excerpt;
   /** The last one that the log says is not there. */
   readonly missingProgram: string | null;
@@ -161,6 +164,8 @@ async function readLog(
     const missing = failed ? said.map(missingProgram).findLast((name) => name !== null) : null;
     return {
       tail,
+      said: lines.map(({ text }) => text),
+      lastTime: page.lines.at(-1)?.time ?? null,
       missingProgram: missing ?? null,
       missingPart: failed ? (said.map(missingPart).find((part) => part !== null) ?? null) : null,
       bytes: page.printedBytes ?? page.totalBytes,
@@ -201,74 +206,6 @@ async function listArtifacts(
   }
 }
 
-/** A call that can be copied: `wait_for_job {"job_id":"job_…"}`. */
-export const callOf = (name: string, args: Readonly<Record<string, unknown>>): string =>
-  `${name} ${JSON.stringify(args)}`;
-
-function nextFor(
-  job: JobAnswer,
-  { more, artifacts }: { more: boolean; artifacts: readonly ArtifactAnswer[] } = {
-    more: false,
-    artifacts: [],
-  },
-): string {
-  const id = job.id;
-  switch (job.status) {
-    case 'pending':
-    case 'queued':
-      return `It waits for its turn and starts by itself. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
-    case 'starting':
-    case 'running':
-      return `It runs. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
-    case 'completed':
-      return [
-        (job.error_lines ?? []).length > 0
-          ? 'Look at what the log says before you rely on the exit code.'
-          : null,
-        artifacts[0] === undefined ? null : fetching(id, artifacts),
-        more
-          ? `${callOf('get_job_output', { job_id: id, tail: 200 })} shows more of the log; \`grep\` searches it.`
-          : null,
-        artifacts[0] === undefined && !more && (job.error_lines ?? []).length === 0
-          ? 'Nothing is left to do.'
-          : null,
-      ]
-        .filter((part) => part !== null)
-        .join(' ');
-    case 'failed':
-    case 'timed_out': {
-      const advice =
-        job.status === 'timed_out'
-          ? 'Give it a higher timeout_minutes, or less to do.'
-          : isErrorCode(job.error)
-            ? adviceOn(job.error, 'mcp')
-            : 'Correct what failed and run it again; the same command would fail again.';
-      return `${advice}${more ? ` ${callOf('get_job_output', { job_id: id, ...aroundError(job) })} shows more of the log; \`grep\` searches it.` : ''}`;
-    }
-    case 'cancelled':
-      return `It was ended on request. ${callOf('rerun_job', { job_id: id })} runs it again.`;
-    case 'cleaning':
-    case 'cleaned':
-      return `Its log and artifacts are past their retention. ${callOf('rerun_job', { job_id: id })} runs it again.`;
-  }
-}
-
-/** The call that fetches the first of them; one whose name is long, or could be a sentence, is fetched by way of the list. */
-export function fetching(id: string, artifacts: readonly Pick<ArtifactAnswer, 'name'>[]): string {
-  const plain = artifacts.find(({ name }) => isPlainName(name));
-  return plain === undefined
-    ? `${callOf('get_job_artifacts', { job_id: id })} lists the artifacts, which download_artifact fetches.`
-    : `${callOf('download_artifact', { job_id: id, artifact_name: plain.name })} fetches an artifact.`;
-}
-
-/** The surroundings of the first line that looks like the error, or the end. */
-function aroundError(job: JobAnswer): Readonly<Record<string, number>> {
-  const line = Number(/^(\d+): /.exec(job.error_lines?.[0] ?? '')?.[1]);
-  return Number.isSafeInteger(line)
-    ? { from_line: Math.max(1, line - 20), head: 100 }
-    : { tail: 400, max_bytes: 25_000 };
-}
-
 const short = (text: string | null | undefined): string | null =>
   typeof text === 'string' && text !== '' ? clip(printable(text), MAX_MESSAGE) : null;
 
@@ -300,7 +237,7 @@ function reportText(report: JobReport): string {
   if (report.error_lines && report.status === 'completed')
     lines.push('Exit 0, but the log has what looks like an error, see below.');
   if (report.output === '') lines.push('It printed nothing.');
-  lines.push(`Next: ${report.next}`);
+  if (report.next !== undefined) lines.push(`Next: ${report.next}`);
   return lines.join('\n');
 }
 

@@ -5,7 +5,7 @@ import { ClientError } from '../client/client-error.ts';
 import { FlashpodsError } from '../errors.ts';
 import type { TextLine } from '../jobs/error-lines.ts';
 import type { Backend, LocalFiles } from './backend.ts';
-import { callOf } from './job-report.ts';
+import { callOf } from './next-step.ts';
 import { excerpt, linesOf } from './log-text.ts';
 import type { CallContext } from './definition.ts';
 import { quoted } from './printable.ts';

@@ -220,7 +220,7 @@ describe('MCP tools on a whole Flashpods', () => {
       command: 'tail /dev/zero',
     });
     assert.deepEqual([structured['status'], structured['error']], ['failed', 'oom_killed']);
-    assert.match(text, /oom_killed.*\n[^]*Next: Run it again with a higher `memory_gb`/);
+    assert.match(text, /oom_killed.*\n[^]*Next: The job had 1 GB: ask for more `memory_gb`/);
   });
 
   it('never flood: a line of 30 MB, binary, and 5,000 lines come short, with the call that shows more', async () => {

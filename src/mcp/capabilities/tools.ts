@@ -20,8 +20,8 @@ import { type Capability, textOf, type ToolError } from './capability.ts';
 type ListedSchema = ToolListing['inputSchema'];
 
 // Sessions share them.
-const inputSchemas = new WeakMap<z.ZodObject, ListedSchema>();
-const outputSchemas = new WeakMap<z.ZodObject, ListedSchema>();
+const inputSchemas = new WeakMap<z.ZodObject, ObjectSchema>();
+const outputSchemas = new WeakMap<z.ZodObject, ObjectSchema>();
 const wholeSchemas = new WeakMap<z.ZodObject, ObjectSchema>();
 
 function once<T>(known: WeakMap<z.ZodObject, T>, schema: z.ZodObject, make: (schema: z.ZodObject) => T): T {
@@ -30,22 +30,34 @@ function once<T>(known: WeakMap<z.ZodObject, T>, schema: z.ZodObject, make: (sch
   return made;
 }
 
-const listed = ({ name, title, description, input, output, annotations, ...rest }: Tool): ToolListing => ({
+const listed = (
+  { name, title, description, input, output, annotations, ...rest }: Tool,
+  isPlain: boolean,
+): ToolListing => ({
   name,
   description,
-  inputSchema: once(inputSchemas, input, (schema) => inputSchemaOf(schema) as ListedSchema),
+  inputSchema: (isPlain
+    ? once(inputSchemas, input, inputSchemaOf)
+    : once(wholeSchemas, input, wholeSchema)) as ListedSchema,
   ...(title === undefined ? {} : { title }),
   ...(output === undefined
     ? {}
-    : { outputSchema: once(outputSchemas, output, (schema) => outputSchemaOf(schema) as ListedSchema) }),
+    : { outputSchema: once(outputSchemas, output, outputSchemaOf) as ListedSchema }),
   ...(annotations === undefined ? {} : { annotations }),
   ...(rest.start === undefined ? {} : { execution: { taskSupport: 'optional' as const } }),
 });
 
-/** Lists tools, checks what they are called with and what they answer, and runs them, as tasks where they can. */
-export function toolsCapability(tools: readonly Tool[], toolError: ToolError): Capability {
+/**
+ * Lists tools, checks what they are called with and what they answer, and runs them, as tasks where they can.
+ * @param isPlain whether schemas are listed as every client takes them, or whole
+ */
+export function toolsCapability(
+  tools: readonly Tool[],
+  toolError: ToolError,
+  { isPlain = true }: { readonly isPlain?: boolean } = {},
+): Capability {
   const byName = new Map(tools.map((each) => [each.name, each]));
-  const listing = tools.map(listed);
+  const listing = tools.map((each) => listed(each, isPlain));
 
   async function answer({ params }: CallToolRequest, context: CallContext): Promise<ServerResult> {
     const found = byName.get(params.name);

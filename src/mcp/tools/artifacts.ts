@@ -12,7 +12,7 @@ import type { Backend } from '../backend.ts';
 import { isImage, readArtifact } from '../artifact-content.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';
 import { fenced } from '../job-text.ts';
-import { callOf, fetching } from '../job-report.ts';
+import { callOf, fetching } from '../next-step.ts';
 import { inTime } from '../patience.ts';
 import { present } from '../present.ts';
 import { clip, isPlainName, printable, printableText, quoted } from '../printable.ts';

@@ -6,14 +6,8 @@ import { FlashpodsError } from '../../errors.ts';
 import type { AgentRequest, JobRequest, WorkerRequest } from '../../jobs/description/types.ts';
 import type { Backend, LocalFiles } from '../backend.ts';
 import { type CallContext, tool, type Tool } from '../definition.ts';
-import {
-  callOf,
-  fullReport,
-  type JobReport,
-  reportResult,
-  reportSchema,
-  statusReport,
-} from '../job-report.ts';
+import { fullReport, type JobReport, reportResult, reportSchema, statusReport } from '../job-report.ts';
+import { callOf } from '../next-step.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
 import { absolute, type FilesToSend, type Submission, type Submissions } from '../submissions.ts';
 import { clip, printable } from '../printable.ts';
