@@ -52,6 +52,10 @@ export const reportSchema = z.object({
     ),
   output: z.string().optional().describe('the last lines of the log, stdout and stderr as they came'),
   output_lines: z.int().optional(),
+  output_shows: z.string().optional().describe('what of the log `output` is, where something was asked for'),
+  silence: z.string().optional(),
+  downloaded_to: z.string().optional(),
+  jobs: z.array(z.looseObject({})).optional().describe('of several'),
   log_bytes: z.int().optional().describe('what the job printed'),
   log_truncated: z.boolean().optional().describe('the job printed more than is kept'),
   warnings: z.array(z.string()).optional(),
@@ -121,7 +125,8 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
       : null;
   const hint = lacks ?? failedHint(job, log?.said ?? []);
   const more = log !== null && log.more;
-  const next = nextFor(job, { more, artifacts: artifacts ?? [], hint, silence: silenceOf(job, log) });
+  const silence = silenceOf(job, log);
+  const next = nextFor(job, { more, artifacts: artifacts ?? [], hint, silence });
   return {
     ...report,
     ...present({
@@ -131,7 +136,7 @@ export async function fullReport(backend: Backend, job: JobAnswer, signal?: Abor
       artifacts: artifacts?.slice(0, MAX_ARTIFACTS).map(({ name, size_bytes }) => ({ name, size_bytes })),
       artifact_count: artifacts?.length,
     }),
-    ...present({ next }),
+    ...present({ next, silence: isTerminal(job.status) ? null : silence }),
   };
 }
 
@@ -236,7 +241,12 @@ function reportText(report: JobReport): string {
   for (const note of report.notes ?? []) lines.push(`Note: ${note}`);
   if (report.error_lines && report.status === 'completed')
     lines.push('Exit 0, but the log has what looks like an error, see below.');
-  if (report.output === '') lines.push('It printed nothing.');
+  if (report.silence !== undefined) lines.push(report.silence);
+  if (report.output === '')
+    lines.push(
+      report.output_shows === undefined ? 'It printed nothing.' : `Nothing: ${report.output_shows}.`,
+    );
+  if (report.downloaded_to !== undefined) lines.push(`Artifacts are in ${quoted(report.downloaded_to)}.`);
   if (report.next !== undefined) lines.push(`Next: ${report.next}`);
   return lines.join('\n');
 }
@@ -251,7 +261,8 @@ function jobText({ status, output, error_lines: errors, ...report }: JobReport):
   }
   if (output !== undefined && output !== '') {
     const whole = showBytes(report.log_bytes ?? 0);
-    lines.push(`The last ${count(report.output_lines ?? 0, 'line')} of ${whole} of log:`, output);
+    const which = report.output_shows ?? `The last ${count(report.output_lines ?? 0, 'line')}`;
+    lines.push(`${which} of ${whole} of log:`, output);
   }
   return lines.length === 0 ? null : lines.join('\n');
 }

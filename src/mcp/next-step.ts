@@ -55,7 +55,7 @@ export function nextFor(
       return `It waits for its turn and starts by itself. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
     case 'starting':
     case 'running':
-      return `${silence === null ? '' : `${silence} `}It runs. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
+      return `It runs. ${callOf('wait_for_job', { job_id: id })} waits for its end; ${callOf('kill_job', { job_id: id })} ends it.`;
     case 'completed':
       return sentences([
         (job.error_lines ?? []).length > 0

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { execa } from 'execa';
 import { afterEach, before, beforeEach, describe, it } from 'mocha';
@@ -383,6 +383,62 @@ describe('flashpods mcp', () => {
     assert.match(String(structured['next']), /^30 older ones are not listed here/);
     const fewer = await agent.call('list_jobs', { limit: 20 });
     assert.match(String(fewer.structured['next']), /^110 more\. list_jobs .*"limit":100\} shows up to 100/);
+  });
+
+  it('runs several commands in turn or side by side, and shows what of the log it is asked for', async () => {
+    for (let n = 1; n <= 30; n += 1) far.print(String(n));
+    far.artifacts = { 'a/b.txt': 'left' };
+    far.end('completed', 0);
+    const agent = await agentOf(far.server.url);
+    const commands = ["cd /tmp; echo 'one'", 'pwd', 'false', 'echo never'];
+    const saveTo = dir.path('results');
+    const turn = await agent.call('run_command', { commands, head: 2, download_to: saveTo });
+    assert.equal(turn.structured['output'], '1\n2', turn.text);
+    assert.match(turn.text, /2 lines from line 1 on of .* of log:/);
+    assert.match(String(turn.structured['next']), /get_job_output \{"job_id":"\w+","from_line":3,/);
+    assert.equal(turn.structured['downloaded_to'], saveTo);
+    assert.equal(await readFile(dir.path('results', 'a', 'b.txt'), 'utf8'), 'left');
+    const sent = (): string[] =>
+      far
+        .requests('POST', '/jobs')
+        .flatMap(({ body }) => (JSON.parse(body) as { command?: string }).command ?? []);
+    const inTurn = await execa('bash', ['-o', 'pipefail', '-c', sent()[0] ?? ''], { reject: false });
+    assert.equal(inTurn.stdout, "$ cd /tmp; echo 'one'\none\n$ pwd\n/tmp\n$ false");
+    assert.equal(inTurn.exitCode, 1);
+
+    const both = await agent.call('run_command', { commands: ['x', 'y'], side_by_side: true });
+    assert.deepEqual(sent().slice(1), ['x', 'y']);
+    assert.match(
+      both.text,
+      /^2 of 2 ended, 0 of them badly\njob_\w+ · completed · exit 0 · 1\.5 s · x\n.* · y\n/,
+    );
+    assert.deepEqual(
+      (both.structured['jobs'] as { command: string; exit_code: number }[]).map(({ command }) => command),
+      ['x', 'y'],
+    );
+    for (const wrong of [
+      {},
+      { commands: ['x', 'y'], side_by_side: true, tail: 3 },
+      { command: 'x', tail: 1, head: 1 },
+    ])
+      assert.equal((await agent.call('run_command', wrong)).isError, true, JSON.stringify(wrong));
+  });
+
+  it('waits for several jobs at once, for all of them or for the first end', async () => {
+    far.become('running');
+    const agent = await agentOf(far.server.url);
+    const changes = setInterval(() => far.become('running'), 100);
+    const open = await agent.call('wait_for_job', { job_ids: [JOB, JOB], timeout_seconds: 1 });
+    clearInterval(changes);
+    assert.deepEqual([open.structured['ended'], open.structured['poll_timeout']], [false, true]);
+    assert.match(open.text, new RegExp(`Next: wait_for_job \\{"job_ids":\\["${JOB}"\\]\\} waits`));
+    far.print('x.c:1:1: error: no', 'stderr');
+    far.end('failed', 2, { error_lines: ['1: x.c:1:1: error: no'] });
+    const ended = await agent.call('wait_for_job', { job_ids: [JOB], until: 'first' });
+    assert.deepEqual([ended.structured['ended'], ended.structured['status']], [true, 'failed']);
+    assert.match(ended.text, /^1 of 1 ended, 1 of them badly\n/);
+    assert.match(ended.text, /<<<[^]*x\.c:1:1: error: no/);
+    assert.equal((await agent.call('wait_for_job', {})).isError, true);
   });
 
   it('takes absolute paths only, for it does not know where the agent stands', async () => {

@@ -19,7 +19,7 @@ import { clip, isPlainName, printable, printableText, quoted } from '../printabl
 import { artifactUri } from '../resources.ts';
 import { absolute } from '../submissions.ts';
 import { jobId, NO_SAVING, READS } from './arguments.ts';
-import type { Shop } from './spawn.ts';
+import type { Shop } from '../making.ts';
 
 /** Names and what is known of each, in one answer: as many as a model's context should hold. */
 const MAX_LISTED = 100;

@@ -6,7 +6,7 @@ import { tool, type Tool } from '../definition.ts';
 import { inTime } from '../patience.ts';
 import { clip, printable } from '../printable.ts';
 import { READS } from './arguments.ts';
-import type { Shop } from './spawn.ts';
+import type { Shop } from '../making.ts';
 
 /** More would crowd out what else a model is told. */
 const DESCRIBED = 12;

@@ -3,18 +3,21 @@ import { z } from 'zod';
 import { showBytes } from '../../cli/quantity.ts';
 import type { JobAnswer } from '../../client/answers.ts';
 import type { Backend } from '../backend.ts';
-import { isErrorCode } from '../../errors.ts';
+import { FlashpodsError, isErrorCode } from '../../errors.ts';
 import { JOB_STATES } from '../../jobs/states.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';
 import { fenced } from '../job-text.ts';
 import { reportResult, reportSchema, statusReport } from '../job-report.ts';
 import { callOf } from '../next-step.ts';
+import { reportAfterWait, type Shop, waitingOf } from '../making.ts';
 import { logShown, MAX_OUTPUT_BYTES, type OutputShown, saved } from '../log-shown.ts';
 import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
+import { shownArguments, shownOf, withShown } from '../output-shown.ts';
 import { present } from '../present.ts';
 import { clip, printable } from '../printable.ts';
+import { severalResult } from '../several-jobs.ts';
 import { CREATES, jobId, NO_SAVING, READS, waitSeconds } from './arguments.ts';
-import { reportAfterWait, type Shop } from './spawn.ts';
+import { MAX_AT_ONCE, reportsAfterWait } from './run.ts';
 
 const oneJob = z.strictObject({ job_id: jobId });
 
@@ -26,7 +29,16 @@ const DEFAULT_LINES = 100;
 const MAX_LISTED = 100;
 const MAX_COMMAND = 120;
 
-const waitInput = z.strictObject({ job_id: jobId, timeout_seconds: waitSeconds });
+const waitInput = z.strictObject({
+  job_id: jobId.optional(),
+  job_ids: z.array(jobId).min(1).max(MAX_AT_ONCE).optional().describe('several, in place of job_id'),
+  until: z
+    .enum(['all', 'first'])
+    .optional()
+    .describe('of several: wait for all of them, or for the first end'),
+  timeout_seconds: waitSeconds,
+  ...shownArguments(false),
+});
 
 const line = z.int().min(1);
 const outputInput = z.strictObject({
@@ -122,17 +134,24 @@ export function jobTools({ backend, files }: Shop): Tool[] {
       name: 'wait_for_job',
       title: 'Wait for a job',
       description:
-        'Waits until a job ends and answers with its status, exit code, last lines of the log, lines that look like the error, and artifacts. If it has not ended after timeout_seconds the answer says so: call again. Cancelling this call stops the wait, not the job.',
+        'Waits until a job ends, or several, and answers as run_command does. If it has not ended after timeout_seconds the answer says so: call again. Cancelling this call stops the wait, not the job.',
       input: waitInput,
       output: reportSchema,
       annotations: { ...READS, title: 'Wait for a job' },
-      async call({ job_id: id, timeout_seconds: seconds = DEFAULT_WAIT_SECONDS }, context) {
-        const work = async (signal: AbortSignal) => {
-          const beganMs = performance.now();
-          const waiting = { beganMs, untilMs: beganMs + seconds * 1_000, context, signal };
-          return reportAfterWait(backend, id, waiting);
+      async call({ job_id: id, job_ids: ids, until = 'all', timeout_seconds: seconds, ...asked }, context) {
+        const waitSeconds = seconds ?? DEFAULT_WAIT_SECONDS;
+        const shown = shownOf(asked);
+        const several = ids === undefined ? null : [...new Set(id === undefined ? ids : [id, ...ids])];
+        const work = async (signal: AbortSignal): Promise<CallToolResult> => {
+          const waiting = waitingOf(context, signal, waitSeconds);
+          if (several) return severalResult(await reportsAfterWait(backend, several, waiting, until), until);
+          if (id === undefined)
+            throw new FlashpodsError('invalid_request', 'wait_for_job needs `job_id` or `job_ids`.');
+          return reportResult(
+            await withShown(backend, await reportAfterWait(backend, id, waiting), shown, signal),
+          );
         };
-        return reportResult(await inTime(context.signal, work, seconds));
+        return inTime(context.signal, work, waitSeconds);
       },
     }),
     tool({

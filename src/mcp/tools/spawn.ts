@@ -1,27 +1,15 @@
 /** Tools that make jobs. */
 import { z } from 'zod';
-import type { CreatedJob } from '../../client/answers.ts';
-import { ClientError } from '../../client/client-error.ts';
 import { FlashpodsError } from '../../errors.ts';
-import type { AgentRequest, JobRequest, WorkerRequest } from '../../jobs/description/types.ts';
-import type { Backend, LocalFiles } from '../backend.ts';
-import { type CallContext, tool, type Tool } from '../definition.ts';
-import { fullReport, type JobReport, reportResult, reportSchema, statusReport } from '../job-report.ts';
-import { callOf } from '../next-step.ts';
-import { DEFAULT_WAIT_SECONDS, inTime } from '../patience.ts';
-import { absolute, type FilesToSend, type Submission, type Submissions } from '../submissions.ts';
-import { clip, printable } from '../printable.ts';
-import { taskOf } from '../tasks.ts';
-import { describePhase, waitForCreation, waitForEnd, type Waiting } from '../wait.ts';
+import type { AgentRequest, WorkerRequest } from '../../jobs/description/types.ts';
+import { tool, type Tool } from '../definition.ts';
+import { reportResult, reportSchema } from '../job-report.ts';
+import { type Given, type Making, runAndWait, type Shop, spawn, startTask } from '../making.ts';
+import { shownArguments } from '../output-shown.ts';
+import { severalResult } from '../several-jobs.ts';
 import { briefFiles, CREATES, files, waitSeconds } from './arguments.ts';
 import { jobArguments } from './job-arguments.ts';
-
-export interface Shop {
-  readonly backend: Backend;
-  readonly submissions: Submissions;
-  /** The client's disk; null over HTTP. */
-  readonly files: LocalFiles | null;
-}
+import { downloadTo, readRun, runSideBySide, severalCommands, withArtifacts } from './run.ts';
 
 const NO_FILES =
   'no local files can be sent over this connection. Let the command fetch what it needs (git clone, curl).';
@@ -30,29 +18,9 @@ const NO_ROOT = 'this server lets no job be root.';
 const NO_DISK =
   ' Over this connection no local files can be sent: the command has to fetch what it needs (git clone, curl). With `flashpods mcp` on the own machine this tool takes `files`.';
 
-interface FilesArgument {
-  readonly local_path: string;
-  readonly exclude?: readonly string[] | undefined;
-  readonly include?: readonly string[] | undefined;
-  readonly git?: boolean | undefined;
-}
-
-interface Given {
-  readonly files?: FilesArgument | undefined;
-  readonly client_job_id?: string | undefined;
-}
 /** What {@link jobArguments} let through. */
 type WorkerArguments = Omit<WorkerRequest, 'type' | 'client_job_id'>;
 type AgentArguments = Omit<AgentRequest, 'type' | 'client_job_id'>;
-
-/** A way to make a job: what it is called with, and what is asked of the API then. */
-interface Making {
-  readonly shop: Shop;
-  readonly name: string;
-  readonly args: Given;
-  readonly request: JobRequest;
-  readonly keepGit: boolean;
-}
 
 interface Offer {
   /** The client's disk is this machine's. */
@@ -69,7 +37,16 @@ function inputsOf({ local, root }: Offer) {
   };
   const brief = local ? { files: briefFiles.optional() } : {};
   const workerInput = z.strictObject({ ...worker(false), ...brief });
-  const runInput = z.strictObject({ ...worker(true), ...disk, wait_seconds: waitSeconds });
+  const { command, ...others } = worker(true);
+  const runInput = z.strictObject({
+    ...(command === undefined ? {} : { command: command.optional() }),
+    ...severalCommands,
+    ...others,
+    ...disk,
+    ...(local ? { download_to: downloadTo } : {}),
+    ...shownArguments(true),
+    wait_seconds: waitSeconds,
+  });
   const repository = local
     ? {
         files: briefFiles
@@ -133,12 +110,18 @@ export function spawnTools(
       output: reportSchema,
       annotations: { ...CREATES, title: 'Run a command and wait' },
       async call(args, context) {
-        const { wait_seconds: seconds = DEFAULT_WAIT_SECONDS, ...rest } = args;
-        return reportResult(await runAndWait(worker('run_command', rest), seconds, context));
+        const { run, seconds, shown, downloadTo, jobs } = readRun(args);
+        if (jobs) {
+          const makings = jobs.map((command) => worker('run_command', { ...run, command }));
+          return severalResult(await runSideBySide(makings, seconds, context));
+        }
+        const report = await runAndWait(worker('run_command', run), seconds, context, shown);
+        return reportResult(await withArtifacts(shop, report, downloadTo, context));
       },
       async start(args, context) {
-        const { wait_seconds: _seconds, ...rest } = args;
-        return startTask(worker('run_command', rest), context);
+        const { run, jobs } = readRun(args);
+        if (jobs) throw new FlashpodsError('invalid_request', 'A task is one job: leave out `side_by_side`.');
+        return startTask(worker('run_command', run), context);
       },
     }),
     tool({
@@ -171,147 +154,4 @@ export function spawnTools(
       start: async (args, context) => startTask(agent(args), context),
     });
   }
-}
-
-/** @throws ClientError path_not_allowed */
-async function submit({ shop, args, request, keepGit }: Making, context: CallContext): Promise<Submission> {
-  const toSend: FilesToSend | null = args.files
-    ? {
-        localPath: await allowed(shop, args.files.local_path, context),
-        exclude: args.files.exclude ?? [],
-        include: args.files.include ?? [],
-        git: keepGit || (args.files.git ?? false),
-        needsGit: keepGit,
-      }
-    : null;
-  return shop.submissions.submit(request, toSend, args.client_job_id);
-}
-
-async function allowed({ files }: Shop, path: string, context: CallContext): Promise<string> {
-  if (files === null) throw new Error('files can’t be sent over this connection');
-  return files.fence.inside(absolute(path), 'files.local_path', () => context.roots());
-}
-
-/** Withdraws the submission when the client took its call back on purpose. */
-async function withdrawing<T>(
-  submission: Submission,
-  context: CallContext,
-  work: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await work();
-  } finally {
-    if (context.withdrawn) submission.withdraw();
-  }
-}
-
-const waitingOf = (context: CallContext, signal: AbortSignal, seconds: number): Waiting => {
-  const beganMs = performance.now();
-  return { beganMs, untilMs: beganMs + seconds * 1_000, context, signal };
-};
-
-async function spawn(making: Making, context: CallContext): Promise<JobReport> {
-  const submission = await submit(making, context);
-  return withdrawing(submission, context, () =>
-    inTime(context.signal, async (signal) => {
-      const waiting = waitingOf(context, signal, DEFAULT_WAIT_SECONDS);
-      const created = await waitForCreation(submission, waiting);
-      if (!created) return stillSending(making, submission);
-      const { backend } = making.shop;
-      const job = await known(created, () => backend.getJob(created.job_id, { signal }));
-      return { ...statusReport(job), ...identity(created, submission, making.args) };
-    }),
-  );
-}
-
-async function runAndWait(making: Making, seconds: number, context: CallContext): Promise<JobReport> {
-  const submission = await submit(making, context);
-  return withdrawing(submission, context, () =>
-    inTime(
-      context.signal,
-      async (signal) => {
-        const waiting = waitingOf(context, signal, seconds);
-        const created = await waitForCreation(submission, waiting);
-        if (!created) return stillSending(making, submission);
-        const { backend } = making.shop;
-        return known(created, async () => ({
-          ...(await reportAfterWait(backend, created.job_id, waiting)),
-          ...identity(created, submission, making.args),
-        }));
-      },
-      seconds,
-    ),
-  );
-}
-
-/** Waits, and reports the job as it is then. */
-export async function reportAfterWait(backend: Backend, id: string, waiting: Waiting): Promise<JobReport> {
-  const job = await waitForEnd(backend, id, waiting);
-  const report = await fullReport(backend, job, waiting.signal);
-  if (report.ended) return report;
-  const again = callOf('wait_for_job', { job_id: id });
-  const kill = callOf('kill_job', { job_id: id });
-  return {
-    ...report,
-    poll_timeout: true,
-    next: `It has not ended and goes on. Call ${again} again until \`ended\` is true; ${kill} ends it.`,
-  };
-}
-
-async function startTask(making: Making, context: CallContext): ReturnType<NonNullable<Tool['start']>> {
-  const submission = await submit(making, context);
-  return withdrawing(submission, context, () =>
-    inTime(context.signal, async (signal) => {
-      const created = await waitForCreation(submission, waitingOf(context, signal, DEFAULT_WAIT_SECONDS));
-      if (!created) {
-        const advice = `Call again with client_job_id ${submission.clientJobId}: the files are sent meanwhile.`;
-        throw new ClientError('poll_timeout', 'The files are not sent yet.', { advice });
-      }
-      const { backend } = making.shop;
-      return taskOf(await known(created, () => backend.getJob(created.job_id, { signal })));
-    }),
-  );
-}
-
-const identity = (
-  { created, notes = [] }: CreatedJob,
-  submission: Submission,
-  args: Given,
-): Partial<JobReport> => ({
-  created,
-  ...notesOf([...notes, ...submission.notes]),
-  ...(args.client_job_id === undefined ? {} : { client_job_id: args.client_job_id }),
-});
-
-/** What fails once the job exists must not hide that it does. */
-async function known<T>({ job_id: id }: CreatedJob, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof ClientError || error instanceof FlashpodsError)) throw error;
-    const message = `${error.message} The job ${id} was created all the same and goes on: wait_for_job waits for it.`;
-    const options = { details: { ...error.details, job_id: id }, cause: error };
-    if (error instanceof FlashpodsError) throw new FlashpodsError(error.code, message, options);
-    const { code, status, requestId } = error;
-    throw new ClientError(code, message, {
-      ...options,
-      status: status ?? undefined,
-      requestId: requestId ?? undefined,
-    });
-  }
-}
-
-const notesOf = (notes: readonly string[]): Partial<JobReport> =>
-  notes.length === 0 ? {} : { notes: notes.map((note) => clip(printable(note), 1_000)) };
-
-function stillSending({ name }: Making, { clientJobId: id, phase, notes }: Submission): JobReport {
-  return {
-    status: 'uploading',
-    ended: false,
-    waiting_reason: `Still ${describePhase(phase)}.`,
-    client_job_id: id,
-    poll_timeout: true,
-    ...notesOf(notes),
-    next: `The files are sent meanwhile. Call ${name} again with the same arguments and "client_job_id":"${id}": it goes on where this call stopped and makes one job.`,
-  };
 }
