@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isJobId } from '../src/ids.ts';
 import type { Job } from '../src/jobs/job.ts';
+import { artifactsExpireAt, logExpiresAt } from '../src/jobs/kept.ts';
 import type { CleanerResources } from './resources.ts';
 
 const EVERY_MS = 60_000;
@@ -13,6 +14,8 @@ const HOUR_MS = 3_600_000;
 /** Files of no row that are younger are left alone: the row may be that of a database which is being restored. */
 const ORPHAN_AGE_MS = HOUR_MS;
 const ACTOR = 'cleaner';
+const LOG_WENT =
+  'The log is not kept as long as `keep_hours` says: all logs together had no more room, and those of the jobs that ended first went.';
 
 /**
  * Every deletion is recorded after it is complete, and a job is `cleaned` after both are recorded. So a crash at any
@@ -63,18 +66,20 @@ export class Cleaner {
   }
 
   async #sweepExpired(now: number): Promise<void> {
-    const logsBefore = now - this.#r.config.logRetentionHours * HOUR_MS;
-    const artifactsBefore = now - this.#r.config.artifactRetentionHours * HOUR_MS;
+    const { logRetentionHours, artifactRetentionHours } = this.#r.config;
+    const logsBefore = now - logRetentionHours * HOUR_MS;
+    const artifactsBefore = now - artifactRetentionHours * HOUR_MS;
     // Those that failed stay in front of what is asked for next.
     let failed = 0;
     for (;;) {
-      const jobs = await this.#r.queries.expired(logsBefore, artifactsBefore, BATCH, failed);
+      const jobs = await this.#r.queries.expired({ logsBefore, artifactsBefore, now }, BATCH, failed);
       for (const job of jobs) {
         if (this.#stop.signal.aborted) return;
-        const endedAt = job.completedAt ?? job.createdAt;
-        const done = await this.#attempt(`job ${job.id}`, () =>
-          this.#clean(job, { log: endedAt <= logsBefore, artifacts: endedAt <= artifactsBefore }),
-        );
+        const go = {
+          log: logExpiresAt(job, logRetentionHours) <= now,
+          artifacts: artifactsExpireAt(job, artifactRetentionHours) <= now,
+        };
+        const done = await this.#attempt(`job ${job.id}`, () => this.#clean(job, go));
         if (!done) failed++;
       }
       if (jobs.length < BATCH) return;
@@ -83,7 +88,8 @@ export class Cleaner {
 
   /** Ended jobs lose their logs, the one that ended first before the others, until all together fit. */
   async #sweepOldestLogs(): Promise<void> {
-    const limit = this.#r.config.logsTotalMb * 2 ** 20;
+    const { lifecycle, config } = this.#r;
+    const limit = config.logsTotalMb * 2 ** 20;
     let passed = 0;
     for (;;) {
       // In this order: what another cleaner deletes meanwhile is either not counted, or taken off the total below.
@@ -93,7 +99,12 @@ export class Cleaner {
       for (const job of jobs) {
         if (this.#stop.signal.aborted || total <= limit) return;
         const size = sizes.get(job.id) ?? 0;
-        const evict = (): Promise<void> => this.#clean(job, { log: true, artifacts: false });
+        const evict = async (): Promise<void> => {
+          // Said before: after a crash between the two it is said, and done by the next round.
+          if (job.keepHours !== null && !job.warnings.includes(LOG_WENT))
+            await lifecycle.warned(job, LOG_WENT);
+          await this.#clean(job, { log: true, artifacts: false });
+        };
         if (size > 0 && (await this.#attempt(`the log of ${job.id}`, evict))) {
           total -= size;
           this.#r.logger.info({ job_id: job.id, bytes: size }, 'a log went for newer ones');

@@ -46,7 +46,7 @@ export interface CleanerResources extends Pick<WorkerResources, 'logger' | 'uplo
     Config,
     'logRetentionHours' | 'artifactRetentionHours' | 'eventsRetentionHours' | 'logsTotalMb'
   >;
-  readonly lifecycle: Pick<JobLifecycle, 'cleaning' | 'filesDeleted' | 'cleaned'>;
+  readonly lifecycle: Pick<JobLifecycle, 'cleaning' | 'filesDeleted' | 'cleaned' | 'warned'>;
   readonly queries: Pick<JobQueries, 'expired' | 'finishedWithLogs' | 'remains'>;
   readonly journal: Pick<EventJournal, 'deleteExpired'>;
   readonly logs: Pick<LogStore, 'list' | 'delete'>;

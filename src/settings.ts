@@ -231,6 +231,9 @@ export const settingsSchema = z.strictObject({
     .optional()
     .describe('memory that the jobs of one owner may hold, GB; no limit unless set'),
   tenantQueuedJobs: integer(0).default(10_000).describe('jobs that one owner may have waiting'),
+  tenantKeptMb: integer(0, 1_000_000)
+    .default(10_240)
+    .describe('artifacts that one owner may keep by `keep_hours`, together'),
   uploadsOpenPerOwner: integer(1).default(20).describe('uploads of one owner that take files at once'),
   uploadsOpen: integer(1).default(400).describe('uploads of all owners that take files at once'),
   streamsPerToken: integer(1)

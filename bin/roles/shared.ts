@@ -87,7 +87,7 @@ export async function openShared(config: Config, logger: Logger, steps: StopStep
   return {
     database,
     deploymentId,
-    ...jobStores(database, uploadLimits(config).unusedMs),
+    ...jobStores(database, { keepUploadsMs: uploadLimits(config).unusedMs, keptMb: config.tenantKeptMb }),
     hosts: new KnexHostStore(database),
     uploads,
     snapshots,
@@ -120,4 +120,5 @@ const tenantDefaults = (config: Config): TenantLimits => ({
   cpus: config.tenantCpus ?? null,
   memoryGb: config.tenantMemoryGb ?? null,
   queuedJobs: config.tenantQueuedJobs,
+  keptMb: config.tenantKeptMb,
 });

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { isJobState, JOB_STATES } from '../jobs/states.ts';
 import { clientCommand, type Settling, withExamples, addConnectionOptions } from './command-builder.ts';
-import type { GetArtifactsOptions } from './commands/artifacts.ts';
+import type { GetArtifactsOptions, ListArtifactsOptions } from './commands/artifacts.ts';
 import type { KillOptions } from './commands/kill.ts';
 import type { LogsOptions } from './commands/logs.ts';
 import type { PsOptions } from './commands/ps.ts';
@@ -143,17 +143,21 @@ function addRun(program: Command, settling: Settling): void {
     );
 }
 
+const LABELLED = 'instead of an id: the newest job with this label whose artifacts are there';
+
 function addArtifacts(program: Command, settling: Settling): void {
   const artifacts = clientCommand(program, 'artifacts', 'list what a job left in /artifacts, or get it', [
     'flashpods artifacts job_…',
     'flashpods artifacts get job_… -o out',
     "flashpods artifacts get job_… 'build/**' '**/*.xml' -o out",
+    'flashpods artifacts --label run=42',
   ])
-    .argument('<job>', 'id of the job', named)
+    .argument('[job]', 'id of the job; none with --label', named)
     .argument('[names...]', 'names, directories or globs of artifacts; all of them unless given', allNamed)
+    .option('-l, --label <key=value>', LABELLED, label)
     .action(
-      settling(async ([id = '', ...names], _options, context) =>
-        (await import('./commands/artifacts.ts')).listArtifacts(id, names, context),
+      settling<ListArtifactsOptions>(async (words, options, context) =>
+        (await import('./commands/artifacts.ts')).listArtifacts(words, options, context),
       ),
     );
   const get = addConnectionOptions(
@@ -162,15 +166,17 @@ function addArtifacts(program: Command, settling: Settling): void {
   withExamples(get, [
     'flashpods artifacts get job_… -o out',
     'flashpods artifacts get job_… reports/junit.xml -o junit.xml',
+    'flashpods artifacts get --label run=42 -o out',
     "flashpods artifacts get job_… 'build/**' '**/*.xml' -o out",
   ])
-    .argument('<job>', 'id of the job', named)
+    .argument('[job]', 'id of the job; none with --label', named)
     .argument('[names...]', 'names, directories or globs of artifacts; all of them unless given', allNamed)
+    .option('-l, --label <key=value>', LABELLED, label)
     .option('-o, --output <path>', 'directory to write to; for one file also a file')
     .option('--force', 'overwrite files')
     .action(
-      settling<GetArtifactsOptions>(async ([id = '', ...names], options, context) =>
-        (await import('./commands/artifacts.ts')).getArtifacts(id, names, options, context),
+      settling<GetArtifactsOptions>(async (words, options, context) =>
+        (await import('./commands/artifacts.ts')).getArtifacts(words, options, context),
       ),
     );
 }

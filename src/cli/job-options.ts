@@ -2,13 +2,23 @@
 import { Option } from 'commander';
 import { FIELD_NAMES, type FieldName, type FieldOption, fieldOf } from '../jobs/description/fields.ts';
 import type { WorkerRequest } from '../jobs/description/types.ts';
-import { gigabytes, integerFrom, keyValue, listed, minutes, seconds, several } from './option-values.ts';
+import {
+  gigabytes,
+  hours,
+  integerFrom,
+  keyValue,
+  listed,
+  minutes,
+  seconds,
+  several,
+} from './option-values.ts';
 
 const READERS: Readonly<
   Record<Exclude<FieldOption['value'], 'text' | 'flag' | 'no'>, (value: string) => unknown>
 > = {
   whole: integerFrom(1),
   gigabytes,
+  hours,
   minutes,
   seconds: (value) => Math.ceil(seconds(value)),
   pairs: (value: string, earlier?: Readonly<Record<string, string>>) => keyValue(value, earlier),
@@ -23,6 +33,7 @@ const NOTES: Readonly<Record<FieldOption['value'], string>> = {
   flag: '',
   no: '',
   gigabytes: '',
+  hours: '; 7d is taken, too',
   minutes: '; 90m and 2h are taken, too',
   seconds: '; 5m and 1h are taken, too',
   pairs: '; repeatable',

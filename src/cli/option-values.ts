@@ -38,6 +38,13 @@ export function minutes(value: string): number {
   throw new InvalidArgumentError('It must be whole minutes, such as 30, 30m or 2h.');
 }
 
+/** `12`, `12h`, `7d` → hours */
+export function hours(value: string): number {
+  const match = /^(\d+)(h|d)?$/.exec(value);
+  if (match?.[1] && Number(match[1]) >= 1) return Number(match[1]) * (match[2] === 'd' ? 24 : 1);
+  throw new InvalidArgumentError('It must be whole hours or days, such as 12, 12h or 7d.');
+}
+
 const SECONDS = { s: 1, m: 60, h: 3_600 } as const;
 
 /** `90`, `90s`, `5m`, `1h` → seconds */

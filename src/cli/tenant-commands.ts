@@ -38,6 +38,7 @@ export function addTenantCommands(program: Command, settling: Settling): void {
     .option('--cpus <number>', 'cpus at once, or none', limit)
     .option('--memory-gb <number>', 'memory at once, GB, or none', limit)
     .option('--queued-jobs <number>', 'waiting jobs, or none', limit)
+    .option('--kept-mb <number>', 'artifacts that jobs keep by --keep, MB, or none', limit)
     .action(
       settling<SetTenantOptions>(async ([owner = ''], options, context) =>
         (await import('./commands/tenant.ts')).setTenant(owner, options, context),

@@ -239,6 +239,7 @@ export interface TenantAmounts<Amount> {
   readonly cpus: Amount;
   readonly memory_gb: Amount;
   readonly queued_jobs: Amount;
+  readonly kept_mb: Amount;
 }
 
 /** What an owner may have, and has. */

@@ -1,7 +1,7 @@
 import type { Knex } from 'knex';
 import { camelKeys } from '../jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../jobs/job.ts';
-import type { JobFilter, JobQueries } from '../jobs/queries.ts';
+import type { Expiry, JobFilter, JobQueries } from '../jobs/queries.ts';
 import { HOSTED_STATES, type JobState, RESULT_STATES, WAITING_STATES } from '../jobs/states.ts';
 import type { Database } from './database.ts';
 import { columnsWithoutEnv, type JobRow, toJob } from './job-row.ts';
@@ -100,17 +100,26 @@ export class KnexJobQueries implements JobQueries {
     });
   }
 
-  async expired(logsBefore: number, artifactsBefore: number, limit: number, skip = 0): Promise<Job[]> {
+  async expired({ logsBefore, artifactsBefore, now }: Expiry, limit: number, skip = 0): Promise<Job[]> {
     return this.#db.read(async (db) => {
       const rows = db<JobRow>('jobs')
         .select(await columnsWithoutEnv(db))
         .whereIn('status', [...RESULT_STATES, 'cleaning'])
         .where((query) => {
           void query
-            .where((inner) => void inner.whereNull('logs_deleted_at').where('completed_at', '<=', logsBefore))
+            .where(
+              (inner) =>
+                void inner
+                  .whereNull('logs_deleted_at')
+                  .where('completed_at', '<=', logsBefore)
+                  .whereRaw('completed_at + coalesce(keep_hours, 0) * 3600000 <= ?', [now]),
+            )
             .orWhere(
               (inner) =>
-                void inner.whereNull('artifacts_deleted_at').where('completed_at', '<=', artifactsBefore),
+                void inner
+                  .whereNull('artifacts_deleted_at')
+                  .where('completed_at', '<=', artifactsBefore)
+                  .whereRaw('coalesce(kept_until, 0) <= ?', [now]),
             )
             .orWhere(
               (inner) => void inner.whereNotNull('logs_deleted_at').whereNotNull('artifacts_deleted_at'),
@@ -121,6 +130,10 @@ export class KnexJobQueries implements JobQueries {
         .offset(skip) as unknown as Page;
       return (await rows).map(toJob);
     });
+  }
+
+  async keptBytes(owner: string | null, now: number): Promise<Map<string, number>> {
+    return this.#db.read((db) => keptBytes(db, owner, now));
   }
 
   async finishedWithLogs(limit: number, skip = 0): Promise<Job[]> {
@@ -213,4 +226,18 @@ async function inEachState(page: Page, states: readonly JobState[] | null): Prom
     rows.push(...some);
   }
   return rows;
+}
+
+/** As {@link JobQueries.keptBytes}, also within a transaction. The condition is that of `jobs_kept_index`. */
+export async function keptBytes(db: Knex, owner: string | null, now: number): Promise<Map<string, number>> {
+  const rows = await db('jobs')
+    .whereRaw('kept_until is not null and artifacts_deleted_at is null')
+    .where('kept_until', '>', now)
+    .modify((query) => {
+      if (owner !== null) void query.where({ owner });
+    })
+    .groupBy('owner')
+    .select('owner')
+    .sum<{ owner: string; bytes: number | null }[]>({ bytes: 'kept_bytes' });
+  return new Map(rows.map(({ owner: name, bytes }) => [name, bytes ?? 0]));
 }

@@ -10,11 +10,13 @@ import {
   WAITING_STATES,
 } from '../jobs/states.ts';
 import type { CreateOptions, JobPatch, JobStore, NewJob, Transition } from '../jobs/store.ts';
+import { keepResults } from '../jobs/kept.ts';
 import { quotaExceeded } from '../tenants/tenant.ts';
 import { type Database, isUniqueViolation } from './database.ts';
 import { appendEvent } from './event-journal.ts';
-import { jobByKey } from './job-queries.ts';
+import { jobByKey, keptBytes } from './job-queries.ts';
 import { type JobRow, newRow, patchColumns, toJob } from './job-row.ts';
+import { keptLimitOf } from './tenant-store.ts';
 import { attachUpload, consumeUpload, leaveUpload, shareUpload } from './upload-attachment.ts';
 
 /** Said in the notes of a job. */
@@ -25,11 +27,16 @@ export class KnexJobStore implements JobStore {
   readonly #db: Database;
 
   readonly #keepUploadsMs: number;
+  readonly #keptMb: number | null;
 
-  /** @param keepUploadsMs how long an upload is kept when its job has ended */
-  constructor(database: Database, keepUploadsMs: number) {
+  /**
+   * @param keepUploadsMs how long an upload is kept when its job has ended
+   * @param keptMb artifacts that an owner may keep by `keep_hours`, unless an admin set something else; null: no limit
+   */
+  constructor(database: Database, keepUploadsMs: number, keptMb: number | null) {
     this.#db = database;
     this.#keepUploadsMs = keepUploadsMs;
+    this.#keptMb = keptMb;
   }
 
   async create(
@@ -91,8 +98,9 @@ export class KnexJobStore implements JobStore {
         })
         .update(changes)
         .returning('*');
-      const [row] = updated as JobRow[];
-      if (!row) return null;
+      const [written] = updated as JobRow[];
+      if (!written) return null;
+      const row = isResult(transition.to) ? await this.#keep(trx, written, transition) : written;
       if (transition.artifacts) await replaceArtifacts(trx, id, transition.artifacts);
       await appendEvent(trx, id, row.events, row, transition.event, transition.actor, Date.now());
       if (row.files_id !== null) {
@@ -101,6 +109,24 @@ export class KnexJobStore implements JobStore {
       }
       return toJob(row);
     });
+  }
+
+  /** Grants what a job that ends now asked for, if its owner may keep so much: one writer at a time, so never more. */
+  async #keep(trx: Knex.Transaction, row: JobRow, { artifacts = [] }: Transition): Promise<JobRow> {
+    const { id, owner, keep_hours: keepHours, completed_at: completedAt } = row;
+    if (keepHours === null || completedAt === null) return row;
+    const artifactBytes = artifacts
+      .filter(({ type }) => type !== 'symlink')
+      .reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const used = (await keptBytes(trx, owner, completedAt)).get(owner) ?? 0;
+    const limit = await keptLimitOf(trx, owner, this.#keptMb);
+    const kept = keepResults({ keepHours, completedAt, artifactBytes }, used, limit);
+    const changes =
+      typeof kept === 'string'
+        ? patchColumns({ warnings: [...toJob(row).warnings, kept] })
+        : patchColumns({ keptUntil: kept.keptUntil, keptBytes: kept.keptBytes });
+    const updated: unknown = await trx('jobs').where({ id }).update(changes).returning('*');
+    return (updated as JobRow[])[0] ?? row;
   }
 
   async decideEnding(

@@ -18,9 +18,15 @@ export interface JobStores {
   readonly journal: EventJournal;
 }
 
-/** @param keepUploadsMs how long an upload is kept when its job has ended */
-export function jobStores(database: Database, keepUploadsMs = KEEP_UPLOADS_MS): JobStores {
-  const store = new KnexJobStore(database, keepUploadsMs);
+/**
+ * @param keepUploadsMs how long an upload is kept when its job has ended
+ * @param keptMb artifacts that an owner may keep by `keep_hours`, unless an admin set something else; null: no limit
+ */
+export function jobStores(
+  database: Database,
+  { keepUploadsMs = KEEP_UPLOADS_MS, keptMb = null }: { keepUploadsMs?: number; keptMb?: number | null } = {},
+): JobStores {
+  const store = new KnexJobStore(database, keepUploadsMs, keptMb);
   return {
     store,
     lifecycle: new JobLifecycle(store),

@@ -1,3 +1,4 @@
+import type { Knex } from 'knex';
 import type { TenantLimits, TenantOverride, TenantStore } from '../tenants/tenant.ts';
 import type { Database } from './database.ts';
 
@@ -8,6 +9,7 @@ interface TenantRow {
   max_cpus: number | null;
   max_memory_gb: number | null;
   max_queued_jobs: number | null;
+  max_kept_mb: number | null;
   updated_at: number;
   updated_by: string;
 }
@@ -17,6 +19,7 @@ const COLUMNS = {
   cpus: 'max_cpus',
   memoryGb: 'max_memory_gb',
   queuedJobs: 'max_queued_jobs',
+  keptMb: 'max_kept_mb',
 } as const satisfies Record<keyof TenantLimits, keyof TenantRow>;
 const LIMITS = Object.keys(COLUMNS) as (keyof TenantLimits)[];
 /** In the column of a limit. */
@@ -43,6 +46,7 @@ export class KnexTenantStore implements TenantStore {
       max_cpus: toColumn(limits.cpus),
       max_memory_gb: toColumn(limits.memoryGb),
       max_queued_jobs: toColumn(limits.queuedJobs),
+      max_kept_mb: toColumn(limits.keptMb),
       updated_at: Date.now(),
       updated_by: by,
     };
@@ -53,6 +57,13 @@ export class KnexTenantStore implements TenantStore {
     const removed = await this.#db.write((trx) => trx<TenantRow>('tenants').where({ owner }).delete());
     return removed > 0;
   }
+}
+
+/** What an owner may keep, MB; null: no limit. @param usual where nothing is set for it */
+export async function keptLimitOf(db: Knex, owner: string, usual: number | null): Promise<number | null> {
+  const [row] = await db<TenantRow>('tenants').where({ owner }).select('max_kept_mb');
+  const limit = row?.max_kept_mb ?? usual;
+  return limit === UNLIMITED ? null : limit;
 }
 
 const toColumn = (limit: number | null | undefined): number | null =>

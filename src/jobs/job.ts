@@ -50,6 +50,10 @@ export interface JobFacts {
   /** When the container had ended; from then until `completedAt` its artifacts are being collected. */
   readonly endedAt: number | null;
   readonly completedAt: number | null;
+  /** Until when its artifacts are kept because it asked for it; null: as long as all. */
+  readonly keptUntil: number | null;
+  /** Of its artifacts, towards what its owner may keep; null: they are not kept longer. */
+  readonly keptBytes: number | null;
   readonly logsDeletedAt: number | null;
   readonly artifactsDeletedAt: number | null;
 }

@@ -252,6 +252,11 @@ export class JobLifecycle {
     return this.#store.patch(id, epoch, what === 'logs' ? { logsDeletedAt: at } : { artifactsDeletedAt: at });
   }
 
+  /** Something that its owner should know came after the end of the job. */
+  warned({ id, epoch, warnings }: Dispatch & Pick<Job, 'warnings'>, warning: string): Promise<boolean> {
+    return this.#store.patch(id, epoch, { warnings: [...warnings, warning] });
+  }
+
   /** Something of the job's log is left out, while it runs. */
   logTruncated({ id, epoch }: Dispatch): Promise<boolean> {
     return this.#store.patch(id, epoch, { logTruncated: true });

@@ -26,6 +26,11 @@ export interface OwnerUsage extends Amount {
   readonly queuedJobs: number;
 }
 
+export interface OwnerTotals extends OwnerUsage {
+  /** Artifacts that are kept longer since their jobs asked for it. */
+  readonly keptMb: number;
+}
+
 export interface JobQueue {
   /** Puts a waiting job into the queue, in the place its position gives it; again is harmless. @throws when Redis is away */
   enqueue(job: Job): Promise<void>;

@@ -13,6 +13,13 @@ export interface JobFilter {
   readonly beforePosition: number | null;
 }
 
+/** Of jobs that ended until then, what is not kept for longer is over. Milliseconds since the Unix epoch. */
+export interface Expiry {
+  readonly logsBefore: number;
+  readonly artifactsBefore: number;
+  readonly now: number;
+}
+
 /** All methods throw a FlashpodsError `database_error` when the database does not answer. */
 export interface JobQueries {
   get(id: string): Promise<Job | null>;
@@ -29,8 +36,10 @@ export interface JobQueries {
   overdue(now: number, limit: number): Promise<Job[]>;
   /** Jobs that wait again after they were given back, in their order: few, even when the queue is long. */
   givenBack(limit: number): Promise<Job[]>;
-  /** Terminal jobs with logs or artifacts older than the times given, those that ended first in front. */
-  expired(logsBefore: number, artifactsBefore: number, limit: number, skip?: number): Promise<Job[]>;
+  /** Terminal jobs with logs or artifacts that nobody keeps any longer, those that ended first in front. */
+  expired(before: Expiry, limit: number, skip?: number): Promise<Job[]>;
+  /** Bytes of artifacts that jobs keep longer because they asked for it, by owner. @param owner null: of all */
+  keptBytes(owner: string | null, now: number): Promise<ReadonlyMap<string, number>>;
   /** Terminal jobs whose logs are not deleted, those that ended first in front. */
   finishedWithLogs(limit: number, skip?: number): Promise<Job[]>;
   /** What of these jobs is not recorded as deleted; no entry for a job that has no row. */

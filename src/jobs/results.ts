@@ -16,6 +16,7 @@ import type {
   SearchQuery,
 } from '../logs/log-store.ts';
 import type { ArtifactRecord, Job } from './job.ts';
+import { artifactsExpireAt } from './kept.ts';
 import type { JobQueries } from './queries.ts';
 import type { JobService } from './service.ts';
 import { isTerminal } from './states.ts';
@@ -122,9 +123,8 @@ export class JobResults {
     if (!isTerminal(job.status)) {
       throw new FlashpodsError(job.endedAt === null ? 'artifacts_not_available' : 'copy_in_progress');
     }
-    const keptMs = this.#r.config.artifactRetentionHours * 3_600_000;
-    const expiresAt = job.completedAt === null ? null : job.completedAt + keptMs;
-    return { job, expiresAt };
+    const usual = this.#r.config.artifactRetentionHours;
+    return { job, expiresAt: job.completedAt === null ? null : artifactsExpireAt(job, usual) };
   }
 
   /**

@@ -18,12 +18,13 @@ import type {
   CapacityReport,
   HostRegistry,
   JobQueue,
-  OwnerUsage,
+  OwnerTotals,
 } from './ports.ts';
 import type { JobLifecycle } from './lifecycle.ts';
 import type { JobFilter, JobQueries } from './queries.ts';
 import { hashSpec, loweredToMaximum, refuseRoot, specOf, toJobSpec } from './request.ts';
 import { lowerDefaults, refuseBusy, refuseHolding, refuseUnsatisfiable } from './waiting-limits.ts';
+import { toMb } from './kept.ts';
 import type { NewJob } from './store.ts';
 import { ACTIVE_STATES, isTerminal, isWaiting, WAITING_STATES } from './states.ts';
 import { quotaExceeded, refuseBeyond, type TenantLimits } from '../tenants/tenant.ts';
@@ -228,6 +229,11 @@ export class JobService {
     const { limits } = (await this.#r.tenants.inForce()).of(owner);
     // What one job alone goes beyond it would wait for in vain.
     refuseBeyond({ ...limits, runningJobs: null }, { jobs: 0, ...NOTHING }, wanted);
+    if (spec.keepHours !== null && limits.keptMb !== null) {
+      const used = toMb((await this.#r.queries.keptBytes(owner, Date.now())).get(owner) ?? 0);
+      // How much it will leave is not known yet: one MB has to be free.
+      if (used >= limits.keptMb) throw quotaExceeded('kept_mb', { limit: limits.keptMb, used, requested: 1 });
+    }
     return limits;
   }
 
@@ -372,8 +378,19 @@ export class JobService {
     return this.#r.queue.capacity();
   }
 
-  usage(): Promise<ReadonlyMap<string, OwnerUsage>> {
-    return this.#r.queue.usage();
+  /** Of the owners that have jobs in the queue or on a host, or keep something. @throws when Redis is away */
+  async usage(): Promise<ReadonlyMap<string, OwnerTotals>> {
+    const [used, kept] = await Promise.all([
+      this.#r.queue.usage(),
+      this.#r.queries.keptBytes(null, Date.now()),
+    ]);
+    const nothing = { ...NOTHING, runningJobs: 0, queuedJobs: 0 };
+    return new Map(
+      [...new Set([...used.keys(), ...kept.keys()])].map((owner) => [
+        owner,
+        { ...(used.get(owner) ?? nothing), keptMb: toMb(kept.get(owner) ?? 0) },
+      ]),
+    );
   }
 }
 

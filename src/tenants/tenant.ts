@@ -10,6 +10,8 @@ export interface TenantLimits {
   readonly cpus: number | null;
   readonly memoryGb: number | null;
   readonly queuedJobs: number | null;
+  /** Of artifacts that jobs asked to keep longer than the server does, MB. */
+  readonly keptMb: number | null;
 }
 
 /** In force. */
@@ -37,7 +39,7 @@ export interface TenantStore {
   remove(owner: string): Promise<boolean>;
 }
 
-export const DIMENSIONS = ['running_jobs', 'cpus', 'memory_gb', 'queued_jobs'] as const;
+export const DIMENSIONS = ['running_jobs', 'cpus', 'memory_gb', 'queued_jobs', 'kept_mb'] as const;
 export type Dimension = (typeof DIMENSIONS)[number];
 
 const ADVICE: Readonly<Record<Dimension, string>> = {
@@ -45,6 +47,7 @@ const ADVICE: Readonly<Record<Dimension, string>> = {
     'Wait for one of your jobs to end, let this one wait with `"when_busy": "queue"`, or ask an admin for more.',
   cpus: 'Ask for fewer, wait for some of your jobs to end, or ask an admin for more.',
   memory_gb: 'Ask for less, wait for some of your jobs to end, or ask an admin for more.',
+  kept_mb: 'Leave out `keep_hours`, wait until some of what you keep expires, or ask an admin for more.',
   queued_jobs: 'Wait for some of your jobs to start, cancel some, or ask an admin for more.',
 };
 const WORDS: Readonly<Record<Dimension, string>> = {
@@ -52,6 +55,7 @@ const WORDS: Readonly<Record<Dimension, string>> = {
   cpus: 'cpus',
   memory_gb: 'GB of memory',
   queued_jobs: 'queued jobs',
+  kept_mb: 'MB of kept artifacts',
 };
 
 export function quotaExceeded(

@@ -26,7 +26,13 @@ export interface TenantRegistry {
 
 const FRESH_MS = 1_000;
 
-export const NO_LIMITS: TenantLimits = { runningJobs: null, cpus: null, memoryGb: null, queuedJobs: null };
+export const NO_LIMITS: TenantLimits = {
+  runningJobs: null,
+  cpus: null,
+  memoryGb: null,
+  queuedJobs: null,
+  keptMb: null,
+};
 
 export class Tenants implements TenantRegistry {
   readonly #r: TenantsResources;

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { Caller } from '../support/http.ts';
+import { makeCompleted } from './job-states.ts';
 import { type RunningApi, startApi } from './running-api.ts';
 
-const NONE = { running_jobs: null, cpus: null, memory_gb: null, queued_jobs: null };
-const IDLE = { running_jobs: 0, cpus: 0, memory_gb: 0, queued_jobs: 0 };
+const NONE = { running_jobs: null, cpus: null, memory_gb: null, queued_jobs: null, kept_mb: null };
+const IDLE = { running_jobs: 0, cpus: 0, memory_gb: 0, queued_jobs: 0, kept_mb: 0 };
 
 interface Details {
   readonly dimension: string;
@@ -99,6 +100,30 @@ describe('tenants', () => {
     await remove(builds, `/jobs/${String(again.body['job_id'])}`);
   });
 
+  it('may keep artifacts up to their limit; a job that asks for more is refused, and what is kept is told', async () => {
+    // An owner of its own, since what it keeps stays.
+    const scopes = ['jobs:read', 'jobs:write'];
+    const made = await api.caller.json('POST', '/tokens', { name: 'keeps', owner: 'keeps', scopes });
+    const keeps = new Caller(api.server.url, String(made.body['token']));
+    assert.equal((await api.caller.json('PUT', '/tenants/keeps', { limits: { kept_mb: 1 } })).status, 200);
+    const id = await keeps.submit('true', { keep_hours: 168 });
+    const file = { name: 'a', sizeBytes: 2 ** 20, sha256: '0'.repeat(64), createdAt: Date.now() };
+    const { completedAt } = await makeCompleted(api.store, id, [file]);
+    const list = await keeps.json<{ expires_at: string }>('GET', `/jobs/${id}/artifacts`);
+    assert.equal(Date.parse(list.body.expires_at) - (completedAt ?? 0), 168 * 3_600_000);
+    const request = { type: 'worker', command: 'true', keep_hours: 2 };
+    for (const path of ['/jobs', '/job-checks']) {
+      const { status, body } = await keeps.json('POST', path, request);
+      assert.deepEqual([status, body['error']], [409, 'quota_exceeded']);
+      assert.deepEqual(body['details'], { dimension: 'kept_mb', limit: 1, used: 1, requested: 1 });
+    }
+    const shown = await keeps.json<{ used: Record<string, number> }>('GET', '/tenants/keeps');
+    assert.equal(shown.body.used['kept_mb'], 1);
+    const { keep_hours: _none, ...other } = request;
+    assert.equal((await keeps.json('POST', '/job-checks', other)).status, 200);
+    assert.equal(await remove(api.caller, '/tenants/keeps'), 204);
+  });
+
   it('are refused a job that alone is more than they may hold, and nothing waits in vain', async () => {
     await set({ limits: { cpus: 2, memory_gb: 3 } });
     await refusedAs({ dimension: 'cpus', limit: 2, used: 0, requested: 4 }, { cpus: 4 });
@@ -139,7 +164,7 @@ describe('tenants', () => {
     const waits = await submit();
     assert.equal(waits.status, 201);
     const { body } = await builds.json<{ used: object }>('GET', '/tenants/builds');
-    assert.deepEqual(body.used, { running_jobs: 1, cpus: 1, memory_gb: 1, queued_jobs: 1 });
+    assert.deepEqual(body.used, { running_jobs: 1, cpus: 1, memory_gb: 1, queued_jobs: 1, kept_mb: 0 });
     await remove(builds, `/jobs/${String(waits.body['job_id'])}`);
   });
 });

@@ -14,17 +14,28 @@ describe('flashpods tenant', () => {
     finished(['tenant', ...args], { env: { FLASHPODS_URL: api.server.url, FLASHPODS_API_TOKEN: api.token } });
 
   it('sets, shows, lists and unsets what an owner may have', async () => {
-    const set = await flashpods('set', 'builds', '--weight', '2', '--cpus', '16', '--running-jobs', 'none');
+    const set = await flashpods(
+      'set',
+      'builds',
+      '--weight',
+      '2',
+      '--cpus',
+      '16',
+      '--running-jobs',
+      'none',
+      '--kept-mb',
+      '500',
+    );
     assert.deepEqual([set.exitCode, set.stderr], [0, '']);
-    assert.match(set.stdout, /^OWNER +WEIGHT +RUNNING +CPUS +MEMORY GB +QUEUED\n/);
-    assert.match(set.stdout, /^builds +2 +0\/∞ +0\/16 +0\/∞ +0\/∞$/m);
+    assert.match(set.stdout, /^OWNER +WEIGHT +RUNNING +CPUS +MEMORY GB +QUEUED +KEPT MB\n/);
+    assert.match(set.stdout, /^builds +2 +0\/∞ +0\/16 +0\/∞ +0\/∞ +0\/500$/m);
     assert.match((await flashpods('list')).stdout, /^builds +2 /m);
     const shown = JSON.parse((await flashpods('show', 'builds', '--json')).stdout) as object;
     assert.deepEqual(shown, {
       owner: 'builds',
       weight: 2,
-      limits: { running_jobs: null, cpus: 16, memory_gb: null, queued_jobs: null },
-      used: { running_jobs: 0, cpus: 0, memory_gb: 0, queued_jobs: 0 },
+      limits: { running_jobs: null, cpus: 16, memory_gb: null, queued_jobs: null, kept_mb: 500 },
+      used: { running_jobs: 0, cpus: 0, memory_gb: 0, queued_jobs: 0, kept_mb: 0 },
       overridden: true,
     });
     // What is left out gets the default again.

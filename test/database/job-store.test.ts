@@ -4,9 +4,11 @@ import BetterSqlite from 'better-sqlite3';
 import { after, before, describe, it } from 'mocha';
 import { Database } from '../../src/database/database.ts';
 import { type JobStores, jobStores } from '../../src/database/job-stores.ts';
+import { KnexTenantStore } from '../../src/database/tenant-store.ts';
 import { KnexUploadStore } from '../../src/database/upload-store.ts';
 import { FlashpodsError } from '../../src/errors.ts';
 import { newUploadId } from '../../src/ids.ts';
+import { makeRunning } from '../api/job-states.ts';
 import { into, newJob } from '../support/jobs.ts';
 import { scratch } from '../support/scratch.ts';
 
@@ -95,6 +97,47 @@ describe('the job store', () => {
     await assert.rejects(create(1), FlashpodsError);
     // Others have limits of their own.
     await store.create(newJob({}, { owner: 'another' }), { maxWaiting: 1 });
+  });
+
+  it('keeps no more for an owner than it may, of jobs that end at the same moment, and says what it does not keep', async () => {
+    const owner = 'keeping';
+    const mb = 2 ** 20;
+    const [mine, theirs] = [jobStores(database, { keptMb: 3 }).store, jobStores(second, { keptMb: 3 }).store];
+    const file = { name: 'a', sizeBytes: mb, sha256: '0'.repeat(64), createdAt: 1 };
+    const running = await Promise.all(
+      Array.from({ length: 6 }, async () => {
+        const { job } = await store.create(newJob({ keep_hours: 48 }, { owner }));
+        return makeRunning(store, job.id);
+      }),
+    );
+    const end = (id: string, index: number) =>
+      (index % 2 ? theirs : mine).transition(id, {
+        ...{ from: ['running'], ...into('completed'), artifacts: [file], actor: 'test' },
+        patch: { completedAt: 1_000 + Date.now() },
+      });
+    const ended = await Promise.all(running.map(({ id }, index) => end(id, index)));
+    const kept = ended.filter((job) => job?.keptUntil === (job?.completedAt ?? 0) + 48 * 3_600_000);
+    assert.equal(kept.length, 3);
+    const others = ended.filter((job) => job?.keptUntil === null);
+    assert.equal(others.length, 3);
+    for (const job of others)
+      assert.match(job?.warnings.join() ?? '', /not for 48 hours: .* 3 MB are in use/);
+    assert.equal((await queries.keptBytes(owner, Date.now())).get(owner), 3 * mb);
+    assert.deepEqual(await queries.keptBytes(owner, Date.now() + 49 * 3_600_000), new Map());
+    // What is deleted no longer counts, and what an admin set goes before the setting.
+    const [first] = kept;
+    assert.ok(first);
+    await store.patch(first.id, first.epoch, { artifactsDeletedAt: 1 });
+    assert.equal((await queries.keptBytes(null, Date.now())).get(owner), 2 * mb);
+    await new KnexTenantStore(database).set({ owner, weight: 1, limits: { keptMb: null } }, 'test');
+    for (const [index, id] of (
+      await Promise.all(
+        [0, 1].map(async () => (await store.create(newJob({ keep_hours: 1 }, { owner }))).job.id),
+      )
+    ).entries()) {
+      await makeRunning(store, id);
+      assert.notEqual((await end(id, index))?.keptUntil, null);
+    }
   });
 
   it('orders jobs as they came, though the clock was set back between them', async () => {

@@ -66,6 +66,27 @@ describe('the cleaner', () => {
       .map(({ payload }) => payload['status'])
       .slice(-2);
 
+  it('keeps artifacts and log of a job that asked for it, and never shorter than those of others', async () => {
+    for (const [hours, artifacts, log] of [
+      [48, 48, 48],
+      [2, 2, 24],
+    ] as const) {
+      const { job } = await open.store.create(newJob({ keep_hours: hours }));
+      await leaveFiles(job.id);
+      const ended = (await makeCompleted(open.store, job.id)).completedAt ?? 0;
+      for (const [until, there] of [
+        [artifacts, ['artifacts', 'index', 'log']],
+        [log, artifacts === log ? ['artifacts', 'index', 'log'] : ['index', 'log']],
+      ] as const) {
+        await open.cleaner.sweep(ended + until * HOUR - 1);
+        assert.deepEqual(await left(job.id), there);
+      }
+      await open.cleaner.sweep(ended + log * HOUR);
+      assert.deepEqual(await left(job.id), []);
+      assert.equal((await rowOf(job.id)).status, 'cleaned');
+    }
+  });
+
   it('deletes artifacts and log each after its time, and only then calls the job cleaned', async () => {
     const { id, completedAt } = await completed(100, 'key');
     const ended = completedAt ?? 0;
@@ -186,6 +207,15 @@ describe('the cleaner', () => {
     const MB = 2 ** 20;
     const limited = (logsTotalMb: number): Cleaner =>
       new Cleaner({ ...open.resources, config: { ...open.resources.config, logsTotalMb } });
+
+    it('says so of a job that asked to keep its log', async () => {
+      const { job } = await open.store.create(newJob({ keep_hours: 48 }));
+      await leaveFiles(job.id, MB);
+      await makeCompleted(open.store, job.id);
+      await limited(0).sweep();
+      assert.deepEqual(await left(job.id), ['artifacts']);
+      assert.match((await rowOf(job.id)).warnings.join(), /The log is not kept as long as `keep_hours` says/);
+    });
 
     it('deletes those of the jobs that ended first, until the rest fits, and nothing else', async () => {
       const { job: running } = await open.store.create(newJob());
@@ -333,6 +363,7 @@ function dieAt(step: number, own: CleanerResources): { resources: CleanerResourc
         cleaning: (...args) => living(() => lifecycle.cleaning(...args)),
         filesDeleted: (...args) => living(() => lifecycle.filesDeleted(...args)),
         cleaned: (...args) => living(() => lifecycle.cleaned(...args)),
+        warned: (...args) => living(() => lifecycle.warned(...args)),
       },
       logs: { list: () => own.logs.list(), delete: (id) => living(() => own.logs.delete(id)) },
       artifacts: {

@@ -1,12 +1,12 @@
 import type { z } from 'zod';
 import { inApiUnits, NOTHING } from '../../../src/jobs/amount.ts';
-import type { OwnerUsage } from '../../../src/jobs/ports.ts';
+import type { OwnerTotals } from '../../../src/jobs/ports.ts';
 import type { Tenant, TenantLimits } from '../../../src/tenants/tenant.ts';
 import type { setTenantSchema, tenantSchema } from './schema.ts';
 
 export const presentTenant = (
   { owner, weight, limits }: Tenant,
-  used: OwnerUsage | undefined,
+  used: OwnerTotals | undefined,
   overridden: boolean,
 ): z.infer<typeof tenantSchema> => ({
   owner,
@@ -16,11 +16,13 @@ export const presentTenant = (
     cpus: limits.cpus,
     memory_gb: limits.memoryGb,
     queued_jobs: limits.queuedJobs,
+    kept_mb: limits.keptMb,
   },
   used: {
     running_jobs: used?.runningJobs ?? 0,
     ...inApiUnits(used ?? NOTHING),
     queued_jobs: used?.queuedJobs ?? 0,
+    kept_mb: used?.keptMb ?? 0,
   },
   overridden,
 });
@@ -32,5 +34,6 @@ export function readLimits(given: z.infer<typeof setTenantSchema>['limits']): Pa
     ...(given.cpus === undefined ? {} : { cpus: given.cpus }),
     ...(given.memory_gb === undefined ? {} : { memoryGb: given.memory_gb }),
     ...(given.queued_jobs === undefined ? {} : { queuedJobs: given.queued_jobs }),
+    ...(given.kept_mb === undefined ? {} : { keptMb: given.kept_mb }),
   };
 }

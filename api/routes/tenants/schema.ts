@@ -8,6 +8,7 @@ const limits = {
   cpus: limit.describe('cpus that they hold together'),
   memory_gb: limit.describe('memory that they hold together, GB'),
   queued_jobs: limit.describe('jobs that wait'),
+  kept_mb: limit.describe('artifacts that jobs keep by `keep_hours`, MB'),
 };
 
 export const tenantParams = z.strictObject({ owner: z.string().describe('whom tokens belong to') });
@@ -36,6 +37,7 @@ export const tenantSchema = z.object({
     cpus: z.number().int(),
     memory_gb: z.number().int(),
     queued_jobs: z.number().int(),
+    kept_mb: z.number().int(),
   }),
   overridden: z.boolean().describe('an admin set something for this owner'),
 });

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ArtifactAnswer, ArtifactList } from '../../client/answers.ts';
 import { chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
+import type { FlashpodsClient } from '../../client/client.ts';
 import { ClientError } from '../../client/client-error.ts';
 import {
   isGitName,
@@ -11,6 +12,7 @@ import {
 } from '../../client/artifact-places.ts';
 import { downloadTo } from '../../client/download.ts';
 import { fetchArtifacts } from '../../client/fetch-artifacts.ts';
+import { newestWithLabel } from '../../client/labelled-job.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode, exitCodeOfError } from '../exit-code.ts';
 import { showBytes } from '../quantity.ts';
@@ -18,19 +20,48 @@ import { reportError } from '../report.ts';
 import { table } from '../table.ts';
 import { sanitize } from '../terminal.ts';
 
-export interface GetArtifactsOptions {
+/** Of one job, named by its id or by a label that it has. */
+export interface ListArtifactsOptions {
+  readonly label?: readonly [key: string, value: string];
+}
+
+export interface GetArtifactsOptions extends ListArtifactsOptions {
   readonly output?: string;
   readonly force?: boolean;
 }
 
+interface Wanted {
+  readonly id: string;
+  readonly patterns: readonly string[];
+  readonly list: ArtifactList;
+}
+
+/** @param words the id of the job unless a label is given, and names */
+async function wantedOf(
+  words: readonly string[],
+  { label }: ListArtifactsOptions,
+  client: FlashpodsClient,
+  context: CliContext,
+): Promise<Wanted> {
+  const signal = context.untilInterrupted();
+  if (label) {
+    const { id, artifacts: list, note } = await newestWithLabel(client, label, signal);
+    context.notice(sanitize(note));
+    return { id, patterns: words, list };
+  }
+  const [id, ...patterns] = words;
+  if (id === undefined) throw new ClientError('invalid_arguments', 'Name the job, or give one --label.');
+  return { id, patterns, list: await client.artifacts(id, signal) };
+}
+
 /** Lists what a job left, or what of it matches. */
 export async function listArtifacts(
-  id: string,
-  patterns: readonly string[],
+  words: readonly string[],
+  options: ListArtifactsOptions,
   context: CliContext,
 ): Promise<number> {
   const client = await context.client();
-  const list = await client.artifacts(id, context.untilInterrupted());
+  const { id, patterns, list } = await wantedOf(words, options, client, context);
   const shown = patterns.length === 0 ? list : { ...list, ...chooseArtifacts(list, id, patterns) };
   // An older server knows of neither mode nor time.
   const isDescribed = shown.artifacts.some(({ mode }) => typeof mode === 'string');
@@ -59,14 +90,13 @@ export async function listArtifacts(
  * of the others. What the job left and the server lacks is told, and changes no exit code: the job's end said it, too.
  */
 export async function getArtifacts(
-  id: string,
-  patterns: readonly string[],
+  words: readonly string[],
   options: GetArtifactsOptions,
   context: CliContext,
 ): Promise<number> {
   const client = await context.client();
   const signal = context.untilInterrupted();
-  const list = await client.artifacts(id, signal);
+  const { id, patterns, list } = await wantedOf(words, options, client, context);
   const { artifacts, match } =
     patterns.length === 0 ? { artifacts: list.artifacts, match: [] } : chooseArtifacts(list, id, patterns);
   const fetching = { force: options.force === true, signal };

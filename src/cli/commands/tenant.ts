@@ -12,6 +12,7 @@ export interface SetTenantOptions {
   readonly cpus?: number;
   readonly memoryGb?: number;
   readonly queuedJobs?: number;
+  readonly keptMb?: number;
 }
 
 const COLUMNS = [
@@ -21,6 +22,7 @@ const COLUMNS = [
   { title: 'CPUS', right: true },
   { title: 'MEMORY GB', right: true },
   { title: 'QUEUED', right: true },
+  { title: 'KEPT MB', right: true },
 ];
 
 /** What each owner has, of what it may have. */
@@ -43,12 +45,13 @@ export async function setTenant(
   options: SetTenantOptions,
   context: CliContext,
 ): Promise<number> {
-  const { weight, runningJobs, cpus, memoryGb, queuedJobs } = options;
+  const { weight, runningJobs, cpus, memoryGb, queuedJobs, keptMb } = options;
   const limits: Partial<TenantAmounts<number | null>> = {
     ...(runningJobs === undefined ? {} : { running_jobs: orNone(runningJobs) }),
     ...(cpus === undefined ? {} : { cpus: orNone(cpus) }),
     ...(memoryGb === undefined ? {} : { memory_gb: orNone(memoryGb) }),
     ...(queuedJobs === undefined ? {} : { queued_jobs: orNone(queuedJobs) }),
+    ...(keptMb === undefined ? {} : { kept_mb: orNone(keptMb) }),
   };
   const client = await context.client();
   const request = { ...(weight === undefined ? {} : { weight }), limits };
@@ -70,6 +73,8 @@ const show = (tenant: TenantAnswer, context: CliContext): Promise<number> =>
 
 const row = ({ owner, weight, used, limits }: TenantAnswer): readonly string[] => {
   const of = (name: keyof TenantAmounts<number>): string => `${used[name]}/${limits[name] ?? '∞'}`;
+  // An older server says nothing of it.
+  const kept = (used as Partial<TenantAmounts<number>>).kept_mb === undefined ? '-' : of('kept_mb');
   return [
     sanitize(owner),
     String(weight),
@@ -77,5 +82,6 @@ const row = ({ owner, weight, used, limits }: TenantAnswer): readonly string[] =
     of('cpus'),
     of('memory_gb'),
     of('queued_jobs'),
+    kept,
   ];
 };

@@ -30,7 +30,17 @@ export interface Range {
 export interface FieldOption {
   readonly flags: string;
   readonly value:
-    'text' | 'whole' | 'gigabytes' | 'minutes' | 'seconds' | 'pairs' | 'names' | 'several' | 'flag' | 'no';
+    | 'text'
+    | 'whole'
+    | 'gigabytes'
+    | 'hours'
+    | 'minutes'
+    | 'seconds'
+    | 'pairs'
+    | 'names'
+    | 'several'
+    | 'flag'
+    | 'no';
   readonly choices?: readonly string[];
 }
 
@@ -265,12 +275,23 @@ export const FIELDS = {
     default: null,
     option: { flags: '--max-queue <time>', value: 'seconds' },
   },
+  keep_hours: {
+    schema: (s) => s.whole(8_760),
+    meaning:
+      'how long to keep artifacts and log after the end of the job, in hours, if that is longer than the server keeps them; artifacts within what their owner may keep',
+    default: null,
+    hashed: 'unless default',
+    option: { flags: '--keep <time>', value: 'hours' },
+    argument: true,
+  },
   labels: {
     schema: (s) => s.labels(),
     meaning: 'names and values to find jobs by',
     default: {},
     stored: 'json',
     option: { flags: '-l, --label <key=value>', value: 'pairs' },
+    argument:
+      'such as {"run":"42"}; get_job_artifacts and download_artifact take one in the place of a job_id',
   },
 } as const satisfies Readonly<Record<string, Field>>;
 

@@ -7,6 +7,7 @@ import type { ArtifactAnswer, ArtifactList } from '../../client/answers.ts';
 import { isGitName, repositoryInTheWay, segmentsOf } from '../../client/artifact-places.ts';
 import { ClientError } from '../../client/client-error.ts';
 import { bytesOf, chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
+import { newestWithLabel } from '../../client/labelled-job.ts';
 import { systemCode } from '../../errors.ts';
 import type { Backend } from '../backend.ts';
 import { isImage, readArtifact } from '../artifact-content.ts';
@@ -32,8 +33,38 @@ const MAX_PROBLEM = 200;
 const MAX_TEXT_BYTES = 32_000;
 const MAX_IMAGE_BYTES = 500_000;
 
+/** One of both. */
+const whichJob = {
+  job_id: jobId.optional(),
+  label: z
+    .string()
+    .min(3)
+    .max(400)
+    .optional()
+    .describe(
+      'instead of job_id, such as run=42: the newest job with this label (argument `labels`) whose artifacts are there',
+    ),
+};
+
+/** @returns id and list of the job that is meant @throws ClientError invalid_arguments, job_not_found */
+async function jobMeant(
+  backend: Backend,
+  { job_id: id, label }: { readonly job_id?: string | undefined; readonly label?: string | undefined },
+  signal: AbortSignal,
+  match?: readonly string[],
+): Promise<{ readonly id: string; readonly list: ArtifactList }> {
+  if ((id === undefined) === (label === undefined))
+    throw new ClientError('invalid_arguments', 'Give either job_id or label.');
+  if (id !== undefined) return { id, list: await backend.artifacts(id, signal, match) };
+  const parts = /^([^=:]+)[=:](.*)$/s.exec(label ?? '');
+  if (parts?.[1] === undefined || parts[2] === undefined)
+    throw new ClientError('invalid_arguments', 'label: must be KEY=VALUE, such as run=42.');
+  const found = await newestWithLabel(backend, [parts[1], parts[2]], signal, match);
+  return { id: found.id, list: found.artifacts };
+}
+
 const listInput = z.strictObject({
-  job_id: jobId,
+  ...whichJob,
   match: z
     .array(z.string().min(1))
     .max(50)
@@ -91,7 +122,7 @@ function downloadInput(local: boolean) {
       }
     : {};
   return z.strictObject({
-    job_id: jobId,
+    ...whichJob,
     artifact_name: z
       .string()
       .min(1)
@@ -116,14 +147,15 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       name: 'get_job_artifacts',
       title: 'Artifacts of a job',
       description:
-        'Lists what a job left: names, types, sizes, modes, SHA-256; or what of it matches. They are there once the job has ended, however it ended, and are kept for an hour unless the server is set otherwise.',
+        'Lists what a job left: names, types, sizes, modes, SHA-256; or what of it matches. They are there once the job has ended, however it ended, and are kept for an hour unless the server is set otherwise or the job has `keep_hours`.',
       input: listInput,
       output: listSchema,
       annotations: { ...READS, title: 'Artifacts of a job' },
-      call: async ({ job_id: id, match, offset }, context) =>
-        inTime(context.signal, async (signal) =>
-          listed(id, await backend.artifacts(id, signal, match), offset ?? 0, match),
-        ),
+      call: async ({ match, offset, ...which }, context) =>
+        inTime(context.signal, async (signal) => {
+          const { id, list } = await jobMeant(backend, which, signal, match);
+          return listed(id, list, offset ?? 0, match);
+        }),
     }),
     tool({
       name: 'download_artifact',
@@ -137,9 +169,9 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       // With `overwrite` it replaces what is there: clients that ask before that have to know.
       annotations: { ...READS, title: 'Fetch an artifact', readOnlyHint: !local, destructiveHint: local },
       async call(args, context) {
-        const { job_id: id, artifact_name: name } = args;
+        const { artifact_name: name } = args;
         const { save_to: saveTo, overwrite = false } = args as { save_to?: string; overwrite?: boolean };
-        const list = await backend.artifacts(id, context.signal);
+        const { id, list } = await jobMeant(backend, args, context.signal);
         const chosen = chooseArtifacts(list, id, [name]);
         const named = chosen.artifacts.find((each) => each.name === name);
         if (files && saveTo !== undefined && (named === undefined || named.sha256 === null)) {
