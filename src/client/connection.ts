@@ -31,6 +31,8 @@ export interface Connection {
   readonly isKept?: boolean;
   /** For what may be forgotten: which upload held a directory last, recent job ids. */
   readonly cacheDir: string;
+  /** Where git’s ignore file of the user may lie; left out: `~/.config`. */
+  readonly configHome?: string;
 }
 
 export const DEFAULT_RETRY: RetryPolicy = { maxAttempts: 5, baseDelayMs: 1_000, maxDelayMs: 30_000 };
@@ -64,6 +66,7 @@ export async function discoverConnection(
     defaultExclude: file.default_exclude ?? null,
     rsyncHost: file.rsync_host ?? null,
     cacheDir: env.cacheDir,
+    configHome: env.configHome,
   };
 
   const named = namedAddress(flags, env, file, path);

@@ -18,6 +18,8 @@ export interface ClientEnvironment {
   readonly noColor: boolean;
   /** What may be deleted at any time lies here. */
   readonly cacheDir: string;
+  /** Settings of other programs lie here: git’s ignore file of the user. */
+  readonly configHome: string;
   readonly dataDir: string;
   readonly tokenFile: string;
   readonly runPath: string;
@@ -40,7 +42,8 @@ export function loadClientEnvironment(env: NodeJS.ProcessEnv): ClientEnvironment
     token: env['FLASHPODS_API_TOKEN'] || undefined,
     home,
     noColor: (env['NO_COLOR'] ?? '') !== '',
-    cacheDir: join(cacheHome(env, home), 'flashpods'),
+    cacheDir: join(xdgHome(env['XDG_CACHE_HOME'], join(home, '.cache')), 'flashpods'),
+    configHome: xdgHome(env['XDG_CONFIG_HOME'], join(home, '.config')),
     dataDir,
     tokenFile: resolve(setting('tokenFile', 'FLASHPODS_TOKEN_FILE') ?? join(dataDir, 'token')),
     runPath: runPath === undefined ? defaultRunDirectory(dataDir) : resolve(runPath),
@@ -48,10 +51,8 @@ export function loadClientEnvironment(env: NodeJS.ProcessEnv): ClientEnvironment
 }
 
 /** XDG Base Directory Specification: a relative path is invalid and is ignored. */
-function cacheHome(env: NodeJS.ProcessEnv, home: string): string {
-  const given = env['XDG_CACHE_HOME'] ?? '';
-  return isAbsolute(given) ? given : join(home, '.cache');
-}
+const xdgHome = (given: string | undefined, usual: string): string =>
+  given !== undefined && isAbsolute(given) ? given : usual;
 
 function settingsFile(path: string | undefined): Readonly<Record<string, unknown>> {
   if (!path) return {};

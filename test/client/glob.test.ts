@@ -143,6 +143,32 @@ describe('patterns of what is left out', () => {
     );
   });
 
+  it('take no time on names that they nearly match, however many stars they have', () => {
+    const nearly = 'a/'.repeat(1_000);
+    for (const [pattern, path] of [
+      ['*a'.repeat(60) + '*b', 'a'.repeat(255)],
+      ['**/a/'.repeat(60) + 'b', nearly],
+      ['/' + 'a*/'.repeat(60) + '**/b', nearly],
+      ['[!b]*?*'.repeat(30) + 'b', 'a'.repeat(255)],
+    ] as const) {
+      const parsed = parsePattern(pattern);
+      assert.ok(parsed);
+      assert.equal(matches(parsed, path, false), false, pattern);
+      assert.equal(matches(parsed, `${path}b`, false), true, pattern);
+    }
+  });
+
+  it('tell upper from lower case as git does where that is asked for: of ASCII alone', () => {
+    const isMatch = (pattern: string, name: string): boolean => {
+      const parsed = parsePattern(pattern, { ignoreCase: true });
+      return parsed !== null && matches(parsed, name, false);
+    };
+    assert.deepEqual(
+      [isMatch('*.O', 'x.o'), isMatch('[A-C]x', 'BX'), isMatch('[!a]', 'A'), isMatch('\xc9', '\xe9')],
+      [true, true, false, false],
+    );
+  });
+
   it('come from files with any line ends, comments and a mark of their encoding', () => {
     const texts = parsePatterns('\xef\xbb\xbf*.o\r\n# no\n\n!keep.o  \n/build/\nlast').map(
       ({ text }) => text,

@@ -124,6 +124,13 @@ describe('what of a directory goes along', () => {
     );
   });
 
+  it('obeys the user’s own ignore file, where XDG_CONFIG_HOME says that it lies', async () => {
+    await put({ 'mine.tmp': '', kept: '' });
+    await put({ 'git/ignore': '*.tmp\n' }, join(scratch, 'config'));
+    assert.deepEqual(await files({ configHome: join(scratch, 'config') }), ['kept']);
+    assert.deepEqual(await files({ configHome: join(scratch, 'other') }), ['kept', 'mine.tmp']);
+  });
+
   it('is the same list as git’s own, for a tree with rules of every kind', async () => {
     const rules = '*.log\n!keep.log\n/build/\ndoc/**/x\n\\!odd\n[ab]?\ntmp/\n!tmp/in\n# no\ntrail\\ \n';
     await put({
@@ -242,6 +249,33 @@ describe('what of a directory goes along', () => {
       assert.equal(await describeTag(job), 'v1.2.3');
       assert.equal(await status(job), '');
       await assert.rejects(readFile(join(job, 'x.o')));
+    });
+
+    it('is said to be missing where it begins above, or nowhere', async () => {
+      await put({ 'sub/f': '' });
+      assert.match((await list({ git: true })).notices.join(), /no \.git goes along: .* in no repository/);
+      await begin(source);
+      source = join(source, 'sub');
+      assert.match((await list({ git: true })).notices.join(), /begins above, in .*\/source; send that one/);
+      assert.deepEqual((await list()).notices, []);
+    });
+
+    it('is whole for a linked work tree of one that is sparse', async () => {
+      const main = join(scratch, 'main');
+      await begin(main);
+      await put({ 'a/f': 'a', 'b/f': 'b' }, main);
+      await git(main, 'add', '.');
+      await git(main, 'commit', '-qm', 'directories');
+      await rm(source, { recursive: true });
+      await git(main, 'worktree', 'add', '-q', '-b', 'whole', source);
+      await git(main, 'config', 'core.sparseCheckout', 'true');
+      await put({ '.git/info/sparse-checkout': '/*\n!/b/\n' }, main);
+      await git(main, 'read-tree', '-mu', 'HEAD');
+      const job = await arrived({ git: true });
+      assert.equal(await status(job), '');
+      await git(job, 'checkout', '-q', 'main');
+      await git(job, 'checkout', '-q', 'whole');
+      assert.equal(await readFile(join(job, 'b/f'), 'utf8'), 'b');
     });
 
     it('is whole for a linked work tree, of a bare repository as well', async () => {

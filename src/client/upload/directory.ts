@@ -62,6 +62,7 @@ export async function uploadDirectory(
     includes: options.includes ?? [],
     ...(connection.defaultExclude === null ? {} : { defaults: connection.defaultExclude }),
     git: options.git ?? false,
+    ...(connection.configHome === undefined ? {} : { configHome: connection.configHome }),
     signal: options.signal,
   });
   options.onListed?.(tree);

@@ -24,7 +24,7 @@ export interface GitPieces {
 
 /** What belongs to the main work tree alone, and not to the one that is sent. */
 const OF_MAIN =
-  /^(?:HEAD|index|[A-Z_]+_HEAD|COMMIT_EDITMSG|MERGE_.*|SQUASH_MSG|BISECT_.*|rebase-.*|sequencer|logs\/HEAD|refs\/(?:bisect|worktree|rewritten)|config\.worktree|sharedindex\..*|gitdir|commondir|locked|AUTO_MERGE)(?:\/|$)/;
+  /^(?:HEAD|index|[A-Z_]+_HEAD|COMMIT_EDITMSG|MERGE_.*|SQUASH_MSG|BISECT_.*|rebase-.*|sequencer|logs\/HEAD|refs\/(?:bisect|worktree|rewritten)|config\.worktree|info\/sparse-checkout|sharedindex\..*|gitdir|commondir|locked|AUTO_MERGE)(?:\/|$)/;
 /** Where the parts of a linked work tree are told, which is one for itself now; submodules of it are made whole, too. */
 const LINKING = /^(?:gitdir|commondir|locked|worktrees|modules)(?:\/|$)/;
 /** A program of this machine holds it, and would never let go of it there. */

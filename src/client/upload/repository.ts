@@ -117,7 +117,11 @@ async function inEmptyRepository<T>(
  * What is in force in a directory, in a repository or not; git's defaults where git can't be asked. Of a repository
  * itself only whether its file system tells upper case from lower.
  */
-export async function gitSettings(directory: string, signal?: AbortSignal): Promise<GitSettings> {
+export async function gitSettings(
+  directory: string,
+  configHome = join(homedir(), '.config'),
+  signal?: AbortSignal,
+): Promise<GitSettings> {
   const own = await valuesOf(null, '^core\\.(excludesfile|ignorecase)$', signal);
   const top = await topOf(directory);
   const found = top === null ? null : await gitDirectoryOf(join(top, '.git'));
@@ -125,7 +129,7 @@ export async function gitSettings(directory: string, signal?: AbortSignal): Prom
   const ignoreCase = here?.get('core.ignorecase') ?? own.get('core.ignorecase') ?? 'false';
   const excludesFile = own.get('core.excludesfile')?.replace(/^~(?=\/)/, homedir());
   return {
-    excludesFile: resolve(homedir(), excludesFile ?? join('.config', 'git', 'ignore')),
+    excludesFile: resolve(homedir(), excludesFile ?? join(configHome, 'git', 'ignore')),
     ignoreCase: /^(?:true|yes|on|1)$/i.test(ignoreCase),
   };
 }

@@ -36,6 +36,8 @@ export interface RuleOptions {
   readonly defaults?: readonly string[];
   /** `.git` goes along. */
   readonly git?: boolean;
+  /** Of the user; left out: `~/.config`. */
+  readonly configHome?: string;
 }
 
 interface Source {
@@ -76,6 +78,7 @@ export class Rules {
   readonly #includes: readonly Pattern[];
   readonly #defaults: readonly Pattern[];
   readonly #signal: AbortSignal | undefined;
+  readonly #configHome: string | undefined;
   readonly notices: string[] = [];
   #settings: GitSettings | null = null;
 
@@ -86,6 +89,7 @@ export class Rules {
   constructor(root: string, options: RuleOptions, signal?: AbortSignal) {
     this.#root = root;
     this.#signal = signal;
+    this.#configHome = options.configHome;
     const given = (patterns: readonly string[], what: string): Pattern[] =>
       patterns.map((text) => readPattern(text, root, what));
     this.#excludes = given(options.excludes, 'exclude');
@@ -97,7 +101,7 @@ export class Rules {
 
   /** Rules of files above the top directory, where it lies in a repository. */
   async begin(): Promise<Scope> {
-    this.#settings = await gitSettings(this.#root, this.#signal);
+    this.#settings = await gitSettings(this.#root, this.#configHome, this.#signal);
     const scope: Scope = { own: [], git: [], tracked: null, isIncluded: false, left: null };
     const top = await topOf(this.#root);
     if (top === null) return { ...scope, git: await this.#global() };

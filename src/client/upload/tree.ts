@@ -13,7 +13,7 @@ import {
   knowsWorkTree,
 } from './git-directory.ts';
 import { absolute, joined, parentOf, shown, someOf } from './names.ts';
-import { gitDirectoryOf, readSmall } from './repository.ts';
+import { gitDirectoryOf, readSmall, topOf } from './repository.ts';
 import { Rules, type RuleOptions, type Scope } from './rules.ts';
 import { refuseUnreadable, type Unreadable } from './unreadable.ts';
 
@@ -127,6 +127,8 @@ class Listing {
     const sentence = (names: readonly RawName[], what: string): string[] =>
       names.length === 0 ? [] : [`${what}: ${someOf(names.map(shown))}`];
     const entries = this.#entries;
+    if (this.#options.git && !entries.some(({ path }) => path === '.git'))
+      this.#notices.push(await noRepository(this.#root));
     const notices = [
       ...this.#rules.notices,
       ...this.#notices,
@@ -364,6 +366,14 @@ class Listing {
     const parent = this.#entries.findLast((entry) => entry.path === parentOf(path));
     return parent !== undefined && parent.path !== '.' && (parent.mode & 0o111) === 0;
   }
+}
+
+/** Why git has nothing to work with in a job, though the repository was to go along. */
+async function noRepository(root: string): Promise<string> {
+  const top = await topOf(root);
+  return top === null
+    ? 'no .git goes along: the directory is in no repository'
+    : `no .git goes along: the repository of the directory begins above, in ${shown(rawName(top))}; send that one`;
 }
 
 const typeOf = (found: BigIntStats): TreeEntry['type'] | null =>
