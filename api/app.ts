@@ -20,6 +20,7 @@ import { eventOperations } from './routes/events/routes.ts';
 import { hostOperations } from './routes/hosts/routes.ts';
 import { healthOperations } from './routes/health/routes.ts';
 import { artifactOperations } from './routes/jobs/artifacts.ts';
+import { cacheOperations } from './routes/caches/routes.ts';
 import { imageOperations } from './routes/images/routes.ts';
 import { outputOperations } from './routes/jobs/output.ts';
 import { jobOperations } from './routes/jobs/routes.ts';
@@ -65,6 +66,7 @@ export function createApp(resources: ApiResources): Koa<RequestState, object> {
     ...capacityOperations(resources),
     ...hostOperations(resources),
     ...imageOperations(resources),
+    ...cacheOperations(resources),
     ...healthOperations(new Health(resources.healthChecks, logger)),
     ...sessionOperations(tokens, sessions),
     ...tokenOperations(resources),

@@ -1,6 +1,7 @@
 import type { Queue } from 'bullmq';
 import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
+import type { CacheService } from '../src/caches/service.ts';
 import type { HostService } from '../src/hosts/service.ts';
 import type { ImageService } from '../src/images/service.ts';
 import type { TokenVerifier } from '../src/identity/principal.ts';
@@ -22,6 +23,7 @@ export interface ApiResources {
   readonly uploads: UploadService;
   readonly hosts: HostService;
   readonly images: ImageService;
+  readonly caches: CacheService;
   readonly queries: Pick<JobQueries, 'artifacts' | 'artifactParents' | 'artifact'>;
   readonly journal: Pick<EventJournal, 'read' | 'readWithJobs' | 'bounds'>;
   readonly logs: LogStore;

@@ -54,6 +54,7 @@ export class Cleaner {
     await this.#attempt('the oldest logs', () => this.#sweepOldestLogs());
     await this.#attempt('events', () => this.#sweepEvents(now));
     await this.#attempt('installed packages', async () => void (await this.#r.runtime.packages?.trim()));
+    await this.#attempt('caches', async () => void (await this.#r.runtime.caches?.trim()));
     await this.#attempt('uploads', async () => void (await this.#r.uploads.sweep()));
   }
 

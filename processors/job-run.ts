@@ -19,6 +19,7 @@ import { JobClock } from './job-clock.ts';
 import { persist, settleAll } from './persist.ts';
 import { decide } from './recovery.ts';
 import type { SupervisionResources } from './resources.ts';
+import { cacheLine, publishCaches } from './stages/caches.ts';
 import { collect, type Collected, NOTHING_COLLECTED } from './stages/collect.ts';
 import { writeEnd } from './stages/finish.ts';
 import { Fenced, type Launching, provision, pullLines, start, startFailure } from './stages/launch.ts';
@@ -183,6 +184,8 @@ export class JobRun {
       stop.throwIfAborted();
       this.#log.follow();
       await start(this.#r, sandbox, () => this.look(), launching);
+      for (const { target } of sandbox.brokenCaches)
+        this.#log.system(cacheLine(target, 'cold, since what is kept of it could not be mounted'));
     } catch (error) {
       if (error instanceof Fenced) return FENCED;
       this.#detach.throwIfAborted();
@@ -333,6 +336,11 @@ export class JobRun {
       writeEnd(this.#r, this.#job, { reason, end, failure, collected, logTruncated }),
     );
     this.#announce();
+    if (this.#sandbox !== null && this.#sandbox.caches.length > 0) {
+      const row = await this.#ask('reading how it ended', () => this.#r.queries.get(this.#job.id));
+      if (row?.epoch === this.#job.epoch)
+        await publishCaches(this.#r, row, this.#sandbox, this.#detach, this.#logger);
+    }
     await this.#ask('removing the sandbox', async () => this.#sandbox?.dispose());
     await this.#ask('removing the dispatch record', () =>
       this.#r.records.remove(this.#job.id, this.#job.epoch),

@@ -2,6 +2,7 @@ import type { LimitFunction } from 'p-limit';
 import type { QueueResources } from '../queues/resources.ts';
 import type { ArtifactStore } from '../src/artifacts/artifact-store.ts';
 import type { Config } from '../src/config.ts';
+import type { Caches } from '../src/containers/caches.ts';
 import type { PackageLayers } from '../src/containers/package-layers.ts';
 import type { ContainerRuntime } from '../src/containers/runtime.ts';
 import type { KnexHostStore } from '../src/database/host-store.ts';
@@ -51,7 +52,10 @@ export interface CleanerResources extends Pick<WorkerResources, 'logger' | 'uplo
   readonly journal: Pick<EventJournal, 'deleteExpired'>;
   readonly logs: Pick<LogStore, 'list' | 'delete'>;
   readonly artifacts: Pick<ArtifactStore, 'list' | 'delete'>;
-  readonly runtime: { readonly packages: Pick<PackageLayers, 'trim'> | null };
+  readonly runtime: {
+    readonly packages: Pick<PackageLayers, 'trim'> | null;
+    readonly caches: Pick<Caches, 'trim'> | null;
+  };
 }
 
 /** What supervising the jobs of one host needs, the parts of its worker among them. */
@@ -70,6 +74,8 @@ export interface SupervisionResources
   isDiskFull(): boolean;
   /** Puts a job whose dispatch came to nothing back into its old place. @throws when Redis is away */
   requeue(job: Job): Promise<void>;
+  /** What this host keeps of caches has changed. Never throws. */
+  cachesChanged(): void;
   /** The job runs: from now on it is known when it will have ended at the latest. Never throws. */
   started(job: Job): void;
   /**

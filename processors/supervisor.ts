@@ -9,6 +9,7 @@ import { isHosted } from '../src/jobs/states.ts';
 import { JobRun, type RunResult } from './job-run.ts';
 import { persist } from './persist.ts';
 import type { SupervisionResources } from './resources.ts';
+import { hasWritten, publishCaches } from './stages/caches.ts';
 
 interface Supervision {
   readonly run: JobRun;
@@ -20,6 +21,8 @@ export class Supervisor {
   readonly #detach = new AbortController();
   readonly #held = new Map<string, Supervision>();
   readonly #starting = new Map<string, Promise<RunResult | null>>();
+  /** Sandboxes of ended jobs whose caches are still being kept, by their ids. */
+  readonly #leaving = new Map<string, Promise<void>>();
 
   constructor(resources: SupervisionResources) {
     this.#r = resources;
@@ -61,6 +64,7 @@ export class Supervisor {
     this.#detach.abort(new Error('detached'));
     await Promise.allSettled([
       ...this.#starting.values(),
+      ...this.#leaving.values(),
       ...[...this.#held.values()].map(({ result }) => result),
     ]);
   }
@@ -95,7 +99,8 @@ export class Supervisor {
     const isWanted = (id: string): boolean => wanted.has(id) || this.held().has(id);
     const discarded = new Set<string>();
     for (const { sandbox } of found) {
-      if (this.#isOwned(sandbox, isWanted)) continue;
+      if (this.#isOwned(sandbox, isWanted) || this.#leaving.has(sandbox.id)) continue;
+      if (await this.#leaves(sandbox)) continue;
       if (sandbox.dispatch) discarded.add(dispatchId(sandbox.dispatch.jobId, sandbox.dispatch.epoch));
       // guard: foreign-is-ended
       await this.#discard(sandbox);
@@ -170,6 +175,26 @@ export class Supervisor {
     const { dispatch } = sandbox;
     if (dispatch !== null) return isWanted(dispatchId(dispatch.jobId, dispatch.epoch));
     return [...this.#held.values()].some(({ run }) => run.owns(sandbox.id));
+  }
+
+  /** Whether it is of a job that completed, whose caches its worker had no time to keep: that goes on beside all else. */
+  async #leaves(sandbox: Sandbox): Promise<boolean> {
+    const { dispatch } = sandbox;
+    if (dispatch === null || sandbox.caches.length === 0) return false;
+    const row = await this.#r.queries.get(dispatch.jobId);
+    if (row?.epoch !== dispatch.epoch || !hasWritten(this.#r, row, sandbox)) return false;
+    const { logger } = this.#r;
+    const { signal } = this.#detach;
+    const leaving = sandbox
+      .remove()
+      .then(() => publishCaches(this.#r, row, sandbox, signal, logger))
+      .then(() => this.#discard(sandbox))
+      .catch((error: unknown) => {
+        if (!signal.aborted) logger.error({ err: error, sandbox: sandbox.id }, 'keeping caches failed');
+      })
+      .finally(() => this.#leaving.delete(sandbox.id));
+    this.#leaving.set(sandbox.id, leaving);
+    return true;
   }
 
   async #discard(sandbox: Sandbox): Promise<void> {

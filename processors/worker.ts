@@ -22,9 +22,9 @@ import { DispatchRecords } from './dispatch-records.ts';
 import { DiskRoom } from './host-disk.ts';
 import { hostCapacity } from './host-facts.ts';
 import { HostMembership } from './host-membership.ts';
+import { HostRemovals } from './host-removals.ts';
 import { enterHostName, lockHostName } from './host-name.ts';
 import { ImagePulls } from './image-pulls.ts';
-import { HostImageRemovals } from './image-removals.ts';
 import { Releases } from './releases.ts';
 import type { WorkerResources } from './resources.ts';
 import { diskBytesOf } from './stages/launch.ts';
@@ -51,7 +51,7 @@ export class Worker {
   readonly #cleaner: Cleaner;
   readonly #membership: HostMembership;
   readonly #images: ImagePulls;
-  readonly #removals: HostImageRemovals;
+  readonly #removals: readonly { look(): Promise<void> }[];
   readonly #releases: Releases;
   readonly #stopping = new AbortController();
   readonly #loops: Promise<void>[] = [];
@@ -93,13 +93,22 @@ export class Worker {
       isDiskFull: () => this.#disk.isFull(),
       logger,
     });
-    this.#removals = new HostImageRemovals({
-      runtime,
-      board: queues.imageRemovals,
-      host: this.#host,
-      logger,
-      sayStock: () => this.#sayStock(),
-    });
+    const told = { host: this.#host, logger, sayStock: () => this.#sayStock() };
+    this.#removals = [
+      new HostRemovals({
+        ...told,
+        board: queues.imageRemovals,
+        remove: (removal) => runtime.removeImage(removal),
+      }),
+      new HostRemovals({
+        ...told,
+        board: queues.cacheRemovals,
+        remove: async (removal) => {
+          await runtime.caches?.remove(removal);
+          return 'removed';
+        },
+      }),
+    ];
     this.#membership = new HostMembership({
       queues,
       host: this.#host,
@@ -128,6 +137,7 @@ export class Worker {
       settle: (jobId, epoch) => this.#releases.settle(jobId, epoch),
       announce: (jobId, host) => queues.announcements.announce(jobId, host),
       requeue: (job) => queues.queue.enqueue(job),
+      cachesChanged: () => void this.#sayStock().catch(() => undefined), // the loop says it all the same
       started: (job) => {
         const { id, epoch } = job;
         void queues.semaphore.bound(id, epoch, this.#latestEnd(job)).catch((error: unknown) => {
@@ -304,11 +314,12 @@ export class Worker {
     const { generation } = this.#membership;
     if (generation === null || !this.#lock || this.#stopping.signal.aborted) return;
     await this.#images.look(generation);
-    await this.#removals.look();
+    for (const removals of this.#removals) await removals.look();
   }
 
   async #sayStock(): Promise<void> {
     if (this.#membership.generation === null || !this.#lock || this.#stopping.signal.aborted) return;
+    await this.#r.queues.caches.say(this.#host, this.#r.runtime.caches?.list() ?? []);
     await this.#r.queues.images.sayStock(this.#host, await this.#r.runtime.images());
   }
 

@@ -52,11 +52,17 @@ export function createKeys(prefix: string = DEFAULT_PREFIX) {
     hostWishes: (name: string): string => `${prefix}:host:${name}:wishes`,
     /** Hash, which expires: images that the host is to remove. */
     hostRemovals: (name: string): string => `${prefix}:host:${name}:removals`,
+    /** String, which expires: the caches that a host has. */
+    hostCaches: (name: string): string => `${prefix}:host:${name}:caches`,
+    /** Hash, which expires: caches that the host is to remove. */
+    hostCacheRemovals: (name: string): string => `${prefix}:host:${name}:cache-removals`,
     /** Hash by host, which expires: what became of one of these. */
+    cacheRemoval: (id: string): string => `${prefix}:cache-removal:${id}`,
+    /** The same of images. */
     imageRemoval: (id: string): string => `${prefix}:image-removal:${id}`,
     /** Hash: for which owner each of them was wished for first. */
     hostWishOwners: (name: string): string => `${prefix}:host:${name}:wish-owners`,
-    /** Pub/sub: an image is wished for on the host, or to be removed there. */
+    /** Pub/sub: an image is wished for on the host, or something is to be removed there. */
     imagesChannel: (host: string): string => `${prefix}:images:${host}`,
     /** String of one waiting job. */
     waitingJob: (jobId: string): string => `${prefix}:waiting:entry:${jobId}`,

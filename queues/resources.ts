@@ -7,10 +7,13 @@ import { RedisAnnouncements } from './announcements.ts';
 import { connect, disconnect } from './connection.ts';
 import { RedisHostControl } from './host-control.ts';
 import { ImageBoard } from './images/image-board.ts';
-import { RedisImageRemovals } from './images/image-removals.ts';
+import type { CacheRemoval } from '../src/caches/cache.ts';
+import type { ImageRemoval } from '../src/hosts/removal.ts';
+import { CacheBoard } from './caches.ts';
 import { RedisJobQueue } from './job-queue.ts';
 import { createKeys } from './keys.ts';
 import { Queues } from './queues.ts';
+import { RedisRemovals } from './removals.ts';
 import { Semaphore } from './semaphore/semaphore.ts';
 import { OutlookBoard } from './waiting/outlook.ts';
 import { WaitingIndex } from './waiting/waiting-index.ts';
@@ -44,7 +47,18 @@ export function createQueueResources(options: QueueResourcesOptions) {
   const waiting = new WaitingIndex(connection, keys, options.priorityAgeingMs ?? 600_000);
   const outlook = new OutlookBoard(connection, keys);
   const images = new ImageBoard(connection, keys);
-  const imageRemovals = new RedisImageRemovals(connection, keys);
+  const caches = new CacheBoard(connection, keys);
+  const channel = keys.imagesChannel;
+  const imageRemovals = new RedisRemovals<ImageRemoval>(connection, {
+    asked: keys.hostRemovals,
+    outcomes: keys.imageRemoval,
+    channel,
+  });
+  const cacheRemovals = new RedisRemovals<CacheRemoval>(connection, {
+    asked: keys.hostCacheRemovals,
+    outcomes: keys.cacheRemoval,
+    channel,
+  });
   const overheadMs = (options.startAllowanceMs ?? 30_000) + (options.graceMs ?? 10_000);
   const queue = new RedisJobQueue({ connection, queues, waiting, outlook, semaphore, overheadMs });
   const announcements = new RedisAnnouncements(connection, subscriber, keys, logger);
@@ -89,6 +103,8 @@ export function createQueueResources(options: QueueResourcesOptions) {
     overheadMs,
     images,
     imageRemovals,
+    caches,
+    cacheRemovals,
     outlook,
     queue,
     announcements,

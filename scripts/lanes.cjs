@@ -10,7 +10,7 @@ const containers = [
   'test/doctor/**/*.test.ts',
   'test/e2e/**/*.test.ts',
   'test/faults/!(dispatchers|guards).test.ts',
-  'test/processors/{agent,packages,supervision,worker}.test.ts',
+  'test/processors/{agent,caches,packages,supervision,worker}.test.ts',
   'test/real-projects/**/*.test.ts',
   'test/scripts/**/*.test.ts',
   'test/support/**/*.test.ts',

@@ -118,6 +118,9 @@ export const ERRORS = {
     'Send at most 100 names such as `libreadline-dev`, without options, paths or blanks.',
     { cli: 'Give names such as `--packages libreadline-dev,tree`.' },
   ),
+  cache_not_found: refusal(404, 'No host has this cache.', '`GET /caches` lists those that there are.', {
+    cli: '`flashpods cache ls` lists those that there are.',
+  }),
   image_not_found: refusal(
     422,
     'No host has this image of ours, and no registry has it either.',

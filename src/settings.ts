@@ -155,6 +155,11 @@ export const settingsSchema = z.strictObject({
     .describe(
       'what is installed for the jobs of one owner (`packages`) and kept on this host, MB; beyond it what was not used for longest goes',
     ),
+  cachesMb: integer(64)
+    .default(10_240)
+    .describe(
+      'what the caches of one owner may take of this host, MB; beyond it those go that were not used for longest',
+    ),
   allowRoot: z
     .enum(['true', 'false'])
     .default('true')

@@ -15,6 +15,7 @@ import { KnexSessionStore } from '../../src/database/session-store.ts';
 import { KnexTokenStore } from '../../src/database/token-store.ts';
 import { systemCode } from '../../src/errors.ts';
 import { HostService } from '../../src/hosts/service.ts';
+import { CacheService } from '../../src/caches/service.ts';
 import { ImageService } from '../../src/images/service.ts';
 import { SingleToken } from '../../src/identity/single-token.ts';
 import { Tokens } from '../../src/identity/tokens.ts';
@@ -46,14 +47,19 @@ export async function startApiRole(config: Config, logger: Logger): Promise<Runn
     );
     steps.unshift(['queue timeouts', stopTimeouts]);
     // Also while no worker is up: what has expired goes, and counts against nobody's room.
-    const cleaner = new Cleaner({ ...shared, config, runtime: { packages: null }, logger });
+    const cleaner = new Cleaner({ ...shared, config, runtime: { packages: null, caches: null }, logger });
     cleaner.start();
     steps.unshift(['cleaner', () => cleaner.stop()]);
     const tokens = new Tokens({ store: new KnexTokenStore(database), first, logger });
     const rate = { perSecond: config.rateLimitPerSecond, burst: config.rateLimitBurst };
     const images = new ImageService({ reports: () => stocksOf(queues), removals: queues.imageRemovals });
+    const caches = new CacheService({
+      reports: () => queues.caches.reports(queues.queue),
+      removals: queues.cacheRemovals,
+    });
     const app = createApp({
       ...shared,
+      caches,
       images,
       jobs: new JobService({
         ...shared,

@@ -35,6 +35,10 @@ export async function startWorkerRole(config: Config, logger: Logger): Promise<R
         ownerBytes: config.packageImagesMb * 2 ** 20,
         minFreeBytes: config.minFreeDiskMb * 2 ** 20,
       },
+      caches: {
+        ownerBytes: config.cachesMb * 2 ** 20,
+        minFreeBytes: config.minFreeDiskMb * 2 ** 20,
+      },
       spoolBytes: config.spoolMaxMb * 2 ** 20,
       logger,
     });

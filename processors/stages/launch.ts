@@ -11,6 +11,7 @@ import type { Failure } from '../../src/jobs/lifecycle.ts';
 import type { Logger } from '../../src/observability/logger.ts';
 import type { Since } from '../dispatch-records.ts';
 import { untilAnswered } from '../persist.ts';
+import type { OpenedCaches } from './caches.ts';
 import {
   commandOf,
   DEFAULT_ENVIRONMENT,
@@ -56,6 +57,7 @@ export const getImage = (
 /**
  * Creates the container and writes down that it exists.
  * @param layer key of the layer with the job's packages
+ * @param caches that the job has
  * @param since what is known of when the job's time began
  * @throws FlashpodsError container_start_failed; the reason of `stop` once it is aborted
  */
@@ -64,11 +66,19 @@ export async function bind(
   job: Job,
   sandbox: Sandbox,
   { stop, logger }: Launching,
-  { layer, since }: { readonly layer: string | undefined; readonly since: Since | null },
+  {
+    layer,
+    caches,
+    since,
+  }: {
+    readonly layer: string | undefined;
+    readonly caches: OpenedCaches;
+    readonly since: Since | null;
+  },
 ): Promise<void> {
   const { records, bootId } = resources;
   stop.throwIfAborted();
-  const spec = { ...(await launchSpec(resources, job)), layer };
+  const spec = { ...(await launchSpec(resources, job, caches)), layer };
   await untilAnswered(logger, stop, () => sandbox.bind(spec));
   // guard: recorded-before-start
   await records.write({ jobId: job.id, epoch: job.epoch, phase: 'created', bootId, ...since });
@@ -122,6 +132,7 @@ export const limitsOf = ({ config }: Pick<SupervisionResources, 'config'>, job: 
 async function launchSpec(
   { config, snapshots }: Pick<SupervisionResources, 'config' | 'snapshots'>,
   job: Job,
+  caches: OpenedCaches,
 ): Promise<LaunchSpec> {
   const snapshot = job.filesId === null ? null : await snapshots.materialise(job.filesId);
   return {
@@ -130,11 +141,15 @@ async function launchSpec(
     jobType: job.type,
     image: job.image,
     command: commandOf(job) ?? [],
-    env: jobEnvironment(job),
+    env: { ...caches.env, ...jobEnvironment(job) },
     defaultEnv: DEFAULT_ENVIRONMENT,
     ...limitsOf({ config }, job),
     network: job.network,
     root: job.root,
-    mounts: [workMount(snapshot, job.writable !== false), ...runFilesMounts(jobFiles(job))],
+    mounts: [
+      workMount(snapshot, job.writable !== false),
+      ...runFilesMounts({ ...caches.files, ...jobFiles(job) }),
+      ...caches.mounts,
+    ],
   };
 }

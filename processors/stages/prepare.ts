@@ -3,6 +3,7 @@ import type { Sandbox } from '../../src/containers/sandbox.ts';
 import type { Job } from '../../src/jobs/job.ts';
 import type { JobClock } from '../job-clock.ts';
 import type { SupervisionResources } from '../resources.ts';
+import { openCaches, type OpenedCaches } from './caches.ts';
 import { install, type Installing, type Layer } from './install.ts';
 import { bind, getImage } from './launch.ts';
 import type { StartDeadline } from './start-deadline.ts';
@@ -22,6 +23,21 @@ export async function prepare(
   sandbox: Sandbox,
   preparing: Preparing,
 ): Promise<string> {
+  const caches = openCaches(resources, job, preparing.tell);
+  try {
+    return await prepareWith(caches, resources, job, sandbox, preparing);
+  } finally {
+    caches.release();
+  }
+}
+
+async function prepareWith(
+  caches: OpenedCaches,
+  resources: SupervisionResources,
+  job: Job,
+  sandbox: Sandbox,
+  preparing: Preparing,
+): Promise<string> {
   const { deadline, clock } = preparing;
   const imageDigest = await getImage(resources, job, preparing);
   let layer: Layer | null = null;
@@ -34,7 +50,7 @@ export async function prepare(
     deadline.resume();
   }
   try {
-    await bind(resources, job, sandbox, preparing, { layer: layer?.key, since: clock.since });
+    await bind(resources, job, sandbox, preparing, { layer: layer?.key, caches, since: clock.since });
   } finally {
     layer?.release();
   }

@@ -1,8 +1,10 @@
 /** The options of `flashpods run` that are fields of a job, from the table of fields. */
 import { Option } from 'commander';
+import type { GivenCache } from '../caches/cache.ts';
 import { FIELD_NAMES, type FieldName, type FieldOption, fieldOf } from '../jobs/description/fields.ts';
 import type { WorkerRequest } from '../jobs/description/types.ts';
 import {
+  cache,
   gigabytes,
   hours,
   integerFrom,
@@ -24,6 +26,7 @@ const READERS: Readonly<
   pairs: (value: string, earlier?: Readonly<Record<string, string>>) => keyValue(value, earlier),
   names: (value: string, earlier?: readonly string[]) => listed(value, earlier),
   several: (value: string, earlier?: readonly string[]) => several(value, earlier),
+  caches: (value: string, earlier?: readonly GivenCache[]) => cache(value, earlier),
 };
 
 /** What a person who types the option should know beside what it means. */
@@ -39,6 +42,7 @@ const NOTES: Readonly<Record<FieldOption['value'], string>> = {
   pairs: '; repeatable',
   names: '; with commas between, repeatable',
   several: '; repeatable',
+  caches: '; as npm, npm:write, cargo:/home/job/.cargo or deps:/work/deps:write; repeatable',
 };
 
 const OPTIONS: readonly { readonly field: FieldName; readonly option: FieldOption }[] = FIELD_NAMES.flatMap(

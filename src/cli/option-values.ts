@@ -1,5 +1,7 @@
 /** Reads the values of options. Each throws commander's own error, which names the option and ends with status 2. */
 import { InvalidArgumentError } from 'commander';
+import type { GivenCache } from '../caches/cache.ts';
+import { readCache } from '../caches/known.ts';
 
 export const integerFrom =
   (min: number, max = Number.MAX_SAFE_INTEGER) =>
@@ -106,3 +108,11 @@ export const listed = (value: string, earlier: readonly string[] = []): string[]
 
 /** Collects an option that may be given several times. */
 export const several = (value: string, earlier: readonly string[] = []): string[] => [...earlier, value];
+
+/** Collects caches, each as `NAME[:PATH][:MODE]`. */
+export function cache(value: string, earlier: readonly GivenCache[] = []): GivenCache[] {
+  const read = readCache(value);
+  if (read === null)
+    throw new InvalidArgumentError('It must be NAME, NAME:MODE, NAME:PATH or NAME:PATH:MODE.');
+  return [...earlier, read];
+}

@@ -2,6 +2,7 @@
 import { Argument, type Command } from 'commander';
 import { addConnectionOptions, clientCommand, type Settling, withExamples } from './command-builder.ts';
 import type { DrainOptions } from './commands/drain.ts';
+import type { RemoveCachesOptions } from './commands/cache.ts';
 import type { BuildOptions } from './commands/image.ts';
 import type { CreateTokenOptions } from './commands/token.ts';
 import type { TopOptions } from './commands/top.ts';
@@ -32,6 +33,7 @@ export function addServerCommands(program: Command, settling: Settling): void {
     );
 
   addImageCommands(program, settling);
+  addCacheCommands(program, settling);
   addHostCommands(program, settling);
   addTokenCommands(program, settling);
   addTenantCommands(program, settling);
@@ -82,6 +84,28 @@ function addImageCommands(program: Command, settling: Settling): void {
     .action(
       settling<BuildOptions>(async (names, options, context) =>
         (await import('./commands/image.ts')).buildImages(names, options, context),
+      ),
+    );
+}
+
+function addCacheCommands(program: Command, settling: Settling): void {
+  const cache = clientCommand(program, 'cache', 'list and remove the caches that jobs find again', [
+    'flashpods cache ls',
+    'flashpods cache rm npm cargo',
+    'flashpods cache rm npm --scope pr-12',
+  ]);
+  addConnectionOptions(
+    cache.command('ls').description('list the caches that hosts keep, and who wrote them'),
+  ).action(
+    settling(async (_args, _options, context) => (await import('./commands/cache.ts')).listCaches(context)),
+  );
+  addConnectionOptions(cache.command('rm').description('remove caches from all hosts'))
+    .argument('<names...>', 'as `cache ls` shows them')
+    .option('--scope <scope>', 'of this scope alone; of every scope unless given', named)
+    .option('--owner <owner>', 'whose; another than one’s own needs the scope admin', named)
+    .action(
+      settling<RemoveCachesOptions>(async (names, options, context) =>
+        (await import('./commands/cache.ts')).removeCaches(names, options, context),
       ),
     );
 }

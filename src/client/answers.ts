@@ -184,6 +184,20 @@ export interface ImageListAnswer {
   readonly allows_root?: boolean;
 }
 
+export interface CacheAnswer {
+  readonly name: string;
+  readonly scope: string;
+  readonly owner: string;
+  readonly path: string;
+  readonly size_bytes: number;
+  readonly written_at: string;
+  readonly written_by: string;
+  readonly used_at: string;
+  /** Jobs that found it. */
+  readonly hits: number;
+  readonly host: string;
+}
+
 export interface LogPage {
   readonly lines: readonly LogLine[];
   /** Byte at which the next read begins. */

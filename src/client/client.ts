@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type {
   ArtifactList,
+  CacheAnswer,
   CapacityAnswer,
   CreatedJob,
   CreatedToken,
@@ -87,6 +88,24 @@ export class FlashpodsClient {
   ): Promise<readonly string[]> {
     const list = packages.length === 0 ? undefined : packages.join(',');
     const call: Call = { method: 'DELETE', path: '/images', query: { image, packages: list }, signal };
+    return (await this.#object<{ readonly hosts: readonly string[] }>(call, 'hosts')).hosts;
+  }
+
+  async caches(signal?: AbortSignal): Promise<readonly CacheAnswer[]> {
+    const call: Call = { method: 'GET', path: '/caches', signal };
+    return (await this.#object<{ readonly caches: readonly CacheAnswer[] }>(call, 'caches')).caches;
+  }
+
+  /**
+   * @param of whose, and of which scope; the caller's and of every scope unless given
+   * @returns the hosts that had it
+   */
+  async removeCache(
+    cache: string,
+    of: { readonly scope?: string | undefined; readonly owner?: string | undefined },
+    signal?: AbortSignal,
+  ): Promise<readonly string[]> {
+    const call: Call = { method: 'DELETE', path: '/caches', query: { cache, ...of }, signal };
     return (await this.#object<{ readonly hosts: readonly string[] }>(call, 'hosts')).hosts;
   }
 

@@ -20,7 +20,15 @@ export type Mount =
   /** The same to write to: what the job changes lies on its disk, and nobody else sees it. */
   | (Place & { readonly kind: 'layered'; readonly source: string | null })
   /** Texts to read, by file name; made for this job alone. */
-  | (Place & { readonly kind: 'files'; readonly files: Readonly<Record<string, string>> });
+  | (Place & { readonly kind: 'files'; readonly files: Readonly<Record<string, string>> })
+  | CacheMount;
+
+/** Host directories over each other, the uppermost first, to write to: what the job changes lies on its disk. */
+export interface CacheMount extends Place {
+  readonly kind: 'cache';
+  /** None: an empty directory. */
+  readonly layers: readonly string[];
+}
 
 export const HOME = '/home/job';
 export const WORK = { feature: 'work', target: '/work', directory: 'work' } as const;
@@ -40,6 +48,15 @@ export const workMount = (source: string | null, isWritable: boolean): Mount => 
   kind: isWritable ? 'layered' : 'snapshot',
   ...WORK,
   source,
+});
+
+/** @param at place among the caches of the job */
+export const cacheMount = (at: number, target: string, layers: readonly string[]): CacheMount => ({
+  kind: 'cache',
+  feature: 'caches',
+  target,
+  directory: `cache-${at}`,
+  layers,
 });
 
 /** What a job is told in `/run/flashpods`; without files it has no such directory. */

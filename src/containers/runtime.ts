@@ -3,7 +3,8 @@
  * particular to Podman stays behind this interface and that of a {@link Sandbox} (`podman/`).
  */
 import type { HostImage } from '../images/image.ts';
-import type { ImageRemoval, RemovalOutcome } from '../images/removal.ts';
+import type { ImageRemoval, RemovalOutcome } from '../hosts/removal.ts';
+import type { Caches } from './caches.ts';
 import type { PackageLayers } from './package-layers.ts';
 import type { ProvisionRequest, Sandbox } from './sandbox.ts';
 
@@ -79,6 +80,9 @@ export interface ContainerRuntime {
 
   /** Null on a host without writable roots. */
   readonly packages: PackageLayers | null;
+
+  /** Null on a host without writable roots: there each cache is cold, and none is kept. */
+  readonly caches: Caches | null;
 
   /** The images that are on this host and have a name, and what was installed over them. @throws when Podman does not answer */
   images(): Promise<readonly HostImage[]>;

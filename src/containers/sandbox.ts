@@ -7,7 +7,7 @@
  * A launch is {@link Sandbox.bind}, then {@link Sandbox.start}; between them the caller writes down that the container
  * exists. Every method is idempotent and safe after a crash between any two steps.
  */
-import type { Mount } from './mounts.ts';
+import type { CacheMount, Mount } from './mounts.ts';
 import type { ContainerState, Verdict } from './runtime.ts';
 import type { ShellCommand } from './shell.ts';
 
@@ -120,6 +120,26 @@ export interface Sandbox {
     makeRoom: (bytes: number) => Promise<void>,
     signal: AbortSignal,
   ): Promise<number>;
+
+  /** As they are mounted: one that was broken has no layers. */
+  readonly caches: readonly CacheMount[];
+
+  /** What the job should be told of those that were broken; empty before `start`. */
+  readonly brokenCaches: readonly CacheMount[];
+
+  /**
+   * Copies what the job has changed of a cache into a new directory, as a layer whose files all have one owner. For
+   * after {@link remove}, on hosts with writable roots.
+   * @param makeRoom is told how much it is; what it throws ends it
+   * @returns how much it is; null when nothing was changed, and nothing made
+   * @throws what the file system has against it, the signal's reason
+   */
+  saveCache(
+    mount: CacheMount,
+    directory: string,
+    makeRoom: (weight: number) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<number | null>;
 
   /** Removes the container only: after this its processes are gone and its capacity is free. */
   remove(): Promise<void>;

@@ -1,11 +1,10 @@
 /** Which images jobs can run in, and what is to be said when one is not here. */
 import { FlashpodsError } from '../errors.ts';
+import { answered, type ImageRemoval, type Removals, settled } from '../hosts/removal.ts';
 import { type Principal, requireScope, viewOf } from '../identity/principal.ts';
 import { inOrder } from '../packages/names.ts';
-import { pause } from '../timing/bell.ts';
 import { describedImages, type ImageDescription, shortName } from './description.ts';
 import type { HostImage } from './image.ts';
-import { ANSWER_WITHIN_MS, type ImageRemovals, type RemovalOutcome } from './removal.ts';
 
 export interface ListedImage extends Omit<HostImage, 'owner'> {
   /** What was installed over it; none for an image itself. */
@@ -30,7 +29,7 @@ export type HostImages = ReadonlyMap<string, readonly HostImage[] | null>;
 export interface ImageServiceResources {
   /** Of the hosts that are not lost. @throws when nobody can say */
   readonly reports: () => Promise<HostImages>;
-  readonly removals: ImageRemovals;
+  readonly removals: Removals<ImageRemoval>;
 }
 
 export class ImageService {
@@ -115,49 +114,6 @@ export class ImageService {
 /** As `flashpods image ls` shows them. */
 const listedNames = (images: readonly ListedImage[]): { readonly name: string }[] =>
   images.map(({ name, packages }) => ({ name: [name, ...packages].join(' + ') }));
-
-const ASK_EVERY_MS = 50;
-
-/** What the hosts said, as soon as all have, else after a while. */
-async function answered(
-  removals: ImageRemovals,
-  id: string,
-  hosts: readonly string[],
-  signal: AbortSignal,
-): Promise<ReadonlyMap<string, RemovalOutcome>> {
-  for (const began = performance.now(); ; await pause(ASK_EVERY_MS, signal)) {
-    const outcomes = await removals.outcomes(id);
-    if (hosts.every((host) => outcomes.has(host)) || performance.now() - began > ANSWER_WITHIN_MS)
-      return outcomes;
-  }
-}
-
-/** @returns the hosts, if all have removed it */
-function settled(
-  outcomes: ReadonlyMap<string, RemovalOutcome>,
-  hosts: readonly string[],
-  name: string,
-): readonly string[] {
-  const those = (state: RemovalOutcome['state']): string[] =>
-    hosts.filter((host) => outcomes.get(host)?.state === state);
-  const [inUse, failed] = [those('in use'), those('failed')];
-  if (inUse.length > 0)
-    throw new FlashpodsError('image_in_use', `A job uses ${name} on ${inUse.join(', ')}.`, {
-      details: { hosts: inUse },
-    });
-  if (failed.length > 0)
-    throw new FlashpodsError(
-      'container_error',
-      `${failed.join(', ')} could not remove ${name}: ${outcomes.get(failed[0] ?? '')?.reason}`,
-    );
-  const silent = hosts.filter((host) => !outcomes.has(host));
-  if (silent.length > 0)
-    throw new FlashpodsError(
-      'service_unavailable',
-      `${silent.join(', ')} did not say within ${ANSWER_WITHIN_MS / 1000} seconds whether ${name} is gone.`,
-    );
-  return hosts;
-}
 
 /** What jobs name is the image under it, and its packages beside. */
 const isDerived = ({ packages = [] }: Pick<HostImage, 'packages'>): boolean => packages.length > 0;

@@ -2,6 +2,7 @@
  * What can be done with jobs. The API, the MCP tools and the command line call these methods and decide nothing
  * themselves. Every method that takes an owner sees that owner's jobs only; `null` sees all.
  */
+import { refuseCachesInWork } from '../caches/known.ts';
 import { type ErrorCode, FlashpodsError } from '../errors.ts';
 import { newJobId } from '../ids.ts';
 import type { ImageService } from '../images/service.ts';
@@ -148,6 +149,7 @@ export class JobService {
   #toSpec(request: JobRequest): JobSpec {
     const spec = toJobSpec(request, this.#r.limits);
     if (!this.allowsRoot) refuseRoot(spec);
+    refuseCachesInWork(spec);
     return spec;
   }
 

@@ -40,6 +40,7 @@ import { LIMITS } from '../support/jobs.ts';
 import { ownPrefix, silent, TestRedis } from '../support/redis.ts';
 import { temporaryDirectory } from '../support/scratch.ts';
 import { stocksOf } from '../../queues/images/stocks.ts';
+import { CacheService } from '../../src/caches/service.ts';
 import { ImageService } from '../../src/images/service.ts';
 
 export const GENEROUS: UploadLimits = {
@@ -73,6 +74,7 @@ export interface ApiOptions {
   readonly allowsRoot?: boolean;
   /** Instead of what its own hosts say. */
   readonly images?: (queues: QueueResources) => ImageService;
+  readonly caches?: (queues: QueueResources) => CacheService;
 }
 
 export interface RunningApi extends JobStores {
@@ -137,6 +139,12 @@ export async function startApi(options: ApiOptions = {}): Promise<RunningApi> {
     options.images?.(queues) ??
     new ImageService({ reports: () => stocksOf(queues), removals: queues.imageRemovals });
   const app = createApp({
+    caches:
+      options.caches?.(queues) ??
+      new CacheService({
+        reports: () => queues.caches.reports(queues.queue),
+        removals: queues.cacheRemovals,
+      }),
     images,
     jobs: new JobService({
       images,

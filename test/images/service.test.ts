@@ -3,7 +3,7 @@ import { describe, it } from 'mocha';
 import { isNamed, pullProblem } from '../../src/containers/podman/images/images.ts';
 import { LABELS } from '../../src/images/description.ts';
 import { type HostImage, hostImage } from '../../src/images/image.ts';
-import type { ImageRemovals, RemovalOutcome } from '../../src/images/removal.ts';
+import type { ImageRemoval, RemovalOutcome, Removals } from '../../src/hosts/removal.ts';
 import { type HostImages, ImageService, imagesInWords } from '../../src/images/service.ts';
 import type { Principal, Scope } from '../../src/identity/principal.ts';
 
@@ -23,7 +23,7 @@ const serviceOf = (reports: Readonly<Record<string, readonly HostImage[] | null>
 const saying = (
   outcomes: Readonly<Record<string, RemovalOutcome>>,
   asked: unknown[] = [],
-): ImageRemovals => ({
+): Removals<ImageRemoval> => ({
   ask: (hosts, removal) => {
     asked.push([hosts, removal]);
     return Promise.resolve('x');
@@ -235,7 +235,7 @@ describe('the removal of an image', () => {
     principal: Principal,
     named: string,
     packages: readonly string[],
-    removals: ImageRemovals = saying({ a: removed, b: removed }),
+    removals: Removals<ImageRemoval> = saying({ a: removed, b: removed }),
   ): Promise<unknown> =>
     new ImageService({ reports: () => Promise.resolve(reports), removals }).remove(
       principal,

@@ -29,7 +29,7 @@ export async function openCleaner(dir: string): Promise<OpenCleaner> {
     logs: new LocalLogStore(join(dir, 'logs')),
     artifacts: new LocalArtifactStore(join(dir, 'artifacts')),
     uploads: { sweep: () => Promise.resolve() },
-    runtime: { packages: null },
+    runtime: { packages: null, caches: null },
   };
   return { resources, cleaner: new Cleaner(resources), ...stores, close: () => database.close() };
 }

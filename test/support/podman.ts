@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { BASE_IMAGE } from '../../src/containers/base-image.ts';
 import { createPodmanRuntime } from '../../src/containers/podman/podman-runtime.ts';
 import { type PodmanService, startPodmanService } from '../../src/containers/podman/service/service.ts';
-import { STANDING_MOUNTS, runFilesMounts, workMount } from '../../src/containers/mounts.ts';
+import { type Mount, STANDING_MOUNTS, runFilesMounts, workMount } from '../../src/containers/mounts.ts';
 import type { ContainerRuntime, ContainerState, Verdict } from '../../src/containers/runtime.ts';
 import type { LaunchSpec, Sandbox } from '../../src/containers/sandbox.ts';
 import type { Mirrors } from '../../src/mirrors/mirrors.ts';
@@ -67,12 +67,13 @@ export type JobOverrides = Partial<Omit<LaunchSpec, 'mounts'>> & {
   readonly workDir?: string | null;
   readonly workReadOnly?: boolean;
   readonly runFiles?: Readonly<Record<string, string>>;
+  readonly moreMounts?: readonly Mount[];
 };
 
 export type TestSpec = LaunchSpec & { readonly diskBytes: number };
 
 export function testSpec(overrides: JobOverrides = {}): TestSpec {
-  const { script, workDir = null, workReadOnly = true, runFiles = {}, ...rest } = overrides;
+  const { script, workDir = null, workReadOnly = true, runFiles = {}, moreMounts = [], ...rest } = overrides;
   return {
     jobId: newJobId(),
     epoch: 1,
@@ -85,7 +86,7 @@ export function testSpec(overrides: JobOverrides = {}): TestSpec {
     pidsLimit: 128,
     network: 'none',
     root: false,
-    mounts: [workMount(workDir, !workReadOnly), ...runFilesMounts(runFiles)],
+    mounts: [workMount(workDir, !workReadOnly), ...runFilesMounts(runFiles), ...moreMounts],
     diskBytes: 64 * MB,
     ...rest,
   };

@@ -3,7 +3,8 @@ import { FlashpodsError, messageOf } from '../../errors.ts';
 import { containerName } from '../../ids.ts';
 import { once } from '../../lifecycle/once.ts';
 import type { HostImage } from '../../images/image.ts';
-import type { ImageRemoval, RemovalOutcome } from '../../images/removal.ts';
+import type { ImageRemoval, RemovalOutcome } from '../../hosts/removal.ts';
+import type { Caches } from '../caches.ts';
 import type { PackageLayers, WantedLayer } from '../package-layers.ts';
 import type { ContainerRuntime, ContainerState, FoundSandbox, HeldDisk, RuntimeFacts } from '../runtime.ts';
 import type { ProvisionRequest, Sandbox } from '../sandbox.ts';
@@ -20,6 +21,7 @@ import { Sandboxes } from './sandbox/sandboxes.ts';
 export interface RuntimeParts extends Omit<SandboxParts, 'exits' | 'coresInUse' | 'logger'> {
   readonly facts: RuntimeFacts;
   readonly root: string;
+  readonly caches: Caches | null;
   /** What the spools may take of the disk. */
   readonly spools?: Pick<SpoolGuardOptions, 'maxBytes' | 'lock'>;
   readonly logger: Pick<Logger, 'info' | 'warn' | 'error'>;
@@ -28,6 +30,7 @@ export interface RuntimeParts extends Omit<SandboxParts, 'exits' | 'coresInUse' 
 export class HostRuntime implements ContainerRuntime {
   readonly facts: RuntimeFacts;
   readonly packages: PackageLayers | null;
+  readonly caches: Caches | null;
   readonly #parts: RuntimeParts;
   readonly #exits = new ExitWatch();
   readonly #sandboxes: Sandboxes;
@@ -37,6 +40,7 @@ export class HostRuntime implements ContainerRuntime {
     this.#parts = parts;
     this.facts = parts.facts;
     this.packages = parts.packages;
+    this.caches = parts.caches;
     this.#sandboxes = new Sandboxes(parts.root, { ...parts, exits: this.#exits });
     const { spools, root, logger } = parts;
     this.#letGuardGo = spools ? guardSpools({ ...spools, root, logger }) : () => Promise.resolve();

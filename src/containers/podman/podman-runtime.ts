@@ -6,6 +6,7 @@ import { isCopy, markPlace } from '../../files/place.ts';
 import type { MirrorSource } from '../../mirrors/mirrors.ts';
 import type { Logger } from '../../observability/logger.ts';
 import type { ContainerRuntime, RuntimeFacts } from '../runtime.ts';
+import { HostCaches } from './caches/host-caches.ts';
 import { cgroupMounts } from './cgroups/cgroup-v1.ts';
 import { CgroupsV2, delegateBelow } from './cgroups/cgroup-v2.ts';
 import { type Cgroups, noCgroups } from './cgroups/cgroups.ts';
@@ -41,6 +42,7 @@ import { WritableRoots } from './rootfs/writable-root.ts';
 import { recordsBelow, sandboxRoot } from './sandbox/sandboxes.ts';
 import { raiseHostInotify } from './host/inotify.ts';
 import { readServiceRecord } from './service/service-record.ts';
+import { treeProcesses } from '../../tree-process/tree-processes.ts';
 import { WatchedDisk } from './disks/watched-disk.ts';
 
 /** First host id behind container ids, where root runs Podman. Far above what `useradd` hands out. */
@@ -62,6 +64,8 @@ export interface PodmanRuntimeOptions {
   readonly mirrors?: Pick<MirrorSource, 'current'>;
   /** What is kept of installed packages, and when it goes for other things; 5 GiB and nothing unless said. */
   readonly packages?: { readonly ownerBytes: number; readonly minFreeBytes: number };
+  /** What is kept of caches; 10 GiB and nothing unless said. */
+  readonly caches?: { readonly ownerBytes: number; readonly minFreeBytes: number };
   /** What a job prints and nobody has read yet may take so much of the disk; any unless said. */
   readonly spoolBytes?: number;
   /** Does without loop mounts even where they work. */
@@ -188,6 +192,7 @@ async function assemble(
     roots,
     mirrors,
     packages,
+    caches: roots && hostCaches(options, root, logger),
     logger,
     ...(options.spoolBytes === undefined
       ? {}
@@ -210,6 +215,26 @@ function packageLayers(
     inUse: () => new Set(recordsBelow(root).flatMap((record) => record.root?.layers ?? [])),
   });
 }
+
+const hostCaches = (
+  { dataDir, caches }: PodmanRuntimeOptions,
+  root: string,
+  logger: Pick<Logger, 'info' | 'warn'>,
+): HostCaches =>
+  new HostCaches({
+    directory: join(dataDir, 'caches'),
+    ownerBytes: caches?.ownerBytes ?? 10 * 2 ** 30,
+    minFreeBytes: caches?.minFreeBytes ?? 0,
+    inUse: () =>
+      new Set(
+        recordsBelow(root).flatMap(({ mounts }) =>
+          mounts.flatMap((mount) => (mount.kind === 'cache' ? mount.layers : [])),
+        ),
+      ),
+    removeTree: (path) => treeProcesses().run('remove', { path }),
+    sync: async (path) => void (await command('sync', '--file-system', path)),
+    logger,
+  });
 
 /** Those that the kernel gives this process, and with it the containers. */
 const coresOfProcess = (): number[] =>

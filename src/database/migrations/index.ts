@@ -19,6 +19,7 @@ import { up as disk } from './0017-disk.ts';
 import { up as uploadWeights } from './0018-upload-weights.ts';
 import { up as notes } from './0019-notes.ts';
 import { up as keep } from './0020-keep.ts';
+import { up as caches } from './0021-caches.ts';
 
 /** Applied in this order, once each. An applied migration never changes; its name is what the database remembers. */
 export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise<void> }[] = [
@@ -42,4 +43,5 @@ export const MIGRATIONS: readonly { readonly name: string; up(db: Knex): Promise
   { name: '0018-upload-weights', up: uploadWeights },
   { name: '0019-notes', up: notes },
   { name: '0020-keep', up: keep },
+  { name: '0021-caches', up: caches },
 ];

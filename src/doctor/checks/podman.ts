@@ -135,7 +135,7 @@ export function jobRoots({ runtime }: { readonly runtime: Pick<Podman['runtime']
       ?.split(': ')
       .at(-1) ?? 'unknown';
   return warning(
-    `the root file system of jobs is read-only but for /work, /artifacts, /tmp, /var/tmp and the home (${reason}): apt-get install fails in them, and jobs with packages fail`,
+    `the root file system of jobs is read-only but for /work, /artifacts, /tmp, /var/tmp and the home (${reason}): apt-get install fails in them, jobs with packages fail, and every cache is cold`,
     rootless
       ? 'Run the server as root for roots that jobs can write to.'
       : "It takes Linux 5.19 or newer, Podman's storage driver overlay, and no SELinux.",

@@ -8,6 +8,7 @@
  */
 import type { z } from 'zod';
 import type { ErrorCode } from '../../errors.ts';
+import { cachesInForce } from '../../caches/known.ts';
 import { inOrder } from '../../packages/names.ts';
 import type { Schemas } from './schemas.ts';
 
@@ -39,6 +40,7 @@ export interface FieldOption {
     | 'pairs'
     | 'names'
     | 'several'
+    | 'caches'
     | 'flag'
     | 'no';
   readonly choices?: readonly string[];
@@ -206,6 +208,26 @@ export const FIELDS = {
     stored: 'json',
     hashed: 'unless default',
     option: { flags: '--artifact <pattern>', value: 'several' },
+    argument: true,
+  },
+  caches: {
+    schema: (s) => s.caches(),
+    meaning:
+      'directories that jobs of one owner find again, such as those of npm, cargo, go, pip, maven, gradle, ccache and apt (by name alone), or others with their `path`; a job reads them, and one with `mode` `write` that completes replaces them',
+    default: [],
+    inForce: cachesInForce,
+    stored: 'json',
+    hashed: 'unless default',
+    option: { flags: '--cache <cache>', value: 'caches' },
+    argument: true,
+  },
+  cache_scope: {
+    schema: (s) => s.cacheScope(),
+    meaning:
+      'branch or label whose caches the job writes, and reads first; where there is none it reads those of `default`, which is the scope unless set (of an agent: its branch)',
+    default: null,
+    hashed: 'unless default',
+    option: { flags: '--cache-scope <scope>', value: 'text' },
     argument: true,
   },
   cpus: {

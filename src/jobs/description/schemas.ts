@@ -1,6 +1,14 @@
 /** What the values of a job's fields must look like. The table in `fields.ts` names these; only this file loads zod. */
 import { z } from 'zod';
 import { workPatternsProblem } from '../../artifacts/work-patterns.ts';
+import { CACHE_MODES } from '../../caches/cache.ts';
+import {
+  CACHE_NAME_PATTERN,
+  CACHE_PATH_PATTERN,
+  CACHE_SCOPE_PATTERN,
+  cachesProblem,
+  MAX_CACHES,
+} from '../../caches/known.ts';
 import { isUploadId } from '../../ids.ts';
 import { isPackage, MAX_PACKAGES, nameOf, PACKAGE_PATTERN } from '../../packages/names.ts';
 import { BRANCH_PATTERN, GIT_URL_PATTERN, isBranchName, isGitUrl } from '../git.ts';
@@ -73,6 +81,25 @@ export const schemas = {
         const message = workPatternsProblem(patterns);
         if (message !== null) context.addIssue({ code: 'custom', message });
       }),
+  caches: () =>
+    z
+      .array(
+        z.strictObject({
+          name: z.string().regex(new RegExp(CACHE_NAME_PATTERN), 'must be lower-case letters, digits, - . _'),
+          path: z.string().regex(new RegExp(CACHE_PATH_PATTERN), 'must be an absolute path').optional(),
+          mode: z.enum(CACHE_MODES).optional(),
+        }),
+      )
+      .max(MAX_CACHES)
+      .superRefine((caches, context) => {
+        const message = cachesProblem(caches);
+        if (message !== null) context.addIssue({ code: 'custom', message });
+      }),
+  cacheScope: () =>
+    z
+      .string()
+      .regex(new RegExp(CACHE_SCOPE_PATTERN), 'must be letters, digits and . _ / @ + -, at most 100')
+      .meta({ maxLength: 100 }),
   upload: () =>
     z
       .string()

@@ -5,7 +5,7 @@
 import type { Wire, WireAnswer, WireClient } from './client.ts';
 import type { Document, DocumentedOperation, Parameter, Schema } from './document.ts';
 import { AWKWARD, Generator } from './generate.ts';
-import { IMAGES, LIMITED_ADDRESS, type World } from './world.ts';
+import { CACHES, IMAGES, LIMITED_ADDRESS, type World } from './world.ts';
 
 const KINDS = ['valid', 'query', 'body', 'path', 'auth', 'transport', 'headers', 'method'] as const;
 type GeneratedKind = (typeof KINDS)[number];
@@ -199,6 +199,10 @@ export class Driver {
         return world.clientJobIds;
       case 'image':
         return IMAGES;
+      case 'cache':
+        return CACHES;
+      case 'caches':
+        return [[{ name: 'npm' }], [{ name: 'deps', path: '/opt/deps', mode: 'write' }]];
       case 'token':
         return [world.tokens.admin];
       case 'cursor':

@@ -8,7 +8,10 @@ import { stocksOf } from '../../../queues/images/stocks.ts';
 import type { QueueResources } from '../../../queues/resources.ts';
 import { BASE_IMAGE } from '../../../src/containers/base-image.ts';
 import { hostImage } from '../../../src/images/image.ts';
+import type { HostCache } from '../../../src/caches/cache.ts';
+import { CacheService } from '../../../src/caches/service.ts';
 import { ImageService } from '../../../src/images/service.ts';
+import { newJobId } from '../../../src/ids.ts';
 import { LocalLogStore } from '../../../src/logs/local-log-store.ts';
 import { into, newJob } from '../../support/jobs.ts';
 import { makeCollecting, makeCompleted, makeRunning } from '../job-states.ts';
@@ -47,6 +50,7 @@ export async function createWorld(): Promise<World> {
     // However long the requests take, its uploads are there.
     limits: { oneBytes: 100_000, totalBytes: 1_000_000_000, openMs: 3_600_000, unusedMs: 3_600_000 },
     images: imagesOf,
+    caches: cachesOf,
     rateLimiter: () => rateLimiter((key) => key === limited.address || key === limited.token),
   });
   const token = async (name: string, scopes: readonly string[]): Promise<string> => {
@@ -129,6 +133,30 @@ function imagesOf(queues: QueueResources): ImageService {
     },
   });
 }
+
+/** That a host has, and that none has. */
+export const CACHES = ['npm', 'gone'] as const;
+
+const cachesOf = (queues: QueueResources): CacheService =>
+  new CacheService({
+    reports: async () => new Map([...(await queues.caches.reports(queues.queue)), ['h1', [CACHE]]]),
+    removals: {
+      ask: () => Promise.resolve(randomUUID()),
+      outcomes: () => Promise.resolve(new Map([['h1', { state: 'removed' }]])),
+    },
+  });
+
+const CACHE: HostCache = {
+  owner: 'default',
+  name: CACHES[0],
+  scope: 'default',
+  path: '/home/job/.npm',
+  sizeBytes: 1_000,
+  writtenAt: 1,
+  writtenBy: newJobId(),
+  usedAt: 2,
+  hits: 3,
+};
 
 /** As the setting of a rate does: generous for all but those who have used theirs up. */
 function rateLimiter(isLimited: (key: string) => boolean): RateLimiter {

@@ -150,7 +150,7 @@ export class ImageLayers {
       ['private'],
       ['chdir', this.directory],
       // To read only it has to be made of two layers at least.
-      ['overlay', '.view', `${lowerOf(image.layers)}:${NOTHING}`, '', ''],
+      ['overlay', '.view', `${lowerOf(image.layers)}:${NOTHING}`, '', '', 'on'],
       ['enter', '.view'],
       ...questions,
     ]);

@@ -13,7 +13,8 @@
 #   map SOURCE TARGET MODE UIDS GIDS   SOURCE at TARGET, with other owners; MODE rw or ro;
 #                                 (nothing is done where something is mounted already);
 #                                 ids as INSIDE:OUTSIDE:COUNT: INSIDE on the disk is OUTSIDE in the mount
-#   overlay TARGET LOWER UPPER WORK    UPPER empty: to read only
+#   overlay TARGET LOWER UPPER WORK REDIRECT   UPPER empty: to read only; REDIRECT on: a directory of LOWER can be renamed,
+#                                 nofollow: it can't, and UPPER may become a layer that other layers lie under
 #   unmount TARGET
 #   opaque DIRECTORY              as a layer, hides what the layers under it have in this place
 #   give PATH MODE UID GID        makes the directory if it is not there, gives it owner and mode; - leaves a mode
@@ -109,12 +110,12 @@ sub map_owners {
 }
 
 sub overlay {
-    my ($target, $lower, $upper, $work) = @_;
+    my ($target, $lower, $upper, $work, $redirect) = @_;
     return if is_mounted($target);
     s/([\\:,])/\\$1/g for $upper, $work;
     my $options = "lowerdir=$lower";
     # Said, because the defaults of the three are the kernel's builder's.
-    $options .= ",upperdir=$upper,workdir=$work,redirect_dir=on,metacopy=off,index=off" if $upper ne '';
+    $options .= ",upperdir=$upper,workdir=$work,redirect_dir=$redirect,metacopy=off,index=off" if $upper ne '';
     die "overlay: the image has too many layers\n" if length $options > 4095;
     my ($name, $type) = ('flashpods', 'overlay');
     call("overlay $target", $MOUNT, $name, $target, $type, $MS_NOSUID | $MS_NODEV | ($upper eq '' ? $MS_RDONLY : 0), $options);
@@ -282,7 +283,7 @@ my %steps = (
     }],
     chdir => [1, sub { chdir $_[0] or die "$_[0]: $!\n" }],
     map => [5, \&map_owners],
-    overlay => [4, \&overlay],
+    overlay => [5, \&overlay],
     unmount => [1, sub { my $target = $_[0]; call("unmount $target", $UMOUNT, $target, $MNT_DETACH) }],
     opaque => [1, sub {
         my ($path, $name, $value) = ($_[0], 'trusted.overlay.opaque', 'y');

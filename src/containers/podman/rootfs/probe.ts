@@ -31,7 +31,7 @@ export async function tryWritableRoot(
       ['map', engine.graphRoot, at('storage'), 'ro', map, map],
       ['map', at('layer'), at('mapped'), 'ro', map, map],
       ['chdir', directory],
-      ['overlay', at('root'), 'mapped', at('upper'), at('work')],
+      ['overlay', at('root'), 'mapped', at('upper'), at('work'), 'on'],
       ['enter', at('root')],
       ['furnish', '/place', '755', idBase, idBase],
     ]);

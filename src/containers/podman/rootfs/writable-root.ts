@@ -16,6 +16,7 @@ import type { ImageConfig } from '../images/images.ts';
 import type { SandboxRecord } from '../sandbox/record.ts';
 import type { SandboxPaths } from '../sandbox/paths.ts';
 import type { Mirrors } from '../../../mirrors/mirrors.ts';
+import { cachePlaces, cacheSteps } from '../caches/cache-layers.ts';
 import type { ImageHolds } from './image-holds.ts';
 import type { ImageLayers } from './image-layers.ts';
 import { jobUser, type JobUser } from './job-user.ts';
@@ -242,6 +243,7 @@ export class WritableRoots {
       lowers,
       join(paths.disk, UPPER),
       join(paths.disk, WORK),
+      'on',
     ];
     const uploads = mounts.flatMap((mount): Step[] =>
       mount.kind === 'snapshot' && mount.source !== null
@@ -250,9 +252,11 @@ export class WritableRoots {
     );
     if (upload !== null && basename(upload) !== 'work')
       throw new Error(`${upload} can be no layer: only a directory named work becomes /work`);
-    if (upload === null) return [...uploads, ['chdir', this.#layers.directory], overlay(lower)];
+    const caches = cacheSteps(paths, mounts, { ...record.user, idBase: this.#idBase });
+    if (upload === null) return [...uploads, ...caches, ['chdir', this.#layers.directory], overlay(lower)];
     return [
       ...uploads,
+      ...caches,
       ['opaque', upload],
       ['map', dirname(upload), layer, 'ro', ...mapped(upload)],
       ['chdir', this.#layers.directory],
@@ -279,6 +283,7 @@ export class WritableRoots {
       ['furnish', '/tmp', '1777', root, root],
       ['furnish', '/var/tmp', '1777', root, root],
       ['furnish', user.home, '+700', root + user.uid, root + user.gid],
+      ...cachePlaces(mounts, user, root),
       ...lines.flatMap(([file, line]): Step[] => (line === null ? [] : [['entry', file, line]])),
     ];
   }

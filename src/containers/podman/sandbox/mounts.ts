@@ -39,6 +39,7 @@ export function bindOf(paths: SandboxPaths, mount: Mount): Bind {
   switch (kind) {
     case 'disk':
     case 'layered':
+    case 'cache':
       return { source: join(paths.disk, directory), target, writable: true, shared: false };
     case 'snapshot': {
       const source = mount.source ?? join(paths.directory, directory);
@@ -59,12 +60,22 @@ export function bindOver(paths: SandboxPaths, mount: Mount): Bind[] {
 /** Makes what of a mount is not on the disk. Idempotent. @param owner host id of an empty directory */
 export function prepareMount(paths: SandboxPaths, mount: Mount, owner: number | null): void {
   const path = join(paths.directory, mount.directory);
+  if (mount.kind === 'cache') return void mkdirSync(path, { recursive: true });
   if (mount.kind === 'files') return writeFiles(path, mount.files);
   if (mount.kind !== 'snapshot') return;
   mkdirSync(path, { recursive: true });
   if (mount.source !== null) return;
   if (owner !== null) chownSync(path, owner, owner);
   chmodSync(path, 0o755);
+}
+
+/** Where no root is ours, a cache is an empty directory of the job's disk, which must be there. @param owner host id, null: this process's */
+function makeCacheDirectory({ disk }: SandboxPaths, { directory }: Mount, owner: number | null): void {
+  const path = join(disk, directory);
+  if (existsSync(path)) return;
+  mkdirSync(path, { recursive: true });
+  if (owner !== null) chownSync(path, owner, owner);
+  chmodSync(path, 0o777);
 }
 
 /** Readable by any user of the image, and a script can be run. They lie in the sandbox, which only we may enter. */
@@ -81,7 +92,8 @@ function writeFiles(directory: string, files: Readonly<Record<string, string>>):
 }
 
 /** Lays a `layered` mount over its snapshot; the job's disk must be there. Idempotent, and nothing for other kinds. */
-export async function layMount(paths: SandboxPaths, mount: Mount): Promise<void> {
+export async function layMount(paths: SandboxPaths, mount: Mount, owner: number | null): Promise<void> {
+  if (mount.kind === 'cache') return makeCacheDirectory(paths, mount, owner);
   if (mount.kind !== 'layered' || mount.source === null) return;
   const target = join(paths.disk, mount.directory);
   if (process.getuid?.() !== 0) {

@@ -12,7 +12,7 @@ import { once } from '../../../lifecycle/once.ts';
 import type { MirrorSource } from '../../../mirrors/mirrors.ts';
 import type { Logger } from '../../../observability/logger.ts';
 import { pause } from '../../../timing/bell.ts';
-import { ARTIFACTS, mergeMounts, WORK } from '../../mounts.ts';
+import { ARTIFACTS, type CacheMount, mergeMounts, type Mount, WORK } from '../../mounts.ts';
 import type { ContainerState, HeldDisk, Verdict } from '../../runtime.ts';
 import type { BoundDispatch, LaunchSpec, Sandbox } from '../../sandbox.ts';
 import { type Cgroup, type Cgroups, type Memory, NO_COUNTERS } from '../cgroups/cgroups.ts';
@@ -30,6 +30,7 @@ import { Termination } from '../container/termination.ts';
 import type { Disk, MakeDisk } from '../disks/disk.ts';
 import { unmountAll } from '../disks/mounts.ts';
 import type { Images } from '../images/images.ts';
+import { saveCache } from '../caches/cache-layers.ts';
 import { removeRoot, type RootRecord, UPPER, type WritableRoots } from '../rootfs/writable-root.ts';
 import type { HostPackageLayers } from '../rootfs/package-layers.ts';
 import { PodmanApiError, type PodmanClient } from '../service/http.ts';
@@ -91,6 +92,7 @@ export class PodmanSandbox implements Sandbox {
   #hold: (() => Promise<void>) | null = null;
   #evidence: Evidence | null = null;
   #termination: Termination | null = null;
+  #brokenCaches: readonly CacheMount[] = [];
 
   constructor(parts: SandboxParts, paths: SandboxPaths, record: SandboxRecord, onDisposed: () => void) {
     this.id = record.id;
@@ -205,6 +207,9 @@ export class PodmanSandbox implements Sandbox {
   async #createReadOnly(container: Container, spec: LaunchSpec, image: NamedImage): Promise<string> {
     const { images, host } = this.#parts;
     const { digest } = image;
+    // Podman wants to see them, and the disk would hide what is made before it.
+    if (this.caches.length > 0) await this.#diskReady();
+    for (const cache of this.caches) await layMount(this.#paths, cache, host.idBase);
     const root = readOnlyRoot(images, image, { isRoot: spec.root, obeysAnnotations: host.obeysAnnotations });
     const hasOwnFiles = this.#record.mounts.some(({ kind }) => kind === 'layered');
     for (let user = hasOwnFiles ? root.filesUid : 0; ;) {
@@ -228,7 +233,7 @@ export class PodmanSandbox implements Sandbox {
     const { jobId, epoch, cpus, memoryBytes, pidsLimit, isBuild = false } = spec;
     const limits = { cpus, memoryBytes, pidsLimit };
     const name = this.#nameFor(spec);
-    const mounts = mergeMounts(this.#record.mounts, spec.mounts);
+    const mounts = this.#mountsOf(spec);
     try {
       this.#record = {
         ...this.#record,
@@ -247,6 +252,15 @@ export class PodmanSandbox implements Sandbox {
       throw startFailed(`could not make the job's sandbox: ${messageOf(error)}`, error);
     }
     return (this.#container ??= this.#containerOf(name));
+  }
+
+  /** One that is bound again may have its caches mounted: those that it was bound with stay. */
+  #mountsOf(spec: LaunchSpec): Mount[] {
+    const mounts = mergeMounts(this.#record.mounts, spec.mounts);
+    if (!this.isBound) return mounts;
+    return mounts.map((mount) =>
+      mount.kind === 'cache' ? (this.caches.find(({ target }) => target === mount.target) ?? mount) : mount,
+    );
   }
 
   /** The same once more for one that is bound again. */
@@ -268,7 +282,7 @@ export class PodmanSandbox implements Sandbox {
     root: Root,
     { argv, shell }: CommandPlan,
   ): ReturnType<typeof createBody> {
-    const mounts = mergeMounts(this.#record.mounts, spec.mounts);
+    const mounts = this.#mountsOf(spec);
     const isOurs = this.#record.root !== undefined;
     return createBody(spec, {
       host: this.#parts.host,
@@ -379,6 +393,24 @@ export class PodmanSandbox implements Sandbox {
     return await roots.save(this.#paths, directory, makeRoom, signal);
   }
 
+  get caches(): readonly CacheMount[] {
+    return this.#record.mounts.filter((mount) => mount.kind === 'cache');
+  }
+
+  get brokenCaches(): readonly CacheMount[] {
+    return this.#brokenCaches;
+  }
+
+  async saveCache(
+    mount: CacheMount,
+    directory: string,
+    makeRoom: (weight: number) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<number | null> {
+    await this.#diskReady();
+    return await saveCache(this.#paths, mount, directory, makeRoom, signal);
+  }
+
   async remove(): Promise<void> {
     // Podman takes the container's cgroup with it, and on v1 nothing else counted kills for memory.
     this.#look();
@@ -460,9 +492,33 @@ export class PodmanSandbox implements Sandbox {
   async #mountRoot(): Promise<void> {
     const { mounts, root } = this.#record;
     const { roots } = this.#parts;
-    if (root === undefined) for (const mount of mounts) await layMount(this.#paths, mount);
-    else if (roots === null) throw new Error('this host could mount a root for jobs before, and cannot now');
-    else await roots.mount(this.#paths, root, mounts);
+    if (root === undefined) {
+      const owner = this.#parts.host.idBase;
+      for (const mount of mounts) await layMount(this.#paths, mount, owner);
+    } else if (roots === null)
+      throw new Error('this host could mount a root for jobs before, and cannot now');
+    else
+      await roots.mount(this.#paths, root, mounts).catch(async (error: unknown) => {
+        const warm = this.caches.filter(({ layers }) => layers.length > 0);
+        if (warm.length === 0) throw error;
+        this.#parts.logger.warn(
+          { sandbox: this.id, reason: messageOf(error) },
+          'a job starts with cold caches, since it could not be started with those that are here',
+        );
+        await this.#coolCaches(warm);
+        await roots.mount(this.#paths, root, this.#record.mounts);
+      });
+  }
+
+  /** A broken cache fails no job. */
+  async #coolCaches(warm: readonly CacheMount[]): Promise<void> {
+    for (const { directory } of warm) await unmountAll(join(this.#paths.directory, directory));
+    const mounts = this.#record.mounts.map((mount) =>
+      mount.kind === 'cache' ? { ...mount, layers: [] } : mount,
+    );
+    this.#record = { ...this.#record, mounts };
+    writeRecord(this.#paths, this.#record);
+    this.#brokenCaches = warm;
   }
 
   /** Notes whether writes were lost; then nobody believes what is on the disk, and its space goes first of all. */

@@ -19,7 +19,7 @@ describeQueues('images that hosts are to remove', (here) => {
     const { imageRemovals, connection, keys } = here.resources;
     const id = await imageRemovals.ask(['a'], removal);
     // As if it had been asked for long ago.
-    await connection.hset(keys.hostRemovals('a'), id, JSON.stringify({ ...removal, untilMs: 1 }));
+    await connection.hset(keys.hostRemovals('a'), id, JSON.stringify({ removal, untilMs: 1 }));
     const later = await imageRemovals.ask(['a'], removal);
     assert.deepEqual([...(await imageRemovals.wanted('a')).keys()], [later]);
   });
