@@ -190,7 +190,7 @@ export const ERRORS = {
   ),
   logs_not_available: passing(
     404,
-    'Nothing has been captured for this job yet.',
+    'The job has printed nothing yet.',
     'Wait with `GET /jobs/:id?wait=60` and ask again.',
     {
       cli: '`flashpods logs -f JOB` waits for the first line.',
@@ -240,8 +240,8 @@ export const ERRORS = {
   upload_already_consumed: refusal(409, 'The upload belongs to another job.', 'Create another upload.', {
     mcp: 'The files went with the first run. Call spawn_worker with `files` to send them again.',
   }),
-  job_already_terminal: refusal(409, 'The job has ended already.', 'Nothing is left to cancel.', {
-    mcp: 'Nothing is left to end. get_job_status shows how it ended.',
+  job_already_terminal: refusal(409, 'The job has ended already.', 'There is nothing to cancel.', {
+    mcp: 'There is nothing to end. get_job_status shows how it ended.',
   }),
   idempotency_key_reused: refusal(
     409,

@@ -113,8 +113,8 @@ export const settingsSchema = z.strictObject({
   logsTotalMb: integer(1)
     .default(10_240)
     .describe('all logs together, MB; beyond it the jobs that ended first lose theirs'),
-  logRetentionHours: integer(0, 876_000).default(24).describe('logs are deleted after this time'),
-  artifactRetentionHours: integer(0, 876_000).default(1).describe('artifacts are deleted after this time'),
+  logRetentionHours: integer(0, 876_000).default(24).describe('how long to keep logs'),
+  artifactRetentionHours: integer(0, 876_000).default(1).describe('how long to keep artifacts'),
   eventsRetentionHours: integer(1, 876_000)
     .default(720)
     .describe('events of a job are deleted this long after its logs and artifacts'),
@@ -215,7 +215,7 @@ export const settingsSchema = z.strictObject({
   minFreeDiskMb: integer(0)
     .default(512)
     .describe(
-      'disk that jobs may not reserve, MB; with less free nothing starts, and the API calls its disk down',
+      'disk that jobs may not reserve, MB; with less free no job starts and `/health` reports the disk as down',
     ),
   ballastMb: integer(0, 65_536)
     .default(64)
@@ -224,7 +224,7 @@ export const settingsSchema = z.strictObject({
     ),
   priorityAgeingSeconds: integer(1, 604_800)
     .default(600)
-    .describe('a job stands behind those of the next higher priority that come less than so much later'),
+    .describe('one priority level is worth this much waiting time'),
   passingSeconds: integer(0, 604_800)
     .default(3600)
     .describe('a job that has waited this long is no longer delayed by later jobs of its owner'),

@@ -81,7 +81,7 @@ export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleC
     },
     {
       name: 'doctor',
-      summary: 'check what a server on this machine needs, and say how to mend it',
+      summary: 'check what a server on this machine needs, and say how to fix what is missing',
       options: async () => [
         ...(await settingOptions()),
         { flags: '--json', description: 'print JSON' },
@@ -96,7 +96,7 @@ export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleC
     },
     {
       name: 'db',
-      summary: 'look after the database of this machine: check that it is sound, or vacuum it',
+      summary: 'maintain the database of this machine: check it for damage, or vacuum it',
       actions: ['check', 'vacuum'] satisfies DbAction[],
       options: async () => [...(await settingOptions()), { flags: '--json', description: 'print JSON' }],
       examples: ['flashpods db check', 'flashpods db vacuum          # best when few jobs come'],
@@ -107,7 +107,7 @@ export function roleCommands(interrupts: EventEmitter<{ interrupt: [] }>): RoleC
     },
     {
       name: 'config',
-      summary: 'print the settings in force and where each comes from, secrets masked',
+      summary: 'print the settings in use and where each comes from, secrets masked',
       options: async () => [...(await settingOptions()), { flags: '--json', description: 'print JSON' }],
       examples: ['flashpods config', 'flashpods config --json | jq .settings.listenAddr'],
       action: async (flags) => {

@@ -37,10 +37,10 @@ function reasonOf(job: Job, position: number | null, outlook: Outlook | null): s
   if (outlook?.recovering === true) return `${recovering(outlook.hosts)}${turn}`;
   if (position === null) {
     return job.status === 'pending'
-      ? 'The job is accepted, and is about to enter the queue.'
-      : 'It is being handed to a host.';
+      ? 'The job is accepted and about to enter the queue.'
+      : 'It is about to start on a host.';
   }
-  if (!outlook) return `No worker is up, so nothing starts at the moment.${turn}`;
+  if (!outlook) return `No worker is running, so no job can start now.${turn}`;
   const open = outlook.hosts.filter(({ state }) => state === 'up');
   if (open.length === 0) return `${noHost(outlook.hosts)}${turn}`;
 
@@ -55,7 +55,7 @@ function reasonOf(job: Job, position: number | null, outlook: Outlook | null): s
   }
   switch (known?.why) {
     case 'held_back':
-      return `There is room, and it is kept for a larger job ahead, which this one would delay.${turn}`;
+      return `The free room is kept for a larger job ahead, which this one would delay.${turn}`;
     case 'limit':
       return `Its owner holds as much as its limits allow; it starts when one of the owner’s own jobs has ended.${turn}`;
     case 'image':
@@ -67,7 +67,7 @@ function reasonOf(job: Job, position: number | null, outlook: Outlook | null): s
       if (!roomy) return `${noRoom(wanted, able)}${turn}`;
       return position === 1
         ? 'It is next, and starts in a moment.'
-        : `${roomy.name} has room, and others have their turn first.${turn}`;
+        : `${roomy.name} has room, but other jobs come first.${turn}`;
     }
   }
 }

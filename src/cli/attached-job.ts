@@ -3,7 +3,6 @@ import type { ArtifactAnswer, ArtifactList, CreatedJob, JobAnswer } from '../cli
 import type { FlashpodsClient } from '../client/client.ts';
 import { ClientError, hasCode } from '../client/client-error.ts';
 import { bytesOf } from '../client/choose-artifacts.ts';
-import { fetchArtifacts } from '../client/fetch-artifacts.ts';
 import { followJob } from '../client/follow.ts';
 import { missingProgram, missingProgramAdvice } from '../images/missing-program.ts';
 import { type MissingPart, missingPart, missingPartAdvice } from '../packages/missing.ts';
@@ -107,7 +106,7 @@ export class Interruption {
     const { signal } = this.#preparing;
     if (!signal.aborted) return;
     this.#jobId = jobId;
-    this.#context.notice(`cancelling ${jobId}; Ctrl-C again leaves it to itself`);
+    this.#context.notice(`cancelling ${jobId}; press Ctrl-C again to stop waiting`);
     await this.#client.cancelJob(jobId, this.#leaving.signal).catch((error: unknown) => {
       if (!hasCode(error, 'job_already_terminal')) throw error;
     });
@@ -127,18 +126,21 @@ export class Interruption {
     if (this.#ended) {
       this.#leaving.abort(new ClientError('interrupted', 'Interrupted after the job had ended.'));
     } else if (nth > 1) {
-      const what = this.#jobId === undefined ? 'Interrupted.' : `${this.#jobId} is left to itself.`;
+      const what =
+        this.#jobId === undefined
+          ? 'Interrupted.'
+          : `${this.#jobId} is being cancelled; nobody waits for it.`;
       this.#leaving.abort(new ClientError('interrupted', what));
     } else if (this.#jobId !== undefined) {
       this.#cancel(this.#jobId);
     } else {
-      this.#context.notice('stopping; Ctrl-C again leaves');
+      this.#context.notice('stopping; press Ctrl-C again to exit at once');
     }
     this.#preparing.abort(new ClientError('interrupted', 'Interrupted before the job was created.'));
   }
 
   #cancel(jobId: string): void {
-    this.#context.notice(`cancelling ${jobId}; Ctrl-C again leaves it to itself`);
+    this.#context.notice(`cancelling ${jobId}; press Ctrl-C again to stop waiting`);
     this.#client.cancelJob(jobId, this.#leaving.signal).catch(async (error: unknown) => {
       if (hasCode(error, 'job_already_terminal', 'interrupted')) return;
       await reportError(error, this.#context.err, this.#context.json);
@@ -204,8 +206,10 @@ async function conclude(
   });
   const artifacts = list?.artifacts ?? [];
   if (options.artifacts !== undefined && list !== null) {
-    const fetching = { force: options.force === true, signal };
+    const fetching = { force: options.force === true, replacesOwn: true, signal };
     try {
+      // Loaded here: most jobs leave nothing that is fetched.
+      const { fetchArtifacts } = await import('../client/fetch-artifacts.ts');
       for await (const each of fetchArtifacts(client, job.id, list, options.artifacts, fetching)) {
         if ('error' in each) await told(each.error);
         else fetched.push(each.path);

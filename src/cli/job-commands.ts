@@ -12,6 +12,8 @@ import type { WaitOptions } from './commands/wait.ts';
 import { jobOptions } from './job-options.ts';
 import { allNamed, integerFrom, label, named, seconds, several } from './option-values.ts';
 
+const JOB = 'job id, the start of one, or a job name';
+
 export function addJobCommands(program: Command, settling: Settling): void {
   program.commandsGroup('Jobs:');
   addRun(program, settling);
@@ -21,13 +23,25 @@ export function addJobCommands(program: Command, settling: Settling): void {
     'flashpods ps -a --limit 50',
     'flashpods ps --status failed --json',
   ])
-    .option('-a, --all', 'also those that have ended')
-    .option('--status <state>', 'only those in a state, such as queued or failed', jobStatus)
-    .option('-l, --label <key=value>', 'only those with a label', label)
+    .option('-a, --all', 'include jobs that have ended')
+    .option('--status <state>', 'only jobs in this state, such as queued or failed', jobStatus)
+    .option('-l, --label <key=value>', 'only jobs with this label', label)
     .option('-n, --limit <number>', 'at most this many', integerFrom(1, 10_000), 20)
     .action(
       settling<PsOptions>(async (_args, options, context) =>
         (await import('./commands/ps.ts')).ps(options, context),
+      ),
+    );
+
+  clientCommand(program, 'show', 'show everything about a job', [
+    'flashpods show job_…',
+    'flashpods show nightly          # by name; or by the beginning of its id',
+    'flashpods show job_… --json | jq .usage',
+  ])
+    .argument('<job>', JOB, named)
+    .action(
+      settling(async ([job = ''], _options, context) =>
+        (await import('./commands/show.ts')).show(job, context),
       ),
     );
 
@@ -36,31 +50,31 @@ export function addJobCommands(program: Command, settling: Settling): void {
     'flashpods logs -f --tail 20 job_…',
     'flashpods logs job_… 2>/dev/null | grep error',
   ])
-    .argument('<job>', 'id of the job', named)
-    .option('-f, --follow', 'go on until the job ends')
-    .option('-n, --tail <lines>', 'begin this many lines before the end', integerFrom(1, 10_000))
+    .argument('<job>', JOB, named)
+    .option('-f, --follow', 'keep printing until the job ends')
+    .option('-n, --tail <lines>', 'start this many lines before the end', integerFrom(1, 10_000))
     .option('-t, --timestamps', 'show when each line was printed')
-    .option('--from-line <number>', 'begin at the line with this number', integerFrom(1))
-    .option('--head <lines>', 'this many lines at most', integerFrom(1))
-    .option('--grep <pattern>', 'only lines that this regular expression finds, with their numbers')
+    .option('--from-line <number>', 'start at this line number', integerFrom(1))
+    .option('--head <lines>', 'print at most this many lines', integerFrom(1))
+    .option('--grep <pattern>', 'print only lines that match this regular expression, with line numbers')
     .option('-C, --context <lines>', 'with --grep: lines around each', integerFrom(0, 100))
     .option('-i, --ignore-case', 'with --grep: upper and lower case are the same')
     .option('--save-to <file>', 'write all that the job printed to a new file')
-    .option('--raw', 'what the job printed, byte for byte and nothing else, also on a terminal')
+    .option('--raw', 'print exactly what the job printed, byte for byte, also on a terminal')
     .action(
       settling<LogsOptions>(async ([id = ''], options, context) =>
         (await import('./commands/logs.ts')).logs(id, options, context),
       ),
     );
 
-  clientCommand(program, 'wait', 'wait for the end of a job and exit with its exit code', [
+  clientCommand(program, 'wait', 'wait until a job ends and exit with its exit code', [
     'flashpods wait job_…',
     'flashpods wait --timeout 5m job_…',
   ])
-    .argument('<job>', 'id of the job', named)
+    .argument('<job>', JOB, named)
     .option(
       '--timeout <time>',
-      'give up after this time, with exit code 124; seconds unless it says 5m',
+      'give up after this time, with exit code 124, such as 90s or 5m (bare number: seconds)',
       seconds,
     )
     .action(
@@ -73,24 +87,24 @@ export function addJobCommands(program: Command, settling: Settling): void {
     'flashpods kill job_…',
     'flashpods kill --label suite=nightly',
   ])
-    .argument('[jobs...]', 'ids of jobs', allNamed)
-    .option('-l, --label <key=value>', 'all that wait or run and have this label', label)
+    .argument('[jobs...]', JOB, allNamed)
+    .option('-l, --label <key=value>', 'cancel all active jobs with this label', label)
     .action(
       settling<KillOptions>(async (args, options, context) =>
         (await import('./commands/kill.ts')).kill(args, options, context),
       ),
     );
 
-  clientCommand(program, 'rerun', 'make a job once more, with the same values', [
+  clientCommand(program, 'rerun', 'run a job again with the same settings', [
     'flashpods rerun job_…',
     'flashpods rerun --follow --artifacts out job_…',
   ])
-    .argument('<job>', 'id of the job', named)
-    .option('-f, --follow', 'follow the new job and exit with its exit code, as run does')
-    .option('--artifacts <directory>', 'with --follow: fetch what it leaves in /artifacts to here')
-    .option('--force', 'let artifacts overwrite files')
+    .argument('<job>', JOB, named)
+    .option('-f, --follow', 'show its output and exit with its exit code, as run does')
+    .option('--artifacts <directory>', 'with --follow: fetch its artifacts to this directory')
+    .option('--force', 'let artifacts overwrite files that are not from an earlier fetch')
     .option('-t, --timestamps', 'show when each line was printed')
-    .option('--raw', 'what the job printed, byte for byte and nothing else, also on a terminal')
+    .option('--raw', 'print exactly what the job printed, byte for byte, also on a terminal')
     .action(
       settling<RerunOptions>(async ([id = ''], options, context) =>
         (await import('./commands/rerun.ts')).rerun(id, options, context),
@@ -101,17 +115,22 @@ export function addJobCommands(program: Command, settling: Settling): void {
 }
 
 function addRun(program: Command, settling: Settling): void {
-  const run = clientCommand(program, 'run', 'run a command as a job, follow it and exit with its exit code', [
-    'flashpods run -- make test',
-    "flashpods run --image node:24 -- 'npm ci && npm test | tee /artifacts/log'",
-    "flashpods run --files . --artifacts out -- 'cp -r . /tmp/b && cd /tmp/b && make && cp app /artifacts'",
-    'flashpods run --cpus 4 --memory 8 --timeout 1h --detach -- ./long-build',
-  ])
-    .argument('<command...>', 'one argument is a shell command as it is; several are its words')
+  const run = clientCommand(
+    program,
+    'run',
+    'run a command as a job, show its output and exit with its exit code',
+    [
+      'flashpods run -- make test',
+      "flashpods run --image node:24 -- 'npm ci && npm test | tee /artifacts/log'",
+      "flashpods run --files . --artifacts out -- 'cp -r . /tmp/b && cd /tmp/b && make && cp app /artifacts'",
+      'flashpods run --cpus 4 --memory 8 --timeout 1h --detach -- ./long-build',
+    ],
+  )
+    .argument('<command...>', 'one argument runs in a shell; several run as they are, without one')
     .passThroughOptions();
   for (const option of jobOptions()) run.addOption(option);
   run
-    .option('--no-merge', 'give stdout and stderr a pipe each, also on a terminal')
+    .option('--no-merge', 'keep stdout and stderr apart, also on a terminal')
     .option('--name <name>', 'name of the job, kept as its label `name`')
     .option('--files <directory>', 'send a directory; the job sees it in /work')
     .option(
@@ -121,21 +140,21 @@ function addRun(program: Command, settling: Settling): void {
     )
     .option(
       '--include <pattern>',
-      'take along what matches although a rule leaves it out: .env, gen/**; repeatable',
+      'send what matches even if a rule leaves it out: .env, gen/**; repeatable',
       several,
     )
-    .option('--git', 'send the repository, too: .git, made whole where parts of it lie elsewhere')
+    .option('--git', 'also send .git, made complete where parts of it are stored elsewhere')
     .addOption(
       new Option(
         '--transport <kind>',
-        'how files are sent: rsync where both ends have it, or http alone',
+        'how files are sent: auto uses rsync where both ends have it, else http (default auto)',
       ).choices(['auto', 'rsync', 'http']),
     )
-    .option('--artifacts <directory>', 'fetch what the job leaves in /artifacts to here')
-    .option('--force', 'let artifacts overwrite files')
+    .option('--artifacts <directory>', 'when the job has ended, fetch its artifacts to this directory')
+    .option('--force', 'let artifacts overwrite files that are not from an earlier fetch')
     .option('-t, --timestamps', 'show when each line was printed')
-    .option('--raw', 'what the job printed, byte for byte and nothing else, also on a terminal')
-    .option('-d, --detach', 'print the id of the job and leave it')
+    .option('--raw', 'print exactly what the job printed, byte for byte, also on a terminal')
+    .option('-d, --detach', 'print the job id and exit')
     .action(
       settling<RunOptions>(async (args, options, context) =>
         (await import('./commands/run.ts')).run(args, options, context),
@@ -152,7 +171,7 @@ function addArtifacts(program: Command, settling: Settling): void {
     "flashpods artifacts get job_… 'build/**' '**/*.xml' -o out",
     'flashpods artifacts --label run=42',
   ])
-    .argument('[job]', 'id of the job; none with --label', named)
+    .argument('[job]', `${JOB}; none with --label`, named)
     .argument('[names...]', 'names, directories or globs of artifacts; all of them unless given', allNamed)
     .option('-l, --label <key=value>', LABELLED, label)
     .action(
@@ -169,7 +188,7 @@ function addArtifacts(program: Command, settling: Settling): void {
     'flashpods artifacts get --label run=42 -o out',
     "flashpods artifacts get job_… 'build/**' '**/*.xml' -o out",
   ])
-    .argument('[job]', 'id of the job; none with --label', named)
+    .argument('[job]', `${JOB}; none with --label`, named)
     .argument('[names...]', 'names, directories or globs of artifacts; all of them unless given', allNamed)
     .option('-l, --label <key=value>', LABELLED, label)
     .option('-o, --output <path>', 'directory to write to; for one file also a file')

@@ -68,7 +68,7 @@ export function moment(value: string): number {
       : Number.NaN;
   // Beyond this a Date can't be written in the form that the API takes.
   if (at > Date.now() && at < Date.parse('9999-12-31')) return at;
-  throw new InvalidArgumentError('It must be a time from now such as 90d, 12h or 30m, or a date to come.');
+  throw new InvalidArgumentError('It must be a duration such as 90d, 12h or 30m, or a future date.');
 }
 
 /** A name or an id: anything that is not blank */

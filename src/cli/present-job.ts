@@ -35,14 +35,17 @@ export function runSeconds(job: JobAnswer, nowMs: number): number | null {
   return ((job.completed_at ? Date.parse(job.completed_at) : nowMs) - Date.parse(job.started_at)) / 1_000;
 }
 
+/** `starts within 4 min`: an upper bound, by time limits; null when nobody can know. */
+export const startsWithin = ({ latest_start: at }: JobAnswer, nowMs: number): string | null =>
+  at ? `starts ${showWithin((Date.parse(at) - nowMs) / 1_000)}` : null;
+
 /** Why it waits and how long at most, for one line. */
 export function describeWaiting(job: JobAnswer, nowMs = Date.now()): string {
   const position = job.queue_position ?? null;
-  const startsAt = job.latest_start ? Date.parse(job.latest_start) : null;
   const parts = [
     job.status,
     position === null ? null : `position ${position}`,
-    startsAt === null ? null : `starts ${showWithin((startsAt - nowMs) / 1_000)}`,
+    startsWithin(job, nowMs),
     job.waiting_reason ? sanitize(job.waiting_reason) : null,
   ];
   return parts.filter((part) => part !== null).join(' · ');

@@ -125,8 +125,8 @@ function createProgram(
       outputError: (text, write) => write(`flashpods: ${text.replace(/^error: /, '')}`),
     })
     .showSuggestionAfterError(true)
-    .showHelpAfterError('  See --help of the command.')
-    .helpOption('-h, --help', 'show this')
+    .showHelpAfterError('  Run it with --help for usage.')
+    .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command]', 'show the help of a command');
   addConnectionOptions(program);
   withExamples(program, [

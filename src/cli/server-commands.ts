@@ -20,12 +20,13 @@ export function addServerCommands(program: Command, settling: Settling): void {
     settling(async (_args, _options, context) => (await import('./commands/status.ts')).status(context)),
   );
 
-  clientCommand(program, 'top', 'live screen of hosts, queue and running jobs; in a pipe, one look', [
-    'flashpods top',
-    'flashpods top --interval 5s',
-    'flashpods top --json | jq .capacity.queue',
-  ])
-    .option('--interval <time>', 'time between two looks; seconds unless it says 1m', seconds)
+  clientCommand(
+    program,
+    'top',
+    'live view of hosts, queue and running jobs; prints one snapshot when piped',
+    ['flashpods top', 'flashpods top --interval 5s', 'flashpods top --json | jq .capacity.queue'],
+  )
+    .option('--interval <time>', 'time between updates, such as 5s or 1m (default 2s)', seconds)
     .action(
       settling<TopOptions>(async (_args, options, context) =>
         (await import('./commands/top.ts')).top(options, context),
@@ -38,7 +39,7 @@ export function addServerCommands(program: Command, settling: Settling): void {
   addTokenCommands(program, settling);
   addTenantCommands(program, settling);
 
-  withExamples(program.command('completion').description('print what makes a shell complete this command'), [
+  withExamples(program.command('completion').description('print a shell completion script'), [
     'source <(flashpods completion bash)        # in ~/.bashrc',
     'source <(flashpods completion zsh)         # in ~/.zshrc, after compinit',
     'flashpods completion fish | source         # in ~/.config/fish/config.fish',
@@ -52,21 +53,21 @@ export function addServerCommands(program: Command, settling: Settling): void {
 }
 
 function addImageCommands(program: Command, settling: Settling): void {
-  const image = clientCommand(program, 'image', 'make and list the images that jobs run in', [
+  const image = clientCommand(program, 'image', 'build, list and remove the images that jobs run in', [
     'flashpods image ls',
     'flashpods image build base node',
     'flashpods image build python --force       # with the newest packages',
     "flashpods image rm 'node + libvips-dev'     # what was installed for your jobs",
   ]);
   addConnectionOptions(
-    image.command('ls').description('list the images that are on hosts, and those to be made'),
+    image.command('ls').description('list the images on the hosts, and those that can be built'),
   ).action(
     settling(async (_args, _options, context) => (await import('./commands/image.ts')).listImages(context)),
   );
   addConnectionOptions(
     image
       .command('rm')
-      .description('remove images from all hosts, or what was installed over one for your jobs'),
+      .description('remove images, or packages installed on top of one for your jobs, from all hosts'),
   )
     .argument(
       '<names...>',
@@ -77,10 +78,12 @@ function addImageCommands(program: Command, settling: Settling): void {
         (await import('./commands/image.ts')).removeImages(names, context),
       ),
     );
-  addConnectionOptions(image.command('build').description('make images of ours on this machine'))
+  addConnectionOptions(
+    image.command('build').description('build the images that come with Flashpods, on this machine'),
+  )
     .argument('<names...>', 'base, node, python, rust, go, java')
-    .option('--force', 'make it anew, also where it is there')
-    .option('--from <image>', 'put it on this image of Debian instead of the base image')
+    .option('--force', 'rebuild it even if it exists')
+    .option('--from <image>', 'build on this Debian image instead of the base image')
     .action(
       settling<BuildOptions>(async (names, options, context) =>
         (await import('./commands/image.ts')).buildImages(names, options, context),
@@ -111,16 +114,21 @@ function addCacheCommands(program: Command, settling: Settling): void {
 }
 
 function addHostCommands(program: Command, settling: Settling): void {
-  clientCommand(program, 'drain', 'let a host run empty, and wait until it is; needs the scope admin', [
-    'flashpods drain rack-3',
-    'flashpods drain rack-3 --no-wait',
-    'flashpods drain rack-3 --remove          # of a host that will not come back',
-  ])
+  clientCommand(
+    program,
+    'drain',
+    'stop giving a host new jobs, and wait until it is empty; needs the scope admin',
+    [
+      'flashpods drain rack-3',
+      'flashpods drain rack-3 --no-wait',
+      'flashpods drain rack-3 --remove          # of a host that will not come back',
+    ],
+  )
     .argument('<host>', 'name of the host', named)
-    .option('--no-wait', 'return at once; it goes on draining')
+    .option('--no-wait', 'return at once; draining continues')
     .option(
       '--timeout <time>',
-      'stop waiting after this time, with exit code 124; seconds unless it says 5m',
+      'stop waiting after this time, with exit code 124, such as 90s or 5m (bare number: seconds)',
       seconds,
     )
     .option('--remove', 'forget the host once it is empty and its worker has ended')
@@ -130,7 +138,7 @@ function addHostCommands(program: Command, settling: Settling): void {
       ),
     );
 
-  clientCommand(program, 'undrain', 'let a host take work again; needs the scope admin', [
+  clientCommand(program, 'undrain', 'let a host take jobs again; needs the scope admin', [
     'flashpods undrain rack-3',
   ])
     .argument('<host>', 'name of the host', named)
@@ -145,7 +153,7 @@ function addTokenCommands(program: Command, settling: Settling): void {
   const token = clientCommand(
     program,
     'token',
-    'make, list and revoke tokens; needs one with the scope admin',
+    'create, list and revoke tokens; needs a token with the scope admin',
     [
       'flashpods token create ci --owner builds',
       'flashpods token create reader --owner builds --scope jobs:read --expires 90d',
@@ -153,15 +161,15 @@ function addTokenCommands(program: Command, settling: Settling): void {
       'flashpods token revoke ci',
     ],
   );
-  addConnectionOptions(token.command('create').description('make a token and print it, this once'))
+  addConnectionOptions(token.command('create').description('create a token and print it (shown only once)'))
     .argument('<name>', 'name to list and revoke it by', named)
-    .requiredOption('--owner <owner>', 'whose jobs and uploads it makes and sees', named)
+    .requiredOption('--owner <owner>', 'owner of the jobs and uploads it creates and sees', named)
     .option(
       '--scope <scopes>',
-      'jobs:read, jobs:write, uploads:write, admin; repeatable; the first three unless given',
+      'jobs:read, jobs:write, uploads:write, admin; repeatable (default: the first three)',
       listed,
     )
-    .option('--expires <time>', 'opens nothing after 90d, 12h, 30m, or a date; never unless given', moment)
+    .option('--expires <time>', 'expires after 90d, 12h or 30m, or on a date (default: never)', moment)
     .action(
       settling<CreateTokenOptions>(async ([name = ''], options, context) =>
         (await import('./commands/token.ts')).createToken(name, options, context),
@@ -170,7 +178,7 @@ function addTokenCommands(program: Command, settling: Settling): void {
   addConnectionOptions(token.command('list').description('list tokens by name')).action(
     settling(async (_args, _options, context) => (await import('./commands/token.ts')).listTokens(context)),
   );
-  addConnectionOptions(token.command('revoke').description('let a token open nothing any longer'))
+  addConnectionOptions(token.command('revoke').description('revoke a token'))
     .argument('<name>', 'name of the token', named)
     .action(
       settling(async ([name = ''], _options, context) =>

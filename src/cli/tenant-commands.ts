@@ -8,7 +8,7 @@ export function addTenantCommands(program: Command, settling: Settling): void {
   const tenant = clientCommand(
     program,
     'tenant',
-    'what each owner of jobs has and may have; setting needs a token with the scope admin',
+    'show and set what each owner uses and may use; setting needs a token with the scope admin',
     [
       'flashpods tenant list',
       'flashpods tenant show builds',
@@ -30,10 +30,10 @@ export function addTenantCommands(program: Command, settling: Settling): void {
       ),
     );
   addConnectionOptions(
-    tenant.command('set').description('set weight and limits; what is left out gets the default'),
+    tenant.command('set').description('set weight and limits; options left out return to their defaults'),
   )
     .argument('<owner>', 'whom tokens belong to', named)
-    .option('--weight <number>', 'part of the farm, relative to other owners’; 1 unless given', positive)
+    .option('--weight <number>', 'share of the machines relative to other owners (default 1)', positive)
     .option('--running-jobs <number>', 'jobs at once, or none for no limit', limit)
     .option('--cpus <number>', 'cpus at once, or none', limit)
     .option('--memory-gb <number>', 'memory at once, GB, or none', limit)
@@ -44,7 +44,7 @@ export function addTenantCommands(program: Command, settling: Settling): void {
         (await import('./commands/tenant.ts')).setTenant(owner, options, context),
       ),
     );
-  addConnectionOptions(tenant.command('unset').description('back to the defaults'))
+  addConnectionOptions(tenant.command('unset').description('return to the defaults'))
     .argument('<owner>', 'whom tokens belong to', named)
     .action(
       settling(async ([owner = ''], _options, context) =>

@@ -6,7 +6,7 @@ import { adviceOn, FlashpodsError, isErrorCode } from '../errors.ts';
  */
 export const CLIENT_CODES = {
   not_reachable: {
-    cli: 'Start a server with `flashpods up`, or say with FLASHPODS_URL where one is.',
+    cli: 'Start a server with `flashpods up`, or set FLASHPODS_URL to the address of one.',
     mcp: 'Try again in a moment. If it stays so, ask the person to start a server with `flashpods up`, or to set FLASHPODS_URL.',
   },
   unexpected_answer: {
@@ -18,8 +18,12 @@ export const CLIENT_CODES = {
     mcp: 'Ask the person to correct the setting that the message names.',
   },
   invalid_arguments: {
-    cli: 'See `--help` of the command.',
+    cli: 'Run the command with `--help` for usage.',
     mcp: 'Correct the argument that the message names and call the tool again.',
+  },
+  ambiguous_job: {
+    cli: 'Give more of the id; `flashpods ps -a` lists the jobs.',
+    mcp: 'Give the whole id.',
   },
   poll_timeout: {
     cli: 'The job goes on; wait for it again, or end it with `flashpods kill`.',
@@ -46,7 +50,7 @@ export const CLIENT_CODES = {
     cli: 'Give a path within the directories that are allowed.',
     mcp: 'Give a path within what the person opened.',
   },
-  interrupted: { cli: 'Nothing is left to do.' },
+  interrupted: { cli: 'There is nothing more to do.' },
 } as const satisfies Record<string, { readonly cli: string; readonly mcp?: string }>;
 
 export type ClientCode = keyof typeof CLIENT_CODES;

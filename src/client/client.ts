@@ -31,9 +31,13 @@ import { parseEvents, type ServerEvent } from './events.ts';
 import { type Answer, type Call, parseObject, type RetryNotice, Transport } from './transport.ts';
 
 export interface ListFilter {
-  /** `all`, a state, or the group `active`. */
+  /** `all`, a state, or a group: `active`, `waiting`, `hosted`. */
   readonly status?: string | undefined;
   readonly label?: readonly [key: string, value: string] | undefined;
+  /** The beginning of an id, or a name. */
+  readonly find?: string | undefined;
+  /** `turn`: those on a host first, then those that wait, in the order of their turns; without further pages. */
+  readonly order?: 'newest' | 'turn' | undefined;
   /** 1–100. */
   readonly limit?: number | undefined;
   readonly cursor?: string | undefined;
@@ -149,10 +153,10 @@ export class FlashpodsClient {
   }
 
   async listJobs(filter: ListFilter, signal?: AbortSignal): Promise<JobList> {
-    const { status, limit, cursor } = filter;
+    const { status, find, order, limit, cursor } = filter;
     const label = filter.label?.join(':');
     return this.#object<JobList>(
-      { method: 'GET', path: '/jobs', query: { status, label, limit, cursor }, signal },
+      { method: 'GET', path: '/jobs', query: { status, label, find, order, limit, cursor }, signal },
       'jobs',
     );
   }

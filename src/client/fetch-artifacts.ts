@@ -8,6 +8,7 @@ import { type FileTime, setTimes } from '../files/exact-times.ts';
 import type { ArtifactAnswer, ArtifactDirectory } from './answers.ts';
 import { makeArtifactDirectory, makePlace, NewDirectories } from './artifact-places.ts';
 import type { FlashpodsClient } from './client.ts';
+import { FetchedBefore } from './fetched-before.ts';
 import { ClientError } from './client-error.ts';
 import {
   type DownloadOptions,
@@ -27,6 +28,8 @@ const MEMBER_BYTES = 16 * 1024;
 export interface FetchOptions extends DownloadOptions {
   /** Globs that match these artifacts and no others, for the archive; none: these are all. Null: they can't be told. */
   readonly match?: readonly string[] | null;
+  /** What an earlier fetch left in the directory is replaced, unless somebody has changed it since. */
+  readonly replacesOwn?: boolean;
 }
 
 /** What became of one artifact. */
@@ -55,11 +58,13 @@ export async function* fetchArtifacts(
 ): AsyncGenerator<Fetched, void, void> {
   const directories = new NewDirectories(directory);
   await directories.start();
-  const fetching = new Fetching(client, jobId, wanted, directories, options);
+  const before = options.replacesOwn ? await FetchedBefore.of(client.connection.cacheDir, directory) : null;
+  const fetching = new Fetching(client, jobId, wanted, directories, options, before);
   try {
     yield* fetching.run();
   } finally {
     await fetching.settle();
+    await before?.save();
   }
 }
 
@@ -70,6 +75,7 @@ class Fetching {
   readonly #directories: ReadonlyMap<string, ArtifactDirectory>;
   readonly #new: NewDirectories;
   readonly #options: FetchOptions;
+  readonly #before: FetchedBefore | null;
   readonly #times: FileTime[] = [];
 
   constructor(
@@ -78,6 +84,7 @@ class Fetching {
     { artifacts, directories = [] }: ArtifactsToFetch,
     made: NewDirectories,
     options: FetchOptions,
+    before: FetchedBefore | null,
   ) {
     this.#client = client;
     this.#jobId = jobId;
@@ -86,6 +93,7 @@ class Fetching {
     this.#directories = new Map([...directories, ...own].map((each) => [each.name, each]));
     this.#new = made;
     this.#options = options;
+    this.#before = before;
   }
 
   async *run(): AsyncGenerator<Fetched, void, void> {
@@ -102,8 +110,8 @@ class Fetching {
       }
     }
     for (const file of files.values()) {
-      yield* this.#placed(file, async (path) => {
-        const { signal, force } = this.#options;
+      yield* this.#placed(file, async (path, force) => {
+        const { signal } = this.#options;
         const { mtime: _mtime, ...untimed } = file;
         await downloadTo(this.#client, this.#jobId, untimed, path, { signal, force });
       });
@@ -115,7 +123,7 @@ class Fetching {
           if (await makeArtifactDirectory(path, artifact.name)) this.#new.made.set(artifact.name, path);
         });
       } else if (artifact.type === 'symlink') {
-        yield* this.#placed(artifact, (path) => makeLink(artifact, path, this.#options));
+        yield* this.#placed(artifact, (path, force) => makeLink(artifact, path, { force }));
       }
     }
   }
@@ -137,13 +145,15 @@ class Fetching {
 
   async *#placed(
     artifact: ArtifactAnswer,
-    work: (path: string) => Promise<void>,
+    work: (path: string, force: boolean) => Promise<void>,
   ): AsyncGenerator<Fetched, void, void> {
     this.#options.signal?.throwIfAborted();
     let path: string;
     try {
       path = await makePlace(this.#new, artifact.name);
-      await work(path);
+      const { force } = this.#options;
+      await work(path, force || (await this.#before?.owns(artifact.name, path)) === true);
+      this.#before?.note(artifact, path);
     } catch (error) {
       this.#options.signal?.throwIfAborted();
       if (!(error instanceof ClientError)) throw error;
@@ -164,8 +174,8 @@ class Fetching {
         continue;
       }
       left.delete(file.name);
-      for await (const fetched of this.#placed(file, (path) =>
-        storeFile(file, path, this.#options, (handle) => copyTo(handle, member, file)),
+      for await (const fetched of this.#placed(file, (path, force) =>
+        storeFile(file, path, { ...this.#options, force }, (handle) => copyTo(handle, member, file)),
       )) {
         if ('error' in fetched && fetched.error.cause instanceof ArchiveBroken) {
           left.set(file.name, file);

@@ -32,8 +32,7 @@ export async function saveLog(
       let start: LogStart = { offset: 0 };
       for (;;) {
         const page = await client.log(id, start, signal);
-        if (page === null)
-          throw new ClientError('logs_not_available', `Nothing has been captured for ${id} yet.`);
+        if (page === null) throw new ClientError('logs_not_available', `${id} has printed nothing yet.`);
         const part = Buffer.concat(
           page.lines
             .filter(({ stream, text }) => stream !== 'system' || text.startsWith('[TRUNCATED'))

@@ -221,10 +221,10 @@ function describe(error: unknown): string {
     case 'EPIPE':
       return 'the connection was dropped';
     case 'ETIMEDOUT':
-      return 'it is silent';
+      return 'no answer in time';
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return 'its name is not known';
+      return 'the host name can’t be resolved';
     default:
       return messageOf(error);
   }

@@ -2,7 +2,16 @@ import type { Knex } from 'knex';
 import { camelKeys } from '../jobs/description/names.ts';
 import type { ArtifactRecord, Job } from '../jobs/job.ts';
 import type { Expiry, JobFilter, JobQueries } from '../jobs/queries.ts';
-import { HOSTED_STATES, type JobState, RESULT_STATES, WAITING_STATES } from '../jobs/states.ts';
+import {
+  ACTIVE_STATES,
+  HOSTED_STATES,
+  isActive,
+  isHosted,
+  isWaiting,
+  type JobState,
+  RESULT_STATES,
+  WAITING_STATES,
+} from '../jobs/states.ts';
 import type { Database } from './database.ts';
 import { columnsWithoutEnv, type JobRow, toJob } from './job-row.ts';
 import type { Row } from './row.ts';
@@ -29,18 +38,8 @@ export class KnexJobQueries implements JobQueries {
 
   async list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }> {
     return this.#db.read(async (db) => {
-      const matching = db<JobRow>('jobs').modify((query) => {
-        if (filter.owner !== null) void query.where('owner', filter.owner);
-        if (filter.type !== null) void query.where('type', filter.type);
-        if (filter.label !== null) {
-          const [key, value] = filter.label;
-          void query.whereIn('id', db('job_labels').where({ key, value }).select('job_id'));
-        }
-      });
-      const all = matching.clone().modify((query) => {
-        if (filter.states !== null) void query.whereIn('status', [...filter.states]);
-      });
-      const [counted] = await all.count<{ total: number | string }[]>({ total: '*' });
+      const matching = matchingOf(db, filter);
+      const total = await countOf(matching, filter.states);
       const columns = await columnsWithoutEnv(db);
       const page = matching
         .clone()
@@ -50,7 +49,43 @@ export class KnexJobQueries implements JobQueries {
       if (filter.beforePosition !== null) void page.where('position', '<', filter.beforePosition);
       const rows = await inEachState(page, filter.states);
       rows.sort((a, b) => b.position - a.position);
-      return { jobs: rows.slice(0, filter.limit).map(toJob), total: Number(counted?.total ?? 0) };
+      return { jobs: rows.slice(0, filter.limit).map(toJob), total };
+    });
+  }
+
+  async turns(filter: JobFilter): Promise<{ jobs: Job[]; total: number }> {
+    const states = (filter.states ?? ACTIVE_STATES).filter(isActive);
+    return this.#db.read(async (db) => {
+      const matching = matchingOf(db, filter);
+      const total = await countOf(matching, states);
+      const hosted = matching
+        .clone()
+        .whereIn('status', states.filter(isHosted))
+        .select('id')
+        .orderBy('position')
+        .limit(filter.limit);
+      // About: the wait that makes up for one step of priority is a setting of the queue, which knows the exact places.
+      const nth = db.raw(
+        'row_number() over (partition by owner order by coalesce(ordered_at, created_at) + priority * ?, position) as nth',
+        [USUAL_AGEING_MS],
+      );
+      const first = matching
+        .clone()
+        .whereIn('status', states.filter(isWaiting))
+        .select('id', nth)
+        .as('first');
+      const waiting = db
+        .from(first)
+        .where('nth', '<=', filter.limit)
+        .select('id')
+        .orderBy('nth')
+        .limit(MOST_TURNS) as unknown as typeof hosted;
+      const ids = [...(await hosted), ...(await waiting)].map(({ id }) => id);
+      const columns = await columnsWithoutEnv(db);
+      const rows = (await db<JobRow>('jobs').whereIn('id', ids).select(columns)) as unknown as JobRow[];
+      const at = new Map(ids.map((id, index) => [id, index]));
+      rows.sort((a, b) => (at.get(a.id) ?? 0) - (at.get(b.id) ?? 0));
+      return { jobs: rows.map(toJob), total };
     });
   }
 
@@ -212,6 +247,40 @@ type ArtifactRow = Row<Required<Omit<ArtifactRecord, 'sha256'>>> & {
 };
 type ArtifactRows = Knex.QueryBuilder<ArtifactRow, ArtifactRow[]>;
 
+/** How much later a job may come and still pass one whose priority is one step lower, unless it is set otherwise. */
+const USUAL_AGEING_MS = 600_000;
+/** Waiting jobs whose places are asked for at once. */
+const MOST_TURNS = 500;
+
+/** All that a filter says but for states and pages. */
+const matchingOf = (db: Knex, { owner, type, label, find = null }: JobFilter) =>
+  db<JobRow>('jobs').modify((query) => {
+    const labelled = (key: string, value: string) =>
+      db('job_labels').where({ key, value }).select('job_id') as unknown as Knex.QueryBuilder;
+    if (owner !== null) void query.where('owner', owner);
+    if (type !== null) void query.where('type', type);
+    if (label !== null) void query.whereIn('id', labelled(...label));
+    if (find === null) return;
+    void query.where((either) => {
+      void either.whereIn('id', labelled('name', find));
+      const begin = find.startsWith('job_') ? find : `job_${find}`;
+      // A range, which an index has in order; `{` comes after all that an id may hold.
+      if (/^job_[a-z0-9]+$/.test(begin))
+        void either.orWhere((range) => void range.where('id', '>=', begin).where('id', '<', `${begin}{`));
+    });
+  });
+
+async function countOf(
+  matching: ReturnType<typeof matchingOf>,
+  states: readonly JobState[] | null,
+): Promise<number> {
+  const all = matching.clone().modify((query) => {
+    if (states !== null) void query.whereIn('status', [...states]);
+  });
+  const [counted] = await all.count<{ total: number | string }[]>({ total: '*' });
+  return Number(counted?.total ?? 0);
+}
+
 type Page = Knex.QueryBuilder<JobRow, JobRow[]>;
 
 /**
@@ -230,7 +299,7 @@ async function inEachState(page: Page, states: readonly JobState[] | null): Prom
 
 /** As {@link JobQueries.keptBytes}, also within a transaction. The condition is that of `jobs_kept_index`. */
 export async function keptBytes(db: Knex, owner: string | null, now: number): Promise<Map<string, number>> {
-  const rows = await db('jobs')
+  const rows = (await db('jobs')
     .whereRaw('kept_until is not null and artifacts_deleted_at is null')
     .where('kept_until', '>', now)
     .modify((query) => {
@@ -238,6 +307,6 @@ export async function keptBytes(db: Knex, owner: string | null, now: number): Pr
     })
     .groupBy('owner')
     .select('owner')
-    .sum<{ owner: string; bytes: number | null }[]>({ bytes: 'kept_bytes' });
+    .sum({ bytes: 'kept_bytes' })) as { owner: string; bytes: number | null }[];
   return new Map(rows.map(({ owner: name, bytes }) => [name, bytes ?? 0]));
 }

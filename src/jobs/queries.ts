@@ -8,6 +8,10 @@ export interface JobFilter {
   readonly states: readonly JobState[] | null;
   readonly type: JobType | null;
   readonly label: readonly [key: string, value: string] | null;
+  /** A name (the label `name`), or the beginning of an id with `job_` or without. Left out: any. */
+  readonly find?: string | null;
+  /** `turn`: see {@link JobQueries.turns}. Left out: newest first. */
+  readonly order?: 'newest' | 'turn';
   readonly limit: number;
   /** Only jobs with a smaller position (newest first). */
   readonly beforePosition: number | null;
@@ -27,6 +31,12 @@ export interface JobQueries {
   byClientJobId(owner: string, clientJobId: string): Promise<Job | null>;
   /** With an empty `env`, as `waiting`: it may be large, and only who runs or repeats a job needs it. */
   list(filter: JobFilter): Promise<{ jobs: Job[]; total: number }>;
+
+  /**
+   * The first jobs of every owner, active ones: those on a host in front, the oldest first, then those that wait, about
+   * in the order of their turns. More than the limit where there are several owners: whose turn it is the queue knows.
+   */
+  turns(filter: JobFilter): Promise<{ jobs: Job[]; total: number }>;
 
   /** Jobs that a host answers for. */
   hostedOn(host: string): Promise<Job[]>;

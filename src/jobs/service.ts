@@ -265,8 +265,9 @@ export class JobService {
     return job;
   }
 
-  /** Newest first, each with how it stands in the queue. */
+  /** In the order that the filter asks for, each with how it stands in the queue. */
   async list(filter: JobFilter): Promise<JobPage> {
+    if (filter.order === 'turn') return this.#turns(filter);
     // One more than asked for tells whether there is another page.
     const { jobs: found, total } = await this.#r.queries.list({ ...filter, limit: filter.limit + 1 });
     const page = found.slice(0, filter.limit);
@@ -276,6 +277,17 @@ export class JobService {
       total,
       nextBefore: found.length > page.length ? (page.at(-1)?.position ?? null) : null,
     };
+  }
+
+  async #turns(filter: JobFilter): Promise<JobPage> {
+    const { jobs: found, total } = await this.#r.queries.turns(filter);
+    const waits = await this.waits(found);
+    const all = found.map((job, index) => ({ job, wait: waits[index] ?? null }));
+    const hosted = all.filter(({ job }) => !isWaiting(job.status));
+    const place = ({ wait }: { readonly wait: Wait | null }): number =>
+      wait?.position ?? Number.MAX_SAFE_INTEGER;
+    const waiting = all.filter(({ job }) => isWaiting(job.status)).sort((a, b) => place(a) - place(b));
+    return { jobs: [...hosted, ...waiting].slice(0, filter.limit), total, nextBefore: null };
   }
 
   /** The job once its state is no longer `since` or is terminal, and after `timeoutMs` at the latest. */
@@ -311,7 +323,7 @@ export class JobService {
     for (;;) {
       const job = await this.get(id, owner);
       if (isTerminal(job.status))
-        throw new FlashpodsError('job_already_terminal', `The job is ${job.status} already.`);
+        throw new FlashpodsError('job_already_terminal', `The job has already ended (${job.status}).`);
       if (isWaiting(job.status)) {
         const cancelled = await this.#r.lifecycle.cancelled(id, ACTOR);
         if (!cancelled) continue; // dispatched in between: ask again
@@ -329,7 +341,7 @@ export class JobService {
       this.#r.announcements.announce(id, job.host);
       const now = await this.get(id, owner);
       if (!first && isTerminal(now.status))
-        throw new FlashpodsError('job_already_terminal', `The job is ${now.status} already.`);
+        throw new FlashpodsError('job_already_terminal', `The job has already ended (${now.status}).`);
       // Something else may be ending it already (its exit, its timeout): it ends for that reason, and it ends.
       if (isWaiting(now.status) && now.endingReason === null) continue;
       return now;

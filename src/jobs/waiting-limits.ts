@@ -90,8 +90,8 @@ export async function refuseBusy(queue: Pick<JobQueue, 'capacity'>, wanted: Amou
     null,
   );
   const message = up.some(({ free }) => fits(free, wanted))
-    ? 'What is free is kept for jobs that wait already.'
-    : 'There is no room for this job at the moment.';
+    ? 'The free room is kept for jobs that are already waiting.'
+    : 'There is no room for this job now.';
   throw new FlashpodsError('insufficient_resources', message, {
     details: {
       requested: inApiUnits(wanted),
@@ -103,6 +103,6 @@ export async function refuseBusy(queue: Pick<JobQueue, 'capacity'>, wanted: Amou
 }
 
 function queueAway(cause: unknown): never {
-  const message = 'The queue is away, so nobody can say whether there is room.';
+  const message = 'The queue does not answer, so free room is unknown.';
   throw new FlashpodsError('service_unavailable', message, { cause });
 }

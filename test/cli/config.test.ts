@@ -129,7 +129,7 @@ describe('flashpods config', () => {
   it('tells a variable that nothing reads, and ends with 1', async () => {
     const { errors, exitCode } = await run({}, { FLASHPODS_LISTEN_ADR: '0.0.0.0:1' });
     assert.equal(exitCode, 1);
-    assert.match(errors, /FLASHPODS_LISTEN_ADR is the name of no setting/);
+    assert.match(errors, /FLASHPODS_LISTEN_ADR is an unknown setting/);
     assert.equal((await run({}, { FLASHPODS_LISTEN_ADDR: '0.0.0.0:1', FLASHPODS_PORT: '1' })).exitCode, 0);
   });
 

@@ -27,9 +27,7 @@ export class FarServer {
 
   #answer({ method, path }: Seen, response: ServerResponse): void {
     const url = new URL(path, 'http://x');
-    const active = ['queued', 'starting', 'running'];
-    const wanted = url.searchParams.get('status');
-    const chosen = this.jobs.filter(({ status }) => wanted !== 'active' || active.includes(status));
+    const chosen = this.jobs.filter(({ status }) => isWanted(url.searchParams.get('status'), status));
     if (this.broken) this.broken(response);
     else if (method === 'DELETE') json(response, 200, { job_id: path.split('/')[2] });
     else if (url.pathname === '/jobs')
@@ -56,6 +54,16 @@ export class FarServer {
     };
   }
 }
+
+const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  active: ['pending', 'queued', 'starting', 'running'],
+  waiting: ['pending', 'queued'],
+  hosted: ['starting', 'running'],
+};
+
+/** Whether `?status=` is meant to list a job in this state. */
+export const isWanted = (wanted: string | null, status: string): boolean =>
+  wanted === null || wanted === 'all' || wanted === status || GROUPS[wanted]?.includes(status) === true;
 
 const whole = (job: FarJob): object => ({
   type: 'worker',

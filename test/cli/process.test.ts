@@ -59,14 +59,34 @@ describe('the flashpods command as a process', () => {
     return { child, ended, stdout: () => stdout };
   }
 
-  it('loads neither Koa, knex, BullMQ, Redis nor SQLite for `ps`', async () => {
+  /** What a command loads. */
+  async function loadedBy(...args: string[]): Promise<string> {
     const list = join(scratch, 'loaded');
     const hook = `import { registerHooks } from 'node:module'; import { appendFileSync } from 'node:fs';
       registerHooks({ load(url, context, next) { appendFileSync(${JSON.stringify(list)}, url + '\\n'); return next(url, context); } });`;
     const preload = `data:text/javascript,${encodeURIComponent(hook)}`;
-    const { exitCode, stderr } = await launch(process.execPath, ['--import', preload, COMMAND, 'ps']).ended;
-    assert.deepEqual([exitCode, stderr], [0, '']);
-    const loaded = await readFile(list, 'utf8');
+    const { exitCode, stderr } = await launch(process.execPath, ['--import', preload, COMMAND, ...args])
+      .ended;
+    assert.equal(exitCode, 0, stderr);
+    return readFile(list, 'utf8');
+  }
+
+  it('loads neither execa nor tar-stream for a job without files, and little of ours', async () => {
+    far.end('completed', 0);
+    const loaded = await loadedBy('run', '--', 'true');
+    assert.match(loaded, /src\/cli\/attached-job\.ts/);
+    assert.doesNotMatch(loaded, /node_modules\/(?!commander\/)|\/client\/upload\//);
+    const modules = new Set(
+      loaded
+        .trim()
+        .split('\n')
+        .filter((url) => url.startsWith('file:')),
+    );
+    assert.ok(modules.size <= 70, [...modules].join('\n'));
+  });
+
+  it('loads neither Koa, knex, BullMQ, Redis nor SQLite for `ps`', async () => {
+    const loaded = await loadedBy('ps');
     assert.match(loaded, /src\/cli\/commands\/ps\.ts/);
     assert.doesNotMatch(
       loaded,

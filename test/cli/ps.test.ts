@@ -23,7 +23,7 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
 
   it('lists jobs as a table', async () => {
     far.end('failed', 3, { command: 'make test', host: 'a-host', duration_seconds: 65 });
-    const { stdout, exitCode } = await flashpods('ps');
+    const { stdout, exitCode } = await flashpods('ps', '-a');
     assert.equal(exitCode, 0);
     assert.deepEqual(
       stdout
@@ -44,7 +44,8 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
     assert.deepEqual(
       far.server.seen.map(({ path }) => path),
       [
-        '/jobs?status=active&limit=20',
+        '/jobs?status=hosted&order=turn&limit=20',
+        '/jobs?status=waiting&order=turn&limit=20',
         '/jobs?status=all&limit=7',
         '/jobs?status=failed&label=suite%3Anightly&limit=20',
       ],
@@ -58,7 +59,7 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
     assert.ok(stdout.includes(JOB));
     assert.ok(!/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/.test(stdout), JSON.stringify(stdout));
     assert.ok(stdout.includes('abc d ef'), stdout);
-    assert.equal(stdout.trim().split('\n').length, 3);
+    assert.equal(stdout.trim().split('\n').length, 3, stdout);
   });
 
   it('colours on a terminal only, and not with NO_COLOR', async () => {
@@ -72,6 +73,41 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
     assert.equal((JSON.parse(stdout) as { jobs: { id: string }[] }).jobs[0]?.id, JOB);
   });
 
+  it('finds a job by the beginning of its id, or its name, and names the candidates', async () => {
+    far.become('queued', { labels: { name: 'nightly' } });
+    for (const wanted of ['job_aaa', 'aaa', 'nightly', JOB]) {
+      const { stdout } = await flashpods('show', wanted, '--json');
+      assert.equal((JSON.parse(stdout) as { id: string }).id, JOB);
+    }
+    far.others = [{ ...far.job, id: 'job_aaabbbbbbbbb' }];
+    for (const wanted of ['job_aaa', 'nightly']) {
+      const { stderr, exitCode } = await flashpods('kill', wanted);
+      assert.equal(exitCode, 1);
+      assert.match(stderr, /^flashpods: ambiguous_job: .*job_aaaaaaaaaaaa \(queued, .*job_aaabbbbbbbbb/);
+    }
+    assert.deepEqual(far.requests('DELETE', '/'), []);
+  });
+
+  it('shows all that is known of a job', async () => {
+    far.end('failed', 3, {
+      owner: 'builds',
+      error_lines: ['7: no such file'],
+      notes: ['lowered'],
+      host: 'alpha',
+    });
+    const { stdout, exitCode } = await flashpods('show', JOB);
+    assert.equal(exitCode, 0);
+    assert.match(stdout, new RegExp(`^${JOB}  failed\n`));
+    for (const line of [
+      'owner +builds',
+      'ended +failed · exit 3',
+      'log says +7: no such file',
+      'host +alpha',
+      'note +lowered',
+    ])
+      assert.match(stdout, new RegExp(`\n${line}`));
+  });
+
   it('waits for the end of a job and exits with its code', async () => {
     const waiting = flashpods('wait', JOB);
     far.end('failed', 9);
@@ -82,7 +118,7 @@ describe('flashpods ps, wait, logs, kill and artifacts', () => {
     const began = performance.now();
     const { stderr, exitCode } = await flashpods('wait', '--timeout', '0.3', JOB);
     assert.equal(exitCode, 124);
-    assert.match(stderr, /poll_timeout: job_a+ is queued still/);
+    assert.match(stderr, /poll_timeout: job_a+ is still queued/);
     assert.ok(performance.now() - began < 3_000);
   });
 

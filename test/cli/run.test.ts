@@ -197,7 +197,7 @@ describe('flashpods run', () => {
     const lines = running.stderr().trim().split('\n');
     assert.deepEqual(
       lines.map((line) => JSON.parse(line) as unknown),
-      [{ notice: `cancelling ${JOB}; Ctrl-C again leaves it to itself` }, { notice: 'mind this' }],
+      [{ notice: `cancelling ${JOB}; press Ctrl-C again to stop waiting` }, { notice: 'mind this' }],
     );
   });
 
@@ -214,7 +214,7 @@ describe('flashpods run', () => {
       far.end('cancelled', 143);
       assert.equal(await running.exitCode, 130);
       assert.equal(running.stdout(), 'working\ncleaning up\n');
-      assert.match(running.stderr(), /cancelling job_a+; Ctrl-C again leaves it/);
+      assert.match(running.stderr(), /cancelling job_a+; press Ctrl-C again to stop waiting/);
     });
 
     it('gives the job’s own code when it ended by itself after all', async () => {
@@ -236,7 +236,7 @@ describe('flashpods run', () => {
       running.interrupt();
       running.interrupt();
       assert.equal(await running.exitCode, 130);
-      assert.match(running.stderr(), /is left to itself/);
+      assert.match(running.stderr(), /is being cancelled; nobody waits for it/);
       assert.equal(far.job.status, 'running');
     });
 
@@ -254,7 +254,7 @@ describe('flashpods run', () => {
         assert.equal(await running.exitCode, 130);
         assert.equal(far.requests('DELETE', `/jobs/${JOB}`).length, 1);
         assert.equal(running.stdout(), '');
-        assert.match(running.stderr(), /stopping; Ctrl-C again leaves[^]*it is cancelled/);
+        assert.match(running.stderr(), /stopping; press Ctrl-C again to exit at once[^]*it is cancelled/);
       });
 
       it(`ends the tries of \`${args.join(' ')}\` while the server is busy`, async () => {
@@ -331,7 +331,10 @@ describe('flashpods run', () => {
       ]) {
         const { stderr, exitCode } = await finished(args, { env: env() });
         assert.equal(exitCode, args[0] === 'run' ? 125 : 2);
-        assert.match(stderr, /invalid_arguments: With.*nobody stays with the job: --\w+ would do nothing/);
+        assert.match(
+          stderr,
+          /invalid_arguments: With.*nobody stays with the job: --\w+ would have no effect/,
+        );
       }
       assert.equal(far.server.seen.length, 0);
     });
@@ -346,6 +349,29 @@ describe('flashpods run', () => {
       assert.match(running.stderr(), /1 of 2 artifacts/);
       assert.equal(await readFile(join(scratch, 'report.txt'), 'utf8'), 'mine');
       assert.equal(await readFile(join(scratch, 'other'), 'utf8'), 'other');
+    });
+
+    it('replaces what it fetched itself, and never what somebody has changed since', async () => {
+      const options = { env: { ...env(), XDG_CACHE_HOME: join(scratch, 'cache') } };
+      const again = async (): Promise<Running> => {
+        const running = start(['run', '--artifacts', out(), '--', 'x'], options);
+        far.end('completed', 0);
+        await running.exitCode;
+        return running;
+      };
+      far.artifacts = { 'a/report': 'one', other: 'one' };
+      await again();
+      far.artifacts = { 'a/report': 'two', other: 'two' };
+      const second = await again();
+      assert.deepEqual([await second.exitCode, second.stderr().includes('file_exists')], [0, false]);
+      assert.equal(await readFile(join(out(), 'a/report'), 'utf8'), 'two');
+      await writeFile(join(out(), 'other'), 'mine');
+      far.artifacts = { 'a/report': 'three', other: 'three' };
+      const third = await again();
+      assert.equal(await third.exitCode, 125);
+      assert.match(third.stderr(), /file_exists: .*other exists already/);
+      assert.equal(await readFile(join(out(), 'a/report'), 'utf8'), 'three');
+      assert.equal(await readFile(join(out(), 'other'), 'utf8'), 'mine');
     });
 
     it('overwrites with --force', async () => {

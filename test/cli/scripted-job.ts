@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { isTerminal, type JobState } from '../../src/jobs/states.ts';
 import { failure, json, type Seen, WireServer } from '../client/wire-server.ts';
+import { isWanted } from './far-server.ts';
 
 export const JOB = 'job_aaaaaaaaaaaa';
 export const UPLOAD = 'upload_aaaaaaaaaaaa';
@@ -12,6 +13,8 @@ export class ScriptedJob {
   artifacts: Record<string, string> = {};
   /** The images that have any program that is asked for. */
   images: readonly string[] = [];
+  /** More jobs of the list. */
+  others: object[] = [];
   /** A request to make a job is answered with 503. */
   isBusy = false;
   agentImage: string | null = 'localhost/team/agent:1';
@@ -74,8 +77,12 @@ export class ScriptedJob {
       json(response, 200, { job_id: JOB, status: 'cancelled' });
       this.onCancel();
     } else if (url.pathname === '/images') json(response, 200, this.#imageList());
-    else if (url.pathname === '/jobs') json(response, 200, { jobs: [this.job], total: 1, next_cursor: null });
-    else if (!url.pathname.startsWith(`/jobs/${JOB}`)) json(response, 404, failure('job_not_found'));
+    else if (url.pathname === '/jobs') {
+      const jobs = isWanted(url.searchParams.get('status'), this.job.status)
+        ? [this.job, ...this.others]
+        : [];
+      json(response, 200, { jobs, total: jobs.length, next_cursor: null });
+    } else if (!url.pathname.startsWith(`/jobs/${JOB}`)) json(response, 404, failure('job_not_found'));
     else if (rest === '/output') this.#output(url.searchParams, response);
     else if (rest === '/artifacts') json(response, 200, this.#artifactList());
     else if (rest.startsWith('/artifacts/'))

@@ -87,7 +87,7 @@ describe('in a terminal', () => {
       const screen = await open(far.server.url, 'run -- make');
       await screen.shows('working');
       await screen.press('C-c');
-      await screen.shows('Ctrl-C again leaves it to itself');
+      await screen.shows('press Ctrl-C again to stop waiting');
       assert.equal(far.requests('DELETE', `/jobs/${JOB}`).length, 1);
       await screen.press('C-c');
       assert.equal(await screen.exitCode(), 130);

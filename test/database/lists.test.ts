@@ -54,6 +54,35 @@ describe('lists of jobs', () => {
     assert.equal((await queries.list({ ...ALL, type: 'agent' })).total, 0);
   });
 
+  it('find a job by its name, or the beginning of its id', async () => {
+    const [first = ''] = ids;
+    const found = async (find: string) => (await queries.list({ ...ALL, find })).jobs.map(({ id }) => id);
+    assert.deepEqual(await found(first), [first]);
+    assert.deepEqual(await found(first.slice(4, 12)), [first]);
+    assert.equal((await queries.list({ ...ALL, find: 'job_' })).total, 0);
+    assert.deepEqual(await found('no such job'), []);
+  });
+
+  it('hold the first of each owner in turn, those of a host in front, and count all', async () => {
+    const turns = (filter: Partial<JobFilter>) => queries.turns({ ...ALL, limit: 3, ...filter });
+    const waiting = ids.filter((_, index) => index % 5 !== 0);
+    const all = await turns({ states: ACTIVE_STATES });
+    assert.equal(all.total, waiting.length);
+    assert.deepEqual(all.jobs.map(({ owner }) => owner).sort(), [
+      'even',
+      'even',
+      'even',
+      'odd',
+      'odd',
+      'odd',
+    ]);
+    const own = ids.filter((_, index) => index % 5 !== 0 && index % 2 === 1);
+    assert.deepEqual(
+      (await turns({ owner: 'odd' })).jobs.map(({ id }) => id),
+      own.slice(0, 3),
+    );
+  });
+
   it('hold what waits in its order, whether it is in the queue already or not', async () => {
     const found: string[] = [];
     for (let position = 0; ;) {

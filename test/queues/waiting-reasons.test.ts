@@ -70,7 +70,7 @@ describe('the reason why a job waits', () => {
       'that room is kept for a larger one',
       3,
       because('held_back'),
-      'There is room, and it is kept for a larger job ahead, which this one would delay. 2 jobs are ahead.',
+      'The free room is kept for a larger job ahead, which this one would delay. 2 jobs are ahead.',
     ],
     [
       'that its image is fetched, and where',
@@ -94,7 +94,7 @@ describe('the reason why a job waits', () => {
       'that others have their turn first, though there is room',
       4,
       outlook({ hosts: [host('a', [8, 16])] }),
-      'a has room, and others have their turn first. 3 jobs are ahead.',
+      'a has room, but other jobs come first. 3 jobs are ahead.',
     ],
     [
       'that no host is large enough',
@@ -116,7 +116,7 @@ describe('the reason why a job waits', () => {
       }),
       'No host takes work at the moment: a is draining, b does not answer, c is lost and 1 more. It is next.',
     ],
-    ['that nobody dispatches', 2, null, 'No worker is up, so nothing starts at the moment. 1 job is ahead.'],
+    ['that nobody dispatches', 2, null, 'No worker is running, so no job can start now. 1 job is ahead.'],
     [
       'that the queue is being restored, and whom it waits for',
       null,

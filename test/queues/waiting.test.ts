@@ -98,7 +98,7 @@ describeQueues('what a waiting job is told', (here) => {
     const job = await here.submit();
     assert.deepEqual(await wait(job), {
       position: 1,
-      reason: 'No worker is up, so nothing starts at the moment. It is next.',
+      reason: 'No worker is running, so no job can start now. It is next.',
       latestStart: null,
     });
   });

@@ -1,7 +1,14 @@
 import { z } from 'zod';
 import { answerShape, specShape } from '../../../src/jobs/description/answer.ts';
 import { JOB_TYPES } from '../../../src/jobs/description/fields.ts';
-import { ACTIVE_STATES, ENDING_REASONS, JOB_STATES } from '../../../src/jobs/states.ts';
+import {
+  ACTIVE_STATES,
+  ENDING_REASONS,
+  HOSTED_STATES,
+  JOB_STATES,
+  type JobState,
+  WAITING_STATES,
+} from '../../../src/jobs/states.ts';
 import type { JobFilter } from '../../../src/jobs/queries.ts';
 import { patternProblem } from '../../../src/logs/log-store.ts';
 import { Globs, globsProblem } from '../../../src/artifacts/globs.ts';
@@ -53,13 +60,37 @@ export const archiveHeaders = artifactHeaders.pick({ 'If-None-Match': true });
 /** The reverse of what the `cursor` of a query takes. */
 export const cursorAfter = (position: number): string => Buffer.from(`p${position}`).toString('base64url');
 
+const GROUPS = ['active', 'waiting', 'hosted'] as const;
+
+function statesOf(status: (typeof GROUPS)[number] | JobState): readonly JobState[] {
+  switch (status) {
+    case 'active':
+      return ACTIVE_STATES;
+    case 'waiting':
+      return WAITING_STATES;
+    case 'hosted':
+      return HOSTED_STATES;
+    default:
+      return [status];
+  }
+}
+
 export const listJobsQuery = z.strictObject({
   status: z
-    .enum(['all', 'active', ...JOB_STATES])
+    .enum(['all', ...GROUPS, ...JOB_STATES])
     .default('all')
-    .describe('a state, `all`, or `active`: waiting or running'),
+    .describe(
+      'a state, `all`, `waiting` (pending or queued), `hosted` (starting or running), or `active`: one of those two',
+    ),
   type: z.enum(JOB_TYPES).optional(),
   label: label.optional(),
+  find: z.string().min(1).max(200).optional().describe('a name (label `name`), or the beginning of an id'),
+  order: z
+    .enum(['newest', 'turn'])
+    .default('newest')
+    .describe(
+      '`turn`: those on a host first, the oldest in front, then those that wait in the order of their turns; one page, of active jobs',
+    ),
   limit: digits(1, 100).default(20),
   cursor: cursor.optional(),
 });
@@ -67,9 +98,11 @@ export const listJobsQuery = z.strictObject({
 /** What the query asks of the jobs of that owner; null: of all. */
 export const listFilter = (query: z.output<typeof listJobsQuery>, owner: string | null): JobFilter => ({
   owner,
-  states: query.status === 'all' ? null : query.status === 'active' ? ACTIVE_STATES : [query.status],
+  states: query.status === 'all' ? null : statesOf(query.status),
   type: query.type ?? null,
   label: query.label ?? null,
+  find: query.find ?? null,
+  order: query.order,
   limit: query.limit,
   beforePosition: query.cursor ?? null,
 });

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { ArtifactAnswer, ArtifactList } from '../../client/answers.ts';
 import { chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
 import type { FlashpodsClient } from '../../client/client.ts';
@@ -10,7 +10,9 @@ import {
   repositoryInTheWay,
   segmentsOf,
 } from '../../client/artifact-places.ts';
+import { findJob } from '../../client/find-job.ts';
 import { downloadTo } from '../../client/download.ts';
+import { FetchedBefore } from '../../client/fetched-before.ts';
 import { fetchArtifacts } from '../../client/fetch-artifacts.ts';
 import { newestWithLabel } from '../../client/labelled-job.ts';
 import type { CliContext } from '../context.ts';
@@ -36,7 +38,7 @@ interface Wanted {
   readonly list: ArtifactList;
 }
 
-/** @param words the id of the job unless a label is given, and names */
+/** @param words the job unless a label is given, and names */
 async function wantedOf(
   words: readonly string[],
   { label }: ListArtifactsOptions,
@@ -49,8 +51,9 @@ async function wantedOf(
     context.notice(sanitize(note));
     return { id, patterns: words, list };
   }
-  const [id, ...patterns] = words;
-  if (id === undefined) throw new ClientError('invalid_arguments', 'Name the job, or give one --label.');
+  const [job, ...patterns] = words;
+  if (job === undefined) throw new ClientError('invalid_arguments', 'Name the job, or give one --label.');
+  const id = await findJob(client, job, signal);
   return { id, patterns, list: await client.artifacts(id, signal) };
 }
 
@@ -115,7 +118,11 @@ export async function getArtifacts(
   if (patterns.length === 1 && only !== undefined && only.name === patterns[0] && only.sha256 !== null) {
     try {
       const path = await targetOf(only, options.output);
-      await downloadTo(client, id, fileOf(list, only), path, fetching);
+      const before = await FetchedBefore.of(client.connection.cacheDir, dirname(path));
+      const force = fetching.force || (await before.owns(basename(path), path));
+      await downloadTo(client, id, fileOf(list, only), path, { ...fetching, force });
+      before.note({ name: basename(path) }, path);
+      await before.save();
       await show(only, path);
     } catch (error) {
       await failed(error);
@@ -125,6 +132,7 @@ export async function getArtifacts(
     for await (const fetched of fetchArtifacts(client, id, wanted, options.output ?? '.', {
       ...fetching,
       match,
+      replacesOwn: true,
     })) {
       if ('error' in fetched) await failed(fetched.error);
       else await show(fetched.artifact, fetched.path);

@@ -71,7 +71,7 @@ export async function showConfig(
     );
   }
   for (const name of unknown)
-    await err.line(`flashpods: ${sanitize(name)} is the name of no setting; it has no effect`);
+    await err.line(`flashpods: ${sanitize(name)} is an unknown setting and is ignored`);
   return unknown.length === 0 ? ExitCode.fine : ExitCode.error;
 }
 

@@ -43,7 +43,7 @@ export async function listImages(context: CliContext): Promise<number> {
     ].map(sanitize),
   );
   for (const line of table(COLUMNS, rows)) await context.out.line(line);
-  if (answer.images.length === 0) context.notice('no host has an image yet, or none has told.');
+  if (answer.images.length === 0) context.notice('no host has reported an image yet.');
   for (const { name, summary } of answer.buildable)
     context.notice(`\`flashpods image build ${name}\` makes ${name}: ${summary}`);
   return ExitCode.fine;

@@ -1,4 +1,5 @@
 import { ClientError } from '../../client/client-error.ts';
+import { findJob } from '../../client/find-job.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode, exitCodeOfError } from '../exit-code.ts';
 import { reportError } from '../report.ts';
@@ -30,8 +31,9 @@ export async function kill(
   if (options.label) {
     for (const id of await client.cancelJobs(options.label, signal)) await tell(id);
   }
-  for (const id of ids) {
+  for (const wanted of ids) {
     try {
+      const id = await findJob(client, wanted, signal);
       await client.cancelJob(id, signal);
       await tell(id);
     } catch (error) {

@@ -4,6 +4,7 @@ import { saveLog } from '../../client/save-log.ts';
 import { showBytes } from '../quantity.ts';
 import type { LogStart } from '../../logs/log-store.ts';
 import { ClientError } from '../../client/client-error.ts';
+import { findJob } from '../../client/find-job.ts';
 import { followJob } from '../../client/follow.ts';
 import type { CliContext } from '../context.ts';
 import { ExitCode } from '../exit-code.ts';
@@ -23,11 +24,12 @@ export interface LogsOptions {
 }
 
 /** Prints a job's log, all of it or its last lines; with `follow` until the job ends. */
-export async function logs(id: string, options: LogsOptions, context: CliContext): Promise<number> {
+export async function logs(job: string, options: LogsOptions, context: CliContext): Promise<number> {
   const client = await context.client();
   const signal = context.untilInterrupted();
   const printer = new LogPrinter(context, options);
   refuseTogether(options);
+  const id = await findJob(client, job, signal);
   if (options.saveTo !== undefined) {
     const bytes = await saveLog(client, id, resolve(options.saveTo), { force: false, signal });
     context.notice(`${showBytes(bytes)} in ${options.saveTo}`);
@@ -70,7 +72,7 @@ export async function logs(id: string, options: LogsOptions, context: CliContext
 const PAGE_LINES = 10_000;
 
 const notYet = (id: string): ClientError =>
-  new ClientError('logs_not_available', `Nothing has been captured for ${id} yet.`, { status: 404 });
+  new ClientError('logs_not_available', `${id} has printed nothing yet.`, { status: 404 });
 
 /** @throws ClientError invalid_arguments for options that do not go together */
 function refuseTogether(options: LogsOptions): void {
@@ -94,7 +96,7 @@ function refuseTogether(options: LogsOptions): void {
   const wrong = refused.find(([isWrong]) => isWrong);
   if (wrong === undefined) return;
   const advice = 'Leave one of them out.';
-  throw new ClientError('invalid_arguments', `These do not go together: ${wrong[1]}.`, { advice });
+  throw new ClientError('invalid_arguments', `These options can’t be combined: ${wrong[1]}.`, { advice });
 }
 
 /** Lines that a regular expression finds. @returns 1 when there are none, as grep does */

@@ -1,4 +1,5 @@
 import { makeOutputDirectory } from '../../client/artifact-places.ts';
+import { findJob } from '../../client/find-job.ts';
 import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
 import { refuseAttached } from './run.ts';
@@ -8,12 +9,13 @@ export interface RerunOptions extends AttachOptions {
 }
 
 /** Makes a job like an earlier one and prints its id, or stays with it to its end. */
-export async function rerun(id: string, options: RerunOptions, context: CliContext): Promise<number> {
+export async function rerun(job: string, options: RerunOptions, context: CliContext): Promise<number> {
   if (!options.follow) refuseAttached(options, 'Without --follow nobody stays with the job');
   const client = await context.client();
   const interruption = new Interruption(context, client);
   try {
     if (options.artifacts !== undefined) await makeOutputDirectory(options.artifacts);
+    const id = await findJob(client, job, interruption.preparing);
     const created = await client.rerunJob(id, interruption.leaving, interruption.preparing);
     if (options.follow) return await attach(created, options, context, interruption);
     await interruption.throwIfStopped(created.job_id);

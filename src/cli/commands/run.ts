@@ -1,10 +1,8 @@
 import { ClientError } from '../../client/client-error.ts';
-import { makeOutputDirectory } from '../../client/artifact-places.ts';
 import type { WorkerRequest } from '../../jobs/description/types.ts';
 import { attach, type AttachOptions, Interruption } from '../attached-job.ts';
 import type { CliContext } from '../context.ts';
 import { fieldsGiven } from '../job-options.ts';
-import { sendFiles } from '../send-files.ts';
 import { shellCommand } from '../shell-quote.ts';
 import { sanitize } from '../terminal.ts';
 
@@ -32,7 +30,7 @@ export async function run(
   const interruption = new Interruption(context, client);
   try {
     // Before there is a job: what would keep its artifacts from being stored is known now.
-    if (options.artifacts !== undefined) await makeOutputDirectory(options.artifacts);
+    if (options.artifacts !== undefined) await makeOutput(options.artifacts);
     // All that can be refused without the files is refused before they are sent.
     if (options.files !== undefined) await client.checkJob(request, interruption.preparing);
     const files =
@@ -56,6 +54,11 @@ export async function run(
   }
 }
 
+async function makeOutput(path: string): Promise<void> {
+  const { makeOutputDirectory } = await import('../../client/artifact-places.ts');
+  await makeOutputDirectory(path);
+}
+
 /** @throws ClientError invalid_arguments for what only somebody who stays with the job can be given */
 export function refuseAttached(options: AttachOptions, why: string): void {
   const given = [
@@ -66,7 +69,9 @@ export function refuseAttached(options: AttachOptions, why: string): void {
   ].filter((option) => option !== null);
   if (given.length === 0) return;
   const advice = 'Leave it out; `flashpods artifacts get JOB` and `flashpods logs -t JOB` do it later.';
-  throw new ClientError('invalid_arguments', `${why}: ${given.join(' and ')} would do nothing.`, { advice });
+  throw new ClientError('invalid_arguments', `${why}: ${given.join(' and ')} would have no effect.`, {
+    advice,
+  });
 }
 
 function toRequest(args: readonly string[], options: RunOptions, context: CliContext): WorkerRequest {
@@ -86,5 +91,7 @@ async function upload(
   const client = await context.client();
   const { exclude = [], include = [], git = false, transport = 'auto' } = options;
   const what = { excludes: exclude, includes: include, git, transport };
+  // Packing and rsync take longer to load than all else of a job without files.
+  const { sendFiles } = await import('../send-files.ts');
   return sendFiles(client, directory, what, context, preparing);
 }

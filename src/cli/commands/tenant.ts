@@ -31,7 +31,7 @@ export async function listTenants(context: CliContext): Promise<number> {
   const tenants = await client.listTenants(context.untilInterrupted());
   await context.show({ tenants }, () => table(COLUMNS, tenants.map(row)).join('\n'));
   if (tenants.length === 0 && !context.json && context.err.isTTY)
-    context.notice('nobody has jobs, and nothing is set for anybody');
+    context.notice('no owner has jobs or settings');
   return ExitCode.fine;
 }
 

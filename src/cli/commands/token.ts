@@ -42,7 +42,7 @@ export async function createToken(
   await context.show(created, () => sanitize(created.token));
   if (!context.json)
     context.notice(
-      `token ${sanitize(name)} of ${sanitize(created.owner)} may ${created.scopes.map(sanitize).join(', ')}; it is shown this once.`,
+      `token ${sanitize(name)} of ${sanitize(created.owner)} may ${created.scopes.map(sanitize).join(', ')}; it is shown only once.`,
     );
   return ExitCode.fine;
 }
@@ -53,7 +53,7 @@ export async function listTokens(context: CliContext): Promise<number> {
   const tokens = await client.listTokens(context.untilInterrupted());
   await context.show({ tokens }, () => table(COLUMNS, tokens.map(row)).join('\n'));
   if (tokens.length === 0 && !context.json && context.err.isTTY)
-    context.notice('no tokens but the one of the server’s configuration');
+    context.notice('no tokens but the one in the server’s configuration');
   return ExitCode.fine;
 }
 

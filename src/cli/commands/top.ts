@@ -1,3 +1,4 @@
+import type { CapacityAnswer } from '../../client/answers.ts';
 import { NO_RETRY } from '../../client/connection.ts';
 import { Bell } from '../../timing/bell.ts';
 import { FlashpodsClient } from '../../client/client.ts';
@@ -15,7 +16,7 @@ export interface TopOptions {
 
 const INTERVAL_S = 2;
 const SHORTEST_INTERVAL_S = 0.2;
-/** The API gives this many in one answer; a screen shows fewer. */
+/** As many of each kind as the API gives in one answer; a screen shows fewer. */
 const JOBS = 100;
 
 /** A live screen of the server on a terminal, until q or Ctrl-C; one look at it in a pipe or as JSON. */
@@ -31,13 +32,24 @@ export async function top(options: TopOptions, context: CliContext): Promise<num
 
 async function showOnce(client: FlashpodsClient, context: CliContext): Promise<number> {
   const signal = context.untilInterrupted();
-  const [capacity, { jobs }] = await Promise.all([
-    client.capacity(signal),
-    client.listJobs({ status: 'active', limit: JOBS }, signal),
-  ]);
+  const seen = await look(client, signal);
   const nowMs = Date.now();
-  const view = { ...EMPTY, server: serverOf(client), capacity, jobs, seenAt: nowMs, nowMs };
-  return context.show({ capacity, jobs }, () => snapshot(view, (_colour, text) => text).join('\n'));
+  const view = { ...EMPTY, server: serverOf(client), ...seen, seenAt: nowMs, nowMs };
+  return context.show(seen, () => snapshot(view, (_colour, text) => text).join('\n'));
+}
+
+/** Hosts, queue, and the jobs whose turn comes first, with the number of all that hosts have. */
+async function look(
+  client: FlashpodsClient,
+  signal: AbortSignal,
+): Promise<Pick<TopView, 'jobs' | 'running'> & { readonly capacity: CapacityAnswer }> {
+  const inTurn = (status: string) => client.listJobs({ status, order: 'turn', limit: JOBS }, signal);
+  const [capacity, hosted, waiting] = await Promise.all([
+    client.capacity(signal),
+    inTurn('hosted'),
+    inTurn('waiting'),
+  ]);
+  return { capacity, jobs: [...hosted.jobs, ...waiting.jobs], running: hosted.total };
 }
 
 const serverOf = (client: FlashpodsClient): string => client.connection.url.href.replace(/\/$/, '');
@@ -45,6 +57,7 @@ const serverOf = (client: FlashpodsClient): string => client.connection.url.href
 const EMPTY = {
   capacity: null,
   jobs: [],
+  running: 0,
   problem: null,
   seenAt: null,
   selected: null,
@@ -101,11 +114,8 @@ class Top {
   async #look(): Promise<void> {
     const { signal } = this.#leaving;
     try {
-      const [capacity, { jobs }] = await Promise.all([
-        this.#client.capacity(signal),
-        this.#client.listJobs({ status: 'active', limit: JOBS }, signal),
-      ]);
-      this.#view = { ...this.#view, capacity, jobs, problem: null, seenAt: Date.now() };
+      const seen = await look(this.#client, signal);
+      this.#view = { ...this.#view, ...seen, problem: null, seenAt: Date.now() };
     } catch (error) {
       if (signal.aborted) return;
       const isPassing =

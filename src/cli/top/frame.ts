@@ -1,7 +1,7 @@
 /** What `flashpods top` shows, as lines: nothing here knows of a terminal but its size. */
 import type { CapacityAnswer, JobAnswer } from '../../client/answers.ts';
 import { isWaiting } from '../../jobs/states.ts';
-import { describeWaiting, runSeconds } from '../present-job.ts';
+import { runSeconds, startsWithin } from '../present-job.ts';
 import { count, showAge, showDuration } from '../quantity.ts';
 import { table } from '../table.ts';
 import { type Colour, sanitize, shorten } from '../terminal.ts';
@@ -11,6 +11,8 @@ export interface TopView {
   /** Null before the first answer. */
   readonly capacity: CapacityAnswer | null;
   readonly jobs: readonly JobAnswer[];
+  /** How many jobs hosts have, shown or not. */
+  readonly running: number;
   /** Why the server can't be asked at the moment. */
   readonly problem: string | null;
   /** Of the last answer, ms since the Unix epoch. */
@@ -76,6 +78,7 @@ function body(view: TopView, paint: Paint, columns = Infinity): Body {
   const { capacity, jobs, nowMs, selected } = view;
   if (!capacity) return { lines: ['waiting for the first answer'], selectedAt: null };
   const { running, waiting } = ordered(jobs);
+  const withOwner = new Set(jobs.map(({ owner }) => owner)).size > 1;
   const lines: string[] = [...hosts(capacity, paint, columns), ''];
   let selectedAt: number | null = null;
   const add = (title: string, of: readonly JobAnswer[], rows: string[]): void => {
@@ -89,12 +92,14 @@ function body(view: TopView, paint: Paint, columns = Infinity): Body {
       lines.push(isSelected ? paint('bold', text) : text);
     }
   };
-  add(`${count(running.length, 'job')} running`, running, runningRows(running, nowMs));
+  const hidden = view.running > running.length ? `, ${running.length} shown` : '';
+  const all = Math.max(view.running, running.length);
+  add(`${count(all, 'job')} running${hidden}`, running, runningRows(running, nowMs, withOwner));
   lines.push('');
   const { length, oldest_wait_seconds: oldest } = capacity.queue;
   const unseen = length > waiting.length ? `, ${waiting.length} shown` : '';
   const since = length === 0 ? '' : `, the oldest for ${showDuration(oldest)}`;
-  add(`${count(length, 'job')} waiting${since}${unseen}`, waiting, waitingRows(waiting, nowMs));
+  add(`${count(length, 'job')} waiting${since}${unseen}`, waiting, waitingRows(waiting, nowMs, withOwner));
   return { lines, selectedAt };
 }
 
@@ -118,13 +123,15 @@ function bar(part: number, all: number): string {
   return `[${'█'.repeat(full)}${'░'.repeat(BAR_CELLS - full)}]`;
 }
 
-const nameOf = ({ labels, command, task }: JobAnswer): string => {
+/** With its owner where there are several. */
+const nameOf = ({ labels, command, task, owner }: JobAnswer, withOwner: boolean): string => {
   const name = labels?.['name'];
   const what = command ?? task ?? '';
-  return shorten(name === undefined ? what : `${name}: ${what}`, COMMAND_WIDTH);
+  const named = name === undefined ? what : `${name}: ${what}`;
+  return shorten(withOwner ? `${owner ?? '-'}/${named}` : named, COMMAND_WIDTH);
 };
 
-const runningRows = (jobs: readonly JobAnswer[], nowMs: number): string[] =>
+const runningRows = (jobs: readonly JobAnswer[], nowMs: number, withOwner: boolean): string[] =>
   table(
     ['  ID', 'STATUS', 'FOR', 'CPUS', 'MEMORY', 'HOST', 'COMMAND'].map((title) => ({ title })),
     jobs.map((job) => {
@@ -136,12 +143,12 @@ const runningRows = (jobs: readonly JobAnswer[], nowMs: number): string[] =>
         String(job.cpus),
         `${job.memory_gb} GB`,
         shorten(job.host ?? '-', 30),
-        nameOf(job),
+        nameOf(job, withOwner),
       ];
     }),
   );
 
-const waitingRows = (jobs: readonly JobAnswer[], nowMs: number): string[] =>
+const waitingRows = (jobs: readonly JobAnswer[], nowMs: number, withOwner: boolean): string[] =>
   table(
     ['  ID', 'FOR', 'CPUS', 'MEMORY', 'COMMAND', 'WHY'].map((title) => ({ title })),
     jobs.map((job) => [
@@ -149,8 +156,11 @@ const waitingRows = (jobs: readonly JobAnswer[], nowMs: number): string[] =>
       showAge((nowMs - Date.parse(job.queued_at ?? job.created_at)) / 1_000),
       String(job.cpus),
       `${job.memory_gb} GB`,
-      nameOf(job),
-      describeWaiting(job),
+      nameOf(job, withOwner),
+      [job.waiting_reason, startsWithin(job, nowMs)]
+        .filter(Boolean)
+        .map((text) => sanitize(String(text)))
+        .join(' · '),
     ]),
   );
 

@@ -87,7 +87,7 @@ export const FIELDS = {
   },
   client_job_id: {
     schema: (s) => s.uuid(),
-    meaning: 'a UUID v4 of your own: asking again with the same one never makes a second job',
+    meaning: 'a UUID v4 of your own: a repeated request with it never creates a second job',
     default: null,
     wrong: 'invalid_client_job_id',
     argument: true,
@@ -114,7 +114,7 @@ export const FIELDS = {
   },
   task: {
     schema: (s) => s.filled(AGENT_TEXT_BYTES),
-    meaning: 'what the agent is to do, in full: it knows nothing else',
+    meaning: 'what the agent has to do, complete: it knows nothing else',
     of: ['agent'],
     required: true,
     missing: 'missing_task',
@@ -137,7 +137,7 @@ export const FIELDS = {
   },
   context: {
     schema: (s) => s.plain(AGENT_TEXT_BYTES),
-    meaning: 'what the agent should know besides: findings, conventions, links',
+    meaning: 'background for the agent: findings, conventions, links',
     of: ['agent'],
     default: null,
     answer: 'alone',
@@ -150,7 +150,7 @@ export const FIELDS = {
   },
   writable: {
     schema: (s) => s.flag(),
-    meaning: 'let the command write in /work; the upload stays as it is',
+    meaning: 'let the command write in /work; the upload itself does not change',
     of: ['worker'],
     default: false,
     stored: 'flag',
@@ -161,7 +161,7 @@ export const FIELDS = {
   },
   merge: {
     schema: (s) => s.flag(),
-    meaning: 'give stdout and stderr one pipe: the log has their lines in the exact order',
+    meaning: 'merge stdout and stderr, so that the log has their lines in the exact order',
     of: ['worker'],
     default: false,
     stored: 'flag',
@@ -172,7 +172,7 @@ export const FIELDS = {
   },
   root: {
     schema: (s) => s.flag(),
-    meaning: 'run as root inside of the container, so that apt-get install and su work',
+    meaning: 'run as root inside the container, so that apt-get install and su work',
     default: false,
     stored: 'flag',
     hashed: 'unless default',
@@ -181,7 +181,7 @@ export const FIELDS = {
   },
   image: {
     schema: (s) => s.image(),
-    meaning: 'image to run in, such as node or debian:12 (of an agent: with the agent as its entrypoint)',
+    meaning: 'image to run in, such as node or debian:12 (agent jobs: its entrypoint is the agent)',
     setting: 'image',
     wrong: 'invalid_image',
     option: { flags: '--image <image>', value: 'text' },
@@ -189,8 +189,7 @@ export const FIELDS = {
   },
   packages: {
     schema: (s) => s.packages(),
-    meaning:
-      'Debian packages that the image is to have besides, such as libreadline-dev; installed before the command, and kept for the next job',
+    meaning: 'Debian packages to install before the command, such as libreadline-dev; kept for the next job',
     default: [],
     inForce: inOrder,
     stored: 'json',
@@ -203,7 +202,7 @@ export const FIELDS = {
   artifacts: {
     schema: (s) => s.patterns(),
     meaning:
-      'what of /work to keep as artifacts besides all that is in /artifacts, also when the command fails: files, directories or globs, such as build/app or **/*.xml',
+      'files, directories or globs of /work to keep as artifacts, in addition to /artifacts, even if the command fails: build/app, **/*.xml',
     default: [],
     stored: 'json',
     hashed: 'unless default',
@@ -249,7 +248,7 @@ export const FIELDS = {
   disk_gb: {
     schema: (s) => s.whole(1_000_000),
     meaning:
-      'disk to reserve, GB: for all that the job writes, packages included; unset, the part of its host’s that its cpus are of the host’s cpus, 1 to 10 GB',
+      'disk to reserve for everything the job writes, packages included, GB (default: the host’s disk in proportion to the cpus, 1 to 10 GB)',
     default: null,
     hashed: 'unless default',
     option: { flags: '--disk <gigabytes>', value: 'gigabytes' },
@@ -257,7 +256,7 @@ export const FIELDS = {
   },
   timeout_minutes: {
     schema: (s) => s.whole(),
-    meaning: 'longest run, in minutes; then the job is ended',
+    meaning: 'time limit of the run',
     range: { worker: { default: 30, max: 120 }, agent: { default: 60, max: 120 } },
     wrong: 'invalid_timeout',
     option: { flags: '--timeout <time>', value: 'minutes' },
@@ -265,7 +264,7 @@ export const FIELDS = {
   },
   env: {
     schema: (s) => s.environment(),
-    meaning: 'variables of the job; not for secrets: they are stored',
+    meaning: 'environment variable; not for secrets: it is stored',
     default: {},
     stored: 'json',
     answer: 'never',
@@ -274,26 +273,26 @@ export const FIELDS = {
   },
   network: {
     schema: (s) => s.oneOf(NETWORKS),
-    meaning: 'what the job may reach',
+    meaning: 'network access of the job',
     default: 'internet',
     option: { flags: '--network <kind>', value: 'text', choices: NETWORKS },
     argument: true,
   },
   priority: {
     schema: (s) => s.whole(10),
-    meaning: 'turn among the jobs of its owner, 1 (first) to 10 (last)',
+    meaning: 'order among the jobs of the same owner, 1 (first) to 10 (last)',
     default: 5,
     option: { flags: '--priority <number>', value: 'whole' },
   },
   when_busy: {
     schema: (s) => s.oneOf(WHEN_BUSY),
-    meaning: 'when there is no room: wait, or be turned away',
+    meaning: 'what to do when there is no room: queue, or reject',
     default: 'queue',
     option: { flags: '--when-busy <what>', value: 'text', choices: WHEN_BUSY },
   },
   max_queue_seconds: {
     schema: (s) => s.whole(31_536_000),
-    meaning: 'longest wait for a start, in seconds; then the job fails',
+    meaning: 'time limit of the wait for a start; then the job fails',
     default: null,
     option: { flags: '--max-queue <time>', value: 'seconds' },
   },
@@ -308,7 +307,7 @@ export const FIELDS = {
   },
   labels: {
     schema: (s) => s.labels(),
-    meaning: 'names and values to find jobs by',
+    meaning: 'labels to find the job by',
     default: {},
     stored: 'json',
     option: { flags: '-l, --label <key=value>', value: 'pairs' },
