@@ -58,12 +58,12 @@ export class KnexJobQueries implements JobQueries {
     return this.#db.read(async (db) => {
       const matching = matchingOf(db, filter);
       const total = await countOf(matching, states);
-      const hosted = matching
+      const hosted = (await matching
         .clone()
         .whereIn('status', states.filter(isHosted))
         .select('id')
         .orderBy('position')
-        .limit(filter.limit);
+        .limit(filter.limit)) as readonly Named[];
       // About: the wait that makes up for one step of priority is a setting of the queue, which knows the exact places.
       const nth = db.raw(
         'row_number() over (partition by owner order by coalesce(ordered_at, created_at) + priority * ?, position) as nth',
@@ -74,13 +74,13 @@ export class KnexJobQueries implements JobQueries {
         .whereIn('status', states.filter(isWaiting))
         .select('id', nth)
         .as('first');
-      const waiting = db
+      const waiting = (await db
         .from(first)
         .where('nth', '<=', filter.limit)
         .select('id')
         .orderBy('nth')
-        .limit(MOST_TURNS) as unknown as typeof hosted;
-      const ids = [...(await hosted), ...(await waiting)].map(({ id }) => id);
+        .limit(MOST_TURNS)) as readonly Named[];
+      const ids = [...hosted, ...waiting].map(({ id }) => id);
       const columns = await columnsWithoutEnv(db);
       const rows = (await db<JobRow>('jobs').whereIn('id', ids).select(columns)) as unknown as JobRow[];
       const at = new Map(ids.map((id, index) => [id, index]));
@@ -249,6 +249,8 @@ type ArtifactRows = Knex.QueryBuilder<ArtifactRow, ArtifactRow[]>;
 
 /** How much later a job may come and still pass one whose priority is one step lower, unless it is set otherwise. */
 const USUAL_AGEING_MS = 600_000;
+type Named = Pick<JobRow, 'id'>;
+
 /** Waiting jobs whose places are asked for at once. */
 const MOST_TURNS = 500;
 

@@ -92,6 +92,7 @@ describe('completion', () => {
       'kill',
       'logs',
       'rerun',
+      'show',
       'wait',
     ]);
     for (const { name } of takesJobs) {

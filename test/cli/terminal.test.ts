@@ -125,7 +125,7 @@ describe('in a terminal', () => {
       assert.match(text, /beta +up +\[░░░░░░░░░░\] 0 of 8/);
       assert.match(text, /2 jobs running/);
       assert.match(text, /job_aaaaaaaaaaaa +running +1m +1 +4 GB +alpha +make all/);
-      assert.match(text, /sooner +queued · position 1 · no host has 64 cpus[^]*later +queued · position 2/);
+      assert.match(text, /sooner +no host has 64 cpus[^]*later/);
       assert.deepEqual([await screen.fact('alternate_on'), await screen.fact('cursor_flag')], ['1', '0']);
     });
 
