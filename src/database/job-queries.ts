@@ -301,7 +301,7 @@ async function inEachState(page: Page, states: readonly JobState[] | null): Prom
 
 /** As {@link JobQueries.keptBytes}, also within a transaction. The condition is that of `jobs_kept_index`. */
 export async function keptBytes(db: Knex, owner: string | null, now: number): Promise<Map<string, number>> {
-  const rows = (await db('jobs')
+  const rows = await db('jobs')
     .whereRaw('kept_until is not null and artifacts_deleted_at is null')
     .where('kept_until', '>', now)
     .modify((query) => {
@@ -309,6 +309,6 @@ export async function keptBytes(db: Knex, owner: string | null, now: number): Pr
     })
     .groupBy('owner')
     .select('owner')
-    .sum({ bytes: 'kept_bytes' })) as { owner: string; bytes: number | null }[];
+    .sum<{ owner: string; bytes: number | null }[]>({ bytes: 'kept_bytes' });
   return new Map(rows.map(({ owner: name, bytes }) => [name, bytes ?? 0]));
 }
