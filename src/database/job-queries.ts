@@ -79,7 +79,7 @@ export class KnexJobQueries implements JobQueries {
         .where('nth', '<=', filter.limit)
         .select('id')
         .orderBy('nth')
-        .limit(MOST_TURNS)) as readonly Named[];
+        .limit(Math.min(2 * filter.limit, MOST_TURNS))) as readonly Named[];
       const ids = [...hosted, ...waiting].map(({ id }) => id);
       const columns = await columnsWithoutEnv(db);
       const rows = (await db<JobRow>('jobs').whereIn('id', ids).select(columns)) as unknown as JobRow[];
@@ -251,8 +251,8 @@ type ArtifactRows = Knex.QueryBuilder<ArtifactRow, ArtifactRow[]>;
 const USUAL_AGEING_MS = 600_000;
 type Named = Pick<JobRow, 'id'>;
 
-/** Waiting jobs whose places are asked for at once. */
-const MOST_TURNS = 500;
+/** Waiting jobs whose places are asked for at once: for each of them Redis looks at every owner. */
+const MOST_TURNS = 200;
 
 /** All that a filter says but for states and pages. */
 const matchingOf = (db: Knex, { owner, type, label, find = null }: JobFilter) =>
