@@ -114,7 +114,7 @@ const HINTS: readonly Hint[] = [
   },
   // The shell and what it is to start.
   {
-    says: /\^M\b|\$'\\r'/,
+    says: /\^M\b|\$'[^']{0,200}\\r'/,
     advice: () =>
       'The file has line ends of Windows: `sed -i "s/\\r$//" FILE`, or `git config core.autocrlf input` at home.',
   },

@@ -6,6 +6,8 @@ import {
   SUPPORTED_PROTOCOL_VERSIONS,
 } from '@modelcontextprotocol/sdk/types.js';
 import { EventBudget, RecentEvents } from './event-store.ts';
+import { untilEnd } from './until-end.ts';
+import { handleModern, isModern } from './modern.ts';
 import { z } from 'zod';
 import { RecentMap } from '../recent-map.ts';
 import {
@@ -99,6 +101,7 @@ export class HttpSessions {
     request: Request,
     { holder, body, define }: { holder: string; body?: unknown; define: () => Promise<ServerDefinition> },
   ): Promise<Response> {
+    if (!this.#closed && (await isModern(request, body))) return handleModern(request, body, await define());
     const isPost = request.method === 'POST';
     const asked = isPost ? firstId(body) : null;
     if (this.#closed) return refusal(503, -32000, 'The server is stopping.', asked);
@@ -252,36 +255,6 @@ export class HttpSessions {
     clearInterval(this.#sweeper);
     this.#sweeper = null;
   }
-}
-
-/** The same bytes; calls back once, when they have all been read or nobody wants them any more. */
-function untilEnd(body: ReadableStream<Uint8Array>, done: () => void): ReadableStream<Uint8Array> {
-  const reader = body.getReader();
-  let over = false;
-  const end = (): void => {
-    if (!over) done();
-    over = true;
-  };
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        const { value, done: last } = await reader.read();
-        if (last) {
-          end();
-          controller.close();
-        } else {
-          controller.enqueue(value);
-        }
-      } catch (error) {
-        end();
-        controller.error(error);
-      }
-    },
-    async cancel(reason) {
-      end();
-      await reader.cancel(reason);
-    },
-  });
 }
 
 /** A client that names another known version later than the one agreed upon can do what it agreed to all the same. */

@@ -34,7 +34,10 @@ export const reportSchema = z.object({
   cpus: z.int().optional(),
   memory_gb: z.int().optional(),
   timeout_minutes: z.int().optional(),
-  peak_memory_mb: z.number().optional(),
+  peak_memory_mb: z
+    .number()
+    .optional()
+    .describe('1,024 are a GB; files that the kernel keeps in memory are counted'),
   cpu_seconds: z.number().optional(),
   created: z.boolean().optional().describe('false: this client_job_id had made the job before'),
   client_job_id: z.string().optional(),
@@ -97,7 +100,7 @@ export function statusReport(job: JobAnswer): JobReport {
       cpus: job.cpus,
       memory_gb: job.memory_gb,
       timeout_minutes: job.timeout_minutes,
-      peak_memory_mb: peak === null ? null : Math.round(peak / 1e5) / 10,
+      peak_memory_mb: peak === null ? null : Math.round((peak / 2 ** 20) * 10) / 10,
       cpu_seconds: job.usage?.cpu_seconds,
       error_lines: errors.length === 0 ? null : errors,
       log_truncated: job.log_truncated ? true : null,
@@ -267,6 +270,12 @@ function jobText({ status, output, error_lines: errors, ...report }: JobReport):
   return lines.length === 0 ? null : lines.join('\n');
 }
 
+/** The kernel counts files that it keeps in memory, and gives those up before a job runs out of it. */
+function peakOf(peakMb: number, { memory_gb: limit, error }: JobReport): string {
+  const isAtLimit = limit !== undefined && peakMb >= limit * 1_024 * 0.9 && error !== 'oom_killed';
+  return `peak memory ${peakMb} MB of ${limit ?? '?'} GB${isAtLimit ? ', cached files included' : ''}`;
+}
+
 function headline(report: JobReport): string {
   const { exit_code: exit, error, seconds_run: run, seconds_waited: waited } = report;
   const named = error !== undefined && (exit === undefined || isErrorCode(error));
@@ -281,9 +290,7 @@ function headline(report: JobReport): string {
       : waited === undefined
         ? null
         : `waited ${showDuration(waited)}`,
-    report.peak_memory_mb === undefined
-      ? null
-      : `peak memory ${report.peak_memory_mb} MB of ${report.memory_gb ?? '?'} GB`,
+    report.peak_memory_mb === undefined ? null : peakOf(report.peak_memory_mb, report),
   ];
   return parts.filter((part) => part !== null).join(' · ');
 }

@@ -2,6 +2,10 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import {
+  Client as ModernClient,
+  StreamableHTTPClientTransport as ModernTransport,
+} from '@modelcontextprotocol/client';
 import { after, before, describe, it } from 'mocha';
 import { z } from 'zod';
 import { requireKnownHost } from '../../api/routes/mcp/hosts.ts';
@@ -177,6 +181,31 @@ describe('MCP over HTTP', () => {
     assert.notEqual(called.isError, true, JSON.stringify(called.content));
     const [first, second] = await Promise.all([client.listTools(), client.listTools()]);
     assert.deepEqual(first, second);
+    await client.close();
+  });
+
+  it('serves clients of the version without sessions, for the owner of the token', async () => {
+    const transport = new ModernTransport(new URL(`${api.caller.url}/mcp`), {
+      requestInit: { headers: { authorization: `Bearer ${api.token}` } },
+    });
+    const client = new ModernClient(
+      { name: 'test', version: '1' },
+      { versionNegotiation: { mode: { pin: '2026-07-28' } } },
+    );
+    await client.connect(transport);
+    assert.match(client.getInstructions() ?? '', /run_command/);
+    const { tools } = await client.listTools();
+    assert.ok(tools.some(({ name }) => name === 'run_command'));
+    const made = await client.callTool({ name: 'spawn_worker', arguments: { command: 'true', cpus: '1' } });
+    const { job_id: id } = made.structuredContent as { job_id: string };
+    assert.equal((await api.caller.job(id)).id, id);
+    const { contents } = await client.readResource({ uri: 'flashpods://jobs' });
+    assert.match(JSON.stringify(contents), new RegExp(id));
+    const absent = await client.callTool({
+      name: 'get_job_status',
+      arguments: { job_id: 'job_xxxxxxxxxxxx' },
+    });
+    assert.equal(absent.isError, true);
     await client.close();
   });
 
