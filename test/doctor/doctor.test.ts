@@ -62,7 +62,7 @@ describe('flashpods doctor', () => {
     assert.match(stdout, /^✓ podman .*started for this check/m);
     assert.match(stdout, /^✓ job network .*; a container ran on it$/m);
     assert.match(stdout, /^- job .*\n +→ Start one with `flashpods up`/m);
-    assert.match(stdout, /\d+ fine, \d+ to look at, 0 to mend, 5 not checked\n$/);
+    assert.match(stdout, /\d+ fine, \d+ to look at, 0 to fix, 5 not checked\n$/);
     assert.doesNotMatch(stdout, /firewall|identity|secret|undefined|\u001b/);
     assert.deepEqual(leftovers(), []);
   });

@@ -33,7 +33,7 @@ export async function showFindings(
   if (json) await out.json({ healthy, checks: all });
   else
     await out.line(
-      `\n${count('ok')} fine, ${count('warning')} to look at, ${count('failure')} to mend, ${count('skipped')} not checked`,
+      `\n${count('ok')} fine, ${count('warning')} to look at, ${count('failure')} to fix, ${count('skipped')} not checked`,
     );
   return healthy ? ExitCode.fine : ExitCode.error;
 }
