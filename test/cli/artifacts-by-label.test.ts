@@ -3,8 +3,13 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'mocha';
+import { FlashpodsClient } from '../../src/client/client.ts';
+import type { CallContext } from '../../src/mcp/definition.ts';
+import { artifactTools } from '../../src/mcp/tools/artifacts.ts';
+import type { Shop } from '../../src/mcp/making.ts';
 import { makeCompleted } from '../api/job-states.ts';
 import { type RunningApi, startApi } from '../api/running-api.ts';
+import { connectionTo } from '../client/wire-server.ts';
 import { scratch } from '../support/scratch.ts';
 import { finished } from './console.ts';
 
@@ -54,6 +59,27 @@ describe('flashpods artifacts --label', () => {
     assert.equal(await readFile(one, 'utf8'), 'older');
     assert.match(some.stderr, new RegExp(older));
     assert.match((await flashpods('artifacts', '--label', 'run=42')).stdout, /^out\/file /m);
+    assert.equal((await flashpods('artifacts', '--label', 'run=43')).exitCode, 4);
     assert.equal((await flashpods('artifacts', 'get')).exitCode, 2);
+  });
+
+  it('takes the same job by the MCP tools, which want an id or a label', async () => {
+    const id = await leave('for an agent');
+    const connection = { ...connectionTo(api.server.url), token: api.token };
+    const client = new FlashpodsClient(connection);
+    const tools = artifactTools({ backend: client, files: null } as unknown as Shop);
+    const call = async (name: string, args: object): Promise<unknown> => {
+      const wanted = tools.find((tool) => tool.name === name);
+      const context = { signal: AbortSignal.timeout(60_000) } as CallContext;
+      return (await wanted?.call(args as never, context))?.structuredContent;
+    };
+    const label = 'run=42';
+    const list = (await call('get_job_artifacts', { label })) as { job_id: string; total: number };
+    assert.deepEqual([list.job_id, list.total], [id, 1]);
+    const one = (await call('download_artifact', { label, artifact_name: 'out/file' })) as { text: string };
+    assert.match(one.text, /for an agent/);
+    for (const args of [{}, { label, job_id: id }, { label: 'run42' }])
+      await assert.rejects(call('get_job_artifacts', args), { code: 'invalid_arguments' });
+    client.close();
   });
 });

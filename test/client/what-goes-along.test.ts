@@ -251,6 +251,27 @@ describe('what of a directory goes along', () => {
       await assert.rejects(readFile(join(job, 'x.o')));
     });
 
+    it('goes along, with those of submodules, where a .gitignore ignores everything', async () => {
+      const library = join(scratch, 'library');
+      for (const at of [library, source]) {
+        await put({ 'f.c': '', '.gitignore': '/*\n!/f.c\n!/.gitignore\n' }, at);
+        await git(at, 'init', '-q', '-b', 'main');
+        await git(at, 'add', '.');
+        await git(at, 'commit', '-qm', 'first');
+      }
+      await git(source, 'submodule', '--quiet', 'add', '--force', library, 'lib');
+      await git(source, 'add', '-f', '.gitmodules');
+      await git(source, 'commit', '-qm', 'with a library');
+      const job = await arrived({ git: true });
+      for (const at of [job, join(job, 'lib')]) {
+        assert.equal(await status(at), '');
+        await git(at, 'fsck');
+      }
+      assert.match(leftBehindNote(await list()) ?? '', /\.git\/.*\(usual: \.git\)/);
+      const excluded = await list({ git: true, excludes: ['/.git'] });
+      assert.match(excluded.notices.join(), /no \.git goes along: a rule leaves it behind/);
+    });
+
     it('is said to be missing where it begins above, or nowhere', async () => {
       await put({ 'sub/f': '' });
       assert.match((await list({ git: true })).notices.join(), /no \.git goes along: .* in no repository/);

@@ -5,7 +5,7 @@
  * 2. `--exclude`, the last pattern that matches; `!pattern` takes along
  * 3. `.flashpodsignore`, the deepest file first
  * 4. what git tracks goes along
- * 5. `.gitignore`, the deepest file first, then `.git/info/exclude` and the user's own ignore file
+ * 5. `.gitignore`, the deepest file first, then `.git/info/exclude` and the user's own ignore file; never for a `.git`
  * 6. the usual excludes
  */
 import { constants } from 'node:fs';
@@ -167,7 +167,8 @@ export class Rules {
     const isTracked = scope.tracked?.files.has(path) ?? false;
     if (scope.left) return isTracked && !scope.left.isMeant ? GOES : { goes: false, left: scope.left };
     if (isTracked) return GOES;
-    const git = decideBy(scope.git, path, isDirectory);
+    // No rule of git holds for a repository itself: many ignore `/*` and bring back what they want.
+    const git = /(?:^|\/)\.git$/.test(path) ? null : decideBy(scope.git, path, isDirectory);
     if (git) return git.pattern.isNegated ? GOES : leave(git.label, git.pattern, false);
     const usual = lastMatch(this.#defaults, path, isDirectory);
     return usual && !usual.isNegated ? leave('usual', usual, false) : GOES;

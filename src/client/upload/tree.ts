@@ -371,6 +371,7 @@ class Listing {
 /** Why git has nothing to work with in a job, though the repository was to go along. */
 async function noRepository(root: string): Promise<string> {
   const top = await topOf(root);
+  if (top === root) return 'no .git goes along: a rule leaves it behind, as is told';
   return top === null
     ? 'no .git goes along: the directory is in no repository'
     : `no .git goes along: the repository of the directory begins above, in ${shown(rawName(top))}; send that one`;

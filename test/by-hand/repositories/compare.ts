@@ -21,7 +21,8 @@ if [ "$GIT" = 1 ]; then
         echo "-- $?"
       done
       echo "-- worktree"
-      git worktree list --porcelain | sed -n '/^worktree /{s,.*,worktree,;h;d};p' | head -3 )
+      git worktree list --porcelain |
+        awk -v top="worktree $(git rev-parse --show-toplevel)" '/^worktree / { on = $0 == top; next } on' )
   done > "$OUT/git" 2>&1
 fi
 true
@@ -57,6 +58,12 @@ export function parseListing(list: string, sums: string): Listing {
 }
 
 const USUAL = new Set(['node_modules', 'target', '__pycache__', '.venv']);
+
+const hasUsual = (path: string): boolean =>
+  path
+    .split(/[/ "]/)
+    .slice(0, -1)
+    .some((name) => USUAL.has(name));
 
 /** The paths that have to arrive: what git tracks or would add, without the usual excludes, and directories with them. */
 export async function expectedPaths(
@@ -142,7 +149,10 @@ export function differences(was: Listing, expected: ReadonlySet<string>, is: Lis
 
 /** What git said in two places, without what names the place. */
 export function gitDifferences(outside: string, inside: string): string[] {
-  const [a, b] = [outside.split('\n'), inside.split('\n')];
+  // Untracked files of the usual excludes stay behind, in directories that git does not ignore as well.
+  const told = (text: string): string[] =>
+    text.split('\n').filter((line) => !/^\? .*\//.test(line) || !hasUsual(line));
+  const [a, b] = [told(outside), told(inside)];
   const found: string[] = [];
   for (let at = 0; at < Math.max(a.length, b.length) && found.length < 10; at += 1)
     if (a[at] !== b[at]) found.push(`git, line ${at + 1}: ${a[at] ?? '(none)'} became ${b[at] ?? '(none)'}`);
