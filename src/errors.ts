@@ -78,7 +78,7 @@ export const ERRORS = {
 
   too_many_open: passing(
     429,
-    'As many uploads, streams or waiting requests are open as may be.',
+    'Too many uploads, streams or waiting requests are open.',
     'End some that are open, or wait until some have ended, and send the request again.',
     { mcp: 'Wait for some of the calls that are under way, and call again.' },
   ),
@@ -123,7 +123,7 @@ export const ERRORS = {
   }),
   image_not_found: refusal(
     422,
-    'No host has this image of ours, and no registry has it either.',
+    'No host has this image of Flashpods, and no registry has it either.',
     'Make it with `flashpods image build NAME` on a host, or name one of those in `GET /images`.',
     {
       cli: '`flashpods image ls` lists the images that there are.',
@@ -217,13 +217,13 @@ export const ERRORS = {
 
   host_in_use: refusal(
     409,
-    'The host lives, or its jobs are not over.',
-    'End its worker, and wait until its jobs are over.',
+    'The host is still running, or still has jobs.',
+    'Stop its worker, and wait until its jobs have ended.',
   ),
   image_in_use: refusal(
     409,
     'A job uses the image.',
-    'Wait until its jobs are over, or cancel them; hosts without such a job have removed it.',
+    'Wait until its jobs have ended, or cancel them; hosts without such a job have removed it.',
   ),
   upload_not_finalized: refusal(
     409,

@@ -112,7 +112,7 @@ export const settingsSchema = z.strictObject({
     .describe('disk that the output of one job may take on its host before it is read, MB'),
   logsTotalMb: integer(1)
     .default(10_240)
-    .describe('all logs together, MB; beyond it the jobs that ended first lose theirs'),
+    .describe('all logs together, MB; beyond it the logs of the jobs that ended first are deleted'),
   logRetentionHours: integer(0, 876_000).default(24).describe('how long to keep logs'),
   artifactRetentionHours: integer(0, 876_000).default(1).describe('how long to keep artifacts'),
   eventsRetentionHours: integer(1, 876_000)
@@ -153,7 +153,7 @@ export const settingsSchema = z.strictObject({
   packageImagesMb: integer(64)
     .default(5_120)
     .describe(
-      'what is installed for the jobs of one owner (`packages`) and kept on this host, MB; beyond it what was not used for longest goes',
+      'packages installed for the jobs of one owner and kept on this host, MB; beyond it the least recently used are deleted',
     ),
   cachesMb: integer(64)
     .default(10_240)

@@ -50,7 +50,7 @@ async function settle(check: Check, stop: AbortSignal): Promise<Result> {
   if (finding) return { name, ...finding };
   if (stop.aborted) return { name, ...skipped('interrupted') };
   late.abort(new Error('the check took too long'));
-  const advice = 'Something that it asks hangs; try again, and look at what the message names.';
+  const advice = 'Something it depends on hangs; try again, and check what the message names.';
   return { name, ...failure(`no answer within ${timeoutMs / 1_000} s`, advice) };
 }
 

@@ -98,8 +98,8 @@ export class Writers {
       throw new FlashpodsError(
         'rate_limited',
         own >= MAX_STREAMS_OF_OWNER
-          ? `${MAX_STREAMS_OF_OWNER} streams of this owner are being stored, which is as many as may be; wait until one has ended.`
-          : `${MAX_STREAMS} streams are being stored, which is as many as may be; wait until one has ended.`,
+          ? `${MAX_STREAMS_OF_OWNER} streams of this owner are being stored, which is the limit; wait until one has ended.`
+          : `${MAX_STREAMS} streams are being stored, which is the limit; wait until one has ended.`,
         { details: { retry_after_seconds: STREAM_ENDS_S } },
       );
     }

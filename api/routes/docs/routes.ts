@@ -32,7 +32,7 @@ export function docsOperations(described: readonly Operation[]): readonly Operat
       tag: 'server',
       method: 'get',
       path: '/docs',
-      summary: 'The API as a page to read and try',
+      summary: 'The API as a web page, with a form for each request',
       scope: 'public',
       answers: { 200: { description: 'The page.', content: { 'text/html': 'text' } } },
       errors: [],

@@ -25,7 +25,7 @@ export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly
     tag: 'server',
     method: 'post',
     path: '/hosts/{name}/drain',
-    summary: 'Let a host run empty',
+    summary: 'Drain a host: no new jobs, until it is empty',
     description:
       'It gets nothing new, over restarts of its worker and of Redis, until it is undrained; what runs there goes on. It is safe to repeat, and the answer says whether the host is empty.',
     scope: 'admin',
@@ -41,7 +41,7 @@ export const hostOperations = ({ hosts }: Pick<ApiResources, 'hosts'>): readonly
     tag: 'server',
     method: 'post',
     path: '/hosts/{name}/undrain',
-    summary: 'Let a host take work again',
+    summary: 'Undrain a host: it takes jobs again',
     scope: 'admin',
     params: hostNameParams,
     answers: asItIs,

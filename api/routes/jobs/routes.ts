@@ -177,7 +177,7 @@ export const jobOperations = ({ jobs }: Resources): readonly Operation[] => [
     method: 'delete',
     path: '/jobs/{id}',
     summary: 'Cancel a job',
-    description: 'Answered at once; the job’s own state changes when it is true.',
+    description: 'Answered at once; the job’s state changes when it has ended.',
     scope: 'jobs:write',
     params: jobIdParams,
     answers: { 200: json('The job is being ended.', cancelledJobSchema) },

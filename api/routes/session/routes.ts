@@ -56,7 +56,7 @@ export const sessionOperations = (tokens: TokenVerifier, sessions: Sessions): re
     path: '/session',
     summary: 'Sign out',
     scope: 'body',
-    answers: { 204: { description: 'The cookie is worth nothing any longer.' } },
+    answers: { 204: { description: 'The cookie is no longer valid.' } },
     errors: ['insufficient_scope'],
     async handle(ctx) {
       requireSameOrigin(ctx);

@@ -88,7 +88,7 @@ export const tenantOperations = ({
     summary: 'Back to the defaults',
     scope: 'admin',
     params: tenantParams,
-    answers: { 204: { description: 'Nothing is set for the owner any longer.' } },
+    answers: { 204: { description: 'The owner has the defaults again.' } },
     errors: ['not_found'],
     async handle(ctx, { params: { owner } }) {
       await tenants.unset(owner, principalOf(ctx).tokenId);

@@ -50,7 +50,7 @@ export const tokenOperations = ({ namedTokens }: Pick<ApiResources, 'namedTokens
     method: 'delete',
     path: '/tokens/{name}',
     summary: 'Revoke a token',
-    description: 'Within a second it opens nothing any longer, at every API process; what it made stays.',
+    description: 'It stops working within a second, at every API process; what it created stays.',
     scope: 'admin',
     params: tokenNameParams,
     answers: { 204: { description: 'It is revoked.' } },

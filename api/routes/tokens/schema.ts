@@ -26,7 +26,7 @@ export const createTokenSchema = z.strictObject({
     .datetime({ offset: true, error: 'must be a time such as 2030-01-31T00:00:00Z' })
     .nullable()
     .default(null)
-    .describe('opens nothing from then on; left out: never'),
+    .describe('when it expires; left out: never'),
 });
 
 export const tokenSchema = z.object({

@@ -120,7 +120,7 @@ export const uploadOperations = ({ uploads }: Pick<ApiResources, 'uploads'>): re
     tag: 'uploads',
     method: 'delete',
     path: '/uploads/{id}',
-    summary: 'Give an upload up',
+    summary: 'Discard an upload',
     scope: 'uploads:write',
     params: uploadIdParams,
     answers: { 204: { description: 'It can’t be used any longer.' } },

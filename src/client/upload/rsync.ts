@@ -141,7 +141,7 @@ export async function sendByRsync(
     signal?.throwIfAborted();
     if (!(error instanceof ExecaError)) throw error;
     const failure: Failure = error;
-    if (isHanging) throw new RsyncUnavailable('rsync says and does nothing any longer', { cause: error });
+    if (isHanging) throw new RsyncUnavailable('rsync has stopped responding', { cause: error });
     if (failure.exitCode !== Exit.vanished) throw failureOf(failure, output !== '');
     vanished = namesOfVanished(String(failure.stderr));
   } finally {

@@ -30,7 +30,7 @@ export function refuseUnreadable(directory: string, unsorted: readonly Unreadabl
     {
       advice:
         patterns.length === 0
-          ? 'Let yourself read the directory, or send another one.'
+          ? 'Make the directory readable for you, or send another one.'
           : `Leave ${found.length === 1 ? 'it' : 'them'} out: ${options} (over MCP: "exclude":${JSON.stringify(patterns)}), or make ${found.length === 1 ? 'it' : 'them'} readable.`,
       details: { unreadable: names.slice(0, MOST), exclude: patterns },
     },

@@ -76,7 +76,7 @@ async function podmanItself({ config, podman }: DoctorResources): Promise<Findin
     return failure(
       `its service does not answer: ${oneLine(messageOf(error))}`,
       config.podmanSocket === undefined
-        ? 'Try `podman info` as this user: what it complains about is what is to be mended.'
+        ? 'Try `podman info` as this user: fix what it complains about.'
         : `Start it (\`podman system service --time=0 unix://${config.podmanSocket}\`), or correct FLASHPODS_PODMAN_SOCKET; this user must be able to write to the socket.`,
     );
   }

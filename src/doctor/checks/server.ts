@@ -80,7 +80,7 @@ async function hosts(client: FlashpodsClient, signal: AbortSignal): Promise<Find
     );
   if (up.length === 0)
     return failure(
-      all.length === 0 ? 'no host has ever been here' : `no host takes work: ${listed}`,
+      all.length === 0 ? 'no host has registered yet' : `no host takes work: ${listed}`,
       'Start a worker: `flashpods worker` beside the API, or `flashpods up` for all of it.',
     );
   return up.length === all.length
