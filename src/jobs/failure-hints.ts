@@ -109,7 +109,7 @@ const HINTS: readonly Hint[] = [
     says: /No rule to make target|No targets specified and no makefile found|[Cc]ould not read package\.json|Could not find a package\.json|no such file or directory, open '[^']*package\.json'|could not find `?Cargo\.toml|does not appear to contain CMakeLists|go: (?:go\.mod file not found|cannot find main module)|Could not open requirements file|can't open file '\/work|no tests ran|no such file or directory: ?\S*pyproject/i,
     advice: ({ files_id: files }) =>
       files === null || files === undefined
-        ? 'No files were sent, so /work is empty: give `files` (`--files DIR`).'
+        ? 'No files were sent, so /work is empty: give `files` (`{}` sends the project that is open; `--files DIR`).'
         : 'The command runs in /work, which has the directory that was sent: `find . -maxdepth 2` shows what is there, `notes` what stayed behind.',
   },
   // The shell and what it is to start.

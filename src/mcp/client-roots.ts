@@ -66,6 +66,12 @@ export class Fence {
     return real + slash;
   }
 
+  /** The first directory that the person opened. @throws ClientError path_not_allowed where there is none */
+  async first(what: string, ask: AskRoots): Promise<string> {
+    const [root = '/'] = await this.#roots(await realOf(this.#options.home), ask);
+    return this.inside(root === '/' ? (this.#options.roots[0] ?? root) : root, what, ask);
+  }
+
   async #roots(home: string, ask: AskRoots): Promise<string[]> {
     const given: string[] = [];
     for (const uri of (await ask()) ?? []) {

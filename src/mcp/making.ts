@@ -22,7 +22,8 @@ export interface Shop {
 }
 
 interface FilesArgument {
-  readonly local_path: string;
+  /** Left out: the directory that the person opened. */
+  readonly local_path?: string | undefined;
   readonly exclude?: readonly string[] | undefined;
   readonly include?: readonly string[] | undefined;
   readonly git?: boolean | undefined;
@@ -58,9 +59,11 @@ export async function submit(
   return shop.submissions.submit(request, toSend, args.client_job_id);
 }
 
-async function allowed({ files }: Shop, path: string, context: CallContext): Promise<string> {
+async function allowed({ files }: Shop, path: string | undefined, context: CallContext): Promise<string> {
   if (files === null) throw new Error('files can’t be sent over this connection');
-  return files.fence.inside(absolute(path), 'files.local_path', () => context.roots());
+  const ask = (): Promise<readonly string[] | null> => context.roots();
+  if (path === undefined) return files.fence.first('files.local_path', ask);
+  return files.fence.inside(absolute(path), 'files.local_path', ask);
 }
 
 /** Withdraws the submission when the client took its call back on purpose. */

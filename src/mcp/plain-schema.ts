@@ -27,8 +27,19 @@ const LEFT_OUT = new Set([
 export const wholeSchema = (schema: z.ZodObject): ObjectSchema =>
   z.toJSONSchema(schema, { io: 'input', target: 'draft-2020-12' }) as ObjectSchema;
 
-export const inputSchemaOf = (schema: z.ZodObject): ObjectSchema =>
-  plain(wholeSchema(schema)) as ObjectSchema;
+/** Of an argument that another tool explains only the type is listed. */
+export function inputSchemaOf(schema: z.ZodObject): ObjectSchema {
+  const { properties = {}, ...rest } = plain(wholeSchema(schema)) as ObjectSchema;
+  const listed = Object.entries(properties).map(([name, property]) => [name, listedOf(property)] as const);
+  return { ...rest, properties: Object.fromEntries(listed) };
+}
+
+function listedOf(property: ValueSchema): ValueSchema {
+  if ('description' in property) return property;
+  if (property.type === 'object') return typeOf(property);
+  // Some clients want to know what is in a list.
+  return property.type === 'array' ? { type: 'array', items: typeOf(property.items) } : property;
+}
 
 /** Only what every answer has, by its type: what else is there a model sees when it is. */
 export function outputSchemaOf(schema: z.ZodObject): ObjectSchema {

@@ -149,19 +149,20 @@ function nameIn(
 
 const plainName = (name: string): string => name.toLowerCase().replaceAll(/[_-]/g, '');
 
-/** JSON text; a text for an object that needs nothing but one text; `["A=1"]` for an object of any names. */
+/** JSON text; a text for the one that an object needs, or has first; true for one that needs nothing; `["A=1"]` for an object of any names. */
 function objectOf(schema: ValueSchema, value: unknown): unknown {
   if (Array.isArray(value) && isRecord(schema.additionalProperties)) {
     const pairs = (value as unknown[]).map((each) => /^([^=]+)=(.*)$/s.exec(String(each)));
     const fits = pairs.every((pair) => pair !== null);
     return fits ? Object.fromEntries(pairs.map(([, name = '', text = '']) => [name, text])) : value;
   }
+  if (typeof value === 'boolean' && schema.properties && !schema.required?.length) return value ? {} : ABSENT;
   if (typeof value !== 'string') return value;
   const plain = value.trim();
   if (isNothing(plain)) return ABSENT;
   const parsed = plain.startsWith('{') ? parsedJson(plain) : undefined;
   if (isRecord(parsed)) return parsed;
-  const [only, another] = schema.required ?? [];
+  const [only = Object.keys(schema.properties ?? {})[0], another] = schema.required ?? [];
   const isText = only !== undefined && another === undefined && schema.properties?.[only]?.type === 'string';
   return isText ? { [only]: value } : value;
 }

@@ -441,6 +441,22 @@ describe('flashpods mcp', () => {
     assert.equal((await agent.call('wait_for_job', {})).isError, true);
   });
 
+  it('sends the project that is open where no path is given', async () => {
+    await mkdir(dir.path('open'), { recursive: true });
+    await writeFile(dir.path('open', 'file'), 'content');
+    const agent = await startAgent(environment(far.server.url), { roots: [dir.path('open')] });
+    agents.push(agent);
+    const sent = await agent.call('spawn_worker', { command: 'x', files: {} });
+    assert.equal(sent.isError, false, sent.text);
+    const [posted] = far.requests('POST', '/jobs');
+    assert.match(posted?.body ?? '', /"files_id":"upload_/);
+    assert.equal(far.requests('PUT', '/uploads').length, 1);
+    const closed = await startAgent(environment(far.server.url), { cwd: '/' });
+    agents.push(closed);
+    const refused = await closed.call('spawn_worker', { command: 'x', files: {} });
+    assert.match(refused.text, /^path_not_allowed: .*names no roots/);
+  });
+
   it('takes absolute paths only, for it does not know where the agent stands', async () => {
     const agent = await agentOf(far.server.url);
     const { text } = await agent.call('spawn_worker', { command: 'x', files: { local_path: 'project' } });

@@ -13,7 +13,7 @@ const input = z.strictObject({
   status: z.enum(['all', 'running']).optional(),
   packages: z.array(z.string()).optional(),
   env: z.record(z.string(), z.string()).optional(),
-  files: z.strictObject({ local_path: z.string(), git: z.boolean().optional() }).optional(),
+  files: z.strictObject({ local_path: z.string().optional(), git: z.boolean().optional() }).optional(),
 });
 const schema = wholeSchema(input);
 
@@ -37,6 +37,7 @@ describe('arguments as models send them', () => {
     [{ env: '{"A":1}' }, { env: { A: '1' } }],
     [{ env: ['A=1', 'B=x=y'] }, { env: { A: '1', B: 'x=y' } }],
     [{ files: '/src' }, { files: { local_path: '/src' } }],
+    [{ files: true }, { files: {} }],
     [{ files: { localPath: '/src', git: 'no' } }, { files: { local_path: '/src', git: false } }],
     [{ 'job-id': 'x', JobID: 'y' }, { job_id: 'y' }],
     [

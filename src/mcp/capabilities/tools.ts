@@ -43,7 +43,8 @@ const listed = (
   ...(output === undefined
     ? {}
     : { outputSchema: once(outputSchemas, output, outputSchemaOf) as ListedSchema }),
-  ...(annotations === undefined ? {} : { annotations }),
+  // The title stands beside them.
+  ...(annotations === undefined ? {} : { annotations: { ...annotations, title: undefined } }),
   ...(rest.start === undefined ? {} : { execution: { taskSupport: 'optional' as const } }),
 });
 

@@ -6,7 +6,7 @@ export const jobId = z.string().min(1).max(64);
 
 const patterns = z.array(z.string().min(1)).max(1_000).optional();
 const filesShape = {
-  local_path: z.string().min(1),
+  local_path: z.string().min(1).optional(),
   exclude: patterns,
   include: patterns,
   git: z.boolean().optional(),
@@ -18,14 +18,14 @@ export const briefFiles = z.strictObject(filesShape);
 export const files = z
   .strictObject({
     local_path: filesShape.local_path.describe(
-      'absolute path of a directory of this machine; the job sees it as /work',
+      'absolute path of a directory of this machine; the project that is open unless given',
     ),
     exclude: patterns.describe('left out, as in a .gitignore: "*.log", "/build/", "!keep.log"'),
     include: patterns.describe('taken although ignored: ".env", "gen/**"'),
     git: filesShape.git.describe('send .git, too'),
   })
   .describe(
-    'a directory to send, without .git, node_modules, target, __pycache__, .venv, and what .gitignore names; what git tracks goes along. Sent again, only changes travel',
+    'a directory to send, which the job sees as /work ({}: the project that is open), without .git, node_modules, target, __pycache__, .venv, and what .gitignore names; what git tracks goes along. Sent again, only changes travel',
   );
 
 export const waitSeconds = z

@@ -158,7 +158,7 @@ export function jobTools({ backend, files }: Shop): Tool[] {
       name: 'get_job_status',
       title: 'Status of a job',
       description:
-        'The state of a job now: waiting (why, position, estimated start), running, or how it ended, with exit code, times and memory. Without its log. To know when it ends use wait_for_job instead of asking again and again.',
+        'The state of a job now: waiting (why, position, estimated start), running, or how it ended, with exit code, times and memory. Without its log; wait_for_job waits for the end.',
       input: oneJob,
       output: reportSchema,
       annotations: { ...READS, title: 'Status of a job' },
@@ -242,7 +242,7 @@ export function jobTools({ backend, files }: Shop): Tool[] {
       name: 'rerun_job',
       title: 'Run a job again',
       description:
-        'Makes a new job with the same command, image, variables and resources as an earlier one, and answers at once with its job_id. Files that were sent for the earlier one may be gone with it (upload_already_consumed): then use spawn_worker with `files`.',
+        'Makes a new job with the same command, image, variables and resources as an earlier one, and answers at once with its job_id. If its files are gone (upload_already_consumed), use spawn_worker with `files`.',
       input: oneJob,
       output: reportSchema,
       annotations: { ...CREATES, title: 'Run a job again' },
