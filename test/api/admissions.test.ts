@@ -57,7 +57,7 @@ describe('a job that may not wait', () => {
     assert.equal((await submit({ when_busy: 'queue', cpus: 2 }, other)).body['status'], 'queued');
     const refused = await submit({ cpus: 1, timeout_minutes: 60 });
     assert.deepEqual([refused.status, refused.body['error']], [429, 'insufficient_resources']);
-    assert.match(String(refused.body['message']), /kept for jobs that wait/);
+    assert.match(String(refused.body['message']), /kept for jobs that are already waiting/);
     assert.deepEqual(refused.body['available'], { cpus: 1, memory_gb: 7 });
     // One that is gone by then delays nobody.
     assert.equal((await submit({ cpus: 1, timeout_minutes: 1 })).status, 201);
