@@ -298,8 +298,7 @@ export const FIELDS = {
   },
   keep_hours: {
     schema: (s) => s.whole(8_760),
-    meaning:
-      'how long to keep artifacts and log after the end of the job, in hours, if that is longer than the server keeps them; artifacts within what their owner may keep',
+    meaning: 'hours to keep artifacts and log, if the server keeps them for less',
     default: null,
     hashed: 'unless default',
     option: { flags: '--keep <time>', value: 'hours' },
@@ -311,8 +310,7 @@ export const FIELDS = {
     default: {},
     stored: 'json',
     option: { flags: '-l, --label <key=value>', value: 'pairs' },
-    argument:
-      'such as {"run":"42"}; get_job_artifacts and download_artifact take one in the place of a job_id',
+    argument: true,
   },
 } as const satisfies Readonly<Record<string, Field>>;
 

@@ -36,14 +36,7 @@ const MAX_IMAGE_BYTES = 500_000;
 /** One of both. */
 const whichJob = {
   job_id: jobId.optional(),
-  label: z
-    .string()
-    .min(3)
-    .max(400)
-    .optional()
-    .describe(
-      'instead of job_id, such as run=42: the newest job with this label (argument `labels`) whose artifacts are there',
-    ),
+  label: z.string().optional().describe('instead of job_id, such as run=42'),
 };
 
 /** @returns id and list of the job that is meant @throws ClientError invalid_arguments, job_not_found */
@@ -100,11 +93,11 @@ const downloadSchema = z.object({
   artifact_name: z.string(),
   size_bytes: z.int(),
   sha256: z.string().optional(),
-  saved_to: z.string().optional().describe('path of the file, or of the directory that several are in'),
-  saved: z.int().optional().describe('artifacts that were saved, of several'),
-  not_saved: z.array(z.string()).optional().describe('why some were not'),
-  warnings: z.array(z.string()).optional().describe('what the job left and nobody has'),
-  text: z.string().optional().describe('the content, when it is text and small'),
+  saved_to: z.string().optional(),
+  saved: z.int().optional(),
+  not_saved: z.array(z.string()).optional(),
+  warnings: z.array(z.string()).optional(),
+  text: z.string().optional(),
   next: z.string(),
 });
 
@@ -116,7 +109,7 @@ function downloadInput(local: boolean) {
           .min(1)
           .optional()
           .describe(
-            'absolute path of a file to write to, within what the person opened; with a slash at its end, of a directory. Mode and time are kept',
+            'absolute path of a file to write to, within what the person opened; with a slash at its end, of a directory',
           ),
         overwrite: z.boolean().optional().describe('whether a file that is there may be replaced'),
       }
@@ -129,7 +122,7 @@ function downloadInput(local: boolean) {
       .max(4_096)
       .describe(
         local
-          ? 'a name as get_job_artifacts gives it; with save_to also a directory or a glob such as build/**'
+          ? 'with save_to also a directory or a glob such as build/**'
           : 'a name as get_job_artifacts gives it',
       ),
     ...disk,
@@ -147,7 +140,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       name: 'get_job_artifacts',
       title: 'Artifacts of a job',
       description:
-        'Lists what a job left: names, types, sizes, modes, SHA-256; or what of it matches. They are there once the job has ended, however it ended, and are kept for an hour unless the server is set otherwise or the job has `keep_hours`.',
+        'Lists what a job left, or what of it matches, once it has ended, however it ended. Kept for an hour unless the server or `keep_hours` says otherwise.',
       input: listInput,
       output: listSchema,
       annotations: { ...READS, title: 'Artifacts of a job' },
@@ -161,7 +154,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       name: 'download_artifact',
       title: 'Fetch an artifact',
       description: local
-        ? `Fetches one artifact. With save_to it is written to a file of this machine, whole and with its SHA-256 checked; a file that is there is not replaced unless overwrite is true. Without save_to a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer.`
+        ? `Fetches one artifact: with save_to into a file of this machine, whole and checked; without it a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer.`
         : `Fetches one artifact: a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer. Over this connection nothing can be saved to a local file; larger ones are read over the HTTP API, as the answer says.`,
       input: local ? LOCAL_DOWNLOAD : REMOTE_DOWNLOAD,
       ...(local ? {} : { notHere: { save_to: NO_SAVING } }),
