@@ -298,7 +298,7 @@ export const FIELDS = {
   },
   keep_hours: {
     schema: (s) => s.whole(8_760),
-    meaning: 'hours to keep artifacts and log, if the server keeps them for less',
+    meaning: 'hours to keep artifacts and log',
     default: null,
     hashed: 'unless default',
     option: { flags: '--keep <time>', value: 'hours' },

@@ -58,11 +58,7 @@ async function jobMeant(
 
 const listInput = z.strictObject({
   ...whichJob,
-  match: z
-    .array(z.string().min(1))
-    .max(50)
-    .optional()
-    .describe('only these: names, directories, globs such as build/** or **/*.xml'),
+  match: z.array(z.string().min(1)).max(50).optional().describe('names, directories, globs such as build/**'),
   offset: z.int().min(0).optional().describe('`next_offset` of the answer before'),
 });
 
@@ -109,9 +105,9 @@ function downloadInput(local: boolean) {
           .min(1)
           .optional()
           .describe(
-            'absolute path of a file to write to, within what the person opened; with a slash at its end, of a directory',
+            'absolute path of a file, within what the person opened; with a slash at its end, of a directory',
           ),
-        overwrite: z.boolean().optional().describe('whether a file that is there may be replaced'),
+        overwrite: z.boolean().optional().describe('replace a file that is there'),
       }
     : {};
   return z.strictObject({
@@ -140,7 +136,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       name: 'get_job_artifacts',
       title: 'Artifacts of a job',
       description:
-        'Lists what a job left, or what of it matches, once it has ended, however it ended. Kept for an hour unless the server or `keep_hours` says otherwise.',
+        'Lists what a job left, or what of it matches, once it has ended, however it ended. Kept for an hour, or longer by `keep_hours`.',
       input: listInput,
       output: listSchema,
       annotations: { ...READS, title: 'Artifacts of a job' },
@@ -154,7 +150,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
       name: 'download_artifact',
       title: 'Fetch an artifact',
       description: local
-        ? `Fetches one artifact: with save_to into a file of this machine, whole and checked; without it a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer.`
+        ? `Fetches one artifact: with save_to into a file of this machine; without it a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer.`
         : `Fetches one artifact: a small text (${MAX_TEXT_BYTES / 1_000} kB) or image comes back as the answer. Over this connection nothing can be saved to a local file; larger ones are read over the HTTP API, as the answer says.`,
       input: local ? LOCAL_DOWNLOAD : REMOTE_DOWNLOAD,
       ...(local ? {} : { notHere: { save_to: NO_SAVING } }),
