@@ -199,6 +199,8 @@ export class Driver {
         return world.clientJobIds;
       case 'image':
         return IMAGES;
+      case 'scope':
+        return ['default'];
       case 'cache':
         return CACHES;
       case 'caches':
