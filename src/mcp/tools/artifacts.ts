@@ -58,7 +58,7 @@ async function jobMeant(
 
 const listInput = z.strictObject({
   ...whichJob,
-  match: z.array(z.string().min(1)).max(50).optional().describe('names, directories, globs such as build/**'),
+  match: z.array(z.string().min(1)).max(50).optional().describe('names or globs: build/**'),
   offset: z.int().min(0).optional().describe('`next_offset` of the answer before'),
 });
 
@@ -104,10 +104,8 @@ function downloadInput(local: boolean) {
           .string()
           .min(1)
           .optional()
-          .describe(
-            'absolute path of a file, within what the person opened; with a slash at its end, of a directory',
-          ),
-        overwrite: z.boolean().optional().describe('replace a file that is there'),
+          .describe('absolute path of a file, within what the person opened; a directory ends with a slash'),
+        overwrite: z.boolean().optional(),
       }
     : {};
   return z.strictObject({
@@ -116,11 +114,7 @@ function downloadInput(local: boolean) {
       .string()
       .min(1)
       .max(4_096)
-      .describe(
-        local
-          ? 'with save_to also a directory or a glob such as build/**'
-          : 'a name as get_job_artifacts gives it',
-      ),
+      .describe(local ? 'with save_to also a glob: build/**' : 'a name as get_job_artifacts gives it'),
     ...disk,
   });
 }
