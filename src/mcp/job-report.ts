@@ -284,7 +284,9 @@ function headline(report: JobReport): string {
     exit === undefined ? null : `exit ${exit}`,
     named ? [error, report.error_message].filter((part) => part !== undefined).join(': ') : null,
     report.queue_position === undefined ? null : `position ${report.queue_position} in the queue`,
-    report.estimated_start === undefined || report.ended ? null : `estimated start ${report.estimated_start}`,
+    report.estimated_start === undefined || report.ended
+      ? null
+      : `starts ${report.estimated_start} at the latest`,
     run !== undefined
       ? `${report.ended ? 'ran' : 'running for'} ${showDuration(run)}`
       : waited === undefined

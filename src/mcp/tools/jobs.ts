@@ -158,7 +158,7 @@ export function jobTools({ backend, files }: Shop): Tool[] {
       name: 'get_job_status',
       title: 'Status of a job',
       description:
-        'The state of a job now: waiting (why, position, estimated start), running, or how it ended, with exit code, times and memory. Without its log; wait_for_job waits for the end.',
+        'The state of a job now: waiting (why, position, latest start), running, or how it ended, with exit code, times and memory. Without its log; wait_for_job waits for the end.',
       input: oneJob,
       output: reportSchema,
       annotations: { ...READS, title: 'Status of a job' },

@@ -22,7 +22,11 @@ if [ "$GIT" = 1 ]; then
       done
       echo "-- worktree"
       git worktree list --porcelain |
-        awk -v top="worktree $(git rev-parse --show-toplevel)" '/^worktree / { on = $0 == top; next } on' )
+        awk -v top="worktree $(git rev-parse --show-toplevel)" '
+          /^worktree / { count += 1; own = $0 == top; next }
+          { all = all $0 "\\n"; if (own) here = here $0 "\\n" }
+          END { printf "%s", count == 1 ? all : here } # the only one may be listed by the path of its repository
+        ' )
   done > "$OUT/git" 2>&1
 fi
 true
