@@ -328,7 +328,7 @@ export class JobRun {
       leavesArtifacts && this.#sandbox !== null && !(await this.#hasLostWrites(this.#sandbox, end))
         ? await this.#collect(this.#sandbox)
         : NOTHING_COLLECTED;
-    // guard: collected-before-disk
+    // Not before: until then they are copied into room that is promised to this job.
     if (leavesArtifacts) this.#r.release(this.#job.id, this.#job.epoch);
     const reason = await this.#ending.decide('exit');
     const logTruncated = end?.logTruncated ?? this.#log.result?.truncated ?? false;

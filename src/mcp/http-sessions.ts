@@ -101,13 +101,14 @@ export class HttpSessions {
     request: Request,
     { holder, body, define }: { holder: string; body?: unknown; define: () => Promise<ServerDefinition> },
   ): Promise<Response> {
-    if (!this.#closed && (await isModern(request, body))) return handleModern(request, body, await define());
     const isPost = request.method === 'POST';
     const asked = isPost ? firstId(body) : null;
     if (this.#closed) return refusal(503, -32000, 'The server is stopping.', asked);
     this.#sweep();
     const { messages, refused } = isPost ? readMessages(body) : { messages: undefined, refused: null };
+    // Before the version: a message that is none has none.
     if (refused) return refused;
+    if (await isModern(request, body)) return handleModern(request, body, await define());
     const options = messages === undefined ? {} : { parsedBody: messages };
     const id = request.headers.get('mcp-session-id');
     const begins = isPost && isInitialize(messages);

@@ -120,9 +120,9 @@ describe('flashpods mcp', () => {
   it('names every wrong argument', async () => {
     const { isError, text } = await (
       await agentOf(far.server.url)
-    ).call('wait_for_job', { id: 'x', timeout_seconds: 0 });
+    ).call('get_job_output', { id: 'x', from_line: 0 });
     assert.equal(isError, true);
-    assert.match(text, /^invalid_request: .*`job_id`.*`timeout_seconds`.*no argument "id"/);
+    assert.match(text, /^invalid_request: (?=.*`job_id`)(?=.*`from_line`).*no argument "id"/);
   });
 
   it('takes text for numbers, booleans and objects, null for absent, and says what it ignored', async () => {

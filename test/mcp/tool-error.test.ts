@@ -5,7 +5,13 @@ import { ERRORS, FlashpodsError } from '../../src/errors.ts';
 import { toolError } from '../../src/mcp/tool-error.ts';
 
 /** What no tool asks for. */
-const NEVER_ASKED = ['host_not_found', 'host_in_use', 'method_not_allowed', 'unsupported_media_type'];
+const NEVER_ASKED = [
+  'cache_not_found',
+  'host_not_found',
+  'host_in_use',
+  'method_not_allowed',
+  'unsupported_media_type',
+];
 
 const textOf = (error: unknown): string => {
   const [block] = toolError(error).content;
