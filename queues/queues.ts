@@ -82,6 +82,8 @@ export class Queues {
       prefix: this.#prefix,
       // BullMQ keeps 10,000 events of each queue unless told otherwise; nothing here reads them.
       streams: { events: { maxLen: 100 } },
+      // It asks for the version of Redis once. Where that fails, as in an outage, the queue fails for ever.
+      skipVersionCheck: true,
       defaultJobOptions: { attempts: 1, removeOnComplete: FINISHED, removeOnFail: FINISHED },
     });
     queue.on('error', (error) => {
