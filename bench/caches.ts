@@ -17,7 +17,7 @@ import { KNOWN_CACHES } from '../src/caches/known.ts';
 import { BASE_IMAGE } from '../src/containers/base-image.ts';
 import { type CacheMount, cacheMount } from '../src/containers/mounts.ts';
 import { mirrorsOf } from '../src/mirrors/mirrors.ts';
-import { bridgeAddress } from '../test/support/mirror/bridge.ts';
+import { holdBridge } from '../test/support/mirror/bridge.ts';
 import { GREETING } from '../test/support/mirror/content.ts';
 import { mirrorSettings, startMirror } from '../test/support/mirror/mirror.ts';
 import { TOOLS } from '../test/support/mirror/tools.ts';
@@ -110,7 +110,8 @@ async function measureMounts(): Promise<void> {
 const isPackage = (path: string): boolean => /\.(?:tgz|whl|deb|crate|zip|pom|jar)$|\/download$/.test(path);
 
 async function measureTools(): Promise<boolean> {
-  const mirror = await startMirror(await bridgeAddress(podman.runtime), join(directory, 'mirror'));
+  const bridge = await holdBridge(podman.runtime);
+  const mirror = await startMirror(bridge.address, join(directory, 'mirror'));
   given = mirrorsOf({ ...mirrorSettings(mirror.url), caFile: mirror.caFile });
   let isGood = true;
   try {
@@ -156,6 +157,7 @@ async function measureTools(): Promise<boolean> {
     }
   } finally {
     await mirror.close();
+    await bridge.close();
   }
   return isGood;
 }

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mirrorsOf } from '../../src/mirrors/mirrors.ts';
-import { bridgeAddress } from '../support/mirror/bridge.ts';
+import { holdBridge } from '../support/mirror/bridge.ts';
 import { GREETING } from '../support/mirror/content.ts';
 import { ACCOUNT, mirrorSettings, startMirror } from '../support/mirror/mirror.ts';
 import { TOOLS } from '../support/mirror/tools.ts';
@@ -30,7 +30,8 @@ async function run(job: JobOverrides): Promise<string> {
 }
 
 try {
-  const mirror = await startMirror(await bridgeAddress(podman.runtime), join(directory, 'mirror'));
+  const bridge = await holdBridge(podman.runtime);
+  const mirror = await startMirror(bridge.address, join(directory, 'mirror'));
   const account = `${ACCOUNT.name}:${ACCOUNT.password}@`;
   const urls = [mirror.url, `${mirror.url.replace('//', `//${account}`)}/private`];
   for (const [at, url] of urls.entries()) {
@@ -63,6 +64,7 @@ try {
     }
   }
   await mirror.close();
+  await bridge.close();
 } finally {
   await podman.end();
   rmSync(directory, { recursive: true });

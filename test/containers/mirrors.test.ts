@@ -19,7 +19,7 @@ import { readCertificates } from '../../src/mirrors/certificates.ts';
 import { type MirrorConfig, MirrorSource } from '../../src/mirrors/mirrors.ts';
 import { makeTruststore } from '../../src/mirrors/truststore.ts';
 import { makeBareImage, makeImage } from '../support/agent-image.ts';
-import { bridgeAddress } from '../support/mirror/bridge.ts';
+import { type Bridge, holdBridge } from '../support/mirror/bridge.ts';
 import { GREETING, SAMPLE } from '../support/mirror/content.ts';
 import { ACCOUNT, makeCa, type Mirror, mirrorSettings, startMirror } from '../support/mirror/mirror.ts';
 import {
@@ -34,6 +34,7 @@ import {
 /** Cheap tools only; `npm run mirrors` tries all of them in our images. */
 describe('a job behind a TLS mirror with a private CA', () => {
   let podman: TestPodman;
+  let bridge: Bridge;
   let mirror: Mirror;
   let directory: string;
   let source: MirrorSource;
@@ -47,10 +48,12 @@ describe('a job behind a TLS mirror with a private CA', () => {
     directory = mkdtempSync(join(tmpdir(), 'fp-mirror-'));
     give({});
     podman = await startTestPodman({ mirrors: { current: () => source.current() } });
-    mirror = await startMirror(await bridgeAddress(podman.runtime), join(directory, 'mirror'));
+    bridge = await holdBridge(podman.runtime);
+    mirror = await startMirror(bridge.address, join(directory, 'mirror'));
   });
   after(async () => {
     await mirror.close();
+    await bridge.close();
     await podman.end();
     rmSync(directory, { recursive: true });
   });
