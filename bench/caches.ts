@@ -3,7 +3,7 @@
  *
  *   node bench/caches.ts [--files 200000] [--mb 6000] [--runs 7] [--tools]
  *
- * First: a job over a cache of so many files and bytes beside the same job without one, and beside `podman run`. Then,
+ * First: a job over a cache of that size beside the same job without one, and beside `podman run`. Then,
  * with `--tools` (it takes the images, and openssl and dpkg-deb): a package manager's second run over the cache that its
  * first one wrote, against a registry of the bench that counts what is asked for. Exit status 1 when a package is fetched
  * a second time.
@@ -40,7 +40,7 @@ const directory = mkdtempSync(join(tmpdir(), 'fp-bench-caches-'));
 let given: ReturnType<typeof mirrorsOf> | null = null;
 const podman = await startTestPodman({ mirrors: { current: () => given } });
 
-/** A layer of so many files that hold so many bytes together. */
+/** A layer of that number of files, of that size together. */
 function makeLayer(files: number, bytes: number): string {
   const layer = join(directory, 'large');
   const content = Buffer.alloc(Math.floor(bytes / files), 'x');

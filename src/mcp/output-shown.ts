@@ -22,8 +22,8 @@ export const shownArguments = (explained: boolean) => {
   const told = <T extends z.ZodType>(schema: T, text: string): T =>
     explained ? schema.describe(text) : schema;
   return {
-    tail: told(line, 'show so many last lines of the log; instead of a pipe into tail: all of it is kept'),
-    head: told(line, 'or so many first ones'),
+    tail: told(line, 'last lines of the log to show; instead of a pipe into tail: all of it is kept'),
+    head: told(line, 'first lines to show'),
     grep: told(z.string().min(1).max(1_000).optional(), 'or the lines that this regular expression finds'),
   };
 };

@@ -11,7 +11,7 @@ interface Waiting {
   readonly begin: () => void;
 }
 
-/** So many at once, and of one owner at most half of them: its large trees don't keep others waiting. */
+/** This number at once, and of one owner at most half of them: its large trees don't keep others waiting. */
 export class Turns {
   readonly #atOnce: number;
   readonly #ofOne: number;

@@ -45,7 +45,7 @@ const SAID: readonly (readonly [line: string, advice: RegExp, job?: FailedJob])[
   ['OSError: [Errno 24] Too many open files: x', /open at once/],
   ['curl: (6) Could not resolve host: example.org', /leave it out to reach/, { network: 'none' }],
   [
-    'npm error request failed, reason: getaddrinfo EAI_AGAIN registry.npmjs.org',
+    'npm error request failed, reason: getaddrinfo EAI_AGAIN registry.example.org',
     /does not resolve in the job/,
   ],
   ['go: dial tcp: lookup proxy.golang.org: no such host', /does not resolve in the job/],

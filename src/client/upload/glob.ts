@@ -129,7 +129,7 @@ function toPieces(pattern: string): Piece[] | null {
   return pieces;
 }
 
-/** So many stars cost a regular expression the square of a name's length. */
+/** Many stars cost a regular expression the square of a name's length. */
 const FEW_STARS = 2;
 
 function matcherOf(pieces: readonly Piece[], ignoreCase: boolean): (text: RawName) => boolean {
