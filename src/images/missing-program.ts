@@ -1,4 +1,5 @@
 /** A program that a job wanted and its image has not: found in its log, and answered with the images that have it. */
+import { isPlainName } from '../observability/unsafe-text.ts';
 import { shortName } from './description.ts';
 
 /** Of a program without a path: one with a path is usually the project's own. */
@@ -23,7 +24,8 @@ export function missingProgram(line: string): string | null {
   if (text.length > 500) return null;
   for (const pattern of PATTERNS) {
     const name = pattern.exec(text)?.[1];
-    if (name !== undefined) return name;
+    // A longer one could be a sentence.
+    if (name !== undefined && isPlainName(name)) return name;
   }
   return null;
 }

@@ -3,6 +3,7 @@
  * written, a name that does not resolve, files that were not sent. A guess from the text, as `error-lines.ts` is; what is
  * about a missing program or a missing part of one is in `images/` and `packages/`.
  */
+import { isPlainName } from '../observability/unsafe-text.ts';
 
 /** What of a job the advice depends on. */
 export interface FailedJob {
@@ -18,6 +19,9 @@ export interface FailedJob {
   readonly error?: string | null | undefined;
   readonly packages?: readonly string[] | undefined;
 }
+
+/** A path that the job chose, in a sentence of ours; the other word where it could be a sentence itself. */
+const named = (path: string, otherwise: string): string => (isPlainName(path) ? path : otherwise);
 
 interface Hint {
   /** In the words of shells, tools and the usual languages' libraries. */
@@ -82,7 +86,7 @@ const HINTS: readonly Hint[] = [
     says: /(?:^|\s|: )(\.{0,2}\/[^\s:]+): Permission denied$/,
     advice: (_job, [, path = '']) =>
       /^(?:\.|\/work)/.test(path)
-        ? `${path.slice(0, 80)} can't be run or written: \`chmod +x\` it, run it by its interpreter (\`sh ${path.slice(0, 80)}\`), or look at its owner with \`ls -l\`.`
+        ? `${named(path, 'The file')} can't be run or written: \`chmod +x\` it, run it by its interpreter (\`sh ${named(path, 'FILE')}\`), or look at its owner with \`ls -l\`.`
         : `${WRITE_IN}; other places belong to root.`,
   },
   {
@@ -206,7 +210,7 @@ const HINTS: readonly Hint[] = [
   {
     says: /Cannot find (?:module|package) '([^'./][^']{0,80})'/,
     advice: (_job, [, name = '']) =>
-      `The job has no module ${name}: node_modules is not sent, so run \`npm ci\` in the same command.`,
+      `The job has no ${isPlainName(name) ? `module ${name}` : 'such module'}: node_modules is not sent, so run \`npm ci\` in the same command.`,
   },
   {
     says: /Cannot connect to the Docker daemon|docker\.sock/i,

@@ -27,22 +27,36 @@ export class Fence {
   }
 
   /**
-   * The path without links and `..`, whether it is there or not; a slash at its end stays.
+   * The path of what is read, without links and `..`, whether it is there or not; a slash at its end stays.
+   * @param what for people: `files.local_path`
+   * @throws ClientError path_not_allowed, which says what is allowed
+   */
+  async toRead(path: string, what: string, ask: AskRoots): Promise<string> {
+    return this.#inside(path, what, ask);
+  }
+
+  /**
+   * The path of what is written, as of {@link toRead}: also none in git's own directory, whose hooks git runs.
    * @param what for people: `save_to`
    * @throws ClientError path_not_allowed, which says what is allowed
    */
-  async inside(path: string, what: string, ask: AskRoots): Promise<string> {
-    const real = await realOf(path);
-    const home = await realOf(this.#options.home);
-    const refuse = (why: string, advice: string): ClientError =>
-      new ClientError('path_not_allowed', `${what} ${JSON.stringify(path)} ${why}.`, { advice });
-    const named = await Promise.all(this.#options.roots.map(realOf));
-    const slash = path.endsWith('/') && real !== '/' ? '/' : '';
-    if (what === 'save_to' && real.split(sep).some(isGitName))
-      throw refuse(
+  async toWrite(path: string, what: string, ask: AskRoots): Promise<string> {
+    if ((await realOf(path)).split(sep).some(isGitName))
+      throw refusalOf(
+        path,
+        what,
         'is in the own directory of a git repository, and git runs what lies there',
         'Give a path outside of it.',
       );
+    return this.#inside(path, what, ask);
+  }
+
+  async #inside(path: string, what: string, ask: AskRoots): Promise<string> {
+    const real = await realOf(path);
+    const home = await realOf(this.#options.home);
+    const refuse = (why: string, advice: string): ClientError => refusalOf(path, what, why, advice);
+    const named = await Promise.all(this.#options.roots.map(realOf));
+    const slash = path.endsWith('/') && real !== '/' ? '/' : '';
     if (named.some((root) => holds(root, real))) return real + slash;
     const roots = await this.#roots(home, ask);
     if (roots.length === 0 && named.length === 0) {
@@ -66,10 +80,10 @@ export class Fence {
     return real + slash;
   }
 
-  /** The first directory that the person opened. @throws ClientError path_not_allowed where there is none */
+  /** The first directory that the person opened, to read it. @throws ClientError path_not_allowed where there is none */
   async first(what: string, ask: AskRoots): Promise<string> {
     const [root = '/'] = await this.#roots(await realOf(this.#options.home), ask);
-    return this.inside(root === '/' ? (this.#options.roots[0] ?? root) : root, what, ask);
+    return this.toRead(root === '/' ? (this.#options.roots[0] ?? root) : root, what, ask);
   }
 
   async #roots(home: string, ask: AskRoots): Promise<string[]> {
@@ -83,6 +97,9 @@ export class Fence {
     return here === '/' || here === home ? [] : [here];
   }
 }
+
+const refusalOf = (path: string, what: string, why: string, advice: string): ClientError =>
+  new ClientError('path_not_allowed', `${what} ${JSON.stringify(path)} ${why}.`, { advice });
 
 const holds = (directory: string, path: string): boolean =>
   path === directory || path.startsWith(directory.endsWith(sep) ? directory : directory + sep);

@@ -108,7 +108,7 @@ export class HttpSessions {
     const { messages, refused } = isPost ? readMessages(body) : { messages: undefined, refused: null };
     // Before the version: a message that is none has none.
     if (refused) return refused;
-    if (await isModern(request, body)) return handleModern(request, body, await define());
+    if (await isModern(request, messages)) return handleModern(request, messages, await define());
     const options = messages === undefined ? {} : { parsedBody: messages };
     const id = request.headers.get('mcp-session-id');
     const begins = isPost && isInitialize(messages);

@@ -12,7 +12,7 @@ import type { CallToolResult } from './definition.ts';
 import { fenced } from './job-text.ts';
 import { type Excerpt, excerpt, linesOf, markedAsText } from './log-text.ts';
 import { present } from './present.ts';
-import { failedHint, nextFor, type SaidLast, silenceOf } from './next-step.ts';
+import { errorsOf, failedHint, nextFor, type SaidLast, silenceOf } from './next-step.ts';
 import { clip, printable, quoted } from './printable.ts';
 
 export const reportSchema = z.object({
@@ -165,10 +165,7 @@ async function readLog(
     if (!page) return null;
     const lines = linesOf(page.lines);
     const tail = excerpt(lines, TAIL_BYTES);
-    const said = [
-      ...(job.error_lines ?? []).map((line) => line.replace(/^\d+: /, '')),
-      ...lines.map(({ text }) => text),
-    ];
+    const said = [...errorsOf(job), ...lines.map(({ text }) => text)];
     const missing = failed ? said.map(missingProgram).findLast((name) => name !== null) : null;
     return {
       tail,

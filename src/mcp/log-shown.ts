@@ -83,7 +83,7 @@ export async function saved(
       'invalid_request',
       `\`save_to\` does not go together with \`${other}\`: it writes the whole log.`,
     );
-  const target = await files.fence.inside(absolute(saveTo), 'save_to', () => context.roots());
+  const target = await files.fence.toWrite(absolute(saveTo), 'save_to', () => context.roots());
   const bytes = await files.saveLog(id, target, { force: false, signal: context.signal });
   const next = `The log is in ${quoted(target)}.`;
   return { text: '', summary: 'all', lines: 0, omitted_lines: 0, saved_to: target, log_bytes: bytes, next };

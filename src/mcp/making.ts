@@ -63,7 +63,7 @@ async function allowed({ files }: Shop, path: string | undefined, context: CallC
   if (files === null) throw new Error('files can’t be sent over this connection');
   const ask = (): Promise<readonly string[] | null> => context.roots();
   if (path === undefined) return files.fence.first('files.local_path', ask);
-  return files.fence.inside(absolute(path), 'files.local_path', ask);
+  return files.fence.toRead(absolute(path), 'files.local_path', ask);
 }
 
 /** Withdraws the submission when the client took its call back on purpose. */

@@ -4,6 +4,8 @@
  */
 import { createMcpHandler, isLegacyRequest, Server, type ServerContext } from '@modelcontextprotocol/server';
 import type { McpConnectionState } from './capabilities/capability.ts';
+import { refusal } from './http-messages.ts';
+import { idOf } from './messages.ts';
 import type { ServerDefinition } from './server.ts';
 import { untilEnd } from './until-end.ts';
 import { VERSION } from '../version.ts';
@@ -22,7 +24,10 @@ const METHODS = [
   'completion/complete',
 ] as const;
 
-/** Answers one request. */
+/** What the SDK answers once the signal of a request aborts. */
+const ABANDONED = 499;
+
+/** Answers one request. Its signal ends what is done for it; those who still listen then hear of it. */
 export async function handleModern(
   request: Request,
   body: unknown,
@@ -35,6 +40,10 @@ export async function handleModern(
   };
   try {
     const response = await handler.fetch(request, { parsedBody: body });
+    if (response.status === ABANDONED) {
+      close();
+      return refusal(503, -32000, 'The server is stopping, or the token was revoked.', idOf(body));
+    }
     if (!response.body) {
       close();
       return response;

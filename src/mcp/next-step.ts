@@ -2,7 +2,8 @@
 import type { ArtifactAnswer, JobAnswer } from '../client/answers.ts';
 import { adviceOn, isErrorCode } from '../errors.ts';
 import { failureHint, silenceHint } from '../jobs/failure-hints.ts';
-import { isPlainName } from './printable.ts';
+import { isPlainName } from '../observability/unsafe-text.ts';
+import { printable } from './printable.ts';
 
 /** Of the log. */
 export interface SaidLast {
@@ -16,10 +17,14 @@ export interface SaidLast {
 export const callOf = (name: string, args: Readonly<Record<string, unknown>>): string =>
   `${name} ${JSON.stringify(args)}`;
 
+/** The lines that look like the error, without their numbers. What a job printed is advised on as it is shown. */
+export const errorsOf = (job: JobAnswer): readonly string[] =>
+  (job.error_lines ?? []).map((line) => printable(line.replace(/^\d+: /, '')));
+
 /** What is known to do about the failure of a job. */
 export function failedHint(job: JobAnswer, said: readonly string[]): string | null {
   if (job.status !== 'failed') return null;
-  return failureHint(job, [...(job.error_lines ?? []).map((line) => line.replace(/^\d+: /, '')), ...said]);
+  return failureHint(job, [...errorsOf(job), ...said]);
 }
 
 /** What is said of a job that runs, or ran too long, and printed nothing for long. */

@@ -1,9 +1,7 @@
 /** Text of unknown origin for a model's context: nothing that a terminal or a parser would act on, and bounded. */
-import { UNSAFE, withoutEscapes } from '../observability/unsafe-text.ts';
+import { MAX_NAME, UNSAFE, withoutEscapes } from '../observability/unsafe-text.ts';
 import { beginningOf, endOf } from '../observability/cut-text.ts';
 
-/** Characters of a name that a job chose, wherever it stands in what we say. */
-const MAX_NAME = 80;
 const STAND_IN = '\uFFFD';
 /** With more than this part of its characters unprintable a line says nothing to anybody. */
 const BINARY_PART = 0.1;
@@ -32,10 +30,6 @@ export const printableText = (text: string): string =>
 
 /** A name that a job chose, in a sentence of ours: quoted, on one line and short. */
 export const quoted = (name: string): string => JSON.stringify(clip(printable(name), MAX_NAME));
-
-/** Whether a name may stand in a call that is to be copied: no blanks, so that no sentence does. */
-export const isPlainName = (name: string): boolean =>
-  name.length <= MAX_NAME && /^[\p{L}\p{N}_.+@=,~/-]+$/u.test(name);
 
 /** At most `max` characters: beginning and end, and between them how many are left out. */
 export function clip(text: string, max: number): string {

@@ -30,5 +30,12 @@ const inText = (character: string): string =>
 export const forTerminal = (text: string): string =>
   text.replaceAll(COLOUR_OR_UNSAFE, (found, colour: string | undefined) => colour ?? inText(found));
 
+/** Characters of a name that a job chose, wherever it stands in what we say. */
+export const MAX_NAME = 80;
+
+/** Whether a name may stand in advice, or in a call that is to be copied: no blanks, so that no sentence does. */
+export const isPlainName = (name: string): boolean =>
+  name.length <= MAX_NAME && /^[\p{L}\p{N}_.+@=,~/-]+$/u.test(name);
+
 /** The same JSON value, spelt so that a terminal sees nothing to obey. */
 export const jsonForTerminal = (json: string): string => json.replaceAll(UNSAFE, escaped);

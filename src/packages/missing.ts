@@ -1,4 +1,5 @@
 /** A header or a library that a build wanted and its image has not: found in its log, and answered with a package. */
+import { isPlainName } from '../observability/unsafe-text.ts';
 
 export interface MissingPart {
   /** As the log says it. */
@@ -96,7 +97,8 @@ export function missingPart(line: string): MissingPart | null {
   if (text.length > 500) return null;
   for (const pattern of PATTERNS) {
     const name = pattern.exec(text)?.[1];
-    if (name === undefined) continue;
+    // A longer one could be a sentence.
+    if (name === undefined || !isPlainName(name)) continue;
     const words = name
       .toLowerCase()
       .replace(/\.h(?:h|pp|xx)?$/, '')

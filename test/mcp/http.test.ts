@@ -224,6 +224,12 @@ describe('MCP over HTTP', () => {
       assert.equal(((await answer.json()) as { error: string }).error, 'not_found', path);
     }
     assert.equal((await fetch(`${api.caller.url}/mcp`, { method: 'POST' })).status, 401);
+    // What a job left may be a website.
+    const site = await api.caller.json(
+      'GET',
+      '/jobs/job_xxxxxxxxxxxx/artifacts/site/.well-known/security.txt',
+    );
+    assert.equal(site.body['error'], 'job_not_found');
   });
 
   it('refuses hosts and origins that are not its own', async () => {
@@ -299,6 +305,53 @@ describe('MCP over HTTP', () => {
     await api.caller.fetch('/tokens/short-lived', { method: 'DELETE' });
     await stream.text().catch(() => ''); // resolves or breaks off: it does not go on
     assert.equal((await post(LIST, { 'mcp-session-id': id }, caller)).status, 401);
+  });
+});
+
+describe('a call without a session', () => {
+  /** Its one tool waits until nobody waits for it. */
+  async function waiting(): Promise<{
+    readonly api: Awaited<ReturnType<typeof startMcpApi>>;
+    readonly client: ModernClient;
+    readonly called: Promise<unknown>;
+    readonly aborted: () => boolean;
+  }> {
+    const begun = Promise.withResolvers<AbortSignal>();
+    const tool = {
+      name: 'wait',
+      description: 'waits',
+      input: z.object({}),
+      call: async (_args: object, { signal }: { signal: AbortSignal }): Promise<never> => {
+        begun.resolve(signal);
+        return new Promise((_resolve, reject) =>
+          signal.addEventListener('abort', () => reject(new Error('aborted')), { once: true }),
+        );
+      },
+    };
+    const toolError = () => ({ content: [], isError: true });
+    const api = await startMcpApi(() => ({ capabilities: [toolsCapability([tool], toolError)] }));
+    const client = new ModernClient(
+      { name: 'test', version: '1' },
+      { versionNegotiation: { mode: { pin: '2026-07-28' } } },
+    );
+    await client.connect(new ModernTransport(new URL(`${api.url}/mcp`)));
+    const called = client.callTool({ name: 'wait', arguments: {} }).catch((error: unknown) => error);
+    const signal = await begun.promise;
+    return { api, client, called, aborted: () => signal.aborted };
+  }
+
+  it('ends when its client goes', async () => {
+    const { api, client, aborted } = await waiting();
+    await client.close();
+    await eventually('the tool hears of it', aborted);
+    await api.stop();
+  });
+
+  it('ends when the server stops, and says so', async () => {
+    const { api, client, called, aborted } = await waiting();
+    await Promise.all([api.stop(), eventually('the tool hears of it', aborted)]);
+    assert.match(String(await called), /stopping/);
+    await client.close();
   });
 });
 

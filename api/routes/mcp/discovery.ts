@@ -7,7 +7,7 @@ import type { ApiMiddleware } from '../../context.ts';
 import type { Authenticate } from '../../middleware/authentication.ts';
 
 /** `/.well-known/oauth-protected-resource/mcp`, `/mcp/.well-known/openid-configuration` and the like. */
-const DISCOVERY = /\/\.well-known(?:\/|$)/;
+const DISCOVERY = /^(?:\/mcp)?\/\.well-known(?:\/|$)/;
 /** The endpoints that such a server has by default. */
 const ENDPOINTS = ['/register', '/authorize', '/token'];
 

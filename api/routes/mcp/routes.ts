@@ -58,8 +58,12 @@ export function mcp({ hosts, authenticate, count, stopping, define }: McpOptions
     const abandoned = abandonedOf(ctx, ctx.method === 'GET' ? 'streams' : 'waiting_requests');
     const response = await (
       await (sessions ??= load())
-    ).handle(requestOf(ctx), { holder: caller.principal.tokenId, body, define: () => define(caller) });
-    answer(ctx, response, abandoned);
+    ).handle(requestOf(ctx, abandoned), {
+      holder: caller.principal.tokenId,
+      body,
+      define: () => define(caller),
+    });
+    await answer(ctx, response, abandoned);
   };
 
   /** @throws FlashpodsError payload_too_large, rate_limited */
@@ -90,18 +94,20 @@ async function readMessage(ctx: ApiContext): Promise<unknown> {
   }
 }
 
-/** Without the body, which is parsed already. */
-function requestOf(ctx: ApiContext): Request {
+/** Without the body, which is parsed already. @param abandoned aborts what is done for it */
+function requestOf(ctx: ApiContext, abandoned: AbortSignal): Request {
   const headers = new Headers();
   for (const [name, value] of Object.entries(ctx.req.headers)) {
     if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(', ') : value);
   }
-  return new Request(`http://${ctx.get('Host')}${PATH}`, { method: ctx.method, headers });
+  return new Request(`http://${ctx.get('Host')}${PATH}`, { method: ctx.method, headers, signal: abandoned });
 }
 
-function answer(ctx: ApiContext, response: Response, abandoned: AbortSignal): void {
+async function answer(ctx: ApiContext, response: Response, abandoned: AbortSignal): Promise<void> {
   ctx.status = response.status;
-  ctx.body = response.body ? Readable.fromWeb(response.body) : '';
+  // A refusal is short, and has to arrive also where the server stops.
+  if (!response.body || !response.ok) ctx.body = await response.text();
+  else ctx.body = Readable.fromWeb(response.body);
   ctx.remove('Content-Type');
   for (const [name, value] of response.headers) {
     // Hop by hop: Node's own to set.

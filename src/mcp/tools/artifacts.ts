@@ -9,6 +9,7 @@ import { ClientError } from '../../client/client-error.ts';
 import { bytesOf, chooseArtifacts, fileOf } from '../../client/choose-artifacts.ts';
 import { newestWithLabel } from '../../client/labelled-job.ts';
 import { systemCode } from '../../errors.ts';
+import { isPlainName } from '../../observability/unsafe-text.ts';
 import type { Backend } from '../backend.ts';
 import { isImage, readArtifact } from '../artifact-content.ts';
 import { type CallToolResult, tool, type Tool } from '../definition.ts';
@@ -16,7 +17,7 @@ import { fenced } from '../job-text.ts';
 import { callOf, fetching } from '../next-step.ts';
 import { inTime } from '../patience.ts';
 import { present } from '../present.ts';
-import { clip, isPlainName, printable, printableText, quoted } from '../printable.ts';
+import { clip, printable, printableText, quoted } from '../printable.ts';
 import { artifactUri } from '../resources.ts';
 import { absolute } from '../submissions.ts';
 import { jobId, NO_SAVING, READS } from './arguments.ts';
@@ -160,7 +161,7 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         if (files && saveTo !== undefined && (named === undefined || named.sha256 === null)) {
           const options = { force: overwrite, signal: context.signal, match: chosen.match };
           const wanted = { artifacts: chosen.artifacts, directories: list.directories };
-          const target = await files.fence.inside(absolute(saveTo), 'save_to', () => context.roots());
+          const target = await files.fence.toWrite(absolute(saveTo), 'save_to', () => context.roots());
           const { saved, failed } = await files.saveTree(id, wanted, target, options);
           const [first] = failed;
           if (saved.length === 0 && first) throw first;
@@ -182,9 +183,9 @@ export function artifactTools({ backend, files }: Shop): Tool[] {
         if (files && saveTo !== undefined) {
           // As long as it takes: a gigabyte over a slow line is nothing that a model could fetch in pieces.
           const roots = (): Promise<readonly string[] | null> => context.roots();
-          const allowed = await files.fence.inside(absolute(saveTo), 'save_to', roots);
+          const allowed = await files.fence.toWrite(absolute(saveTo), 'save_to', roots);
           // Once more for what lies in it: a link there, or a name that begins with a dot in the home directory.
-          const target = await files.fence.inside(await targetOf(allowed, artifact), 'save_to', roots);
+          const target = await files.fence.toWrite(await targetOf(allowed, artifact), 'save_to', roots);
           await files.save(id, artifact, target, { force: overwrite, signal: context.signal });
           const text = `${quoted(name)} (${showBytes(artifact.size_bytes)}) saved to ${quoted(target)}.`;
           return answer(id, artifact, text, { saved_to: target });

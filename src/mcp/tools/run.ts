@@ -182,7 +182,7 @@ export async function withArtifacts(
     return report;
   const { signal } = context;
   const list = await backend.artifacts(report.job_id, signal);
-  const target = await files.fence.inside(absolute(to), 'download_to', () => context.roots());
+  const target = await files.fence.toWrite(absolute(to), 'download_to', () => context.roots());
   const options = { force: false, signal, match: [] };
   const { failed } = await files.saveTree(report.job_id, list, target, options);
   const problems = failed.slice(0, MAX_PROBLEMS).map(({ message }) => `Not saved: ${message}`);
